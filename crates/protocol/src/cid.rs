@@ -1,0 +1,220 @@
+//! Names by content: CIDv1 of dag-cbor content (sha3-256) and of blobs (sha2-256, as `ipfs add --cid-version 1` names them).
+
+use std::{fmt, str::FromStr};
+
+use multihash::Multihash;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Sha256;
+use sha3::{Digest as _, Sha3_256};
+
+use crate::Error;
+
+const DAG_CBOR: u64 = 0x71;
+const DAG_PB: u64 = 0x70;
+const RAW: u64 = 0x55;
+const SHA3_256: u64 = 0x16;
+const SHA2_256: u64 = 0x12;
+
+/// Chunk of a UnixFS file, in bytes (the default of `ipfs add`).
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Links of a UnixFS node (the default of `ipfs add`).
+const LINKS_PER_NODE: usize = 174;
+
+/// A content identifier. In DAG-CBOR it is a link (tag 42), in JSON of views and errors its text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cid(::cid::Cid);
+
+impl Cid {
+    /// The 32-byte digest: enough to key a map where only one kind of CID occurs.
+    ///
+    /// # Panics
+    /// Never: every constructor refuses digests of another length.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.0.hash().digest().try_into().expect("every constructor checks for 32 bytes")
+    }
+
+    /// The CID of dag-cbor content with this digest: the inverse of [`Cid::digest`] for instructions.
+    #[must_use]
+    pub fn of_content_digest(digest: [u8; 32]) -> Self {
+        Self::new(DAG_CBOR, SHA3_256, &digest)
+    }
+
+    /// Is this the name of a blob (a file), rather than of a piece of content such as an instruction?
+    #[must_use]
+    pub fn is_blob(&self) -> bool {
+        self.0.hash().code() == SHA2_256 && matches!(self.0.codec(), RAW | DAG_PB)
+    }
+
+    /// The link as it stands inside a [`crate::Value`].
+    #[must_use]
+    pub fn to_link(self) -> ::cid::Cid {
+        self.0
+    }
+
+    fn new(codec: u64, code: u64, digest: &[u8; 32]) -> Self {
+        Self(::cid::Cid::new_v1(codec, Multihash::wrap(code, digest).expect("32 bytes fit a multihash of 64")))
+    }
+}
+
+impl TryFrom<::cid::Cid> for Cid {
+    type Error = Error;
+
+    fn try_from(cid: ::cid::Cid) -> Result<Self, Error> {
+        let error = |reason: &str| Error::Cid { text: cid.to_string(), reason: reason.into() };
+        if cid.version() != ::cid::Version::V1 {
+            return Err(error("only version 1 is used"));
+        }
+        if cid.hash().digest().len() != 32 {
+            return Err(error("only digests of 32 bytes are used"));
+        }
+        Ok(Self(cid))
+    }
+}
+
+impl FromStr for Cid {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        // A CID of ours has 59 characters; other bases and digests stay well below 128.
+        if text.len() > 128 {
+            return Err(Error::Cid { text: text.chars().take(32).chain(['…']).collect(), reason: "too long".into() });
+        }
+        let cid =
+            ::cid::Cid::from_str(text).map_err(|e| Error::Cid { text: text.into(), reason: e.to_string() })?;
+        Self::try_from(cid)
+    }
+}
+
+impl fmt::Display for Cid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Cid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Cid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(&self.0) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        } else {
+            ::cid::Cid::deserialize(deserializer)?.try_into().map_err(D::Error::custom)
+        }
+    }
+}
+
+/// The CID of dag-cbor bytes: of an instruction, a task, a workflow, an outcome, a receipt.
+#[must_use]
+pub fn content_cid(dag_cbor: &[u8]) -> Cid {
+    Cid::new(DAG_CBOR, SHA3_256, &Sha3_256::digest(dag_cbor).into())
+}
+
+/// The CID of a blob, as `ipfs add --cid-version 1` gives it.
+#[must_use]
+pub fn blob_cid(bytes: &[u8]) -> Cid {
+    let mut hasher = BlobHasher::default();
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+/// Names a blob piece by piece: UnixFS with 256 KiB chunks, raw leaves, a balanced tree of at most 174 links a node.
+#[derive(Default)]
+pub struct BlobHasher {
+    chunk: Vec<u8>,
+    leaves: Vec<Node>,
+}
+
+/// A subtree of a UnixFS file.
+#[derive(Clone, Copy)]
+struct Node {
+    cid: Cid,
+    /// Bytes of the file below this node.
+    file_bytes: u64,
+    /// Bytes of all blocks below this node, itself included.
+    total_bytes: u64,
+}
+
+impl BlobHasher {
+    /// Takes the next bytes of the blob.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let take = bytes.len().min(CHUNK_BYTES - self.chunk.len());
+            self.chunk.extend_from_slice(&bytes[..take]);
+            bytes = &bytes[take..];
+            if self.chunk.len() == CHUNK_BYTES {
+                self.cut();
+            }
+        }
+    }
+
+    /// The CID of all that came.
+    #[must_use]
+    pub fn finish(mut self) -> Cid {
+        if !self.chunk.is_empty() || self.leaves.is_empty() {
+            self.cut();
+        }
+        let mut level = self.leaves;
+        while level.len() > 1 {
+            level = level.chunks(LINKS_PER_NODE).map(parent).collect();
+        }
+        level[0].cid
+    }
+
+    fn cut(&mut self) {
+        let size = self.chunk.len() as u64;
+        let cid = Cid::new(RAW, SHA2_256, &Sha256::digest(&self.chunk).into());
+        self.leaves.push(Node { cid, file_bytes: size, total_bytes: size });
+        self.chunk.clear();
+    }
+}
+
+/// The dag-pb node over `children`: links first, then the UnixFS data (protobuf, written by hand: five fields).
+fn parent(children: &[Node]) -> Node {
+    let mut unixfs = vec![0x08, 0x02]; // Type = File
+    let file_bytes = children.iter().map(|c| c.file_bytes).sum();
+    unixfs.push(0x18); // filesize
+    varint(&mut unixfs, file_bytes);
+    for child in children {
+        unixfs.push(0x20); // blocksizes
+        varint(&mut unixfs, child.file_bytes);
+    }
+    let mut node = Vec::new();
+    for child in children {
+        let hash = child.cid.0.to_bytes();
+        let mut link = vec![0x0a]; // Hash
+        varint(&mut link, hash.len() as u64);
+        link.extend_from_slice(&hash);
+        link.extend_from_slice(&[0x12, 0x00]); // Name, empty
+        link.push(0x18); // Tsize
+        varint(&mut link, child.total_bytes);
+        node.push(0x12); // Links
+        varint(&mut node, link.len() as u64);
+        node.extend_from_slice(&link);
+    }
+    node.push(0x0a); // Data
+    varint(&mut node, unixfs.len() as u64);
+    node.extend_from_slice(&unixfs);
+    let total_bytes = children.iter().map(|c| c.total_bytes).sum::<u64>() + node.len() as u64;
+    Node { cid: Cid::new(DAG_PB, SHA2_256, &Sha256::digest(&node).into()), file_bytes, total_bytes }
+}
+
+fn varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}

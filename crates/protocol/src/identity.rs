@@ -1,0 +1,112 @@
+//! Who attests: Ed25519 keys as did:key, and their signatures.
+
+use std::fmt;
+
+use ed25519_dalek::{Signer as _, Verifier as _};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
+
+use crate::Error;
+
+/// Multicodec prefix of an Ed25519 public key in a did:key.
+const ED25519_PUB: [u8; 2] = [0xed, 0x01];
+
+/// An Ed25519 public key: the identity of an executor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PublicKey(pub ByteArray<32>);
+
+impl PublicKey {
+    /// The key of these bytes; whether they are a point of the curve shows at [`PublicKey::verify`].
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(ByteArray::new(bytes))
+    }
+
+    /// `did:key:z6Mk…`, as receipts name their issuer.
+    #[must_use]
+    pub fn did(&self) -> String {
+        let bytes = [&ED25519_PUB[..], &self.0[..]].concat();
+        format!("did:key:z{}", base58(&bytes))
+    }
+
+    /// Checks that this key signed `message`.
+    ///
+    /// # Errors
+    /// The bytes are no key, or the signature is not of this key and message.
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), Error> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0)
+            .map_err(|_| Error::Signature("the public key is not a point of Ed25519"))?;
+        key.verify(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
+            .map_err(|_| Error::Signature("it was not made by this key over this message"))
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.did())
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An Ed25519 signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Signature(pub ByteArray<64>);
+
+impl Signature {
+    /// The signature of these bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 64]) -> Self {
+        Self(ByteArray::new(bytes))
+    }
+}
+
+/// A secret key held in memory: of a native executor, of the simulator, of a browser without WebCrypto Ed25519.
+pub struct Identity(ed25519_dalek::SigningKey);
+
+impl Identity {
+    /// The identity of a 32-byte seed (the secret key itself).
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+    }
+
+    /// What others know of it.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey::new(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs `message`.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        Signature::new(self.0.sign(message).to_bytes())
+    }
+}
+
+/// Base58 with Bitcoin's alphabet, for thirty-odd bytes: quadratic is fine.
+fn base58(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    let mut digits: Vec<u8> = Vec::new();
+    for byte in bytes {
+        let mut carry = u32::from(*byte);
+        for digit in &mut digits {
+            carry += u32::from(*digit) << 8;
+            *digit = (carry % 58) as u8;
+            carry /= 58;
+        }
+        while carry > 0 {
+            digits.push((carry % 58) as u8);
+            carry /= 58;
+        }
+    }
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let symbols = digits.iter().rev().map(|digit| char::from(ALPHABET[usize::from(*digit)]));
+    std::iter::repeat_n('1', zeros).chain(symbols).collect()
+}

@@ -1,0 +1,37 @@
+//! What is said: instructions, tasks, workflows, outcomes and receipts, each named by its content,
+//! and the messages between executor, coordinator and watcher. Pure data with one canonical
+//! encoding, strict DAG-CBOR.
+//!
+//! This crate knows no clock, no socket, no randomness and no wasm engine; it builds without a
+//! single `cfg` for every target.
+
+mod cid;
+mod codec;
+mod error;
+mod identity;
+mod instruction;
+pub mod limits;
+mod merkle;
+pub mod message;
+mod outcome;
+mod receipt;
+mod simplified;
+mod time;
+mod value;
+pub mod view;
+mod workflow;
+
+pub use crate::{
+    cid::{BlobHasher, Cid, blob_cid, content_cid},
+    codec::{CONTENT_TYPE, SUBPROTOCOL, decode, encode, from_value, to_value},
+    error::{DecodeError, Error},
+    identity::{Identity, PublicKey, Signature},
+    instruction::{Await, Input, Instruction, Limits, Meta, Nonce, Promise, Task},
+    merkle::{MerklePath, MerkleTree},
+    outcome::{Conditions, Failure, LogLevel, LogLine, Outcome, Remark, Statement, TrapKind},
+    receipt::{Attestation, Receipt},
+    simplified::{Defaults, FunctionLookup, Prepared, SimplifiedError, prepare},
+    time::Timestamp,
+    value::{Out, Value, bytes_of, json_of, value_of_json},
+    workflow::{Invocation, Workflow, WorkflowError},
+};

@@ -1,0 +1,58 @@
+//! Every bound of what may be said, with the reason for its number.
+
+/// Largest frame on a WebSocket, in bytes. Outcomes carry values inline up to [`OUTCOME_BYTES_MAX`];
+/// larger byte strings travel as blobs, so a frame has room for one outcome and its remark.
+pub const FRAME_BYTES_MAX: usize = 4 << 20;
+
+/// Largest encoded outcome value, in bytes, after long byte strings became links.
+pub const OUTCOME_BYTES_MAX: usize = 2 << 20;
+
+/// Byte strings longer than this leave an outcome and become a link to their blob. 16 KiB keeps the
+/// journal, frames and the scheduler's memory small; a rule of the protocol, so that every honest
+/// executor's outcome has the same CID.
+pub const INLINE_BYTES_MAX: usize = 16 << 10;
+
+/// Largest blob, in bytes: a component of a language runtime is 18 MB, photographs a few.
+pub const BLOB_BYTES_MAX: u64 = 256 << 20;
+
+/// Largest body of a submitted workflow, in bytes.
+pub const WORKFLOW_BYTES_MAX: usize = 64 << 20;
+
+/// Most tasks in one workflow.
+pub const WORKFLOW_TASKS_MAX: usize = 1_000_000;
+
+/// Most nested lists and maps in a value. Decoders recurse; a stack of 1 MiB (a Web Worker's) holds this with room.
+pub const VALUE_DEPTH_MAX: usize = 64;
+
+/// Most bytes of guest log text kept for one attempt; what follows is dropped and the drop is said.
+pub const LOG_BYTES_MAX: usize = 64 << 10;
+
+/// Most log lines kept for one attempt.
+pub const LOG_LINES_MAX: usize = 1_000;
+
+/// Most bytes of an error text or backtrace.
+pub const TEXT_BYTES_MAX: usize = 8 << 10;
+
+/// Most leases that one poll may ask for: an executor with 64 threads and a prefetch of three.
+pub const POLL_SLOTS_MAX: u32 = 256;
+
+/// Longest wait of one poll, in milliseconds.
+pub const POLL_WAIT_MS_MAX: u64 = 60_000;
+
+/// Most items in one delivery.
+pub const DELIVERY_ITEMS_MAX: usize = 1_024;
+
+/// Longest name (of an executor, a function, a workflow, a label), in bytes.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// Fuel of a task that names no limit: about two minutes of a fast guest.
+pub const FUEL_DEFAULT: u64 = 100_000_000_000;
+
+/// Largest fuel limit; fuel counters are signed 64-bit on every engine.
+pub const FUEL_MAX: u64 = i64::MAX as u64;
+
+/// Memory of a task that names no limit, in bytes: all that wasm32 can address (Homestar's default).
+pub const MEMORY_BYTES_DEFAULT: u64 = 4 << 30;
+
+/// Wall-clock time of a task that names no limit, in milliseconds (Homestar's default).
+pub const TIME_MS_DEFAULT: u64 = 100_000;

@@ -1,0 +1,220 @@
+//! What every honest executor must agree on, and the remarks beside it.
+
+use std::collections::BTreeMap;
+
+use ipld_core::ipld::Ipld;
+use serde::{Deserialize, Serialize};
+
+use crate::{Cid, Limits, Out, Value, content_cid, encode};
+
+/// What came of an instruction: compared by CID between executors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// The instruction.
+    pub instruction: Cid,
+    /// What it came to. Byte strings longer than [`crate::limits::INLINE_BYTES_MAX`] are links to their blobs.
+    pub out: Out,
+    /// Fuel consumed by the call (not by instantiation); `None` after a trap, where counters of engines differ.
+    /// When fuel ran out, the limit.
+    pub fuel: Option<u64>,
+    /// The cost table that fuel is counted by, such as `wasmtime-48`.
+    pub metering: String,
+}
+
+impl Outcome {
+    /// The name under which executors agree.
+    #[must_use]
+    pub fn cid(&self) -> Cid {
+        content_cid(&encode(self))
+    }
+
+    /// The failure, if this is one of ours and not the function's own `err`.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        match &self.out {
+            Out::Error(value) => Failure::of_value(value),
+            Out::Ok(_) => None,
+        }
+    }
+}
+
+/// How a guest failed: part of the outcome, so only what every engine says alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrapKind {
+    /// The `unreachable` instruction; also a Rust panic on wasm32-unknown-unknown.
+    Unreachable,
+    /// A memory, table or array access out of bounds.
+    OutOfBounds,
+    /// Integer division by zero.
+    DivideByZero,
+    /// Integer overflow in a division or conversion.
+    IntegerOverflow,
+    /// A float that no integer can hold.
+    BadConversion,
+    /// An indirect call of a null, or of a function of another type.
+    IndirectCall,
+    /// The fuel limit.
+    OutOfFuel,
+    /// The memory limit, where the engine itself had to grow.
+    OutOfMemory,
+    /// The guest broke the canonical ABI: a string that is not UTF-8, a list outside its memory.
+    InvalidAbi,
+    /// Arguments (some may come from promises) that do not fit the function's types.
+    BadArguments,
+    /// The component has no such function.
+    UnknownFunction,
+    /// The value is larger than an outcome may be.
+    OutputTooLarge,
+}
+
+impl TrapKind {
+    /// Every kind, for tables and tests.
+    pub const ALL: [Self; 12] = [
+        Self::Unreachable,
+        Self::OutOfBounds,
+        Self::DivideByZero,
+        Self::IntegerOverflow,
+        Self::BadConversion,
+        Self::IndirectCall,
+        Self::OutOfFuel,
+        Self::OutOfMemory,
+        Self::InvalidAbi,
+        Self::BadArguments,
+        Self::UnknownFunction,
+        Self::OutputTooLarge,
+    ];
+
+    /// Its name in outcomes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::OutOfBounds => "out-of-bounds",
+            Self::DivideByZero => "divide-by-zero",
+            Self::IntegerOverflow => "integer-overflow",
+            Self::BadConversion => "bad-conversion",
+            Self::IndirectCall => "indirect-call",
+            Self::OutOfFuel => "out-of-fuel",
+            Self::OutOfMemory => "out-of-memory",
+            Self::InvalidAbi => "invalid-abi",
+            Self::BadArguments => "bad-arguments",
+            Self::UnknownFunction => "unknown-function",
+            Self::OutputTooLarge => "output-too-large",
+        }
+    }
+}
+
+/// `{"trap": kind, "func": function}`: the error value of a guest that did not return.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// What happened.
+    pub trap: TrapKind,
+    /// In which exported function.
+    pub func: String,
+}
+
+impl Failure {
+    /// The failure as an error value.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        Ipld::Map(BTreeMap::from([
+            ("func".to_owned(), Ipld::String(self.func.clone())),
+            ("trap".to_owned(), Ipld::String(self.trap.name().to_owned())),
+        ]))
+    }
+
+    /// Reads a failure from an error value; `None` for a function's own `err`.
+    #[must_use]
+    pub fn of_value(value: &Value) -> Option<Self> {
+        let Ipld::Map(map) = value else { return None };
+        match (map.len(), map.get("func"), map.get("trap")) {
+            (2, Some(Ipld::String(func)), Some(Ipld::String(trap))) => {
+                let trap = TrapKind::ALL.into_iter().find(|kind| kind.name() == trap)?;
+                Some(Self { trap, func: func.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The limits under which an outcome came about: remembered with it, because they decide whom it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conditions {
+    /// The fuel limit.
+    pub fuel: u64,
+    /// The memory limit, in bytes.
+    pub memory: u64,
+    /// Was a `memory.grow` or `table.grow` refused for the limit? Then only the same memory limit gives this outcome.
+    pub growth_refused: bool,
+}
+
+impl Conditions {
+    /// Does an outcome that came about under these conditions answer a request with `limits`?
+    /// `Some(true)`: as it stands. `Some(false)`: with out-of-fuel, without running. `None`: it must be run.
+    #[must_use]
+    pub fn answer(&self, outcome: &Outcome, limits: &Limits) -> Option<bool> {
+        if self.growth_refused && self.memory != limits.memory {
+            return None;
+        }
+        let out_of_fuel = outcome.failure().is_some_and(|failure| failure.trap == TrapKind::OutOfFuel);
+        match outcome.fuel {
+            _ if out_of_fuel => (limits.fuel <= self.fuel).then_some(limits.fuel == self.fuel),
+            Some(used) => Some(used <= limits.fuel),
+            // A trap's fuel is not known: equal or larger limits see the same trap, smaller ones must look.
+            None => (limits.fuel >= self.fuel).then_some(true),
+        }
+    }
+}
+
+/// What an executor signs: the outcome's CID and its conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// The CID of the [`Outcome`].
+    pub outcome: Cid,
+    /// The limits it came about under.
+    pub conditions: Conditions,
+}
+
+/// What an engine says beside the outcome; never compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remark {
+    /// The engine's message, for a failure.
+    pub message: Option<String>,
+    /// The wasm backtrace, innermost frame first.
+    pub backtrace: Vec<String>,
+    /// What the guest logged.
+    pub logs: Vec<LogLine>,
+    /// How long the call took, in microseconds.
+    pub elapsed_us: u64,
+}
+
+/// A line that a guest logged through wasi:logging.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLine {
+    /// How grave.
+    pub level: LogLevel,
+    /// The guest's own category, such as `guest:rust:add`.
+    pub context: String,
+    /// The text.
+    pub message: String,
+}
+
+/// The levels of wasi:logging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
+}

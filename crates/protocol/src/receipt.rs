@@ -1,0 +1,87 @@
+//! A receipt: an outcome plus who attests it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Cid, Conditions, MerklePath, Out, Outcome, PublicKey, Signature, Value, content_cid, encode};
+
+/// An attested outcome, in Homestar's shape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// The CID of the invocation, `{"task": Task}`.
+    pub ran: Cid,
+    /// What it came to.
+    pub out: Out,
+    /// `op` and, in receipts of ours, what [`Receipt::outcome`] and [`Receipt::attestation`] need.
+    pub meta: BTreeMap<String, Value>,
+    /// Who attests, as did:key.
+    pub iss: Option<String>,
+    /// Proofs of authority.
+    pub prf: Vec<Cid>,
+}
+
+/// How an executor attests an outcome: one signature over the Merkle root of a batch, and this outcome's path to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attestation {
+    /// Who signed.
+    pub key: PublicKey,
+    /// The limits of the attempt, signed together with the outcome.
+    pub conditions: Conditions,
+    /// From the statement to the root of the batch.
+    pub path: MerklePath,
+    /// Over [`crate::MerkleTree::signed_bytes`] of the root.
+    pub signature: Signature,
+}
+
+/// Keys of `meta` that this crate writes.
+mod key {
+    pub(super) const OP: &str = "op";
+    pub(super) const INSTRUCTION: &str = "instruction";
+    pub(super) const FUEL: &str = "fuel";
+    pub(super) const METERING: &str = "metering";
+    pub(super) const ATTESTATION: &str = "attestation";
+}
+
+impl Receipt {
+    /// The receipt of `outcome` for the invocation `ran`, attested by an executor.
+    #[must_use]
+    pub fn attested(ran: Cid, func: &str, outcome: &Outcome, attestation: &Attestation) -> Self {
+        let meta = BTreeMap::from([
+            (key::OP.to_owned(), Value::String(func.to_owned())),
+            (key::INSTRUCTION.to_owned(), Value::Link(outcome.instruction.to_link())),
+            (key::FUEL.to_owned(), outcome.fuel.map_or(Value::Null, |fuel| Value::Integer(fuel.into()))),
+            (key::METERING.to_owned(), Value::String(outcome.metering.clone())),
+            (key::ATTESTATION.to_owned(), crate::to_value(attestation)),
+        ]);
+        Self { ran, out: outcome.out.clone(), meta, iss: Some(attestation.key.did()), prf: Vec::new() }
+    }
+
+    /// The receipt's own name.
+    #[must_use]
+    pub fn cid(&self) -> Cid {
+        content_cid(&encode(self))
+    }
+
+    /// The outcome that this receipt attests; `None` for a receipt that was not made by [`Receipt::attested`].
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        let Value::Link(instruction) = self.meta.get(key::INSTRUCTION)? else { return None };
+        let Value::String(metering) = self.meta.get(key::METERING)? else { return None };
+        let fuel = match self.meta.get(key::FUEL)? {
+            Value::Integer(n) => Some(u64::try_from(*n).ok()?),
+            Value::Null => None,
+            _ => return None,
+        };
+        let instruction = Cid::try_from(*instruction).ok()?;
+        Some(Outcome { instruction, out: self.out.clone(), fuel, metering: metering.clone() })
+    }
+
+    /// The evidence; `None` for a receipt that was not made by [`Receipt::attested`].
+    #[must_use]
+    pub fn attestation(&self) -> Option<Attestation> {
+        crate::from_value("attestation", self.meta.get(key::ATTESTATION)?.clone()).ok()
+    }
+}

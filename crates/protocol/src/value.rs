@@ -1,0 +1,107 @@
+//! Values of the content model (IPLD), their DAG-JSON form, and what a task came to.
+
+use ipld_core::ipld::Ipld;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{DecodeError, limits::VALUE_DEPTH_MAX};
+
+/// An IPLD value. Integers fit -2^64 ..= 2^64-1, floats are finite, maps have string keys.
+pub type Value = Ipld;
+
+/// What a task came to: `["ok", value]` or `["error", value]`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Out {
+    /// The function's value.
+    Ok(Value),
+    /// The `err` payload of the function's own `result`, or a [`crate::Failure`].
+    Error(Value),
+}
+
+impl Out {
+    /// The value, whichever branch it is on.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        match self {
+            Self::Ok(value) | Self::Error(value) => value,
+        }
+    }
+
+    /// The whole pair as a value, as `await/*` yields it.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let (tag, value) = match self {
+            Self::Ok(value) => ("ok", value),
+            Self::Error(value) => ("error", value),
+        };
+        Ipld::List(vec![Ipld::String(tag.into()), value.clone()])
+    }
+}
+
+impl Serialize for Out {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Ok(value) => ("ok", value).serialize(serializer),
+            Self::Error(value) => ("error", value).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Out {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let (tag, value) = <(String, Value)>::deserialize(deserializer)?;
+        match tag.as_str() {
+            "ok" => Ok(Self::Ok(value)),
+            "error" => Ok(Self::Error(value)),
+            other => Err(D::Error::custom(format!("expected \"ok\" or \"error\", found {other:?}"))),
+        }
+    }
+}
+
+/// Parses DAG-JSON (`{"/": "bafy…"}` is a link, `{"/": {"bytes": "…"}}` bytes) within the depth bound.
+///
+/// # Errors
+/// Text that is not DAG-JSON, or is nested deeper than [`VALUE_DEPTH_MAX`].
+pub fn value_of_json(text: &[u8]) -> Result<Value, DecodeError> {
+    let malformed = |reason: String| DecodeError::Malformed { what: "DAG-JSON value", reason };
+    let value = serde_ipld_dagjson::from_slice(text).map_err(|e| malformed(e.to_string()))?;
+    if depth(&value) > VALUE_DEPTH_MAX {
+        return Err(malformed(format!("nested deeper than {VALUE_DEPTH_MAX} levels")));
+    }
+    Ok(value)
+}
+
+/// The DAG-JSON text of a value.
+///
+/// # Panics
+/// Never for a value that was decoded: floats are finite and maps have string keys.
+#[must_use]
+pub fn json_of(value: &Value) -> String {
+    let bytes = serde_ipld_dagjson::to_vec(value).expect("an IPLD value has a DAG-JSON form");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// The bytes of a byte string, or of a list of integers from 0 to 255.
+#[must_use]
+pub fn bytes_of(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Ipld::Bytes(bytes) => Some(bytes.clone()),
+        Ipld::List(items) => items
+            .iter()
+            .map(|item| match item {
+                Ipld::Integer(n) => u8::try_from(*n).ok(),
+                _ => None,
+            })
+            .collect(),
+        _ => None,
+    }
+}
+
+/// Levels of nesting; a scalar has none.
+pub(crate) fn depth(value: &Value) -> usize {
+    match value {
+        Ipld::List(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Ipld::Map(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}

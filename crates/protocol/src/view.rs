@@ -1,0 +1,215 @@
+//! What is shown of the state: the same types as JSON over HTTP and as DAG-CBOR to watchers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Cid, Limits, Out, PublicKey, Remark, Timestamp, Value, message::Fault};
+
+/// The number of a run: one execution of a workflow, counted from 1 in one data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub u64);
+
+/// Where a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskState {
+    /// For promises to be kept, or after a fault for its next attempt.
+    Waiting,
+    /// Nobody has taken it yet.
+    Ready,
+    /// An executor holds it.
+    Leased,
+    /// An outcome came from work in this run; it may be an error value.
+    Computed,
+    /// An outcome was known.
+    Replayed,
+    /// Nothing below it needed it: what it feeds was known.
+    Skipped,
+    /// It cannot be done: a promise was broken, or attempts are used up.
+    Failed,
+    /// The run was cancelled before.
+    Cancelled,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// Tasks are still to be done.
+    Running,
+    /// Every task is computed, replayed or skipped, and none of them came to an error.
+    Done,
+    /// Nothing is left to do, and at least one task failed or came to an error.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// Tasks of a run by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "named as the states of `TaskState` are")]
+pub struct Counts {
+    pub waiting: u32,
+    pub ready: u32,
+    pub leased: u32,
+    pub computed: u32,
+    pub replayed: u32,
+    pub skipped: u32,
+    pub failed: u32,
+    pub cancelled: u32,
+}
+
+/// A run in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSummary {
+    /// The run.
+    pub run: RunId,
+    /// The workflow.
+    pub workflow: Cid,
+    /// The name it was submitted under.
+    pub name: String,
+    /// Who submitted it.
+    pub submitter: String,
+    /// Where it is.
+    pub state: RunState,
+    /// Its tasks by state.
+    pub counts: Counts,
+    /// When it was submitted.
+    pub submitted: Timestamp,
+    /// When nothing was left to do.
+    pub finished: Option<Timestamp>,
+}
+
+/// A run with its tasks, in the order they were written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunView {
+    /// As in the list.
+    pub summary: RunSummary,
+    /// One for each task.
+    pub tasks: Vec<TaskView>,
+}
+
+/// A task of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskView {
+    /// Its place in the workflow.
+    pub index: u32,
+    /// The name it was written under; empty for none.
+    pub name: String,
+    /// Its instruction.
+    pub instruction: Cid,
+    /// The component.
+    pub component: Cid,
+    /// The function.
+    pub func: String,
+    /// The arguments as written, promises included.
+    pub args: Vec<Value>,
+    /// The places of the tasks whose outcomes it needs.
+    pub needs: Vec<u32>,
+    /// Its budget.
+    pub limits: Limits,
+    /// Where it is.
+    pub state: TaskState,
+    /// Why it is there, in words, where the state alone does not say it (a broken promise, a backoff).
+    pub reason: String,
+    /// What it came to.
+    pub out: Option<Out>,
+    /// Fuel of the outcome.
+    pub fuel: Option<u64>,
+    /// The canonical receipt.
+    pub receipt: Option<Cid>,
+    /// The CID of the outcome.
+    pub outcome: Option<Cid>,
+    /// Who computed it, or who holds it.
+    pub executor: Option<PublicKey>,
+    /// What engine and guest said, once computed in this run.
+    pub remark: Option<Remark>,
+    /// Attempts that came to nothing, first one first.
+    pub attempts: Vec<AttemptView>,
+    /// When its last promise was kept.
+    pub ready: Option<Timestamp>,
+    /// When it was leased last.
+    pub leased: Option<Timestamp>,
+    /// When its state became final.
+    pub finished: Option<Timestamp>,
+}
+
+/// An attempt that ended without an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptView {
+    /// Who tried.
+    pub executor: PublicKey,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Why.
+    pub fault: Fault,
+}
+
+/// An executor that is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutorView {
+    /// Its identity.
+    pub key: PublicKey,
+    /// Its name for people; empty for none.
+    pub name: String,
+    /// `browser` or `wasmtime`.
+    pub host: String,
+    /// How many tasks it performs at the same time.
+    pub threads: u32,
+    /// Since when it is connected.
+    pub since: Timestamp,
+    /// What it holds now: function names, at most sixteen.
+    pub doing: Vec<String>,
+    /// Leases held.
+    pub leases: u32,
+    /// Outcomes accepted since the coordinator started.
+    pub tasks: u64,
+    /// Their fuel.
+    pub fuel: u64,
+}
+
+/// A component that functions can be called of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComponentView {
+    /// Its CID.
+    pub cid: Cid,
+    /// The name it was added under.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its functions.
+    pub functions: Vec<FunctionView>,
+}
+
+/// A function of a component.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionView {
+    /// `name` or `ns:pkg/iface#name`.
+    pub name: String,
+    /// As WIT would write it: `add(a: f64, b: f64) -> f64`.
+    pub signature: String,
+    /// JSON Schema of its arguments, an object by parameter name, as JSON text.
+    pub schema: String,
+}
+
+/// All summaries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overview {
+    /// The newest runs first, at most a thousand.
+    pub runs: Vec<RunSummary>,
+    /// Executors that are here.
+    pub executors: Vec<ExecutorView>,
+    /// Components.
+    pub components: Vec<ComponentView>,
+    /// What is wrong with the coordinator itself; empty when all is well.
+    pub trouble: String,
+}

@@ -1,1 +1,18 @@
-//! placeholder
+//! What is decided: a sans-I/O state machine of promises, memory, leases and attempts.
+//!
+//! **The contract: [`Scheduler::handle`] takes a fact; then [`Scheduler::poll_output`] is drained to `None`; then the
+//! caller sleeps until [`Scheduler::poll_timeout`] and calls [`Scheduler::handle_timeout`].** Outputs are duties. The same
+//! inputs give the same outputs, byte for byte, on every target.
+//!
+//! The order of outputs carries durability: whatever is [`Output::Reply`], [`Output::Publish`] or
+//! [`Output::Acknowledge`] must wait until every [`Output::Persist`] before it is durable; [`Output::Send`] need not.
+//!
+//! This crate knows no clock, no socket, no randomness, no store, and not whether it runs in a server or in a tab.
+
+mod input;
+mod output;
+
+pub use crate::{
+    input::{ConnectionId, Input, RequestId, Submission},
+    output::{Event, Output, SubmitError, TimeoutReason},
+};

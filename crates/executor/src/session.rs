@@ -1,0 +1,215 @@
+//! The session of an executor with a coordinator.
+
+use std::collections::BTreeMap;
+
+use asterism_protocol::{
+    Cid, PublicKey, Signature, Value,
+    message::{Capabilities, Fault, LeaseId, ToCoordinator, ToExecutor},
+};
+
+use crate::{Attempt, Job};
+
+/// A compute thread (a Web Worker in a tab), numbered from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThreadId(pub u32);
+
+/// A signature that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SignId(pub u64);
+
+/// Who the executor is and what its owner allows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Its identity; the secret key stays with the shell.
+    pub key: PublicKey,
+    /// A name for people; empty for none.
+    pub name: String,
+    /// Its version.
+    pub build: String,
+    /// What it offers; `threads` is where it starts, [`Input::Threads`] changes it.
+    pub capabilities: Capabilities,
+    /// Share of time that threads compute, in percent from 1 to 100.
+    pub duty_percent: u8,
+    /// Leases held beyond those that run, for each thread.
+    pub prefetch: u32,
+    /// Seed of the jitter of reconnections.
+    pub seed: u64,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The connection that was asked for is open.
+    Connected,
+    /// The connection could not be made, or ended.
+    Disconnected {
+        /// Why, in words.
+        reason: String,
+    },
+    /// A decoded message came.
+    Received(ToExecutor),
+    /// A signature was made.
+    Signed {
+        /// Which.
+        id: SignId,
+        /// The signature.
+        signature: Signature,
+    },
+    /// A blob is here, checked against its CID, and the shell keeps it.
+    Fetched {
+        /// Which.
+        cid: Cid,
+    },
+    /// A blob could not be had, or came with other bytes.
+    FetchFailed {
+        /// Which.
+        cid: Cid,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A blob of an attempt is with the coordinator.
+    Uploaded {
+        /// Which.
+        cid: Cid,
+    },
+    /// A blob of an attempt could not be brought.
+    UploadFailed {
+        /// Which.
+        cid: Cid,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A thread is done with what it was given.
+    Ended {
+        /// Which thread.
+        thread: ThreadId,
+        /// The lease.
+        lease: LeaseId,
+        /// What came of it; blobs of the attempt stay with the shell (their CIDs are all that is read here).
+        result: Result<Box<Attempt>, Fault>,
+    },
+    /// The owner allows this many threads from now on.
+    Threads(u32),
+    /// The owner allows this share of time, in percent.
+    Duty(u8),
+    /// Nothing new is begun until resumed; what runs goes on.
+    Pause {
+        /// Why, in words for the owner.
+        reason: String,
+    },
+    /// Work goes on.
+    Resume,
+    /// The owner stops: at once, handing everything back, or after what runs is done.
+    Leave {
+        /// Finish what runs first?
+        finish: bool,
+    },
+}
+
+/// What the shell has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Open the connection.
+    Connect,
+    /// Close it.
+    Disconnect,
+    /// Send this.
+    Send(ToCoordinator),
+    /// Sign these bytes, and come back with [`Input::Signed`].
+    Sign {
+        /// Which.
+        id: SignId,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Fetch this blob, check its CID, keep it until [`Output::Release`].
+    Fetch {
+        /// Which.
+        cid: Cid,
+    },
+    /// Bring this blob of an attempt to the coordinator.
+    Upload {
+        /// Which.
+        cid: Cid,
+    },
+    /// No lease needs this blob any more; keep it only as a cache.
+    Release {
+        /// Which.
+        cid: Cid,
+    },
+    /// Perform this on a thread. The shell puts the bytes of `blobs` into the job; its component was fetched.
+    Run {
+        /// Where.
+        thread: ThreadId,
+        /// For which lease.
+        lease: LeaseId,
+        /// What; `job.blobs` is empty here.
+        job: Box<Job>,
+        /// The links among the arguments.
+        blobs: Vec<Cid>,
+    },
+    /// End a thread at once and have a fresh one: its task ran too long or is not wanted any more. No [`Input::Ended`] follows.
+    Kill {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// [`Status`] changed: show it.
+    Changed,
+    /// The session is over; nothing follows.
+    Finished,
+}
+
+/// What an owner sees.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Status {
+    /// Is the coordinator there?
+    pub connected: bool,
+    /// Why nothing is done now, in words; empty while work is done.
+    pub idle_because: String,
+    /// What runs, by thread.
+    pub doing: BTreeMap<ThreadId, Doing>,
+    /// Leases held beside what runs.
+    pub prefetched: u32,
+    /// Outcomes that the coordinator accepted.
+    pub tasks: u64,
+    /// Their fuel.
+    pub fuel: u64,
+    /// The last thing that went wrong, in words; empty for nothing.
+    pub trouble: String,
+}
+
+
+/// What a thread does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Doing {
+    /// The function.
+    pub func: String,
+    /// The workflow's name.
+    pub workflow: String,
+    /// Who submitted it.
+    pub submitter: String,
+    /// Since when.
+    pub since: asterism_protocol::Timestamp,
+}
+
+/// Links among arguments, in order, each once.
+#[must_use]
+pub fn links(args: &[Value]) -> Vec<Cid> {
+    fn collect(value: &Value, found: &mut Vec<Cid>) {
+        match value {
+            Value::Link(link) => {
+                if let Ok(cid) = Cid::try_from(*link)
+                    && !found.contains(&cid)
+                {
+                    found.push(cid);
+                }
+            }
+            Value::List(items) => items.iter().for_each(|item| collect(item, found)),
+            Value::Map(map) => map.values().for_each(|item| collect(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    args.iter().for_each(|arg| collect(arg, &mut found));
+    found
+}

@@ -1,0 +1,63 @@
+//! Facts that a scheduler is told.
+
+use asterism_protocol::{Prepared, Receipt, message::ToCoordinator, view::RunId};
+
+/// A connection of an executor, numbered by the shell; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// A request that waits for an [`crate::Output::Reply`], numbered by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Somebody asks for a run.
+    Submit {
+        /// Who waits for the reply.
+        request: RequestId,
+        /// What to run. Boxed: it comes rarely, the others often.
+        submission: Box<Submission>,
+    },
+    /// Somebody ends a run.
+    Cancel {
+        /// Who waits for the reply.
+        request: RequestId,
+        /// The run.
+        run: RunId,
+    },
+    /// An executor's connection was opened; the scheduler challenges it.
+    Connected {
+        /// The connection.
+        connection: ConnectionId,
+        /// Random bytes for the challenge.
+        nonce: [u8; 32],
+    },
+    /// A decoded message came over a connection. Nothing in it is trusted.
+    Received {
+        /// The connection.
+        connection: ConnectionId,
+        /// The message.
+        message: ToCoordinator,
+    },
+    /// A connection is gone.
+    Disconnected {
+        /// The connection.
+        connection: ConnectionId,
+    },
+}
+
+/// A workflow to be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// The workflow and its tasks' names.
+    pub prepared: Prepared,
+    /// A name for people.
+    pub name: String,
+    /// Who submits, for people.
+    pub submitter: String,
+    /// Canonical receipts that the store knows for instructions of this workflow, and for instructions
+    /// outside of it that its promises await.
+    pub known: Vec<Receipt>,
+}

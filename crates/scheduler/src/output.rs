@@ -1,0 +1,138 @@
+//! Duties that a scheduler hands out.
+
+use asterism_protocol::{
+    Receipt, Timestamp, Workflow,
+    message::{Change, ToExecutor},
+    view::RunId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{ConnectionId, RequestId};
+
+/// What the shell has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Append this to the journal.
+    Persist(Event),
+    /// Send this now.
+    Send {
+        /// To whom.
+        connection: ConnectionId,
+        /// What.
+        message: ToExecutor,
+    },
+    /// Send this once all that was to be persisted before it is durable.
+    Acknowledge {
+        /// To whom.
+        connection: ConnectionId,
+        /// What.
+        message: ToExecutor,
+    },
+    /// Answer a request once all that was to be persisted before it is durable.
+    Reply {
+        /// The request.
+        request: RequestId,
+        /// The run that it made or ended.
+        result: Result<RunId, SubmitError>,
+    },
+    /// Tell watchers, once all that was to be persisted before it is durable.
+    Publish(Change),
+    /// Close a connection, after what was sent to it before.
+    Disconnect {
+        /// The connection.
+        connection: ConnectionId,
+    },
+}
+
+/// What the journal remembers: replaying all events through [`crate::Scheduler::recover`] gives the state back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// A run was accepted.
+    Submitted {
+        /// Its number.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+        /// The name for people.
+        name: String,
+        /// Who submitted it.
+        submitter: String,
+        /// The workflow.
+        workflow: Workflow,
+        /// The tasks' names.
+        names: Vec<String>,
+        /// Receipts known then: this run replays them.
+        known: Vec<Receipt>,
+    },
+    /// A receipt became canonical, by work.
+    Computed {
+        /// When.
+        at: Timestamp,
+        /// The receipt. Boxed: most of the size of an event.
+        receipt: Box<Receipt>,
+        /// What engine and guest said.
+        remark: Box<asterism_protocol::Remark>,
+    },
+    /// A task used up its attempts.
+    GaveUp {
+        /// When.
+        at: Timestamp,
+        /// The instruction.
+        instruction: asterism_protocol::Cid,
+        /// Why its attempts failed, the last one last.
+        attempts: Vec<asterism_protocol::view::AttemptView>,
+    },
+    /// A run was cancelled.
+    Cancelled {
+        /// The run.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Lease numbers up to this one may have been given out: after a restart, counting goes on behind it.
+    LeasesReserved {
+        /// The highest number reserved.
+        up_to: u64,
+    },
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The tasks are not a workflow.
+    #[error(transparent)]
+    Workflow(#[from] asterism_protocol::WorkflowError),
+    /// A promise awaits an instruction that is neither in the workflow nor known.
+    #[error("tasks[{task}] awaits {instruction}, which is neither in this workflow nor known here")]
+    UnknownPromise {
+        /// The task's place.
+        task: usize,
+        /// The instruction awaited.
+        instruction: asterism_protocol::Cid,
+    },
+    /// Too much is live already; try again later.
+    #[error("{live} tasks are live and {max} may be; try again when some are done")]
+    Full {
+        /// Tasks that are live.
+        live: usize,
+        /// How many may be.
+        max: usize,
+    },
+    /// There is no such run.
+    #[error("there is no run {}", .0.0)]
+    UnknownRun(RunId),
+}
+
+/// Why [`crate::Scheduler::poll_timeout`] wants to be called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutReason {
+    /// A lease runs out unless a heartbeat comes.
+    Lease,
+    /// A poll has waited long enough.
+    Poll,
+    /// A backoff is over.
+    Backoff,
+    /// An executor that lost its connection is not waited for any longer.
+    Reconnect,
+}

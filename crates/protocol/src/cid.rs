@@ -32,7 +32,11 @@ impl Cid {
     /// Never: every constructor refuses digests of another length.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        self.0.hash().digest().try_into().expect("every constructor checks for 32 bytes")
+        self.0
+            .hash()
+            .digest()
+            .try_into()
+            .expect("every constructor checks for 32 bytes")
     }
 
     /// The CID of dag-cbor content with this digest: the inverse of [`Cid::digest`] for instructions.
@@ -54,7 +58,10 @@ impl Cid {
     }
 
     fn new(codec: u64, code: u64, digest: &[u8; 32]) -> Self {
-        Self(::cid::Cid::new_v1(codec, Multihash::wrap(code, digest).expect("32 bytes fit a multihash of 64")))
+        Self(::cid::Cid::new_v1(
+            codec,
+            Multihash::wrap(code, digest).expect("32 bytes fit a multihash of 64"),
+        ))
     }
 }
 
@@ -62,7 +69,10 @@ impl TryFrom<::cid::Cid> for Cid {
     type Error = Error;
 
     fn try_from(cid: ::cid::Cid) -> Result<Self, Error> {
-        let error = |reason: &str| Error::Cid { text: cid.to_string(), reason: reason.into() };
+        let error = |reason: &str| Error::Cid {
+            text: cid.to_string(),
+            reason: reason.into(),
+        };
         if cid.version() != ::cid::Version::V1 {
             return Err(error("only version 1 is used"));
         }
@@ -79,10 +89,15 @@ impl FromStr for Cid {
     fn from_str(text: &str) -> Result<Self, Error> {
         // A CID of ours has 59 characters; other bases and digests stay well below 128.
         if text.len() > 128 {
-            return Err(Error::Cid { text: text.chars().take(32).chain(['…']).collect(), reason: "too long".into() });
+            return Err(Error::Cid {
+                text: text.chars().take(32).chain(['…']).collect(),
+                reason: "too long".into(),
+            });
         }
-        let cid =
-            ::cid::Cid::from_str(text).map_err(|e| Error::Cid { text: text.into(), reason: e.to_string() })?;
+        let cid = ::cid::Cid::from_str(text).map_err(|e| Error::Cid {
+            text: text.into(),
+            reason: e.to_string(),
+        })?;
         Self::try_from(cid)
     }
 }
@@ -101,7 +116,11 @@ impl fmt::Debug for Cid {
 
 impl Serialize for Cid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(&self.0) } else { self.0.serialize(serializer) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(&self.0)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
@@ -109,9 +128,13 @@ impl<'de> Deserialize<'de> for Cid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            String::deserialize(deserializer)?
+                .parse()
+                .map_err(D::Error::custom)
         } else {
-            ::cid::Cid::deserialize(deserializer)?.try_into().map_err(D::Error::custom)
+            ::cid::Cid::deserialize(deserializer)?
+                .try_into()
+                .map_err(D::Error::custom)
         }
     }
 }
@@ -176,7 +199,11 @@ impl BlobHasher {
     fn cut(&mut self) {
         let size = self.chunk.len() as u64;
         let cid = Cid::new(RAW, SHA2_256, &Sha256::digest(&self.chunk).into());
-        self.leaves.push(Node { cid, file_bytes: size, total_bytes: size });
+        self.leaves.push(Node {
+            cid,
+            file_bytes: size,
+            total_bytes: size,
+        });
         self.chunk.clear();
     }
 }
@@ -208,7 +235,11 @@ fn parent(children: &[Node]) -> Node {
     varint(&mut node, unixfs.len() as u64);
     node.extend_from_slice(&unixfs);
     let total_bytes = children.iter().map(|c| c.total_bytes).sum::<u64>() + node.len() as u64;
-    Node { cid: Cid::new(DAG_PB, SHA2_256, &Sha256::digest(&node).into()), file_bytes, total_bytes }
+    Node {
+        cid: Cid::new(DAG_PB, SHA2_256, &Sha256::digest(&node).into()),
+        file_bytes,
+        total_bytes,
+    }
 }
 
 fn varint(out: &mut Vec<u8>, mut n: u64) {

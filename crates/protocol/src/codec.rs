@@ -24,11 +24,22 @@ pub fn encode<T: Serialize>(content: &T) -> Vec<u8> {
 ///
 /// # Errors
 /// More bytes than `max`; not DAG-CBOR; not canonical; not a `T`.
-pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8], max: usize) -> Result<T, DecodeError> {
+pub fn decode<T: DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+    max: usize,
+) -> Result<T, DecodeError> {
     if bytes.len() > max {
-        return Err(DecodeError::TooLarge { what, size: bytes.len(), max });
+        return Err(DecodeError::TooLarge {
+            what,
+            size: bytes.len(),
+            max,
+        });
     }
-    serde_ipld_dagcbor::from_slice(bytes).map_err(|e| DecodeError::Malformed { what, reason: e.to_string() })
+    serde_ipld_dagcbor::from_slice(bytes).map_err(|e| DecodeError::Malformed {
+        what,
+        reason: e.to_string(),
+    })
 }
 
 /// A content type as a value, for its DAG-JSON form.
@@ -45,5 +56,8 @@ pub fn to_value<T: Serialize>(content: &T) -> Value {
 /// # Errors
 /// A value that is not a `T`.
 pub fn from_value<T: DeserializeOwned>(what: &'static str, value: Value) -> Result<T, DecodeError> {
-    ipld_core::serde::from_ipld(value).map_err(|e| DecodeError::Malformed { what, reason: e.to_string() })
+    ipld_core::serde::from_ipld(value).map_err(|e| DecodeError::Malformed {
+        what,
+        reason: e.to_string(),
+    })
 }

@@ -107,6 +107,9 @@ fn base58(bytes: &[u8]) -> String {
         }
     }
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    let symbols = digits.iter().rev().map(|digit| char::from(ALPHABET[usize::from(*digit)]));
+    let symbols = digits
+        .iter()
+        .rev()
+        .map(|digit| char::from(ALPHABET[usize::from(*digit)]));
     std::iter::repeat_n('1', zeros).chain(symbols).collect()
 }

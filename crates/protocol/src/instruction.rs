@@ -59,11 +59,19 @@ impl Serialize for Nonce {
 impl<'de> Deserialize<'de> for Nonce {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        match Ipld::deserialize(deserializer)? {
+        Self::of_value(&Ipld::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Nonce {
+    pub(crate) fn of_value(value: &Value) -> Result<Self, &'static str> {
+        match value {
             Ipld::String(text) if text.is_empty() => Ok(Self::Empty),
-            Ipld::String(text) if text.len() <= limits::NAME_BYTES_MAX => Ok(Self::Text(text)),
-            Ipld::Bytes(bytes) if matches!(bytes.len(), 12 | 16) => Ok(Self::Bytes(bytes)),
-            _ => Err(D::Error::custom("nnc must be \"\", a short string, or 12 or 16 bytes")),
+            Ipld::String(text) if text.len() <= limits::NAME_BYTES_MAX => {
+                Ok(Self::Text(text.clone()))
+            }
+            Ipld::Bytes(bytes) if matches!(bytes.len(), 12 | 16) => Ok(Self::Bytes(bytes.clone())),
+            _ => Err("nnc must be \"\", a short string, or 12 or 16 bytes"),
         }
     }
 }
@@ -80,7 +88,11 @@ impl Instruction {
     /// # Errors
     /// `rsc` is not `ipfs://<cid of a blob>`.
     pub fn component(&self) -> Result<Cid, Error> {
-        let cid = self.rsc.strip_prefix("ipfs://").and_then(|cid| cid.parse::<Cid>().ok()).filter(Cid::is_blob);
+        let cid = self
+            .rsc
+            .strip_prefix("ipfs://")
+            .and_then(|cid| cid.parse::<Cid>().ok())
+            .filter(Cid::is_blob);
         cid.ok_or_else(|| Error::Resource(self.rsc.clone()))
     }
 
@@ -88,7 +100,10 @@ impl Instruction {
     #[must_use]
     pub fn promises(&self) -> Vec<Promise> {
         let mut found = Vec::new();
-        self.input.args.iter().for_each(|arg| collect_promises(arg, &mut found));
+        self.input
+            .args
+            .iter()
+            .for_each(|arg| collect_promises(arg, &mut found));
         found
     }
 
@@ -97,7 +112,11 @@ impl Instruction {
     /// # Errors
     /// The first promise that is not kept: unknown, or awaited on the branch that was not taken.
     pub fn resolve(&self, outs: &dyn Fn(Cid) -> Option<Out>) -> Result<Vec<Value>, Promise> {
-        self.input.args.iter().map(|arg| resolve(arg, outs)).collect()
+        self.input
+            .args
+            .iter()
+            .map(|arg| resolve(arg, outs))
+            .collect()
     }
 }
 
@@ -150,15 +169,25 @@ impl Promise {
     #[must_use]
     pub fn of_value(value: &Value) -> Option<Self> {
         let Ipld::Map(map) = value else { return None };
-        let (key, Ipld::Link(link)) = map.iter().next().filter(|_| map.len() == 1)? else { return None };
-        let branch = [Await::Ok, Await::Error, Await::Any].into_iter().find(|branch| branch.key() == key)?;
-        Some(Self { branch, instruction: Cid::try_from(*link).ok()? })
+        let (key, Ipld::Link(link)) = map.iter().next().filter(|_| map.len() == 1)? else {
+            return None;
+        };
+        let branch = [Await::Ok, Await::Error, Await::Any]
+            .into_iter()
+            .find(|branch| branch.key() == key)?;
+        Some(Self {
+            branch,
+            instruction: Cid::try_from(*link).ok()?,
+        })
     }
 
     /// The promise as it stands in arguments.
     #[must_use]
     pub fn to_value(self) -> Value {
-        Ipld::Map(BTreeMap::from([(self.branch.key().to_owned(), Ipld::Link(self.instruction.to_link()))]))
+        Ipld::Map(BTreeMap::from([(
+            self.branch.key().to_owned(),
+            Ipld::Link(self.instruction.to_link()),
+        )]))
     }
 }
 
@@ -185,7 +214,12 @@ fn resolve(value: &Value, outs: &dyn Fn(Cid) -> Option<Out>) -> Result<Value, Pr
         };
     }
     Ok(match value {
-        Ipld::List(items) => Ipld::List(items.iter().map(|item| resolve(item, outs)).collect::<Result<_, _>>()?),
+        Ipld::List(items) => Ipld::List(
+            items
+                .iter()
+                .map(|item| resolve(item, outs))
+                .collect::<Result<_, _>>()?,
+        ),
         Ipld::Map(map) => {
             let entry = |(key, item): (&String, &Value)| Ok((key.clone(), resolve(item, outs)?));
             Ipld::Map(map.iter().map(entry).collect::<Result<_, _>>()?)
@@ -214,10 +248,12 @@ pub struct Task {
 pub struct Meta(pub BTreeMap<String, Value>);
 
 impl Meta {
-    /// The entry `key` as an unsigned number, if there is one.
+    /// The entry `key` as an unsigned number, if there is one. Authors in JavaScript write numbers beyond
+    /// 64 bits for "without limit", and JSON makes floats of them: those count as the largest.
     fn number(&self, key: &str) -> Option<u64> {
         match self.0.get(key) {
             Some(Ipld::Integer(n)) => u64::try_from(*n).ok(),
+            Some(Ipld::Float(x)) if *x >= 0.0 && x.fract() == 0.0 => Some(*x as u64),
             _ => None,
         }
     }
@@ -237,7 +273,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { fuel: limits::FUEL_DEFAULT, memory: limits::MEMORY_BYTES_DEFAULT, time_ms: limits::TIME_MS_DEFAULT }
+        Self {
+            fuel: limits::FUEL_DEFAULT,
+            memory: limits::MEMORY_BYTES_DEFAULT,
+            time_ms: limits::TIME_MS_DEFAULT,
+        }
     }
 }
 
@@ -247,8 +287,16 @@ impl Task {
     pub fn limits(&self) -> Limits {
         let default = Limits::default();
         Limits {
-            fuel: self.meta.number("fuel").unwrap_or(default.fuel).min(limits::FUEL_MAX),
-            memory: self.meta.number("memory").unwrap_or(default.memory).min(default.memory),
+            fuel: self
+                .meta
+                .number("fuel")
+                .unwrap_or(default.fuel)
+                .min(limits::FUEL_MAX),
+            memory: self
+                .meta
+                .number("memory")
+                .unwrap_or(default.memory)
+                .min(default.memory),
             time_ms: self.meta.number("time").unwrap_or(default.time_ms),
         }
     }

@@ -33,5 +33,5 @@ pub use crate::{
     simplified::{Defaults, FunctionLookup, Prepared, SimplifiedError, prepare},
     time::Timestamp,
     value::{Out, Value, bytes_of, json_of, value_of_json},
-    workflow::{Invocation, Workflow, WorkflowError},
+    workflow::{Graph, Invocation, Workflow, WorkflowError},
 };

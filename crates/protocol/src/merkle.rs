@@ -34,11 +34,25 @@ impl MerkleTree {
     /// If there are none: an empty delivery is never signed.
     #[must_use]
     pub fn new(statements: &[Statement]) -> Self {
-        assert!(!statements.is_empty(), "a delivery holds at least one outcome");
+        assert!(
+            !statements.is_empty(),
+            "a delivery holds at least one outcome"
+        );
         let mut levels = vec![statements.iter().map(leaf).collect::<Vec<_>>()];
         while levels[levels.len() - 1].len() > 1 {
             let below = &levels[levels.len() - 1];
-            levels.push(below.chunks(2).map(|pair| if let [l, r] = pair { node(l, r) } else { pair[0] }).collect());
+            levels.push(
+                below
+                    .chunks(2)
+                    .map(|pair| {
+                        if let [l, r] = pair {
+                            node(l, r)
+                        } else {
+                            pair[0]
+                        }
+                    })
+                    .collect(),
+            );
         }
         Self { levels }
     }
@@ -60,7 +74,11 @@ impl MerkleTree {
             }
             at /= 2;
         }
-        MerklePath { index: index as u32, leaves: self.levels[0].len() as u32, siblings }
+        MerklePath {
+            index: index as u32,
+            leaves: self.levels[0].len() as u32,
+            siblings,
+        }
     }
 }
 
@@ -76,7 +94,11 @@ impl MerklePath {
         while width > 1 {
             if at ^ 1 < width {
                 let sibling = siblings.next()?;
-                hash = if at % 2 == 0 { node(&hash, sibling) } else { node(sibling, &hash) };
+                hash = if at % 2 == 0 {
+                    node(&hash, sibling)
+                } else {
+                    node(sibling, &hash)
+                };
             }
             at /= 2;
             width = width.div_ceil(2);
@@ -86,11 +108,18 @@ impl MerklePath {
 }
 
 fn leaf(statement: &Statement) -> [u8; 32] {
-    Sha256::new_with_prefix([0]).chain_update(encode(statement)).finalize().into()
+    Sha256::new_with_prefix([0])
+        .chain_update(encode(statement))
+        .finalize()
+        .into()
 }
 
 fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
-    Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().into()
+    Sha256::new_with_prefix([1])
+        .chain_update(left)
+        .chain_update(right)
+        .finalize()
+        .into()
 }
 
 fn signed_bytes(root: &[u8; 32]) -> Vec<u8> {

@@ -7,7 +7,10 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use crate::{Cid, Conditions, DecodeError, Limits, Out, Outcome, PublicKey, Remark, Signature, Task, limits, view};
+use crate::{
+    Cid, Conditions, DecodeError, Limits, Out, Outcome, PublicKey, Remark, Signature, Task, limits,
+    view,
+};
 
 /// The number of a lease, unique for one coordinator's data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -285,4 +288,3 @@ pub fn hello_bytes(nonce: &[u8; 32]) -> Vec<u8> {
 pub fn decode_frame<T: serde::de::DeserializeOwned>(frame: &[u8]) -> Result<T, DecodeError> {
     crate::decode("message", frame, limits::FRAME_BYTES_MAX)
 }
-

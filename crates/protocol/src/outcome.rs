@@ -133,7 +133,10 @@ impl Failure {
         match (map.len(), map.get("func"), map.get("trap")) {
             (2, Some(Ipld::String(func)), Some(Ipld::String(trap))) => {
                 let trap = TrapKind::ALL.into_iter().find(|kind| kind.name() == trap)?;
-                Some(Self { trap, func: func.clone() })
+                Some(Self {
+                    trap,
+                    func: func.clone(),
+                })
             }
             _ => None,
         }
@@ -160,7 +163,9 @@ impl Conditions {
         if self.growth_refused && self.memory != limits.memory {
             return None;
         }
-        let out_of_fuel = outcome.failure().is_some_and(|failure| failure.trap == TrapKind::OutOfFuel);
+        let out_of_fuel = outcome
+            .failure()
+            .is_some_and(|failure| failure.trap == TrapKind::OutOfFuel);
         match outcome.fuel {
             _ if out_of_fuel => (limits.fuel <= self.fuel).then_some(limits.fuel == self.fuel),
             Some(used) => Some(used <= limits.fuel),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cid, Conditions, MerklePath, Out, Outcome, PublicKey, Signature, Value, content_cid, encode};
+use crate::{
+    Cid, Conditions, MerklePath, Out, Outcome, PublicKey, Signature, Value, content_cid, encode,
+};
 
 /// An attested outcome, in Homestar's shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,12 +53,29 @@ impl Receipt {
     pub fn attested(ran: Cid, func: &str, outcome: &Outcome, attestation: &Attestation) -> Self {
         let meta = BTreeMap::from([
             (key::OP.to_owned(), Value::String(func.to_owned())),
-            (key::INSTRUCTION.to_owned(), Value::Link(outcome.instruction.to_link())),
-            (key::FUEL.to_owned(), outcome.fuel.map_or(Value::Null, |fuel| Value::Integer(fuel.into()))),
-            (key::METERING.to_owned(), Value::String(outcome.metering.clone())),
+            (
+                key::INSTRUCTION.to_owned(),
+                Value::Link(outcome.instruction.to_link()),
+            ),
+            (
+                key::FUEL.to_owned(),
+                outcome
+                    .fuel
+                    .map_or(Value::Null, |fuel| Value::Integer(fuel.into())),
+            ),
+            (
+                key::METERING.to_owned(),
+                Value::String(outcome.metering.clone()),
+            ),
             (key::ATTESTATION.to_owned(), crate::to_value(attestation)),
         ]);
-        Self { ran, out: outcome.out.clone(), meta, iss: Some(attestation.key.did()), prf: Vec::new() }
+        Self {
+            ran,
+            out: outcome.out.clone(),
+            meta,
+            iss: Some(attestation.key.did()),
+            prf: Vec::new(),
+        }
     }
 
     /// The receipt's own name.
@@ -68,15 +87,24 @@ impl Receipt {
     /// The outcome that this receipt attests; `None` for a receipt that was not made by [`Receipt::attested`].
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        let Value::Link(instruction) = self.meta.get(key::INSTRUCTION)? else { return None };
-        let Value::String(metering) = self.meta.get(key::METERING)? else { return None };
+        let Value::Link(instruction) = self.meta.get(key::INSTRUCTION)? else {
+            return None;
+        };
+        let Value::String(metering) = self.meta.get(key::METERING)? else {
+            return None;
+        };
         let fuel = match self.meta.get(key::FUEL)? {
             Value::Integer(n) => Some(u64::try_from(*n).ok()?),
             Value::Null => None,
             _ => return None,
         };
         let instruction = Cid::try_from(*instruction).ok()?;
-        Some(Outcome { instruction, out: self.out.clone(), fuel, metering: metering.clone() })
+        Some(Outcome {
+            instruction,
+            out: self.out.clone(),
+            fuel,
+            metering: metering.clone(),
+        })
     }
 
     /// The evidence; `None` for a receipt that was not made by [`Receipt::attested`].

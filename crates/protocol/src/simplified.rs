@@ -1,8 +1,20 @@
 //! The form people write: names instead of CIDs, `{{needs.<name>.output}}` instead of promises.
+//!
+//! A task may leave out what has a default. A full workflow, where every task says all of `rsc`, `op`, `input`
+//! and `nnc` and none has a name or a placeholder, keeps the CIDs it came with.
 
+use std::collections::BTreeMap;
+
+use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cid, Value, Workflow, WorkflowError};
+use crate::{
+    Await, Cid, Error, Input, Instruction, Meta, Nonce, Promise, Task, Value, Workflow,
+    WorkflowError,
+    instruction::OP_WASM_RUN,
+    limits::{MEMORY_BYTES_DEFAULT, NAME_BYTES_MAX, TIME_MS_DEFAULT},
+    workflow::{Circle, check_count, check_task, shorten, topological_order},
+};
 
 /// What preparing needs to know of functions: which component exports one, and how its arguments are made canonical.
 pub trait FunctionLookup {
@@ -16,7 +28,8 @@ pub trait FunctionLookup {
     ///
     /// # Errors
     /// The place and what is wrong there: `args[1]: 300 does not fit u8`.
-    fn canonical(&self, component: Cid, func: &str, args: Vec<Value>) -> Result<Vec<Value>, String>;
+    fn canonical(&self, component: Cid, func: &str, args: Vec<Value>)
+    -> Result<Vec<Value>, String>;
 }
 
 /// What a task that is silent gets.
@@ -39,7 +52,7 @@ pub struct Prepared {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SimplifiedError {
     /// The place and what is wrong there.
-    #[error("{path}: {reason}")]
+    #[error("{path}{}: {reason}", if task.is_empty() { String::new() } else { format!(" (task `{}`)", shorten(task)) })]
     At {
         /// Where, such as `tasks[1].run.input.args[0]`.
         path: String,
@@ -57,6 +70,575 @@ pub enum SimplifiedError {
 ///
 /// # Errors
 /// The first mistake, with its place.
-pub fn prepare(_document: &Value, _functions: &dyn FunctionLookup, _defaults: &Defaults) -> Result<Prepared, SimplifiedError> {
-    Err(SimplifiedError::Workflow(WorkflowError::Empty))
+pub fn prepare(
+    document: &Value,
+    functions: &dyn FunctionLookup,
+    defaults: &Defaults,
+) -> Result<Prepared, SimplifiedError> {
+    let nowhere = Place {
+        index: None,
+        task: "",
+    };
+    let top = fields(document, &["tasks"]).map_err(|reason| nowhere.error("workflow", reason))?;
+    let Some(Ipld::List(tasks)) = top.get("tasks") else {
+        return Err(nowhere.error("workflow", "`tasks` must be a list of tasks"));
+    };
+    check_count(tasks.len())?;
+    let drafts = tasks
+        .iter()
+        .enumerate()
+        .map(|(index, task)| Draft::read(index, task))
+        .collect::<Result<Vec<_>, _>>()?;
+    let names = drafts.iter().map(|draft| draft.name.to_owned()).collect();
+    let tasks = if drafts.iter().all(Draft::is_full) {
+        drafts
+            .into_iter()
+            .map(Draft::into_task_as_it_came)
+            .collect::<Result<_, _>>()?
+    } else {
+        fill_in(drafts, functions, defaults)?
+    };
+    Ok(Prepared {
+        workflow: Workflow { tasks },
+        names,
+    })
+}
+
+/// A task as it was written, in either form.
+struct Draft<'a> {
+    index: usize,
+    name: &'a str,
+    rsc: Option<&'a str>,
+    op: Option<&'a str>,
+    func: &'a str,
+    args: &'a [Value],
+    nnc: Option<Nonce>,
+    cause: Option<Cid>,
+    meta: Option<&'a BTreeMap<String, Value>>,
+    prf: Vec<Cid>,
+}
+
+impl<'a> Draft<'a> {
+    fn read(index: usize, task: &'a Value) -> Result<Self, SimplifiedError> {
+        let nameless = Place {
+            index: Some(index),
+            task: "",
+        };
+        let task = fields(task, &["run", "cause", "meta", "prf"])
+            .map_err(|reason| nameless.error("", reason))?;
+        let run = task
+            .get("run")
+            .ok_or_else(|| nameless.error("", "`run` is missing: it says what to do"))?;
+        let run = fields(run, &["name", "input", "rsc", "op", "nnc"])
+            .map_err(|reason| nameless.error("run", reason))?;
+
+        let name = match run.get("name") {
+            None | Some(Ipld::Null) => "",
+            Some(Ipld::String(name)) if (1..=NAME_BYTES_MAX).contains(&name.len()) => name,
+            Some(_) => {
+                let reason = format!("a name is a string of 1 to {NAME_BYTES_MAX} bytes");
+                return Err(nameless.error("run.name", reason));
+            }
+        };
+        let place = Place {
+            index: Some(index),
+            task: name,
+        };
+        let text = |key: &str| match run.get(key) {
+            None => Ok(None),
+            Some(Ipld::String(text)) => Ok(Some(text.as_str())),
+            Some(_) => Err(place.error(&format!("run.{key}"), "must be a string")),
+        };
+        let input = run.get("input").ok_or_else(|| {
+            place.error("run", "`input` is missing: it names function and arguments")
+        })?;
+        let input =
+            fields(input, &["func", "args"]).map_err(|reason| place.error("run.input", reason))?;
+        let Some(Ipld::String(func)) = input.get("func") else {
+            return Err(place.error(
+                "run.input.func",
+                "the name of a function is wanted, a string",
+            ));
+        };
+        let args = match input.get("args") {
+            None => &[],
+            Some(Ipld::List(args)) => args.as_slice(),
+            Some(_) => {
+                return Err(place.error(
+                    "run.input.args",
+                    "must be a list, in the order of the parameters",
+                ));
+            }
+        };
+        let nnc = run
+            .get("nnc")
+            .map(|nnc| Nonce::of_value(nnc).map_err(|reason| place.error("run.nnc", reason)));
+        let meta = match task.get("meta") {
+            None | Some(Ipld::Null) => None,
+            Some(Ipld::Map(meta)) => Some(meta),
+            Some(_) => {
+                return Err(place.error(
+                    "meta",
+                    "must be a map, such as {\"memory\": 4294967296, \"time\": 100000}",
+                ));
+            }
+        };
+        let link = |path: &str, value: &Value| match value {
+            Ipld::Link(link) => {
+                Cid::try_from(*link).map_err(|error| place.error(path, error.to_string()))
+            }
+            _ => Err(place.error(path, "must be a link: {\"/\": \"bafy…\"}")),
+        };
+        let cause = match task.get("cause") {
+            None | Some(Ipld::Null) => None,
+            Some(value) => Some(link("cause", value)?),
+        };
+        let prf = match task.get("prf") {
+            None | Some(Ipld::Null) => Vec::new(),
+            Some(Ipld::List(links)) => {
+                let links = links.iter().enumerate();
+                links
+                    .map(|(index, value)| link(&format!("prf[{index}]"), value))
+                    .collect::<Result<_, _>>()?
+            }
+            Some(_) => return Err(place.error("prf", "must be a list of links")),
+        };
+        Ok(Self {
+            index,
+            name,
+            rsc: text("rsc")?,
+            op: text("op")?,
+            func,
+            args,
+            nnc: nnc.transpose()?,
+            cause,
+            meta,
+            prf,
+        })
+    }
+
+    fn place(&self) -> Place<'a> {
+        Place {
+            index: Some(self.index),
+            task: self.name,
+        }
+    }
+
+    /// Does it say all that its instruction's CID depends on, in the words of the content model alone?
+    fn is_full(&self) -> bool {
+        let whole =
+            self.rsc.is_some() && self.op.is_some() && self.nnc.is_some() && self.name.is_empty();
+        let plain = |text: &str| {
+            if mentions_placeholder(text) {
+                Err(String::new())
+            } else {
+                Ok(())
+            }
+        };
+        whole
+            && self
+                .args
+                .iter()
+                .all(|arg| visit_strings(arg, &mut |text| plain(text)).is_ok())
+    }
+
+    /// The task of a full workflow: its instruction to the letter.
+    fn into_task_as_it_came(self) -> Result<Task, SimplifiedError> {
+        let meta = self.meta.cloned().map_or_else(|| self.filled_meta(), Ok)?;
+        let (rsc, func) = (
+            self.rsc.unwrap_or_default().to_owned(),
+            self.func.to_owned(),
+        );
+        let args = self.args.to_vec();
+        self.finish(rsc, func, args, Nonce::Empty, meta)
+    }
+
+    /// Its `meta`, with the defaults of what it does not say.
+    fn filled_meta(&self) -> Result<BTreeMap<String, Value>, SimplifiedError> {
+        let mut meta = self.meta.cloned().unwrap_or_default();
+        for (key, default) in [("memory", MEMORY_BYTES_DEFAULT), ("time", TIME_MS_DEFAULT)] {
+            meta.entry(key.to_owned())
+                .or_insert(Ipld::Integer(default.into()));
+        }
+        let number = |value: &Value| matches!(value, Ipld::Integer(n) if u64::try_from(*n).is_ok());
+        match ["memory", "time", "fuel"]
+            .into_iter()
+            .find(|key| meta.get(*key).is_some_and(|value| !number(value)))
+        {
+            Some(key) => Err(self.place().error(
+                &format!("meta.{key}"),
+                "must be a whole number that is not negative",
+            )),
+            None => Ok(meta),
+        }
+    }
+
+    fn finish(
+        self,
+        rsc: String,
+        func: String,
+        args: Vec<Value>,
+        nnc: Nonce,
+        meta: BTreeMap<String, Value>,
+    ) -> Result<Task, SimplifiedError> {
+        let place = self.place();
+        let op = self.op.unwrap_or(OP_WASM_RUN);
+        if op != OP_WASM_RUN {
+            return Err(place.error(
+                "run.op",
+                format!("`{}` is not known, `{OP_WASM_RUN}` is", shorten(op)),
+            ));
+        }
+        let run = Instruction {
+            rsc,
+            op: op.to_owned(),
+            input: Input { func, args },
+            nnc: self.nnc.unwrap_or(nnc),
+        };
+        let task = Task {
+            run,
+            cause: self.cause,
+            meta: Meta(meta),
+            prf: self.prf,
+        };
+        match check_task(&task) {
+            Ok(()) => Ok(task),
+            Err(Error::Value { path, reason }) => Err(place.error(&path, reason)),
+            Err(error) => Err(place.error("run.rsc", error.to_string())),
+        }
+    }
+}
+
+/// Makes tasks of drafts: names become promises, functions find their components, arguments their canonical form.
+fn fill_in(
+    drafts: Vec<Draft<'_>>,
+    functions: &dyn FunctionLookup,
+    defaults: &Defaults,
+) -> Result<Vec<Task>, SimplifiedError> {
+    let mut places: BTreeMap<&str, u32> = BTreeMap::new();
+    for draft in drafts.iter().filter(|draft| !draft.name.is_empty()) {
+        if let Some(other) = places.insert(draft.name, draft.index as u32) {
+            return Err(draft.place().error(
+                "run.name",
+                format!("tasks[{other}] has the same name: give each its own"),
+            ));
+        }
+    }
+    let needs = drafts
+        .iter()
+        .map(|draft| needs_of(draft, &places))
+        .collect::<Result<Vec<_>, _>>()?;
+    let order = topological_order(&needs).map_err(|circle| {
+        let names = circle.iter().map(|place| drafts[*place].name);
+        drafts[circle[0]].place().error(
+            "run.input.args",
+            format!("tasks wait for each other in a circle: {}", Circle(names)),
+        )
+    })?;
+    let nonce = match &defaults.nonce {
+        Some(nonce) => Nonce::of_value(&Ipld::String(nonce.clone())).map_err(|reason| {
+            Place {
+                index: None,
+                task: "",
+            }
+            .error("default nonce", reason)
+        })?,
+        None => Nonce::Empty,
+    };
+    let found = drafts
+        .iter()
+        .map(|draft| find(draft, functions))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let mut work: Vec<_> = drafts.into_iter().zip(found).map(Some).collect();
+    let mut tasks: Vec<Option<Task>> = work.iter().map(|_| None).collect();
+    let mut instructions: Vec<Option<Cid>> = vec![None; work.len()];
+    for index in order.into_iter().map(|index| index as usize) {
+        let (draft, (component, func)) =
+            work[index].take().expect("an order names each place once");
+        let place = draft.place();
+        let mut substitute = |text: &str| match Placeholder::read(text)? {
+            None => Ok(Ipld::String(text.to_owned())),
+            Some(Placeholder::Link(cid)) => Ok(Ipld::Link(cid.to_link())),
+            Some(Placeholder::Needs { name, branch }) => {
+                let instruction = places
+                    .get(name)
+                    .and_then(|place| instructions[*place as usize]);
+                let instruction = instruction
+                    .expect("names were looked up, and what is needed comes first in the order");
+                Ok(Promise {
+                    branch,
+                    instruction,
+                }
+                .to_value())
+            }
+        };
+        let args = draft
+            .args
+            .iter()
+            .map(|arg| map_strings(arg, &mut substitute))
+            .collect::<Result<_, String>>();
+        let args = args.map_err(|reason| place.error("run.input.args", reason))?;
+        let args = functions
+            .canonical(component, &func, args)
+            .map_err(|error| {
+                // The lookup names the argument, the place of the task is known here.
+                match error
+                    .split_once(": ")
+                    .filter(|(path, _)| path.starts_with("args"))
+                {
+                    Some((path, reason)) => place.error(&format!("run.input.{path}"), reason),
+                    None => place.error("run.input.args", error),
+                }
+            })?;
+        let meta = draft.filled_meta()?;
+        let task = draft.finish(
+            format!("ipfs://{component}"),
+            func,
+            args,
+            nonce.clone(),
+            meta,
+        )?;
+        instructions[index] = Some(task.run.cid());
+        tasks[index] = Some(task);
+    }
+    Ok(tasks.into_iter().flatten().collect())
+}
+
+/// The places that a draft's placeholders name, ascending, each once.
+fn needs_of(draft: &Draft<'_>, places: &BTreeMap<&str, u32>) -> Result<Vec<u32>, SimplifiedError> {
+    let mut needs = Vec::new();
+    for (index, arg) in draft.args.iter().enumerate() {
+        let mut note = |text: &str| {
+            if let Some(Placeholder::Needs { name, .. }) = Placeholder::read(text)? {
+                let place = places.get(name).ok_or_else(|| {
+                    let hint = nearest(name, places.keys().copied());
+                    let hint = hint
+                        .map(|name| format!(", did you mean `{}`?", shorten(name)))
+                        .unwrap_or_default();
+                    format!("no task has the name `{}`{hint}", shorten(name))
+                })?;
+                needs.push(*place);
+            }
+            Ok(())
+        };
+        visit_strings(arg, &mut note).map_err(|(path, reason)| {
+            draft
+                .place()
+                .error(&format!("run.input.args[{index}]{path}"), reason)
+        })?;
+    }
+    needs.sort_unstable();
+    needs.dedup();
+    Ok(needs)
+}
+
+/// The component and the function's own spelling.
+fn find(
+    draft: &Draft<'_>,
+    functions: &dyn FunctionLookup,
+) -> Result<(Cid, String), SimplifiedError> {
+    let rsc = match draft.rsc {
+        None => None,
+        Some(rsc) => match rsc
+            .strip_prefix("ipfs://")
+            .and_then(|cid| cid.parse::<Cid>().ok())
+            .filter(Cid::is_blob)
+        {
+            Some(cid) => Some(cid),
+            None => {
+                return Err(draft
+                    .place()
+                    .error("run.rsc", Error::Resource(shorten(rsc)).to_string()));
+            }
+        },
+    };
+    functions
+        .find(draft.func, rsc)
+        .map_err(|reason| draft.place().error("run.input.func", reason))
+}
+
+/// A string that stands for something else.
+enum Placeholder<'a> {
+    Needs { name: &'a str, branch: Await },
+    Link(Cid),
+}
+
+impl<'a> Placeholder<'a> {
+    /// `None` for a string that is itself; an error for a placeholder that cannot be one.
+    fn read(text: &'a str) -> Result<Option<Self>, String> {
+        if !mentions_placeholder(text) {
+            return Ok(None);
+        }
+        let inner = text
+            .strip_prefix("{{")
+            .and_then(|text| text.strip_suffix("}}"));
+        let inner = inner.filter(|inner| !inner.contains("{{") && !inner.contains("}}")).ok_or_else(|| {
+            format!(
+                "`{}` has a placeholder inside a longer string: what a task will come to cannot be written into a text, \
+                 so a placeholder must be the whole string",
+                shorten(text)
+            )
+        })?;
+        let inner = inner.trim();
+        if let Some(cid) = inner.strip_prefix("cid:") {
+            return cid
+                .trim()
+                .parse()
+                .map(|cid| Some(Self::Link(cid)))
+                .map_err(|error: Error| error.to_string());
+        }
+        let usage = || {
+            format!(
+                "`{}` is not a placeholder: write {{{{needs.<name>.output}}}}, {{{{needs.<name>.error}}}} or {{{{needs.<name>.result}}}}",
+                shorten(text)
+            )
+        };
+        let (name, branch) = inner
+            .strip_prefix("needs.")
+            .and_then(|inner| inner.rsplit_once('.'))
+            .ok_or_else(usage)?;
+        let branch = match branch {
+            "output" => Await::Ok,
+            "error" => Await::Error,
+            "result" => Await::Any,
+            _ => return Err(usage()),
+        };
+        Ok(Some(Self::Needs { name, branch }))
+    }
+}
+
+/// Other double braces are a text's own business (templates are data too).
+fn mentions_placeholder(text: &str) -> bool {
+    text.match_indices("{{").any(|(at, _)| {
+        let inner = text[at..].trim_start_matches('{').trim_start();
+        inner.starts_with("needs.") || inner.starts_with("cid:")
+    })
+}
+
+/// Shows every string of a value to `see`; an error comes back with its place inside the value.
+fn visit_strings(
+    value: &Value,
+    see: &mut dyn FnMut(&str) -> Result<(), String>,
+) -> Result<(), (String, String)> {
+    let inside =
+        |step: String| move |(path, reason): (String, String)| (format!("{step}{path}"), reason);
+    match value {
+        Ipld::String(text) => see(text).map_err(|reason| (String::new(), reason)),
+        Ipld::List(items) => {
+            let mut items = items.iter().enumerate();
+            items.try_for_each(|(index, item)| {
+                visit_strings(item, see).map_err(inside(format!("[{index}]")))
+            })
+        }
+        Ipld::Map(map) => map.iter().try_for_each(|(key, item)| {
+            if mentions_placeholder(key) {
+                return Err((
+                    format!(".{}", shorten(key)),
+                    "a placeholder cannot be a key".to_owned(),
+                ));
+            }
+            visit_strings(item, see).map_err(inside(format!(".{}", shorten(key))))
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The value with every string replaced by what `change` makes of it.
+fn map_strings(
+    value: &Value,
+    change: &mut dyn FnMut(&str) -> Result<Value, String>,
+) -> Result<Value, String> {
+    Ok(match value {
+        Ipld::String(text) => change(text)?,
+        Ipld::List(items) => Ipld::List(
+            items
+                .iter()
+                .map(|item| map_strings(item, change))
+                .collect::<Result<_, _>>()?,
+        ),
+        Ipld::Map(map) => {
+            let entries = map
+                .iter()
+                .map(|(key, item)| Ok((key.clone(), map_strings(item, change)?)));
+            Ipld::Map(entries.collect::<Result<_, String>>()?)
+        }
+        other => other.clone(),
+    })
+}
+
+/// The entries of a map that may have these keys and no others.
+fn fields<'a>(value: &'a Value, known: &[&str]) -> Result<&'a BTreeMap<String, Value>, String> {
+    let list = || {
+        known
+            .iter()
+            .map(|key| format!("`{key}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let Ipld::Map(map) = value else {
+        return Err(format!("must be a map of {}", list()));
+    };
+    match map.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(map),
+        Some(unknown) => Err(match nearest(unknown, known.iter().copied()) {
+            Some(meant) => format!(
+                "`{}` is not known here, did you mean `{meant}`?",
+                shorten(unknown)
+            ),
+            None => format!("`{}` is not known here: {} are", shorten(unknown), list()),
+        }),
+    }
+}
+
+/// Where a mistake is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    index: Option<usize>,
+    task: &'a str,
+}
+
+impl Place<'_> {
+    fn error(self, path: &str, reason: impl Into<String>) -> SimplifiedError {
+        let path = match self.index {
+            Some(index) if path.is_empty() => format!("tasks[{index}]"),
+            Some(index) => format!("tasks[{index}].{path}"),
+            None => path.to_owned(),
+        };
+        SimplifiedError::At {
+            path,
+            task: self.task.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// The known word that differs least, if it differs little. Only short words and the first thousand: this
+/// is a courtesy in an error text, not worth a stranger's million comparisons.
+fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const BYTES: usize = 64;
+    const WORDS: usize = 1_000;
+    let near = |word: &&str| word.len() <= BYTES && wanted.len() <= BYTES;
+    let distances = known
+        .take(WORDS)
+        .filter(near)
+        .map(|word| (edits(wanted, word), word));
+    distances
+        .filter(|(distance, word)| *distance * 3 <= word.len().max(3))
+        .min()
+        .map(|(_, word)| word)
+}
+
+/// Letters to insert, remove or replace to get from one word to the other (Levenshtein's distance).
+fn edits(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (line, a) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
+        for (column, b) in to.chars().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[row.len() - 1]
 }

@@ -53,7 +53,9 @@ impl<'de> Deserialize<'de> for Out {
         match tag.as_str() {
             "ok" => Ok(Self::Ok(value)),
             "error" => Ok(Self::Error(value)),
-            other => Err(D::Error::custom(format!("expected \"ok\" or \"error\", found {other:?}"))),
+            other => Err(D::Error::custom(format!(
+                "expected \"ok\" or \"error\", found {other:?}"
+            ))),
         }
     }
 }
@@ -63,10 +65,15 @@ impl<'de> Deserialize<'de> for Out {
 /// # Errors
 /// Text that is not DAG-JSON, or is nested deeper than [`VALUE_DEPTH_MAX`].
 pub fn value_of_json(text: &[u8]) -> Result<Value, DecodeError> {
-    let malformed = |reason: String| DecodeError::Malformed { what: "DAG-JSON value", reason };
+    let malformed = |reason: String| DecodeError::Malformed {
+        what: "DAG-JSON value",
+        reason,
+    };
     let value = serde_ipld_dagjson::from_slice(text).map_err(|e| malformed(e.to_string()))?;
     if depth(&value) > VALUE_DEPTH_MAX {
-        return Err(malformed(format!("nested deeper than {VALUE_DEPTH_MAX} levels")));
+        return Err(malformed(format!(
+            "nested deeper than {VALUE_DEPTH_MAX} levels"
+        )));
     }
     Ok(value)
 }

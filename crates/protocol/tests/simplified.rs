@@ -1,0 +1,467 @@
+//! What authors write, and what becomes of it.
+
+use asterism_protocol::{
+    Await, Cid, Defaults, FunctionLookup, Nonce, Prepared, Promise, SimplifiedError, Value,
+    WorkflowError, blob_cid,
+    limits::{VALUE_DEPTH_MAX, WORKFLOW_TASKS_MAX},
+    prepare, value_of_json,
+};
+
+/// Functions of one component: `add`, `subtract` of two floats, `crop-image` of bytes and an integer, `sum` of a list,
+/// `now` of nothing.
+struct Math;
+
+fn math() -> Cid {
+    blob_cid(b"math")
+}
+
+impl FunctionLookup for Math {
+    fn find(&self, func: &str, rsc: Option<Cid>) -> Result<(Cid, String), String> {
+        match func.replace('_', "-").as_str() {
+            name @ ("add" | "subtract" | "crop-image" | "sum" | "now") => {
+                Ok((rsc.unwrap_or_else(math), name.into()))
+            }
+            _ => Err(format!(
+                "no component has a function `{func}`, did you mean `add`?"
+            )),
+        }
+    }
+
+    fn canonical(
+        &self,
+        _component: Cid,
+        func: &str,
+        args: Vec<Value>,
+    ) -> Result<Vec<Value>, String> {
+        let arity = match func {
+            "now" => 0,
+            "sum" => 1,
+            _ => 2,
+        };
+        if args.len() != arity {
+            return Err(format!(
+                "args: `{func}` takes {arity} arguments, {} were given",
+                args.len()
+            ));
+        }
+        let float = |(index, arg): (usize, Value)| match arg {
+            Value::Integer(n) if func != "crop-image" => Ok(Value::Float(n as f64)),
+            Value::String(_) => Err(format!("args[{index}]: a string is not a number")),
+            other => Ok(other),
+        };
+        args.into_iter().enumerate().map(float).collect()
+    }
+}
+
+fn prepared(json: &str) -> Result<Prepared, SimplifiedError> {
+    let document = value_of_json(json.as_bytes()).expect("the test's text is JSON");
+    prepare(&document, &Math, &Defaults::default())
+}
+
+#[track_caller]
+fn check_refused(json: &str, message: &str) {
+    assert_eq!(
+        prepared(json).expect_err("it has a mistake").to_string(),
+        message
+    );
+}
+
+const ADD_SUBTRACT: &str = r#"{"tasks":[
+    {"run":{"name":"add","input":{"func":"add","args":[3.1,5.2]}}},
+    {"run":{"name":"subtract","input":{"func":"subtract","args":["{{needs.add.output}}",4.4]}}}]}"#;
+
+#[test]
+fn what_is_silent_gets_defaults() {
+    let Prepared { workflow, names } = prepared(ADD_SUBTRACT).expect("it is well written");
+    assert_eq!(names, ["add", "subtract"]);
+    let task = &workflow.tasks[0];
+    assert_eq!(task.run.rsc, format!("ipfs://{}", math()));
+    assert_eq!(
+        (task.run.op.as_str(), &task.run.nnc),
+        ("wasm/run", &Nonce::Empty)
+    );
+    assert_eq!(task.meta.0["memory"], Value::Integer(4_294_967_296));
+    assert_eq!(task.meta.0["time"], Value::Integer(100_000));
+    assert_eq!(
+        (task.meta.0.len(), task.cause, task.prf.len()),
+        (2, None, 0)
+    );
+}
+
+#[test]
+fn a_placeholder_becomes_the_promise_of_the_instruction() {
+    let workflow = prepared(ADD_SUBTRACT).expect("it is well written").workflow;
+    let instruction = workflow.tasks[0].run.cid();
+    assert_eq!(
+        workflow.tasks[1].run.promises(),
+        [Promise {
+            branch: Await::Ok,
+            instruction
+        }]
+    );
+    assert_eq!(
+        workflow.graph().expect("it is a graph").needs,
+        [vec![], vec![0]]
+    );
+}
+
+#[test]
+fn branches_have_placeholders_of_their_own_at_any_depth() {
+    let json = r#"{"tasks":[
+        {"run":{"name":"sum","input":{"func":"sum","args":[[{"a":"{{needs.now.error}}"},["{{ needs.now.result }}"]]]}}},
+        {"run":{"name":"now","input":{"func":"now"}}}]}"#;
+    let workflow = prepared(json).expect("it is well written").workflow;
+    let instruction = workflow.tasks[1].run.cid();
+    let branches = workflow.tasks[0].run.promises();
+    assert_eq!(
+        branches,
+        [Await::Error, Await::Any].map(|branch| Promise {
+            branch,
+            instruction
+        })
+    );
+}
+
+#[test]
+fn tasks_may_be_written_in_any_order() {
+    let forth = prepared(ADD_SUBTRACT).expect("it is well written").workflow;
+    let json = r#"{"tasks":[
+        {"run":{"name":"b","input":{"func":"subtract","args":["{{needs.a.output}}",4.4]}}},
+        {"run":{"name":"a","input":{"func":"add","args":[3.1,5.2]}}}]}"#;
+    let back = prepared(json).expect("it is well written").workflow;
+    assert_eq!(back.tasks[0], forth.tasks[1]);
+    assert_eq!(back.tasks[1], forth.tasks[0]);
+    assert_eq!(back.graph().expect("it is a graph").order, [1, 0]);
+}
+
+#[test]
+fn a_cid_placeholder_becomes_a_link() {
+    let cid = blob_cid(b"photograph");
+    let json = format!(
+        r#"{{"tasks":[{{"run":{{"input":{{"func":"crop_image","args":["{{{{cid:{cid}}}}}",7]}}}}}}]}}"#
+    );
+    let workflow = prepared(&json).expect("it is well written").workflow;
+    let input = &workflow.tasks[0].run.input;
+    assert_eq!(input.func, "crop-image", "functions get their own spelling");
+    assert_eq!(input.args, [Value::Link(cid.to_link()), Value::Integer(7)]);
+}
+
+#[test]
+fn equal_calls_share_an_instruction_however_they_are_written() {
+    let json = r#"{"tasks":[
+        {"run":{"name":"a","input":{"func":"add","args":[1,2]}}},
+        {"run":{"name":"b","input":{"func":"add","args":[1.0,2.0]}},"meta":{"time":5}}]}"#;
+    let workflow = prepared(json).expect("it is well written").workflow;
+    assert_eq!(workflow.graph().expect("it is a graph").first, [0, 0]);
+    assert_ne!(workflow.tasks[0].meta, workflow.tasks[1].meta);
+}
+
+#[test]
+fn an_author_may_say_everything_himself() {
+    let other = blob_cid(b"other component");
+    let json = format!(
+        r#"{{"tasks":[{{"cause":{{"/":"{other}"}},"prf":[{{"/":"{other}"}}],"meta":{{"memory":65536,"fuel":9,"note":"x"}},
+        "run":{{"name":"n","op":"wasm/run","nnc":"abc","rsc":"ipfs://{other}","input":{{"func":"now","args":[]}}}}}}]}}"#
+    );
+    let task = &prepared(&json).expect("it is well written").workflow.tasks[0];
+    assert_eq!(task.run.component(), Ok(other));
+    assert_eq!(task.run.nnc, Nonce::Text("abc".into()));
+    assert_eq!(
+        (task.cause, task.prf.as_slice()),
+        (Some(other), &[other][..])
+    );
+    let limits = task.limits();
+    assert_eq!(
+        (limits.memory, limits.fuel, limits.time_ms),
+        (65_536, 9, 100_000)
+    );
+    assert_eq!(task.meta.0["note"], Value::String("x".into()));
+}
+
+#[test]
+fn a_default_nonce_is_for_tasks_without_one() {
+    let json = r#"{"tasks":[{"run":{"input":{"func":"now"}}},{"run":{"nnc":"mine","input":{"func":"now"}}}]}"#;
+    let document = value_of_json(json.as_bytes()).expect("the test's text is JSON");
+    let defaults = Defaults {
+        nonce: Some("theirs".into()),
+    };
+    let workflow = prepare(&document, &Math, &defaults)
+        .expect("it is well written")
+        .workflow;
+    assert_eq!(workflow.tasks[0].run.nnc, Nonce::Text("theirs".into()));
+    assert_eq!(workflow.tasks[1].run.nnc, Nonce::Text("mine".into()));
+}
+
+/// Knows no function: a full workflow must not ask it.
+struct Nothing;
+
+impl FunctionLookup for Nothing {
+    fn find(&self, _func: &str, _rsc: Option<Cid>) -> Result<(Cid, String), String> {
+        Err("nothing is known".into())
+    }
+
+    fn canonical(
+        &self,
+        _component: Cid,
+        _func: &str,
+        _args: Vec<Value>,
+    ) -> Result<Vec<Value>, String> {
+        Err("nothing is known".into())
+    }
+}
+
+#[test]
+fn a_full_workflow_keeps_its_arguments_to_the_letter() {
+    let rsc = math();
+    let json = format!(
+        r#"{{"tasks":[{{"run":{{"rsc":"ipfs://{rsc}","op":"wasm/run","nnc":"","input":{{"func":"ADD","args":[1,"{{{{x}}}}"]}}}},
+        "meta":{{"memory":1.5}},"cause":null,"prf":[]}}]}}"#
+    );
+    let document = value_of_json(json.as_bytes()).expect("the test's text is JSON");
+    let prepared = prepare(
+        &document,
+        &Nothing,
+        &Defaults {
+            nonce: Some("n".into()),
+        },
+    )
+    .expect("it is whole");
+    assert_eq!(asterism_protocol::to_value(&prepared.workflow), document);
+    assert_eq!(prepared.names, [""]);
+}
+
+#[test]
+fn a_full_workflow_may_omit_what_is_not_its_instructions() {
+    let json = format!(
+        r#"{{"tasks":[{{"run":{{"rsc":"ipfs://{}","op":"wasm/run","nnc":"","input":{{"func":"f","args":[]}}}}}}]}}"#,
+        math()
+    );
+    let document = value_of_json(json.as_bytes()).expect("the test's text is JSON");
+    let task = &prepare(&document, &Nothing, &Defaults::default())
+        .expect("it is whole")
+        .workflow
+        .tasks[0];
+    assert_eq!(
+        (task.cause, task.prf.len(), task.meta.0.len()),
+        (None, 0, 2)
+    );
+}
+
+#[test]
+fn one_name_makes_the_whole_workflow_a_simplified_one() {
+    let rsc = math();
+    let json = format!(
+        r#"{{"tasks":[{{"run":{{"name":"a","rsc":"ipfs://{rsc}","op":"wasm/run","nnc":"","input":{{"func":"add","args":[1,2]}}}}}}]}}"#
+    );
+    let task = &prepared(&json).expect("it is well written").workflow.tasks[0];
+    assert_eq!(task.run.input.args, [Value::Float(1.0), Value::Float(2.0)]);
+}
+
+#[test]
+fn a_placeholder_in_a_longer_string_is_refused() {
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"a","input":{"func":"sum","args":[[1,{"k":"is {{needs.b.output}}"}]]}}}]}"#,
+        "tasks[0].run.input.args[0][1].k (task `a`): `is {{needs.b.output}}` has a placeholder inside a longer string: \
+         what a task will come to cannot be written into a text, so a placeholder must be the whole string",
+    );
+}
+
+#[test]
+fn two_placeholders_in_one_string_are_refused() {
+    let json = r#"{"tasks":[{"run":{"input":{"func":"sum","args":["{{needs.b.output}}{{needs.c.output}}"]}}}]}"#;
+    let error = prepared(json).expect_err("it has a mistake").to_string();
+    assert!(error.contains("inside a longer string"), "{error}");
+}
+
+#[test]
+fn other_double_braces_are_data() {
+    let rsc = math();
+    let json = format!(
+        r#"{{"tasks":[{{"run":{{"rsc":"ipfs://{rsc}","op":"wasm/run","nnc":"","input":{{"func":"f","args":["Dear {{{{name}}}}"]}}}}}}]}}"#
+    );
+    assert!(prepared(&json).is_ok());
+}
+
+#[test]
+fn an_unknown_name_is_refused_with_the_likely_one() {
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"rotate","input":{"func":"now"}}},
+           {"run":{"name":"b","input":{"func":"add","args":[1,"{{needs.rotat.output}}"]}}}]}"#,
+        "tasks[1].run.input.args[1] (task `b`): no task has the name `rotat`, did you mean `rotate`?",
+    );
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"rotate","input":{"func":"add","args":["{{needs.x.output}}"]}}}]}"#,
+        "tasks[0].run.input.args[0] (task `rotate`): no task has the name `x`",
+    );
+}
+
+#[test]
+fn an_unknown_branch_is_refused_with_the_known_ones() {
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"a","input":{"func":"sum","args":["{{needs.a.value}}"]}}}]}"#,
+        "tasks[0].run.input.args[0] (task `a`): `{{needs.a.value}}` is not a placeholder: write {{needs.<name>.output}}, \
+         {{needs.<name>.error}} or {{needs.<name>.result}}",
+    );
+}
+
+#[test]
+fn equal_names_are_refused() {
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"a","input":{"func":"now"}}},{"run":{"name":"a","input":{"func":"now"}}}]}"#,
+        "tasks[1].run.name (task `a`): tasks[0] has the same name: give each its own",
+    );
+}
+
+#[test]
+fn a_circle_is_refused_and_shown() {
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"x","input":{"func":"sum","args":["{{needs.a.output}}"]}}},
+           {"run":{"name":"a","input":{"func":"sum","args":["{{needs.b.output}}"]}}},
+           {"run":{"name":"b","input":{"func":"sum","args":["{{needs.a.output}}"]}}}]}"#,
+        "tasks[1].run.input.args (task `a`): tasks wait for each other in a circle: a → b → a",
+    );
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"a","input":{"func":"sum","args":["{{needs.a.output}}"]}}}]}"#,
+        "tasks[0].run.input.args (task `a`): tasks wait for each other in a circle: a → a",
+    );
+}
+
+#[test]
+fn functions_and_arguments_that_do_not_fit_are_refused_at_their_place() {
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"a","input":{"func":"ad","args":[]}}}]}"#,
+        "tasks[0].run.input.func (task `a`): no component has a function `ad`, did you mean `add`?",
+    );
+    check_refused(
+        r#"{"tasks":[{"run":{"input":{"func":"add","args":[1]}}}]}"#,
+        "tasks[0].run.input.args: `add` takes 2 arguments, 1 were given",
+    );
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"a","input":{"func":"add","args":[1,"two"]}}}]}"#,
+        "tasks[0].run.input.args[1] (task `a`): a string is not a number",
+    );
+}
+
+#[test]
+fn misspelt_fields_are_refused_with_the_likely_one() {
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"a","imput":{"func":"now"}}}]}"#,
+        "tasks[0].run: `imput` is not known here, did you mean `input`?",
+    );
+    check_refused(
+        r#"{"tasks":[{"run":{"name":"a","input":{"func":"now","params":[]}}}]}"#,
+        "tasks[0].run.input (task `a`): `params` is not known here: `func`, `args` are",
+    );
+    check_refused(
+        r#"{"task":[]}"#,
+        "workflow: `task` is not known here, did you mean `tasks`?",
+    );
+    check_refused(r#"[]"#, "workflow: must be a map of `tasks`");
+    check_refused(
+        r#"{"tasks":7}"#,
+        "workflow: `tasks` must be a list of tasks",
+    );
+    check_refused(
+        r#"{"tasks":[7]}"#,
+        "tasks[0]: must be a map of `run`, `cause`, `meta`, `prf`",
+    );
+    check_refused(
+        r#"{"tasks":[{}]}"#,
+        "tasks[0]: `run` is missing: it says what to do",
+    );
+}
+
+#[test]
+fn fields_of_another_kind_are_refused_at_their_place() {
+    let task = |rest: &str| {
+        format!(r#"{{"tasks":[{{"run":{{"name":"a","input":{{"func":"now"}}{rest}}}]}}"#)
+    };
+    for (rest, message) in [
+        (
+            r#","op":"http/get"}"#,
+            "tasks[0].run.op (task `a`): `http/get` is not known, `wasm/run` is",
+        ),
+        (
+            r#","rsc":"https://x"}"#,
+            "tasks[0].run.rsc (task `a`): `https://x` is not a resource: write `ipfs://<cid of the component>`",
+        ),
+        (
+            r#","nnc":[]}"#,
+            "tasks[0].run.nnc (task `a`): nnc must be \"\", a short string, or 12 or 16 bytes",
+        ),
+        (
+            r#"},"meta":{"memory":-1}"#,
+            "tasks[0].meta.memory (task `a`): must be a whole number that is not negative",
+        ),
+        (
+            r#"},"cause":1"#,
+            "tasks[0].cause (task `a`): must be a link: {\"/\": \"bafy…\"}",
+        ),
+        (
+            r#"},"prf":[1]"#,
+            "tasks[0].prf[0] (task `a`): must be a link: {\"/\": \"bafy…\"}",
+        ),
+    ] {
+        check_refused(&task(rest), message);
+    }
+}
+
+#[test]
+fn something_like_a_promise_that_awaits_nothing_is_refused() {
+    let json =
+        r#"{"tasks":[{"run":{"name":"a","input":{"func":"sum","args":[[{"await/ok":"b"}]]}}}]}"#;
+    let error = prepared(json).expect_err("it has a mistake").to_string();
+    assert!(
+        error.starts_with("tasks[0].run.input.args[0] (task `a`): `await/ok` takes a link"),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_tasks_and_too_many_tasks_are_refused() {
+    check_refused(r#"{"tasks":[]}"#, "a workflow needs at least one task");
+    let tasks = Value::List(vec![Value::Null; WORKFLOW_TASKS_MAX + 1]);
+    let document = Value::Map([("tasks".to_owned(), tasks)].into());
+    let error = prepare(&document, &Math, &Defaults::default());
+    let (tasks, max) = (WORKFLOW_TASKS_MAX + 1, WORKFLOW_TASKS_MAX);
+    assert_eq!(
+        error,
+        Err(SimplifiedError::Workflow(WorkflowError::TooManyTasks {
+            tasks,
+            max
+        }))
+    );
+}
+
+#[test]
+fn deep_arguments_are_refused() {
+    let nested = (0..VALUE_DEPTH_MAX).fold(Value::Null, |inner, _| Value::List(vec![inner]));
+    let document = |arg: Value| {
+        let input = Value::Map(
+            [
+                ("func".to_owned(), Value::String("sum".into())),
+                ("args".to_owned(), Value::List(vec![arg])),
+            ]
+            .into(),
+        );
+        let run = Value::Map([("input".to_owned(), input)].into());
+        Value::Map(
+            [(
+                "tasks".to_owned(),
+                Value::List(vec![Value::Map([("run".to_owned(), run)].into())]),
+            )]
+            .into(),
+        )
+    };
+    assert!(prepare(&document(nested.clone()), &Math, &Defaults::default()).is_ok());
+    let error = prepare(
+        &document(Value::List(vec![nested])),
+        &Math,
+        &Defaults::default(),
+    )
+    .expect_err("it is too deep");
+    assert_eq!(
+        error.to_string(),
+        "tasks[0].run.input.args[0]: nested deeper than 64 levels"
+    );
+}

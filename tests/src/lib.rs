@@ -1,1 +1,4 @@
-//! placeholder
+//! What tests are made of: real programs in a harness, real guests, a simulator. Tests themselves stand in `tests/`.
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod harness;

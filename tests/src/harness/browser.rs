@@ -1,0 +1,122 @@
+//! Chromium, driven by chromedriver.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::json;
+
+/// A headless Chromium with an empty profile.
+pub struct Browser {
+    driver: Child,
+    /// The window.
+    pub client: Client,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// If chromedriver or Chromium do not start: `cargo xtask test` installs them where it can.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with more switches, such as `--force-dark-mode`.
+    ///
+    /// # Panics
+    /// As [`Browser::start`].
+    pub async fn start_with(switches: &[&str]) -> Self {
+        let program = std::env::var("CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".into());
+        let mut command = Command::new(&program);
+        let child = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut driver = child.unwrap_or_else(|e| panic!("{program} does not start: {e}; run `cargo xtask test`"));
+        let stdout = BufReader::new(driver.stdout.take().expect("stdout is piped"));
+        let port = stdout
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.split("started successfully on port ").nth(1).map(|p| p.trim_end_matches('.').to_owned()))
+            .expect("chromedriver says its port");
+        let profile = tempfile::tempdir().expect("a temporary folder");
+        let mut args = vec![
+            "--headless=new".to_owned(),
+            "--no-sandbox".into(),
+            "--disable-gpu".into(),
+            "--disable-quic".into(),
+            "--no-first-run".into(),
+            "--disable-background-networking".into(),
+            "--disable-component-update".into(),
+            "--disable-sync".into(),
+            "--disable-dev-shm-usage".into(),
+            "--window-size=1280,900".into(),
+            format!("--user-data-dir={}", profile.path().display()),
+        ];
+        args.extend(switches.iter().map(|s| (*s).to_owned()));
+        let capabilities = json!({
+            "goog:chromeOptions": { "args": args },
+            "goog:loggingPrefs": { "browser": "ALL" },
+        });
+        let capabilities = capabilities.as_object().expect("an object").clone();
+        let client = ClientBuilder::new(hyper_connector())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("Chromium starts");
+        Self { driver, client, _profile: profile }
+    }
+
+    /// Opens a page.
+    ///
+    /// # Panics
+    /// If it cannot be opened.
+    pub async fn open(&self, url: &str) {
+        self.client.goto(url).await.unwrap_or_else(|e| panic!("{url} does not open: {e}"));
+    }
+
+    /// Presses the button with this text.
+    ///
+    /// # Panics
+    /// If there is none within ten seconds.
+    pub async fn press(&self, text: &str) {
+        let path = format!("//button[contains(normalize-space(.), '{text}') and not(@disabled)]");
+        let wait = self.client.wait().at_most(std::time::Duration::from_secs(10));
+        let button = wait.for_element(Locator::XPath(&path)).await;
+        let button = button.unwrap_or_else(|e| panic!("there is no button {text:?}: {e}"));
+        button.click().await.unwrap_or_else(|e| panic!("the button {text:?} cannot be pressed: {e}"));
+    }
+
+    /// The visible text of the page.
+    ///
+    /// # Panics
+    /// If the window is gone.
+    pub async fn text(&self) -> String {
+        let text = self.client.execute("return document.body.innerText", vec![]).await.expect("the page answers");
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Ends the browser without goodbye, as a crash does.
+    pub fn crash(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // Chromium is chromedriver's child and outlives its kill: end it by its profile.
+        let profile = format!("--user-data-dir={}", self._profile.path().display());
+        let _ = Command::new("pkill").args(["-KILL", "-f", "--", &profile]).status();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn hyper_connector() -> hyper_util::client::legacy::connect::HttpConnector {
+    hyper_util::client::legacy::connect::HttpConnector::new()
+}

@@ -1,0 +1,169 @@
+//! Coordinators, executors and servers as processes of their own.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+use super::{Api, root};
+
+/// The `asterism` binary, built once for each test program.
+fn asterism() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "asterism-cli", "--message-format=json", "--manifest-path"]);
+        build.arg(root().join("Cargo.toml"));
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let output = build.stderr(Stdio::inherit()).output().expect("cargo runs");
+        assert!(output.status.success(), "the asterism binary does not build");
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|message| message["target"]["name"] == "asterism")
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .expect("cargo names the binary it built")
+    })
+}
+
+/// A child that dies with its owner.
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn log_file(data: &Path, name: &str) -> Stdio {
+    std::fs::create_dir_all(data).expect("the data directory can be made");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(data.join(name));
+    Stdio::from(file.expect("a log file can be made"))
+}
+
+/// A coordinator with its own data directory.
+pub struct Coordinator {
+    child: Owned,
+    url: String,
+    data: PathBuf,
+}
+
+impl Coordinator {
+    /// Starts one on a free port.
+    ///
+    /// # Panics
+    /// If it does not come up; its log is part of the message.
+    #[must_use]
+    pub fn start(data: &Path) -> Self {
+        Self::start_at(data, "127.0.0.1:0")
+    }
+
+    fn start_at(data: &Path, listen: &str) -> Self {
+        let mut command = Command::new(asterism());
+        command.args(["coordinator", "--json", "--listen", listen, "--data"]).arg(data);
+        command.arg("--panel").arg(super::panel());
+        command.stdout(Stdio::piped()).stderr(log_file(data, "coordinator.log"));
+        let mut child = Owned(command.spawn().expect("the coordinator starts"));
+        let stdout = child.0.stdout.take().expect("stdout is piped");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("stdout can be read");
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            let log = std::fs::read_to_string(data.join("coordinator.log")).unwrap_or_default();
+            panic!("the coordinator did not say where it listens, but {line:?}; its log:\n{log}")
+        });
+        let url = said["listening"].as_str().expect("an address").to_owned();
+        Self { child, url, data: data.to_owned() }
+    }
+
+    /// Its address: `http://127.0.0.1:port`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its HTTP interface.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        Api::new(&self.url)
+    }
+
+    /// Ends it by signal 9 and starts it again on the same port and data.
+    #[must_use]
+    pub fn kill_and_restart(mut self) -> Self {
+        self.child.0.kill().expect("it was running");
+        self.child.0.wait().expect("it can be waited for");
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        Self::start_at(&self.data, &listen)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+}
+
+/// A native executor with its own key.
+pub struct Executor {
+    _child: Owned,
+}
+
+impl Executor {
+    /// Starts one with `threads` threads.
+    ///
+    /// # Panics
+    /// If the binary does not start.
+    #[must_use]
+    pub fn start(coordinator: &str, data: &Path, threads: u32) -> Self {
+        let mut command = Command::new(asterism());
+        command.args(["executor", "start", "--coordinator", coordinator, "--threads", &threads.to_string()]);
+        command.arg("--data").arg(data).args(["--name", "native"]);
+        command.stdout(Stdio::null()).stderr(log_file(data, "executor.log"));
+        Self { _child: Owned(command.spawn().expect("the executor starts")) }
+    }
+}
+
+/// The panel behind `trunk serve`, as a developer has it.
+pub struct TrunkServer {
+    child: Child,
+    url: String,
+}
+
+impl TrunkServer {
+    /// Builds and serves the panel on a free port; the bundle goes to `dist`.
+    ///
+    /// # Panics
+    /// If it does not come up within five minutes.
+    #[must_use]
+    pub fn start(dist: &Path) -> Self {
+        use std::os::unix::process::CommandExt as _;
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(root()).args(["xtask", "trunk", "serve", "--no-autoreload", "true", "--port"]);
+        command.arg(port.to_string()).arg("--dist").arg(dist).arg("--ignore").arg(root());
+        // A group of its own: trunk and the builds below it end together.
+        command.stdin(Stdio::null()).stdout(log_file(dist, "../trunk.log")).stderr(log_file(dist, "../trunk.log"));
+        let child = command.process_group(0).spawn().expect("cargo xtask runs");
+        Self { child, url: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for TrunkServer {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-TERM", "--", &group]).status();
+        let _ = self.child.wait();
+    }
+}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Cid, Conditions, Failure, Limits, LogLine, Out, Outcome, Remark, TrapKind, Value, blob_cid, encode,
+    Cid, Conditions, Failure, Limits, LogLine, Out, Outcome, Remark, TrapKind, Value, blob_cid,
+    encode,
     limits::{INLINE_BYTES_MAX, OUTCOME_BYTES_MAX},
     message::Fault,
 };
@@ -117,12 +118,27 @@ pub struct Unfit {
 #[must_use]
 pub fn conclude(job: &Job, ran: Ran) -> Attempt {
     let mut blobs = BTreeMap::new();
-    let failure = |trap| Out::Error(Failure { trap, func: job.func.clone() }.to_value());
+    let failure = |trap| {
+        Out::Error(
+            Failure {
+                trap,
+                func: job.func.clone(),
+            }
+            .to_value(),
+        )
+    };
     let (mut message, mut backtrace) = (None, Vec::new());
     let (mut out, mut fuel) = match ran.ended {
         Ended::Ok(value) => (Out::Ok(link_long_bytes(value, &mut blobs)), Some(ran.fuel)),
-        Ended::Err(value) => (Out::Error(link_long_bytes(value, &mut blobs)), Some(ran.fuel)),
-        Ended::Trap { kind, message: text, backtrace: frames } => {
+        Ended::Err(value) => (
+            Out::Error(link_long_bytes(value, &mut blobs)),
+            Some(ran.fuel),
+        ),
+        Ended::Trap {
+            kind,
+            message: text,
+            backtrace: frames,
+        } => {
             (message, backtrace) = (Some(text), frames);
             let fuel = match kind {
                 TrapKind::OutOfFuel => Some(job.limits.fuel),
@@ -143,15 +159,35 @@ pub fn conclude(job: &Job, ran: Ran) -> Attempt {
     };
     let size = encode(&out).len();
     if size > OUTCOME_BYTES_MAX {
-        message = Some(format!("the value has {size} bytes in DAG-CBOR, {OUTCOME_BYTES_MAX} is the most"));
+        message = Some(format!(
+            "the value has {size} bytes in DAG-CBOR, {OUTCOME_BYTES_MAX} is the most"
+        ));
         (out, fuel) = (failure(TrapKind::OutputTooLarge), Some(ran.fuel));
         blobs.clear();
     }
-    let Limits { fuel: fuel_limit, memory, time_ms: _ } = job.limits;
+    let Limits {
+        fuel: fuel_limit,
+        memory,
+        time_ms: _,
+    } = job.limits;
     Attempt {
-        outcome: Outcome { instruction: job.instruction, out, fuel, metering: METERING.to_owned() },
-        conditions: Conditions { fuel: fuel_limit, memory, growth_refused: ran.growth_refused },
-        remark: Remark { message, backtrace, logs: ran.logs, elapsed_us: ran.elapsed_us },
+        outcome: Outcome {
+            instruction: job.instruction,
+            out,
+            fuel,
+            metering: METERING.to_owned(),
+        },
+        conditions: Conditions {
+            fuel: fuel_limit,
+            memory,
+            growth_refused: ran.growth_refused,
+        },
+        remark: Remark {
+            message,
+            backtrace,
+            logs: ran.logs,
+            elapsed_us: ran.elapsed_us,
+        },
         blobs,
     }
 }
@@ -164,10 +200,17 @@ fn link_long_bytes(value: Value, blobs: &mut BTreeMap<Cid, serde_bytes::ByteBuf>
             blobs.insert(cid, serde_bytes::ByteBuf::from(bytes));
             Value::Link(cid.to_link())
         }
-        Value::List(items) => Value::List(items.into_iter().map(|item| link_long_bytes(item, blobs)).collect()),
-        Value::Map(map) => {
-            Value::Map(map.into_iter().map(|(key, item)| (key, link_long_bytes(item, blobs))).collect())
-        }
+        Value::List(items) => Value::List(
+            items
+                .into_iter()
+                .map(|item| link_long_bytes(item, blobs))
+                .collect(),
+        ),
+        Value::Map(map) => Value::Map(
+            map.into_iter()
+                .map(|(key, item)| (key, link_long_bytes(item, blobs)))
+                .collect(),
+        ),
         other => other,
     }
 }

@@ -11,5 +11,5 @@ pub mod session;
 
 pub use crate::{
     host::{Attempt, Ended, Host, HostInfo, Job, METERING, Ran, Unfit, conclude},
-    session::{Config, Doing, Input, Output, SignId, Status, ThreadId},
+    session::{Config, Doing, Input, Output, Session, SignId, Status, ThreadId, TimeoutReason},
 };

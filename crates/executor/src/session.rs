@@ -1,12 +1,17 @@
 //! The session of an executor with a coordinator.
 
-use std::collections::BTreeMap;
+mod jitter;
+mod machine;
+mod transfers;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_protocol::{
     Cid, PublicKey, Signature, Value,
     message::{Capabilities, Fault, LeaseId, ToCoordinator, ToExecutor},
 };
 
+pub use self::machine::Session;
 use crate::{Attempt, Job};
 
 /// A compute thread (a Web Worker in a tab), numbered from 0.
@@ -79,6 +84,17 @@ pub enum Input {
         /// Why, in words.
         reason: String,
     },
+    /// A thread began to make the component of its task ready, which may take long; until [`Input::Prepared`] the
+    /// time limit of the task does not count. Shells that prepare quickly need not say either.
+    Preparing {
+        /// Which thread.
+        thread: ThreadId,
+    },
+    /// The component is ready: the time limit of the task counts from here.
+    Prepared {
+        /// Which thread.
+        thread: ThreadId,
+    },
     /// A thread is done with what it was given.
     Ended {
         /// Which thread.
@@ -111,7 +127,7 @@ pub enum Input {
 pub enum Output {
     /// Open the connection.
     Connect,
-    /// Close it.
+    /// Close it. No [`Input::Disconnected`] needs to follow.
     Disconnect,
     /// Send this.
     Send(ToCoordinator),
@@ -132,7 +148,7 @@ pub enum Output {
         /// Which.
         cid: Cid,
     },
-    /// No lease needs this blob any more; keep it only as a cache.
+    /// No lease needs this blob any more, fetched or to be brought; keep it only as a cache.
     Release {
         /// Which.
         cid: Cid,
@@ -176,8 +192,36 @@ pub struct Status {
     pub fuel: u64,
     /// The last thing that went wrong, in words; empty for nothing.
     pub trouble: String,
+    /// The coordinator's version; empty until it spoke.
+    pub coordinator_build: String,
 }
 
+/// Why [`Session::poll_timeout`] wants to be called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutReason {
+    /// The coordinator has had time enough to welcome.
+    Handshake,
+    /// It is time to connect again.
+    Reconnect,
+    /// A heartbeat is due.
+    Heartbeat,
+    /// The coordinator has had time enough to answer a poll.
+    Silence,
+    /// The pause between two polls is over.
+    Poll,
+    /// Outcomes have waited long enough for others to be signed with.
+    Batch,
+    /// An attempt has run long enough to be announced.
+    Started,
+    /// A task runs into its time limit.
+    TimeLimit,
+    /// A thread has rested.
+    Rest,
+    /// A blob is tried again.
+    Retry,
+    /// An executor that leaves has waited long enough.
+    Leave,
+}
 
 /// What a thread does.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,21 +239,27 @@ pub struct Doing {
 /// Links among arguments, in order, each once.
 #[must_use]
 pub fn links(args: &[Value]) -> Vec<Cid> {
-    fn collect(value: &Value, found: &mut Vec<Cid>) {
+    fn collect(value: &Value, found: &mut Vec<Cid>, seen: &mut BTreeSet<Cid>) {
         match value {
             Value::Link(link) => {
                 if let Ok(cid) = Cid::try_from(*link)
-                    && !found.contains(&cid)
+                    && seen.insert(cid)
                 {
                     found.push(cid);
                 }
             }
-            Value::List(items) => items.iter().for_each(|item| collect(item, found)),
-            Value::Map(map) => map.values().for_each(|item| collect(item, found)),
-            _ => {}
+            Value::List(items) => items.iter().for_each(|item| collect(item, found, seen)),
+            Value::Map(map) => map.values().for_each(|item| collect(item, found, seen)),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::String(_)
+            | Value::Bytes(_) => {}
         }
     }
-    let mut found = Vec::new();
-    args.iter().for_each(|arg| collect(arg, &mut found));
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    args.iter()
+        .for_each(|arg| collect(arg, &mut found, &mut seen));
     found
 }

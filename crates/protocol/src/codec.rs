@@ -1,8 +1,11 @@
 //! The one canonical encoding: strict DAG-CBOR, bounded.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
-use crate::{DecodeError, Value};
+use crate::{
+    DecodeError, Value,
+    limits::{TEXT_BYTES_MAX, VALUE_DEPTH_MAX},
+};
 
 /// WebSocket sub-protocol of executors and watchers; its version changes when old parties would misunderstand.
 pub const SUBPROTOCOL: &str = "asterism.v1+dag-cbor";
@@ -36,10 +39,12 @@ pub fn decode<T: DeserializeOwned>(
             max,
         });
     }
-    serde_ipld_dagcbor::from_slice(bytes).map_err(|e| DecodeError::Malformed {
+    let malformed = |reason: String| DecodeError::Malformed {
         what,
-        reason: e.to_string(),
-    })
+        reason: cut(reason),
+    };
+    one_item(bytes).map_err(|reason| malformed(reason.into()))?;
+    serde_ipld_dagcbor::from_slice(bytes).map_err(|e| malformed(e.to_string()))
 }
 
 /// A content type as a value, for its DAG-JSON form.
@@ -58,6 +63,109 @@ pub fn to_value<T: Serialize>(content: &T) -> Value {
 pub fn from_value<T: DeserializeOwned>(what: &'static str, value: Value) -> Result<T, DecodeError> {
     ipld_core::serde::from_ipld(value).map_err(|e| DecodeError::Malformed {
         what,
-        reason: e.to_string(),
+        reason: cut(e.to_string()),
     })
+}
+
+/// The JSON of a content type, a message or a view: CIDs and keys as text, values as DAG-JSON.
+///
+/// # Panics
+/// As [`encode`].
+#[must_use]
+pub fn to_json<T: Serialize>(content: &T) -> String {
+    let bytes =
+        serde_ipld_dagjson::to_vec(content).expect("types of the protocol have a DAG-JSON form");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// What [`to_json`] wrote.
+///
+/// # Errors
+/// Text that is not JSON, or not a `T`.
+pub fn from_json<T: DeserializeOwned>(what: &'static str, text: &[u8]) -> Result<T, DecodeError> {
+    serde_ipld_dagjson::from_slice(text).map_err(|e| DecodeError::Malformed {
+        what,
+        reason: cut(e.to_string()),
+    })
+}
+
+/// Reads a field that may be null but not be absent: content without it would come back with another CID.
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// Decoders quote what they did not like, however long it was.
+fn cut(mut reason: String) -> String {
+    if reason.len() > TEXT_BYTES_MAX {
+        let end = (0..=TEXT_BYTES_MAX)
+            .rev()
+            .find(|end| reason.is_char_boundary(*end))
+            .unwrap_or(0);
+        reason.truncate(end);
+    }
+    reason
+}
+
+/// Levels of maps and lists that messages and content put around a value, with room.
+const ENVELOPE_DEPTH: usize = 16;
+
+const CUT_SHORT: &str = "it ends too early";
+
+/// Checks, before anything is allocated, that the bytes are exactly one item of CBOR, no deeper than a value in
+/// its message may be, and that no list or map claims more entries than there are bytes. The decoder checks the
+/// rest (order of keys, shortest forms), but reads an enum as written either way, recurses, and allocates by claim.
+fn one_item(bytes: &[u8]) -> Result<(), &'static str> {
+    const DEPTH: usize = VALUE_DEPTH_MAX + ENVELOPE_DEPTH;
+    // How many items are still to come in each open list or map; the outermost holds the one item.
+    let mut awaited = [0_u64; DEPTH + 1];
+    awaited[0] = 1;
+    let mut level = 0;
+    let mut rest = bytes;
+    loop {
+        while awaited[level] == 0 {
+            if level == 0 {
+                return if rest.is_empty() {
+                    Ok(())
+                } else {
+                    Err("something follows its end")
+                };
+            }
+            level -= 1;
+        }
+        awaited[level] -= 1;
+        let (head, tail) = rest.split_first().ok_or(CUT_SHORT)?;
+        let argument_bytes = match head & 0x1f {
+            0..=23 => 0,
+            info @ 24..=27 => 1 << (info - 24),
+            _ => return Err("indefinite lengths are not DAG-CBOR"),
+        };
+        let (argument, tail) = tail.split_at_checked(argument_bytes).ok_or(CUT_SHORT)?;
+        let number = argument
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let number = if argument_bytes == 0 {
+            u64::from(head & 0x1f)
+        } else {
+            number
+        };
+        rest = tail;
+        let inside = match head >> 5 {
+            2 | 3 => {
+                let length = usize::try_from(number).map_err(|_| CUT_SHORT)?;
+                rest = rest.get(length..).ok_or(CUT_SHORT)?;
+                continue;
+            }
+            4 => number,
+            5 => number.checked_mul(2).ok_or(CUT_SHORT)?,
+            6 => 1,
+            _ => continue,
+        };
+        if inside > rest.len() as u64 {
+            return Err(CUT_SHORT);
+        }
+        level += 1;
+        *awaited.get_mut(level).ok_or("nested too deep")? = inside;
+    }
 }

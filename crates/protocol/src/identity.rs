@@ -1,9 +1,9 @@
 //! Who attests: Ed25519 keys as did:key, and their signatures.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use ed25519_dalek::{Signer as _, Verifier as _};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteArray;
 
 use crate::Error;
@@ -11,9 +11,8 @@ use crate::Error;
 /// Multicodec prefix of an Ed25519 public key in a did:key.
 const ED25519_PUB: [u8; 2] = [0xed, 0x01];
 
-/// An Ed25519 public key: the identity of an executor.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+/// An Ed25519 public key: the identity of an executor. In DAG-CBOR it is its bytes, in JSON its did:key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey(pub ByteArray<32>);
 
 impl PublicKey {
@@ -54,6 +53,47 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+impl FromStr for PublicKey {
+    type Err = Error;
+
+    fn from_str(did: &str) -> Result<Self, Error> {
+        let base58 = did
+            .strip_prefix("did:key:z")
+            .filter(|text| text.len() <= BASE58_MAX);
+        let bytes = base58.and_then(of_base58).ok_or(NO_DID)?;
+        let key = bytes.strip_prefix(&ED25519_PUB).ok_or(NO_DID)?;
+        Ok(Self::new(key.try_into().map_err(|_| NO_DID)?))
+    }
+}
+
+const NO_DID: Error = Error::Signature("a key is written `did:key:z6Mk…`");
+
+/// Longer than the base58 of 34 bytes ever is.
+const BASE58_MAX: usize = 64;
+
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?
+                .parse()
+                .map_err(D::Error::custom)
+        } else {
+            ByteArray::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
 /// An Ed25519 signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -90,9 +130,11 @@ impl Identity {
     }
 }
 
-/// Base58 with Bitcoin's alphabet, for thirty-odd bytes: quadratic is fine.
+/// Bitcoin's alphabet of base58.
+const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+
+/// For thirty-odd bytes: quadratic is fine.
 fn base58(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
     let mut digits: Vec<u8> = Vec::new();
     for byte in bytes {
         let mut carry = u32::from(*byte);
@@ -112,4 +154,29 @@ fn base58(bytes: &[u8]) -> String {
         .rev()
         .map(|digit| char::from(ALPHABET[usize::from(*digit)]));
     std::iter::repeat_n('1', zeros).chain(symbols).collect()
+}
+
+/// The inverse of [`base58`]; `None` for other letters.
+fn of_base58(text: &str) -> Option<Vec<u8>> {
+    let mut bytes: Vec<u8> = Vec::new();
+    for symbol in text.bytes() {
+        let mut carry = ALPHABET.iter().position(|known| *known == symbol)? as u32;
+        for byte in &mut bytes {
+            carry += u32::from(*byte) * 58;
+            *byte = carry as u8;
+            carry >>= 8;
+        }
+        if carry > 0 {
+            bytes.push(carry as u8);
+        }
+    }
+    let zeros = text
+        .bytes()
+        .take_while(|symbol| *symbol == ALPHABET[0])
+        .count();
+    Some(
+        std::iter::repeat_n(0, zeros)
+            .chain(bytes.into_iter().rev())
+            .collect(),
+    )
 }

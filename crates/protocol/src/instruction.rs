@@ -235,6 +235,7 @@ pub struct Task {
     /// What to do.
     pub run: Instruction,
     /// The receipt that caused this task, if any (UCAN invocation).
+    #[serde(deserialize_with = "crate::codec::present")]
     pub cause: Option<Cid>,
     /// Limits and whatever else the author wrote; it changes the invocation's CID, never the memo.
     pub meta: Meta,

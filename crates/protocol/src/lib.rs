@@ -23,7 +23,7 @@ mod workflow;
 
 pub use crate::{
     cid::{BlobHasher, Cid, blob_cid, content_cid},
-    codec::{CONTENT_TYPE, SUBPROTOCOL, decode, encode, from_value, to_value},
+    codec::{CONTENT_TYPE, SUBPROTOCOL, decode, encode, from_json, from_value, to_json, to_value},
     error::{DecodeError, Error},
     identity::{Identity, PublicKey, Signature},
     instruction::{Await, Input, Instruction, Limits, Meta, Nonce, Promise, Task},

@@ -17,6 +17,7 @@ pub struct Outcome {
     pub out: Out,
     /// Fuel consumed by the call (not by instantiation); `None` after a trap, where counters of engines differ.
     /// When fuel ran out, the limit.
+    #[serde(deserialize_with = "crate::codec::present")]
     pub fuel: Option<u64>,
     /// The cost table that fuel is counted by, such as `wasmtime-48`.
     pub metering: String,

@@ -19,6 +19,7 @@ pub struct Receipt {
     /// `op` and, in receipts of ours, what [`Receipt::outcome`] and [`Receipt::attestation`] need.
     pub meta: BTreeMap<String, Value>,
     /// Who attests, as did:key.
+    #[serde(deserialize_with = "crate::codec::present")]
     pub iss: Option<String>,
     /// Proofs of authority.
     pub prf: Vec<Cid>,

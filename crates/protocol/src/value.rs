@@ -69,12 +69,13 @@ pub fn value_of_json(text: &[u8]) -> Result<Value, DecodeError> {
         what: "DAG-JSON value",
         reason,
     };
-    let value = serde_ipld_dagjson::from_slice(text).map_err(|e| malformed(e.to_string()))?;
+    let mut value = serde_ipld_dagjson::from_slice(text).map_err(|e| malformed(e.to_string()))?;
     if depth(&value) > VALUE_DEPTH_MAX {
         return Err(malformed(format!(
             "nested deeper than {VALUE_DEPTH_MAX} levels"
         )));
     }
+    drop_signs_of_zero(&mut value);
     Ok(value)
 }
 
@@ -101,6 +102,16 @@ pub fn bytes_of(value: &Value) -> Option<Vec<u8>> {
             })
             .collect(),
         _ => None,
+    }
+}
+
+/// DAG-CBOR knows one zero. Who reads `-0.0` from JSON must not compute with another value than who reads its CBOR.
+fn drop_signs_of_zero(value: &mut Value) {
+    match value {
+        Ipld::Float(x) if *x == 0.0 => *x = 0.0,
+        Ipld::List(items) => items.iter_mut().for_each(drop_signs_of_zero),
+        Ipld::Map(map) => map.values_mut().for_each(drop_signs_of_zero),
+        _ => {}
     }
 }
 

@@ -30,7 +30,7 @@ pub use crate::{
     merkle::{MerklePath, MerkleTree},
     outcome::{Conditions, Failure, LogLevel, LogLine, Outcome, Remark, Statement, TrapKind},
     receipt::{Attestation, Receipt},
-    simplified::{Defaults, FunctionLookup, Prepared, SimplifiedError, prepare},
+    simplified::{Defaults, FunctionLookup, Prepared, SimplifiedError, nearest, prepare},
     time::Timestamp,
     value::{Out, Value, bytes_of, json_of, value_of_json},
     workflow::{Graph, Invocation, Workflow, WorkflowError},

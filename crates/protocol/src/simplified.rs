@@ -615,7 +615,8 @@ impl Place<'_> {
 
 /// The known word that differs least, if it differs little. Only short words and the first thousand: this
 /// is a courtesy in an error text, not worth a stranger's million comparisons.
-fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const BYTES: usize = 64;
     const WORDS: usize = 1_000;
     let near = |word: &&str| word.len() <= BYTES && wanted.len() <= BYTES;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use crate::{
     DecodeError, Value,
     limits::{TEXT_BYTES_MAX, VALUE_DEPTH_MAX},
+    outcome::cut_text,
 };
 
 /// WebSocket sub-protocol of executors and watchers; its version changes when old parties would misunderstand.
@@ -98,13 +99,7 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 /// Decoders quote what they did not like, however long it was.
 fn cut(mut reason: String) -> String {
-    if reason.len() > TEXT_BYTES_MAX {
-        let end = (0..=TEXT_BYTES_MAX)
-            .rev()
-            .find(|end| reason.is_char_boundary(*end))
-            .unwrap_or(0);
-        reason.truncate(end);
-    }
+    cut_text(&mut reason, TEXT_BYTES_MAX);
     reason
 }
 

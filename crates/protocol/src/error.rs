@@ -49,3 +49,16 @@ pub enum Error {
     #[error("signature refused: {0}")]
     Signature(&'static str),
 }
+
+impl Error {
+    /// The same mistake, seen from further outside.
+    pub(crate) fn inside(self, outer: &str) -> Self {
+        match self {
+            Self::Value { path, reason } => Self::Value {
+                path: format!("{outer}.{path}"),
+                reason,
+            },
+            other @ (Self::Cid { .. } | Self::Resource(_) | Self::Signature(_)) => other,
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Every bound of what may be said, with the reason for its number.
 
+use crate::Error;
+
 /// Largest frame on a WebSocket, in bytes. Outcomes carry values inline up to [`OUTCOME_BYTES_MAX`];
 /// larger byte strings travel as blobs, so a frame has room for one outcome and its remark.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -36,6 +38,9 @@ pub const TEXT_BYTES_MAX: usize = 8 << 10;
 /// Most leases that one poll may ask for: an executor with 64 threads and a prefetch of three.
 pub const POLL_SLOTS_MAX: u32 = 256;
 
+/// Most leases that one executor may hold: four polls' worth, for prefetch and slow deliveries.
+pub const LEASES_HELD_MAX: usize = 1_024;
+
 /// Longest wait of one poll, in milliseconds.
 pub const POLL_WAIT_MS_MAX: u64 = 60_000;
 
@@ -56,3 +61,14 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 4 << 30;
 
 /// Wall-clock time of a task that names no limit, in milliseconds (Homestar's default).
 pub const TIME_MS_DEFAULT: u64 = 100_000;
+
+/// Refuses more than `max` of `unit` at `path`.
+pub(crate) fn at_most(path: &str, unit: &str, count: usize, max: usize) -> Result<(), Error> {
+    if count <= max {
+        return Ok(());
+    }
+    Err(Error::Value {
+        path: path.to_owned(),
+        reason: format!("{count} {unit} are more than the {max} allowed"),
+    })
+}

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
 use crate::{
-    Cid, Conditions, DecodeError, Limits, Out, Outcome, PublicKey, Remark, Signature, Task, limits,
+    Cid, Conditions, DecodeError, Error, Limits, Out, Outcome, PublicKey, Remark, Signature, Task,
+    limits::{self, at_most},
     view,
 };
 
@@ -279,6 +280,122 @@ pub enum Change {
 #[must_use]
 pub fn hello_bytes(nonce: &[u8; 32]) -> Vec<u8> {
     [b"asterism/hello/v1\0".as_slice(), nonce].concat()
+}
+
+impl ToCoordinator {
+    /// Checks the bounds that its encoding alone does not: what passes may be worked on.
+    ///
+    /// # Errors
+    /// What is too long or too many, with its place.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Hello(hello) => hello.check(),
+            Self::Poll { slots, wait_ms } => {
+                at_most(
+                    "poll.slots",
+                    "leases",
+                    *slots as usize,
+                    limits::POLL_SLOTS_MAX as usize,
+                )?;
+                let wait = usize::try_from(*wait_ms).unwrap_or(usize::MAX);
+                at_most(
+                    "poll.wait_ms",
+                    "milliseconds",
+                    wait,
+                    limits::POLL_WAIT_MS_MAX as usize,
+                )
+            }
+            Self::Heartbeat { leases } => at_most(
+                "heartbeat.leases",
+                "leases",
+                leases.len(),
+                limits::LEASES_HELD_MAX,
+            ),
+            Self::Started { leases } => at_most(
+                "started.leases",
+                "leases",
+                leases.len(),
+                limits::LEASES_HELD_MAX,
+            ),
+            Self::HandBack { leases } => at_most(
+                "hand-back.leases",
+                "leases",
+                leases.len(),
+                limits::LEASES_HELD_MAX,
+            ),
+            Self::Deliver {
+                items,
+                signature: _,
+            } => {
+                if items.is_empty() {
+                    let reason = "a delivery holds at least one outcome".to_owned();
+                    return Err(Error::Value {
+                        path: "deliver.items".to_owned(),
+                        reason,
+                    });
+                }
+                at_most(
+                    "deliver.items",
+                    "outcomes",
+                    items.len(),
+                    limits::DELIVERY_ITEMS_MAX,
+                )?;
+                items.iter().enumerate().try_for_each(|(index, item)| {
+                    let inside = |part: &str, error: Error| {
+                        error.inside(&format!("deliver.items[{index}].{part}"))
+                    };
+                    item.outcome
+                        .check()
+                        .map_err(|error| inside("outcome", error))?;
+                    item.remark.check().map_err(|error| inside("remark", error))
+                })
+            }
+            Self::Fault { lease: _, fault } => {
+                at_most(
+                    "fault.message",
+                    "bytes",
+                    fault.message.len(),
+                    limits::TEXT_BYTES_MAX,
+                )?;
+                match fault.kind {
+                    FaultKind::Lost => Err(Error::Value {
+                        path: "fault.kind".to_owned(),
+                        reason: "only the coordinator says that an executor is lost".to_owned(),
+                    }),
+                    FaultKind::TimeLimit
+                    | FaultKind::StackOverflow
+                    | FaultKind::Blob
+                    | FaultKind::Host => Ok(()),
+                }
+            }
+            Self::Refuse { lease: _, reason } => at_most(
+                "refuse.reason",
+                "bytes",
+                reason.len(),
+                limits::TEXT_BYTES_MAX,
+            ),
+            Self::Leave => Ok(()),
+        }
+    }
+}
+
+impl Hello {
+    fn check(&self) -> Result<(), Error> {
+        for (path, name) in [
+            ("hello.build", &self.build),
+            ("hello.name", &self.name),
+            ("hello.capabilities.host", &self.capabilities.host),
+            ("hello.capabilities.metering", &self.capabilities.metering),
+        ] {
+            at_most(path, "bytes", name.len(), limits::NAME_BYTES_MAX)?;
+        }
+        at_most(
+            "hello.holding",
+            "leases",
+            self.holding.len(),
+            limits::LEASES_HELD_MAX,
+        )
+    }
 }
 
 /// Decodes one frame from the network.

@@ -5,7 +5,14 @@ use std::collections::BTreeMap;
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cid, Limits, Out, Value, content_cid, encode};
+use crate::{
+    Cid, Error, Limits, Out, Value, content_cid, encode,
+    limits::{
+        INLINE_BYTES_MAX, LOG_BYTES_MAX, LOG_LINES_MAX, NAME_BYTES_MAX, OUTCOME_BYTES_MAX,
+        TEXT_BYTES_MAX, VALUE_DEPTH_MAX, at_most,
+    },
+    value::{depth, longest_bytes},
+};
 
 /// What came of an instruction: compared by CID between executors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +35,22 @@ impl Outcome {
     #[must_use]
     pub fn cid(&self) -> Cid {
         content_cid(&encode(self))
+    }
+
+    /// Checks the bounds of what an executor may deliver.
+    ///
+    /// # Errors
+    /// What is too long, too deep, or should have been a link, with its place.
+    pub fn check(&self) -> Result<(), Error> {
+        at_most("metering", "bytes", self.metering.len(), NAME_BYTES_MAX)?;
+        at_most("out", "levels", depth(self.out.value()), VALUE_DEPTH_MAX)?;
+        at_most(
+            "out",
+            "bytes in one string of bytes that is not a link",
+            longest_bytes(self.out.value()),
+            INLINE_BYTES_MAX,
+        )?;
+        at_most("out", "bytes", encode(&self.out).len(), OUTCOME_BYTES_MAX)
     }
 
     /// The failure, if this is one of ours and not the function's own `err`.
@@ -159,19 +182,28 @@ pub struct Conditions {
 impl Conditions {
     /// Does an outcome that came about under these conditions answer a request with `limits`?
     /// `Some(true)`: as it stands. `Some(false)`: with out-of-fuel, without running. `None`: it must be run.
+    ///
+    /// Time is no part of this: running out of it is a fault and never remembered.
     #[must_use]
     pub fn answer(&self, outcome: &Outcome, limits: &Limits) -> Option<bool> {
-        if self.growth_refused && self.memory != limits.memory {
+        let trap = outcome.failure().map(|failure| failure.trap);
+        let memory_agrees = if self.growth_refused || trap == Some(TrapKind::OutOfMemory) {
+            // Where the limit showed, another limit shows elsewhere or not at all.
+            limits.memory == self.memory
+        } else {
+            // Where it did not show, no larger one does; whether a smaller one would is not known.
+            limits.memory >= self.memory
+        };
+        if !memory_agrees {
             return None;
         }
-        let out_of_fuel = outcome
-            .failure()
-            .is_some_and(|failure| failure.trap == TrapKind::OutOfFuel);
-        match outcome.fuel {
-            _ if out_of_fuel => (limits.fuel <= self.fuel).then_some(limits.fuel == self.fuel),
-            Some(used) => Some(used <= limits.fuel),
+        match (trap, outcome.fuel) {
+            (Some(TrapKind::OutOfFuel), _) => {
+                (limits.fuel <= self.fuel).then_some(limits.fuel == self.fuel)
+            }
+            (_, Some(used)) => Some(used <= limits.fuel),
             // A trap's fuel is not known: equal or larger limits see the same trap, smaller ones must look.
-            None => (limits.fuel >= self.fuel).then_some(true),
+            (_, None) => (limits.fuel >= self.fuel).then_some(true),
         }
     }
 }
@@ -198,6 +230,85 @@ pub struct Remark {
     pub logs: Vec<LogLine>,
     /// How long the call took, in microseconds.
     pub elapsed_us: u64,
+}
+
+impl Remark {
+    /// Checks the bounds of what an executor may add to an outcome.
+    ///
+    /// # Errors
+    /// What is too long, with its place.
+    pub fn check(&self) -> Result<(), Error> {
+        at_most(
+            "message",
+            "bytes",
+            self.message.as_ref().map_or(0, String::len),
+            TEXT_BYTES_MAX,
+        )?;
+        at_most(
+            "backtrace",
+            "bytes",
+            self.backtrace.iter().map(String::len).sum(),
+            TEXT_BYTES_MAX,
+        )?;
+        at_most("logs", "lines", self.logs.len(), LOG_LINES_MAX)?;
+        at_most(
+            "logs",
+            "bytes",
+            self.logs
+                .iter()
+                .map(|line| line.context.len() + line.message.len())
+                .sum(),
+            LOG_BYTES_MAX,
+        )
+    }
+
+    /// The same remark within its bounds: what is too much is left out, and that it was is said.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        if let Some(message) = &mut self.message {
+            cut_text(message, TEXT_BYTES_MAX);
+        }
+        let fitting = prefix_that_fits(self.backtrace.iter().map(String::len), TEXT_BYTES_MAX);
+        self.backtrace.truncate(fitting);
+
+        let lines = self.logs.len();
+        let bytes = self
+            .logs
+            .iter()
+            .map(|line| line.context.len() + line.message.len());
+        if lines > LOG_LINES_MAX || bytes.clone().sum::<usize>() > LOG_BYTES_MAX {
+            // Room for the line that tells of the others.
+            const NOTE_BYTES: usize = 64;
+            let fitting =
+                prefix_that_fits(bytes.take(LOG_LINES_MAX - 1), LOG_BYTES_MAX - NOTE_BYTES);
+            self.logs.truncate(fitting);
+            let message = format!("{} log lines more were too many", lines - fitting);
+            self.logs.push(LogLine {
+                level: LogLevel::Warn,
+                context: String::new(),
+                message,
+            });
+        }
+        self
+    }
+}
+
+/// How many of these lengths, from the first on, are together at most `room`.
+fn prefix_that_fits(lengths: impl Iterator<Item = usize>, mut room: usize) -> usize {
+    lengths
+        .map_while(|length| room.checked_sub(length).map(|left| room = left))
+        .count()
+}
+
+/// Shortens a text to at most `max` bytes, at the end of a character.
+pub(crate) fn cut_text(text: &mut String, max: usize) {
+    if text.len() > max {
+        let end = (0..=max)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
+        text.truncate(end);
+    }
 }
 
 /// A line that a guest logged through wasi:logging.

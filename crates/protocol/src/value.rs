@@ -123,3 +123,13 @@ pub(crate) fn depth(value: &Value) -> usize {
         _ => 0,
     }
 }
+
+/// The length of the longest byte string inside.
+pub(crate) fn longest_bytes(value: &Value) -> usize {
+    match value {
+        Ipld::Bytes(bytes) => bytes.len(),
+        Ipld::List(items) => items.iter().map(longest_bytes).max().unwrap_or(0),
+        Ipld::Map(map) => map.values().map(longest_bytes).max().unwrap_or(0),
+        _ => 0,
+    }
+}

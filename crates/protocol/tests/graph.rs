@@ -90,6 +90,10 @@ fn equal_instructions_are_needed_at_their_first_place() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test of the stack needs a thread with a small one"
+)]
 fn a_long_chain_needs_no_stack() {
     let mut tasks = vec![task("start", vec![])];
     for _ in 1..20_000 {

@@ -1,20 +1,629 @@
 //! Reading a component without running it.
 
-use crate::{Function, Refusal};
+use asterism_protocol::limits::NAME_BYTES_MAX;
+use wasmparser::{
+    BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentType, Encoding, Parser,
+    Payload, PrimitiveValType, TypeRef, ValidPayload, Validator,
+    component_types::{
+        ComponentDefinedType, ComponentEntityType, ComponentFuncTypeId, ComponentInstanceTypeId,
+        ComponentValType,
+    },
+    types::Types,
+};
+
+use crate::{Function, Refusal, Type, features, name, refusal::Reasons};
+
+/// Largest component, in bytes: four times CPython's.
+pub const COMPONENT_BYTES_MAX: usize = 72 << 20;
+
+/// Most nesting of a type: twice that still fits the depth of a value.
+const TYPE_DEPTH_MAX: usize = 30;
+
+/// Most nodes of all types together, written out: shared types can stand for exponentially large trees.
+const TYPE_NODES_MAX: usize = 100_000;
+
+/// Most exported functions.
+const FUNCTIONS_MAX: usize = 4_096;
 
 /// What a component says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
-    /// Its functions, by name.
+    /// Its functions, in the order of its exports.
     pub functions: Vec<Function>,
     /// The interfaces it imports, as written (`wasi:logging/logging@0.1.0-draft`).
     pub imports: Vec<String>,
+    /// The functions it imports, in the order of its imports.
+    pub import_functions: Vec<Import>,
 }
 
-/// Reads a component; core modules are wrapped before (see the crate's documentation).
+/// A function that a component wants from its host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Import {
+    /// The interface as written; empty for a function that the world imports by itself.
+    pub interface: String,
+    /// The function.
+    pub func: String,
+}
+
+impl Component {
+    /// The function of this name. Also found without the version of its interface, without the interface where only
+    /// one has such a function, and in the spelling of another language (`echoBytes`, `echo_bytes`).
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<&Function> {
+        if let Some(function) = self.functions.iter().find(|function| function.name == name) {
+            return Some(function);
+        }
+        let (interface, func) = name::split(name);
+        let mut found = self.functions.iter().filter(|function| {
+            let (theirs, bare) = function.path();
+            let same = match (interface, theirs) {
+                (Some(wanted), Some(theirs)) => {
+                    wanted == theirs || wanted == name::without_version(theirs)
+                }
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            same && (bare == func || name::kebab(bare) == name::kebab(func))
+        });
+        match (found.next(), found.next()) {
+            (Some(function), None) => Some(function),
+            // A function of the world itself comes before those of interfaces.
+            (Some(first), Some(second))
+                if first.path().0.is_none() && second.path().0.is_some() =>
+            {
+                Some(first)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Reads a component and refuses what hosts would not run alike; core modules are wrapped before (see the feature `wrap`).
 ///
 /// # Errors
-/// Not a component, or something in it that is not supported: all of it at once.
-pub fn inspect(_bytes: &[u8]) -> Result<Component, Refusal> {
-    Err(Refusal { reasons: Vec::new() })
+/// Not a component, not valid, or something in it that is not supported: all of it at once.
+pub fn inspect(bytes: &[u8]) -> Result<Component, Refusal> {
+    examine(bytes, true, None)
+}
+
+/// [`inspect`], and every import that `provides(interface, function)` denies is a further reason.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn check(bytes: &[u8], provides: &dyn Fn(&str, &str) -> bool) -> Result<Component, Refusal> {
+    examine(bytes, true, Some(provides))
+}
+
+/// [`inspect`] without looking at the code of functions: for hosts, whose engine validates it anyway.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn outline(bytes: &[u8]) -> Result<Component, Refusal> {
+    examine(bytes, false, None)
+}
+
+type Provides<'a> = &'a dyn Fn(&str, &str) -> bool;
+
+fn examine(bytes: &[u8], code: bool, provides: Option<Provides<'_>>) -> Result<Component, Refusal> {
+    refuse_other_files(bytes)?;
+    let mut walk = Walk::default();
+    // First everything that can be named, then whether it is valid: validation stops at its first error.
+    if let Err(error) = walk.sections(bytes) {
+        walk.reasons.add(format!(
+            "it cannot be read: {error}; build it again, the file may be cut short"
+        ));
+    }
+    let types = validate(bytes, code).map_err(|error| {
+        let named = features::named(bytes);
+        for name in &named {
+            walk.reasons.add(format!("it needs {name}"));
+        }
+        if named.is_empty() && walk.reasons.is_empty() {
+            walk.reasons.add(format!("it is not valid: {error}"));
+        }
+    });
+    let empty = Component {
+        functions: Vec::new(),
+        imports: Vec::new(),
+        import_functions: Vec::new(),
+    };
+    let Ok(types) = types else {
+        return walk.reasons.or(empty);
+    };
+
+    let mut reader = Reader {
+        types: &types,
+        reasons: walk.reasons,
+        nodes: 0,
+        known: Vec::new(),
+    };
+    let mut component = empty;
+    for name in &walk.imports {
+        reader.import(name, &mut component);
+    }
+    if let Some(provides) = provides {
+        reader.deny(&component.import_functions, provides);
+    }
+    for name in &walk.exports {
+        reader.export(name, &mut component);
+    }
+    if component.functions.is_empty() && reader.reasons.is_empty() {
+        reader
+            .reasons
+            .add("it exports no function: export one from its world");
+    }
+    reader.reasons.or(component)
+}
+
+fn refuse_other_files(bytes: &[u8]) -> Result<(), Refusal> {
+    if bytes.len() > COMPONENT_BYTES_MAX {
+        let reason = format!(
+            "it has {} bytes, {COMPONENT_BYTES_MAX} is the most: strip it (`strip = true`)",
+            bytes.len()
+        );
+        return Err(Refusal::of(reason));
+    }
+    if !bytes.starts_with(b"\0asm") {
+        let text = bytes.trim_ascii_start();
+        let reason = if text.starts_with(b"(") || text.starts_with(b";;") {
+            "it is WebAssembly text: make it binary, with `wasm-tools parse`"
+        } else {
+            "it is not WebAssembly: the first four bytes are not `\\0asm`"
+        };
+        return Err(Refusal::of(reason));
+    }
+    if Parser::is_core_wasm(bytes) {
+        let reason = "it is a core module and not a component: build it for `wasm32-wasip2`, or for \
+                      `wasm32-unknown-unknown` with wit-bindgen and have it wrapped";
+        return Err(Refusal::of(reason));
+    }
+    Ok(())
+}
+
+fn validate(bytes: &[u8], code: bool) -> Result<Types, BinaryReaderError> {
+    let mut validator = Validator::new_with_features(features());
+    let mut allocations = wasmparser::FuncValidatorAllocations::default();
+    let mut types = None;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match validator.payload(&payload?)? {
+            ValidPayload::Func(function, body) if code => {
+                let mut function = function.into_validator(allocations);
+                function.validate(&body)?;
+                allocations = function.into_allocations();
+            }
+            ValidPayload::End(ended) => types = Some(ended),
+            ValidPayload::Ok | ValidPayload::Func(..) | ValidPayload::Parser(_) => {}
+        }
+    }
+    Ok(types.expect("a parse without error ends with the end of the outermost component"))
+}
+
+/// What can be seen section by section, valid or not.
+#[derive(Default)]
+struct Walk {
+    reasons: Reasons,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    memories: u32,
+}
+
+impl Walk {
+    fn sections(&mut self, bytes: &[u8]) -> Result<(), BinaryReaderError> {
+        let mut nesting: Vec<Encoding> = Vec::new();
+        for payload in Parser::new(0).parse_all(bytes) {
+            let outermost = nesting.len() == 1;
+            match payload? {
+                Payload::Version { encoding, .. } => {
+                    nesting.push(encoding);
+                    if encoding == Encoding::Module && nesting.len() > 2 {
+                        self.reasons.add(
+                            "it is composed of several components with code of their own: add each by itself and \
+                             connect them in a workflow",
+                        );
+                    }
+                }
+                Payload::End(_) => {
+                    nesting.pop();
+                }
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        let import = import?;
+                        self.core_import(import.module, &import.ty);
+                    }
+                }
+                Payload::MemorySection(section) => {
+                    self.memories += section.count();
+                    if self.memories == 2 {
+                        self.reasons.add("it has several memories: the memory limit is kept over one, link its modules into one");
+                    }
+                }
+                Payload::ComponentImportSection(section) if outermost => {
+                    for import in section {
+                        self.imports.push(import?.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(section) if outermost => {
+                    for export in section {
+                        self.exports.push(export?.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentCanonicalSection(section) => {
+                    for function in section {
+                        self.canonical(&function?);
+                    }
+                }
+                Payload::ComponentTypeSection(section) => {
+                    for ty in section {
+                        if let ComponentType::Func(ty) = ty?
+                            && ty.async_
+                        {
+                            self.reasons.add(ASYNC);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn core_import(&mut self, module: &str, ty: &TypeRef) {
+        if module.starts_with("__wbindgen") {
+            self.reasons
+                .add(format!("it imports `{module}`: {WBINDGEN}"));
+        }
+        if matches!(ty, TypeRef::Memory(memory) if memory.shared) {
+            self.reasons
+                .add("it imports a shared memory: build without threads");
+        }
+    }
+
+    fn canonical(&mut self, function: &CanonicalFunction) {
+        use CanonicalFunction as F;
+        match function {
+            F::Lift { options, .. } | F::Lower { options, .. } => {
+                for option in options {
+                    match option {
+                        CanonicalOption::UTF16 | CanonicalOption::CompactUTF16 => {
+                            self.reasons.add(
+                                "its strings are UTF-16 or Latin-1: build it with strings in UTF-8",
+                            );
+                        }
+                        CanonicalOption::Async | CanonicalOption::Callback(_) => {
+                            self.reasons.add(ASYNC)
+                        }
+                        CanonicalOption::Gc | CanonicalOption::CoreType(_) => {
+                            self.reasons.add("its functions pass values by garbage collection (GC): build it for linear memory");
+                        }
+                        CanonicalOption::UTF8
+                        | CanonicalOption::Memory(_)
+                        | CanonicalOption::Realloc(_)
+                        | CanonicalOption::PostReturn(_) => {}
+                    }
+                }
+            }
+            F::ResourceNew { .. }
+            | F::ResourceDrop { .. }
+            | F::ResourceRep { .. }
+            | F::ContextGet { .. }
+            | F::ContextSet { .. } => {}
+            // Streams, futures, tasks, waitables, threads: all of the asynchronous part.
+            _ => self.reasons.add(ASYNC),
+        }
+    }
+}
+
+const ASYNC: &str =
+    "it uses asynchronous functions, streams or futures: build it with synchronous ones";
+
+pub(crate) const WBINDGEN: &str = "it was built for wasm-bindgen, whose JavaScript no host runs; leave out the dependency that \
+                                   asks for it (often `getrandom` with `js`, `chrono` with `wasmbind`, `web-sys`, `js-sys`)";
+
+/// What a valid component's types say.
+struct Reader<'a> {
+    types: &'a Types,
+    reasons: Reasons,
+    nodes: usize,
+    /// Exports seen: the same interface may be exported under one name only.
+    known: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn import(&mut self, name: &str, component: &mut Component) {
+        let Some(item) = self.types.component_item_for_import(name) else {
+            return;
+        };
+        let import = |interface: &str, func: &str| Import {
+            interface: interface.to_owned(),
+            func: func.to_owned(),
+        };
+        match item.ty {
+            ComponentEntityType::Instance(id) => {
+                component.imports.push(name.to_owned());
+                for (func, item) in &self.types[id].exports {
+                    if let ComponentEntityType::Func(_) = item.ty {
+                        component.import_functions.push(import(name, func));
+                    }
+                }
+            }
+            ComponentEntityType::Func(_) => component.import_functions.push(import("", name)),
+            ComponentEntityType::Type { .. } => {}
+            ComponentEntityType::Module(_)
+            | ComponentEntityType::Component(_)
+            | ComponentEntityType::Value(_) => {
+                self.reasons.add(format!(
+                    "it imports `{name}`, which is neither an interface nor a function: link it in"
+                ));
+            }
+        }
+    }
+
+    fn deny(&mut self, imports: &[Import], provides: Provides<'_>) {
+        let mut denied: Vec<(&str, Vec<&str>)> = Vec::new();
+        for Import { interface, func } in imports
+            .iter()
+            .filter(|import| !provides(&import.interface, &import.func))
+        {
+            match denied.iter_mut().find(|(name, _)| name == interface) {
+                Some((_, funcs)) => funcs.push(func),
+                None => denied.push((interface, vec![func])),
+            }
+        }
+        for (interface, funcs) in denied {
+            let some = funcs
+                .iter()
+                .take(4)
+                .copied()
+                .collect::<Vec<_>>()
+                .join("`, `");
+            let more = if funcs.len() > 4 {
+                format!(" and {} more", funcs.len() - 4)
+            } else {
+                String::new()
+            };
+            let reason = if interface.is_empty() {
+                format!(
+                    "it imports the functions `{some}`{more}, which no host provides: pass what it needs as arguments"
+                )
+            } else {
+                format!(
+                    "it imports `{interface}` (`{some}`{more}), which is not provided: {}",
+                    remedy(interface)
+                )
+            };
+            self.reasons.add(reason);
+        }
+    }
+
+    fn export(&mut self, name: &str, component: &mut Component) {
+        if self.known.iter().any(|known| known == name) {
+            return;
+        }
+        self.known.push(name.to_owned());
+        let Some(item) = self.types.component_item_for_export(name) else {
+            return;
+        };
+        match item.ty {
+            ComponentEntityType::Func(id) => self.function(name.to_owned(), id, component),
+            ComponentEntityType::Instance(id) => self.interface(name, id, component),
+            // Types are for those who read; modules and components that are exported are not called.
+            ComponentEntityType::Type { .. }
+            | ComponentEntityType::Module(_)
+            | ComponentEntityType::Component(_)
+            | ComponentEntityType::Value(_) => {}
+        }
+    }
+
+    fn interface(
+        &mut self,
+        interface: &str,
+        id: ComponentInstanceTypeId,
+        component: &mut Component,
+    ) {
+        for (func, item) in &self.types[id].exports {
+            if let ComponentEntityType::Func(id) = item.ty {
+                self.function(format!("{interface}#{func}"), id, component);
+            }
+        }
+    }
+
+    fn function(&mut self, name: String, id: ComponentFuncTypeId, component: &mut Component) {
+        let ty = &self.types[id];
+        if name.len() > NAME_BYTES_MAX {
+            let start: String = name.chars().take(32).collect();
+            return self.reasons.add(format!(
+                "the name of `{start}…` has more than {NAME_BYTES_MAX} bytes"
+            ));
+        }
+        if component.functions.len() == FUNCTIONS_MAX {
+            return self
+                .reasons
+                .add(format!("it exports more than {FUNCTIONS_MAX} functions"));
+        }
+        if ty.async_ {
+            return self.reasons.add(format!(
+                "`{name}` is an async function: declare it without `async`"
+            ));
+        }
+        let mut params = Vec::with_capacity(ty.params.len());
+        for (param, ty) in &ty.params {
+            match self.ty(*ty, 0) {
+                Ok(ty) => params.push((param.to_string(), ty)),
+                Err(Odd { path, what }) => self
+                    .reasons
+                    .add(format!("{name}, parameter `{param}`{path}: {what}")),
+            }
+        }
+        let result = match ty.result.map(|ty| self.ty(ty, 0)).transpose() {
+            Ok(result) => result,
+            Err(Odd { path, what }) => {
+                return self.reasons.add(format!("{name}, result{path}: {what}"));
+            }
+        };
+        component.functions.push(Function {
+            name,
+            params,
+            result,
+        });
+    }
+
+    fn ty(&mut self, ty: ComponentValType, depth: usize) -> Result<Type, Odd> {
+        self.nodes += 1;
+        if depth > TYPE_DEPTH_MAX {
+            return Err(Odd::new(format!(
+                "types are nested deeper than {TYPE_DEPTH_MAX} levels: make them flatter"
+            )));
+        }
+        if self.nodes > TYPE_NODES_MAX {
+            return Err(Odd::new(format!(
+                "types written out have more than {TYPE_NODES_MAX} parts: make them smaller"
+            )));
+        }
+        let id = match ty {
+            ComponentValType::Primitive(primitive) => return scalar(primitive),
+            ComponentValType::Type(id) => id,
+        };
+        let types = self.types;
+        let mut inner = |ty: ComponentValType, step: &dyn Fn() -> String| {
+            self.ty(ty, depth + 1).map_err(|odd| Odd {
+                path: format!("{}{}", step(), odd.path),
+                ..odd
+            })
+        };
+        let boxed = |ty: Result<Type, Odd>| ty.map(Box::new);
+        Ok(match &types[id] {
+            ComponentDefinedType::Primitive(primitive) => scalar(*primitive)?,
+            ComponentDefinedType::List { element, .. } => {
+                Type::List(boxed(inner(*element, &|| "[]".into()))?)
+            }
+            ComponentDefinedType::Record(record) => {
+                let field = |(name, ty): (&wasmparser::names::KebabString, &ComponentValType)| {
+                    Ok((name.to_string(), inner(*ty, &|| format!(".{name}"))?))
+                };
+                Type::Record(
+                    record
+                        .fields
+                        .iter()
+                        .map(field)
+                        .collect::<Result<_, Odd>>()?,
+                )
+            }
+            ComponentDefinedType::Tuple(tuple) => {
+                let item =
+                    |(index, ty): (usize, &ComponentValType)| inner(*ty, &|| format!("[{index}]"));
+                Type::Tuple(
+                    tuple
+                        .types
+                        .iter()
+                        .enumerate()
+                        .map(item)
+                        .collect::<Result<_, Odd>>()?,
+                )
+            }
+            ComponentDefinedType::Variant(variant) => {
+                let mut cases = Vec::with_capacity(variant.cases.len());
+                for (name, case) in &variant.cases {
+                    let payload = case
+                        .ty
+                        .map(|ty| inner(ty, &|| format!(".{name}")))
+                        .transpose()?;
+                    cases.push((name.to_string(), payload));
+                }
+                Type::Variant(cases)
+            }
+            ComponentDefinedType::Enum(names) => {
+                Type::Enum(names.iter().map(ToString::to_string).collect())
+            }
+            ComponentDefinedType::Flags(names) => {
+                Type::Flags(names.iter().map(ToString::to_string).collect())
+            }
+            ComponentDefinedType::Option { ty, .. } => {
+                Type::Option(boxed(inner(*ty, &|| ".some".into()))?)
+            }
+            ComponentDefinedType::Result { ok, err, .. } => Type::Result {
+                ok: ok
+                    .map(|ty| boxed(inner(ty, &|| ".ok".into())))
+                    .transpose()?,
+                err: err
+                    .map(|ty| boxed(inner(ty, &|| ".err".into())))
+                    .transpose()?,
+            },
+            ComponentDefinedType::Own(_) | ComponentDefinedType::Borrow(_) => {
+                return Err(Odd::new("a resource lives in one instance and each task has its own: pass its data as a record".into()));
+            }
+            ComponentDefinedType::Future { .. } => {
+                return Err(Odd::new(
+                    "futures are not supported: return the value".into(),
+                ));
+            }
+            ComponentDefinedType::Stream { .. } => {
+                return Err(Odd::new("streams are not supported: use a `list`".into()));
+            }
+            ComponentDefinedType::Map { .. } => {
+                return Err(Odd::new(
+                    "`map` is not supported yet: use `list<tuple<string, V>>`".into(),
+                ));
+            }
+            ComponentDefinedType::FixedLengthList { .. } => {
+                return Err(Odd::new(
+                    "lists of fixed length are not supported: use `list` or `tuple`".into(),
+                ));
+            }
+        })
+    }
+}
+
+/// A type that no task can carry.
+struct Odd {
+    path: String,
+    what: String,
+}
+
+impl Odd {
+    fn new(what: String) -> Self {
+        Self {
+            path: String::new(),
+            what,
+        }
+    }
+}
+
+fn scalar(primitive: PrimitiveValType) -> Result<Type, Odd> {
+    Ok(match primitive {
+        PrimitiveValType::Bool => Type::Bool,
+        PrimitiveValType::S8 => Type::S8,
+        PrimitiveValType::U8 => Type::U8,
+        PrimitiveValType::S16 => Type::S16,
+        PrimitiveValType::U16 => Type::U16,
+        PrimitiveValType::S32 => Type::S32,
+        PrimitiveValType::U32 => Type::U32,
+        PrimitiveValType::S64 => Type::S64,
+        PrimitiveValType::U64 => Type::U64,
+        PrimitiveValType::F32 => Type::F32,
+        PrimitiveValType::F64 => Type::F64,
+        PrimitiveValType::Char => Type::Char,
+        PrimitiveValType::String => Type::String,
+        PrimitiveValType::ErrorContext => {
+            return Err(Odd::new(
+                "`error-context` is not supported: use `result` with an error type of your own"
+                    .into(),
+            ));
+        }
+    })
+}
+
+/// What to do about an import that no host provides.
+fn remedy(interface: &str) -> &'static str {
+    let package = interface
+        .split_once('/')
+        .map_or(interface, |(package, _)| package);
+    match package {
+        "wasi:http" | "wasi:sockets" => {
+            "guests have no network; fetch before, and pass the bytes as an argument"
+        }
+        "wasi:cli" | "wasi:io" | "wasi:clocks" | "wasi:random" | "wasi:filesystem" => {
+            "WASI is not provided yet; build for `wasm32-unknown-unknown`, which needs none"
+        }
+        _ => "only `wasi:logging` is; pass what it needs as arguments, or link the interface in",
+    }
 }

@@ -1,14 +1,24 @@
 //! What a component says of itself: its functions and their types, JSON Schema for them, values by type in both
 //! directions, and the wrapping of core modules. No engine in it: the gateway and both hosts use it.
 
+mod features;
 mod inspect;
+mod name;
 mod refusal;
+mod schema;
 mod types;
 mod val;
+#[cfg(feature = "wrap")]
+mod wrap;
 
+#[cfg(feature = "wrap")]
+pub use crate::wrap::wrap;
 pub use crate::{
-    inspect::{Component, inspect},
+    features::features,
+    inspect::{COMPONENT_BYTES_MAX, Component, Import, check, inspect, outline},
     refusal::Refusal,
     types::{Function, Type},
-    val::{Val, ValueError, args_of_values, val_of_value, value_of_val},
+    val::{
+        Val, ValueError, args_of_values, canonical_args, out_of_val, val_of_value, value_of_val,
+    },
 };

@@ -46,6 +46,17 @@ pub enum Input {
         /// The connection.
         connection: ConnectionId,
     },
+    /// Somebody watches a run from now on: its tasks' changes are published until each watch is ended.
+    /// Changes of runs and executors are published always.
+    Watch {
+        /// The run; nothing happens if there is none.
+        run: RunId,
+    },
+    /// Somebody watches a run no longer.
+    Unwatch {
+        /// The run.
+        run: RunId,
+    },
 }
 
 /// A workflow to be run.

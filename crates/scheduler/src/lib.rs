@@ -9,10 +9,23 @@
 //!
 //! This crate knows no clock, no socket, no randomness, no store, and not whether it runs in a server or in a tab.
 
+mod config;
+mod digests;
+mod executors;
+pub mod graph;
 mod input;
+mod memory;
 mod output;
+mod random;
+mod remark;
+mod run;
+mod scheduler;
+mod trust;
+mod works;
 
 pub use crate::{
+    config::Config,
     input::{ConnectionId, Input, RequestId, Submission},
     output::{Event, Output, SubmitError, TimeoutReason},
+    scheduler::Scheduler,
 };

@@ -1,0 +1,43 @@
+//! What whoever runs a scheduler decides once.
+
+/// Times and bounds of a scheduler. All of them may change between restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The version that executors are told.
+    pub build: String,
+    /// The cost table of fuel that every executor must count by.
+    pub metering: String,
+    /// How often executors say that they are alive, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// How long a lease lasts without a heartbeat, in milliseconds: several heartbeats.
+    pub lease_ms: u64,
+    /// How many attempts may end without an outcome before a task is given up.
+    pub attempts_max: u32,
+    /// How long an executor does not get a task again after its first failed attempt, in milliseconds; it doubles with each.
+    pub backoff_base_ms: u64,
+    /// The longest such pause, in milliseconds.
+    pub backoff_cap_ms: u64,
+    /// How long an executor that lost its connection keeps its leases, in milliseconds.
+    pub reconnect_grace_ms: u64,
+    /// How many tasks may be unfinished at the same time, over all runs.
+    pub live_tasks_max: usize,
+    /// How many finished runs stay in memory; the one that finished first goes first, with the receipts that it alone held.
+    pub finished_runs_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            metering: "wasmtime-48".to_owned(),
+            heartbeat_ms: 3_000,
+            lease_ms: 15_000,
+            attempts_max: 5,
+            backoff_base_ms: 500,
+            backoff_cap_ms: 30_000,
+            reconnect_grace_ms: 5_000,
+            live_tasks_max: 2_000_000,
+            finished_runs_max: 1_000,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Executors: their connections, what they said of themselves, what they wait for and what they hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use asterism_protocol::{
+    Limits, PublicKey, Timestamp,
+    limits::{NAME_BYTES_MAX, POLL_SLOTS_MAX},
+    message::{Capabilities, Hello, LeaseId, hello_bytes},
+};
+
+use crate::{ConnectionId, works::WorkId};
+
+/// Most leases of one executor: four polls of the largest size. Whoever asks for more waits for its own deliveries.
+pub(crate) const LEASES_MAX: usize = 4 * POLL_SLOTS_MAX as usize;
+
+/// Most executors that are gone and whose tallies are kept for their return.
+const TALLIES_MAX: usize = 4_096;
+
+/// A connection, from its challenge on.
+pub(crate) struct Connection {
+    nonce: [u8; 32],
+    pub(crate) key: Option<PublicKey>,
+}
+
+/// A poll that waits for its answer.
+pub(crate) struct Poll {
+    /// Its place among all polls.
+    pub(crate) turn: u64,
+    pub(crate) slots: u32,
+    pub(crate) until: Timestamp,
+}
+
+/// What an executor did since the coordinator started.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) tasks: u64,
+    pub(crate) fuel: u64,
+}
+
+/// An executor that is here, or that is waited for.
+pub(crate) struct Executor {
+    /// `None` while its return is waited for.
+    pub(crate) connection: Option<ConnectionId>,
+    /// Until when its return is waited for.
+    pub(crate) grace: Option<Timestamp>,
+    pub(crate) name: String,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) since: Timestamp,
+    pub(crate) poll: Option<Poll>,
+    pub(crate) leases: BTreeSet<LeaseId>,
+    /// Those of its leases whose attempts have begun.
+    pub(crate) begun: BTreeSet<LeaseId>,
+    pub(crate) tally: Tally,
+}
+
+/// A lease that lasts.
+pub(crate) struct Lease {
+    pub(crate) work: WorkId,
+    pub(crate) key: PublicKey,
+    pub(crate) limits: Limits,
+    pub(crate) leased: Timestamp,
+    pub(crate) deadline: Timestamp,
+}
+
+/// Everybody who is connected or waited for.
+#[derive(Default)]
+pub(crate) struct Executors {
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    pub(crate) by_key: BTreeMap<PublicKey, Executor>,
+    /// Waiting polls, in the order in which they are served next.
+    pub(crate) turns: BTreeMap<u64, PublicKey>,
+    next_turn: u64,
+    tallies: BTreeMap<PublicKey, Tally>,
+}
+
+impl Executors {
+    pub(crate) fn connect(&mut self, connection: ConnectionId, nonce: [u8; 32]) {
+        self.connections
+            .insert(connection, Connection { nonce, key: None });
+    }
+
+    /// Is this hello true, and fit to work with?
+    pub(crate) fn check(
+        &self,
+        connection: ConnectionId,
+        hello: &Hello,
+        metering: &str,
+    ) -> Result<(), String> {
+        let nonce = self
+            .connections
+            .get(&connection)
+            .map_or([0; 32], |connection| connection.nonce);
+        hello
+            .key
+            .verify(&hello_bytes(&nonce), &hello.proof)
+            .map_err(|error| error.to_string())?;
+        if hello.capabilities.metering != metering {
+            let theirs = shorten(&hello.capabilities.metering, NAME_BYTES_MAX);
+            return Err(format!(
+                "fuel is counted by {metering} here, not by {theirs}: update the executor"
+            ));
+        }
+        if hello.holding.len() > LEASES_MAX {
+            return Err(format!(
+                "{} leases are more than the {LEASES_MAX} that one may hold",
+                hello.holding.len()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Welcomes an executor that passed [`Executors::check`]; leases of an earlier connection stay with it.
+    pub(crate) fn welcome(
+        &mut self,
+        connection: ConnectionId,
+        hello: &Hello,
+        now: Timestamp,
+    ) -> &mut Executor {
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.key = Some(hello.key);
+        }
+        let tally = self.tallies.remove(&hello.key).unwrap_or_default();
+        let mut capabilities = hello.capabilities.clone();
+        capabilities.host = shorten(&capabilities.host, NAME_BYTES_MAX);
+        let executor = self.by_key.entry(hello.key).or_insert_with(|| Executor {
+            connection: None,
+            grace: None,
+            name: String::new(),
+            capabilities: capabilities.clone(),
+            since: now,
+            poll: None,
+            leases: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            tally,
+        });
+        executor.connection = Some(connection);
+        executor.grace = None;
+        executor.name = shorten(&hello.name, NAME_BYTES_MAX);
+        executor.capabilities = capabilities;
+        executor.since = now;
+        executor
+    }
+
+    /// Forgets an executor that holds nothing; its tally is kept for its return.
+    pub(crate) fn forget(&mut self, key: &PublicKey) {
+        if let Some(executor) = self.by_key.remove(key)
+            && self.tallies.len() < TALLIES_MAX
+        {
+            self.tallies.insert(*key, executor.tally);
+        }
+    }
+
+    /// The next turn of a poll: behind all others.
+    pub(crate) fn next_turn(&mut self) -> u64 {
+        self.next_turn += 1;
+        self.next_turn
+    }
+
+    pub(crate) fn connection_of(&self, key: &PublicKey) -> Option<ConnectionId> {
+        self.by_key
+            .get(key)
+            .and_then(|executor| executor.connection)
+    }
+
+    /// Executors that are connected.
+    pub(crate) fn here(&self) -> impl Iterator<Item = (&PublicKey, &Executor)> {
+        self.by_key
+            .iter()
+            .filter(|(_, executor)| executor.connection.is_some())
+    }
+}
+
+/// A text of at most `max` bytes, cut at a character.
+pub(crate) fn shorten(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max - '…'.len_utf8();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}

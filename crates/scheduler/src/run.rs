@@ -1,0 +1,549 @@
+//! One run: its contents, its graph, and how both look.
+
+use std::collections::BTreeMap;
+
+use asterism_protocol::{
+    Await, Cid, Failure, Limits, Out, Outcome, Receipt, Task, Timestamp, TrapKind, Workflow,
+    encode, limits,
+    message::Kept,
+    view::{AttemptView, RunId, RunState, RunSummary, TaskState, TaskView},
+};
+
+use crate::{
+    SubmitError,
+    digests::Digest,
+    graph::{Branch, Graph},
+    memory::{Answer, Held, Memory},
+};
+
+/// Most bytes of task and inputs in one lease: a frame with room for what is around them.
+pub(crate) const LEASE_BYTES_MAX: usize = limits::FRAME_BYTES_MAX - (64 << 10);
+
+/// A workflow, read: nodes are distinct instructions, then the instructions outside of it that are awaited.
+pub(crate) struct Plan {
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) names: Vec<String>,
+    pub(crate) digests: Vec<Digest>,
+    pub(crate) node_of_task: Vec<u32>,
+    task_of_node: Vec<u32>,
+    bytes: Vec<u32>,
+    promises: Vec<(u32, u32, Await)>,
+    order: Vec<u32>,
+    externals: u32,
+}
+
+impl Plan {
+    /// Checks a workflow and reads its graph. `is_known` says whether an instruction outside of it has a receipt.
+    pub(crate) fn read(
+        workflow: Workflow,
+        names: Vec<String>,
+        is_known: impl Fn(&Digest) -> bool,
+    ) -> Result<Self, SubmitError> {
+        let graph = workflow.graph()?;
+        let tasks = workflow.tasks;
+        // Equal instructions share a node, which works for the task with the largest limits.
+        let mut node_of_task = vec![0_u32; tasks.len()];
+        let mut task_of_node: Vec<u32> = Vec::with_capacity(tasks.len());
+        for (task, first) in graph.first.iter().enumerate() {
+            if *first as usize == task {
+                node_of_task[task] = task_of_node.len() as u32;
+                task_of_node.push(task as u32);
+            } else {
+                let node = node_of_task[*first as usize];
+                node_of_task[task] = node;
+                let chosen = &mut task_of_node[node as usize];
+                if rank(&tasks[task].limits()) > rank(&tasks[*chosen as usize].limits()) {
+                    *chosen = task as u32;
+                }
+            }
+        }
+        let mut digests: Vec<Digest> = task_of_node
+            .iter()
+            .map(|task| graph.instructions[*task as usize].digest())
+            .collect();
+        let mut bytes: Vec<u32> = task_of_node
+            .iter()
+            .map(|task| encode(&tasks[*task as usize]).len() as u32)
+            .collect();
+        let mut places: Vec<(Digest, u32)> = digests.iter().copied().zip(0..).collect();
+        places.sort_unstable();
+        let inside = |digest: &Digest| {
+            places
+                .binary_search_by_key(&digest, |(digest, _)| digest)
+                .ok()
+                .map(|found| places[found].1)
+        };
+
+        let mut outside: BTreeMap<Digest, u32> = BTreeMap::new();
+        for (task, promise) in &graph.external {
+            let digest = promise.instruction.digest();
+            if Cid::of_content_digest(digest) != promise.instruction || !is_known(&digest) {
+                return Err(SubmitError::UnknownPromise {
+                    task: *task as usize,
+                    instruction: promise.instruction,
+                });
+            }
+            outside.entry(digest).or_insert_with(|| {
+                digests.push(digest);
+                bytes.push(0);
+                digests.len() as u32 - 1
+            });
+        }
+        let externals = outside.len() as u32;
+        let mut promises = Vec::new();
+        for (node, task) in task_of_node.iter().enumerate() {
+            for promise in tasks[*task as usize].run.promises() {
+                let digest = promise.instruction.digest();
+                let producer = inside(&digest).or_else(|| outside.get(&digest).copied());
+                let producer = producer.expect("whatever is not inside was noted outside");
+                promises.push((node as u32, producer, promise.branch));
+            }
+        }
+        let first_of = |task: &u32| graph.first[*task as usize] == *task;
+        let nodes = task_of_node.len() as u32;
+        let order = (nodes..nodes + externals)
+            .chain(
+                graph
+                    .order
+                    .iter()
+                    .filter(|task| first_of(task))
+                    .map(|task| node_of_task[*task as usize]),
+            )
+            .collect();
+        Ok(Self {
+            tasks,
+            names,
+            digests,
+            node_of_task,
+            task_of_node,
+            bytes,
+            promises,
+            order,
+            externals,
+        })
+    }
+}
+
+impl Plan {
+    /// Every node's instruction and limits; no limits for those outside of the workflow.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (&Digest, Option<Limits>)> {
+        let limits = |node| {
+            self.task_of_node
+                .get(node)
+                .map(|task: &u32| self.tasks[*task as usize].limits())
+        };
+        self.digests
+            .iter()
+            .enumerate()
+            .map(move |(node, digest)| (digest, limits(node)))
+    }
+}
+
+/// By which limits are compared; the largest ones answer the most requests.
+pub(crate) fn rank(limits: &Limits) -> (u64, u64, u64) {
+    (limits.fuel, limits.memory, limits.time_ms)
+}
+
+/// What is told of a run at its submission.
+pub(crate) struct Header {
+    pub(crate) id: RunId,
+    pub(crate) workflow: Cid,
+    pub(crate) name: String,
+    pub(crate) submitter: String,
+    pub(crate) submitted: Timestamp,
+}
+
+/// One execution of a workflow.
+pub(crate) struct Run {
+    pub(crate) header: Header,
+    pub(crate) graph: Graph,
+    pub(crate) finished: Option<Timestamp>,
+    pub(crate) cancelled: bool,
+    tasks: Vec<Task>,
+    names: Vec<String>,
+    pub(crate) digests: Vec<Digest>,
+    pub(crate) node_of_task: Vec<u32>,
+    task_of_node: Vec<u32>,
+    /// Further tasks of nodes that stand for several.
+    twins: BTreeMap<u32, Vec<u32>>,
+    /// Encoded size of a node's task.
+    bytes: Vec<u32>,
+    results: Vec<Held>,
+    /// Attempts of nodes that came to nothing.
+    pub(crate) attempts: BTreeMap<u32, Vec<AttemptView>>,
+    /// Tasks that came to an error value, and tasks that failed.
+    errors: u32,
+}
+
+impl Run {
+    /// The run of a plan, with what is known of each node. Nodes that can be done at once are appended to `ready`.
+    pub(crate) fn new(
+        header: Header,
+        plan: Plan,
+        results: Vec<Held>,
+        memory: &Memory,
+        ready: &mut Vec<u32>,
+    ) -> Self {
+        let inside = plan.task_of_node.len();
+        let mut twins: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (task, node) in (0_u32..).zip(&plan.node_of_task) {
+            if plan.task_of_node[*node as usize] != task {
+                twins.entry(*node).or_default().push(task);
+            }
+        }
+        let mut weights: BTreeMap<u32, u32> = twins
+            .iter()
+            .map(|(node, tasks)| (*node, tasks.len() as u32 + 1))
+            .collect();
+        weights.extend((0..plan.externals).map(|external| (inside as u32 + external, 0)));
+        let mut run = Self {
+            header,
+            graph: Graph::new(plan.digests.len() as u32, &plan.promises, weights),
+            finished: None,
+            cancelled: false,
+            tasks: plan.tasks,
+            names: plan.names,
+            digests: plan.digests,
+            node_of_task: plan.node_of_task,
+            task_of_node: plan.task_of_node,
+            twins,
+            bytes: plan.bytes,
+            results: Vec::new(),
+            attempts: BTreeMap::new(),
+            errors: 0,
+        };
+        run.graph.plan(
+            &plan.order,
+            |node| branch(memory, results[node as usize]),
+            ready,
+        );
+        run.errors = (0..inside)
+            .filter(|node| branch(memory, results[*node]) == Some(Branch::Error))
+            .count() as u32;
+        run.results = results;
+        run
+    }
+
+    /// The task that a node works for.
+    pub(crate) fn task(&self, node: u32) -> &Task {
+        &self.tasks[self.task_of_node[node as usize] as usize]
+    }
+
+    pub(crate) fn limits(&self, node: u32) -> Limits {
+        self.task(node).limits()
+    }
+
+    pub(crate) fn result(&self, node: u32) -> Held {
+        self.results[node as usize]
+    }
+
+    /// What everything refers to, to be released when the run is forgotten.
+    pub(crate) fn results(&self) -> &[Held] {
+        &self.results
+    }
+
+    /// Ends a node with a result, or without one.
+    pub(crate) fn settle(
+        &mut self,
+        node: u32,
+        state: TaskState,
+        result: Held,
+        memory: &Memory,
+        ready: &mut Vec<u32>,
+    ) {
+        self.results[node as usize] = result;
+        let branch = branch(memory, result);
+        self.errors += u32::from(branch == Some(Branch::Error));
+        self.graph.settle(node, state, branch, ready);
+    }
+
+    /// Bytes of a lease for a node: its task and what its promises came to.
+    pub(crate) fn lease_bytes(&self, node: u32, memory: &Memory) -> usize {
+        let inputs = self
+            .graph
+            .needs(node)
+            .iter()
+            .filter_map(|edge| self.result(edge.node()).get());
+        self.bytes[node as usize] as usize
+            + inputs
+                .map(|(slot, _)| memory.get(slot).bytes as usize)
+                .sum::<usize>()
+    }
+
+    /// What the promises of a node came to, each instruction once.
+    pub(crate) fn inputs(&self, node: u32, memory: &Memory) -> Vec<Kept> {
+        let mut nodes: Vec<u32> = self
+            .graph
+            .needs(node)
+            .iter()
+            .map(|edge| edge.node())
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+            .into_iter()
+            .filter_map(|need| {
+                let out = self.outcome(need, memory)?.0;
+                Some(Kept {
+                    instruction: Cid::of_content_digest(self.digests[need as usize]),
+                    out,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) fn state(&self) -> RunState {
+        if self.cancelled {
+            RunState::Cancelled
+        } else if self.graph.open() > 0 {
+            RunState::Running
+        } else if self.errors + self.graph.counts().failed > 0 {
+            RunState::Failed
+        } else {
+            RunState::Done
+        }
+    }
+
+    pub(crate) fn summary(&self) -> RunSummary {
+        RunSummary {
+            run: self.header.id,
+            workflow: self.header.workflow,
+            name: self.header.name.clone(),
+            submitter: self.header.submitter.clone(),
+            state: self.state(),
+            counts: self.graph.counts(),
+            submitted: self.header.submitted,
+            finished: self.finished,
+        }
+    }
+
+    /// How many tasks there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.tasks.len() as u32
+    }
+
+    /// Which tasks a node stands for.
+    pub(crate) fn tasks_of(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
+        let first = self.task_of_node.get(node as usize).copied();
+        first
+            .into_iter()
+            .chain(self.twins.get(&node).into_iter().flatten().copied())
+    }
+
+    /// A task as it is shown, but for what its lease knows.
+    pub(crate) fn view(&self, index: u32, memory: &Memory) -> TaskView {
+        let node = self.node_of_task[index as usize];
+        let task = &self.tasks[index as usize];
+        let state = self.graph.state(node);
+        let outcome = self.outcome(node, memory);
+        let known = self
+            .result(node)
+            .get()
+            .map(|(slot, answer)| (memory.get(slot), answer));
+        let whole = known
+            .filter(|(_, answer)| *answer == Answer::Whole)
+            .map(|(known, _)| known);
+        let mut needs: Vec<u32> = self
+            .graph
+            .needs(node)
+            .iter()
+            .filter_map(|edge| self.task_of_node.get(edge.node() as usize).copied())
+            .collect();
+        needs.sort_unstable();
+        needs.dedup();
+        let computed = state == TaskState::Computed;
+        TaskView {
+            index,
+            name: self.names.get(index as usize).cloned().unwrap_or_default(),
+            instruction: Cid::of_content_digest(self.digests[node as usize]),
+            component: task
+                .run
+                .component()
+                .expect("a workflow is checked when it is submitted"),
+            func: task.run.input.func.clone(),
+            args: task.run.input.args.clone(),
+            needs,
+            limits: task.limits(),
+            state,
+            reason: self.reason(node, memory),
+            fuel: outcome.as_ref().and_then(|(_, fuel)| *fuel),
+            outcome: match (whole, &outcome) {
+                (Some(known), _) => Some(known.outcome),
+                (None, Some((out, fuel))) => known.and_then(|(known, _)| {
+                    let (out, fuel) = (out.clone(), *fuel);
+                    Some(
+                        Outcome {
+                            out,
+                            fuel,
+                            ..known.receipt.outcome()?
+                        }
+                        .cid(),
+                    )
+                }),
+                (None, None) => None,
+            },
+            out: outcome.map(|(out, _)| out),
+            receipt: whole.map(crate::memory::Known::cid),
+            executor: known.map(|(known, _)| known.key),
+            remark: known
+                .filter(|_| computed)
+                .and_then(|(known, _)| known.remark.clone()),
+            attempts: self.attempts.get(&node).cloned().unwrap_or_default(),
+            ready: self.ready_at(node, memory),
+            leased: known
+                .filter(|_| computed)
+                .and_then(|(known, _)| known.leased),
+            finished: self.finished_at(node, memory),
+        }
+    }
+
+    /// What a node came to, and its fuel.
+    fn outcome(&self, node: u32, memory: &Memory) -> Option<(Out, Option<u64>)> {
+        let (slot, answer) = self.result(node).get()?;
+        let known = memory.get(slot);
+        Some(match answer {
+            Answer::Whole => (known.receipt.out.clone(), known.fuel),
+            Answer::OutOfFuel => {
+                let task = self.task(node);
+                let failure = Failure {
+                    trap: TrapKind::OutOfFuel,
+                    func: task.run.input.func.clone(),
+                };
+                (Out::Error(failure.to_value()), Some(task.limits().fuel))
+            }
+        })
+    }
+
+    /// Why a node is where it is, where its state alone does not say it.
+    fn reason(&self, node: u32, memory: &Memory) -> String {
+        if let Some((slot, Answer::OutOfFuel)) = self.result(node).get() {
+            let (used, limit) = (memory.get(slot).fuel, self.limits(node).fuel);
+            return match used {
+                Some(used) => {
+                    format!("it is known to use up {used} units of fuel, its limit is {limit}")
+                }
+                None => format!("it is known to use more fuel than its limit of {limit}"),
+            };
+        }
+        match self.graph.state(node) {
+            TaskState::Skipped => "what it feeds was known".to_owned(),
+            TaskState::Failed => self.failure(node, memory),
+            TaskState::Waiting
+            | TaskState::Ready
+            | TaskState::Leased
+            | TaskState::Computed
+            | TaskState::Replayed
+            | TaskState::Cancelled => String::new(),
+        }
+    }
+
+    fn failure(&self, node: u32, memory: &Memory) -> String {
+        if let Some(attempts) = self.attempts.get(&node)
+            && let Some(last) = attempts.last()
+        {
+            return format!(
+                "given up after {} attempts, the last one: {}",
+                attempts.len(),
+                last.fault.message
+            );
+        }
+        for edge in self.graph.needs(node) {
+            let what = match (
+                branch(memory, self.result(edge.node())),
+                self.graph.state(edge.node()),
+            ) {
+                (Some(branch), _) if branch.keeps(edge.branch()) => continue,
+                (Some(Branch::Error), _) => "came to an error",
+                (Some(Branch::Ok), _) => "came to a value, an error was awaited",
+                (None, TaskState::Failed) => "failed",
+                (None, _) => continue,
+            };
+            return match self.task_of_node.get(edge.node() as usize) {
+                Some(task) => match self
+                    .names
+                    .get(*task as usize)
+                    .filter(|name| !name.is_empty())
+                {
+                    Some(name) => format!("`{name}` (tasks[{task}]) {what}"),
+                    None => format!("tasks[{task}] {what}"),
+                },
+                None => format!(
+                    "{} {what}",
+                    Cid::of_content_digest(self.digests[edge.node() as usize])
+                ),
+            };
+        }
+        let bytes = self.lease_bytes(node, memory);
+        format!(
+            "its inputs come to {bytes} bytes, {LEASE_BYTES_MAX} is the most; let tasks hand on blobs instead"
+        )
+    }
+
+    /// When the last promise of a node was kept.
+    fn ready_at(&self, node: u32, memory: &Memory) -> Option<Timestamp> {
+        match self.graph.state(node) {
+            TaskState::Ready | TaskState::Leased | TaskState::Computed => {}
+            TaskState::Waiting
+            | TaskState::Replayed
+            | TaskState::Skipped
+            | TaskState::Failed
+            | TaskState::Cancelled => return None,
+        }
+        let needs = self
+            .graph
+            .needs(node)
+            .iter()
+            .filter_map(|edge| self.finished_at(edge.node(), memory));
+        Some(
+            needs
+                .max()
+                .unwrap_or(self.header.submitted)
+                .max(self.header.submitted),
+        )
+    }
+
+    fn finished_at(&self, node: u32, memory: &Memory) -> Option<Timestamp> {
+        let submitted = self.header.submitted;
+        match self.graph.state(node) {
+            TaskState::Waiting | TaskState::Ready | TaskState::Leased => None,
+            TaskState::Computed | TaskState::Replayed => {
+                let at = self
+                    .result(node)
+                    .get()
+                    .map_or(submitted, |(slot, _)| memory.get(slot).at);
+                Some(at.max(submitted))
+            }
+            TaskState::Skipped => Some(submitted),
+            TaskState::Failed => {
+                let gave_up = self
+                    .attempts
+                    .get(&node)
+                    .and_then(|attempts| attempts.last())
+                    .map(|last| last.ended);
+                let needs = self
+                    .graph
+                    .needs(node)
+                    .iter()
+                    .filter_map(|edge| self.result(edge.node()).get());
+                let broken = needs.map(|(slot, _)| memory.get(slot).at).max();
+                Some(gave_up.or(broken).unwrap_or(submitted).max(submitted))
+            }
+            TaskState::Cancelled => self.finished,
+        }
+    }
+}
+
+/// The branch of a result.
+fn branch(memory: &Memory, result: Held) -> Option<Branch> {
+    result.get().map(|(slot, answer)| match answer {
+        Answer::Whole => memory.get(slot).branch,
+        Answer::OutOfFuel => Branch::Error,
+    })
+}
+
+/// The receipts that a run refers to and did not compute itself, as its event in the journal names them.
+pub(crate) fn replayed(run: &Run, memory: &Memory) -> Vec<Receipt> {
+    let held = run.results.iter().filter_map(|held| held.get());
+    held.map(|(slot, _)| memory.get(slot).receipt.clone())
+        .collect()
+}

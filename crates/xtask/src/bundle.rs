@@ -1,0 +1,90 @@
+//! `cargo xtask bundle`: panel and worker, built by Trunk into dist/.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{trunk, workspace};
+
+/// What the bundle is made from.
+const SOURCES: [&str; 13] = [
+    ".cargo/config.toml",
+    "Cargo.lock",
+    "Cargo.toml",
+    "Trunk.toml",
+    "crates/component",
+    "crates/executor",
+    "crates/host-browser",
+    "crates/protocol",
+    "crates/scheduler",
+    "crates/world",
+    "index.html",
+    "rust-toolchain.toml",
+    "web",
+];
+
+/// Builds, whether or not it is needed.
+pub(crate) fn build() -> Result<()> {
+    let started = SystemTime::now();
+    trunk::step("build the panel")?
+        .args(["build", "--release", "--dist"])
+        .arg(workspace::dist())
+        .remedy("`cargo xtask bundle` again, when what it says above is mended")
+        .run()?;
+    // The page carries the hashes of all that it loads, so it stands for the whole folder.
+    let write = || {
+        fs::copy(workspace::dist().join("index.html"), stamp())?;
+        fs::File::options().append(true).open(stamp())?.set_modified(started)
+    };
+    write().with_context(|| format!("failed to write {}", stamp().display()))
+}
+
+/// Builds if the sources are newer than dist/, or somebody else wrote there.
+pub(crate) fn build_if_stale() -> Result<()> {
+    if is_fresh().unwrap_or(false) { Ok(()) } else { build() }
+}
+
+/// When and what was last built.
+fn stamp() -> PathBuf {
+    workspace::tools().join("bundle-stamp")
+}
+
+fn is_fresh() -> io::Result<bool> {
+    let built = fs::metadata(stamp())?.modified()?;
+    if fs::read(stamp())? != fs::read(workspace::dist().join("index.html"))? {
+        return Ok(false);
+    }
+    let sources = SOURCES.map(|source| workspace::root().join(source));
+    Ok(newest(&sources)? < built)
+}
+
+fn newest(paths: &[PathBuf]) -> io::Result<SystemTime> {
+    paths.iter().try_fold(SystemTime::UNIX_EPOCH, |newest, path| Ok(newest.max(modified(path)?)))
+}
+
+fn modified(path: &Path) -> io::Result<SystemTime> {
+    let metadata = fs::metadata(path)?;
+    let mut newest = metadata.modified()?;
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            newest = newest.max(modified(&entry?.path())?);
+        }
+    }
+    Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_exists() {
+        for source in SOURCES {
+            assert!(workspace::root().join(source).exists(), "{source}");
+        }
+    }
+}

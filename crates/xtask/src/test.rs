@@ -1,0 +1,159 @@
+//! `cargo xtask test`: the tests of every level, and one line that counts them.
+//!
+//! A level that cannot be set up is skipped and listed; under `CI` that is a failure, like an
+//! ignored test. A program that does not build, crashes or hangs counts as at least one failure.
+
+mod suites;
+mod tally;
+
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::ValueEnum as _;
+
+use self::tally::Tally;
+use crate::{bundle, process::Step, setup, signals};
+
+/// The test of tests/ that drives a browser over the whole path.
+const BROWSER_TEST: &str = "browser";
+
+/// Building Wasmtime from nothing on two slow cores is in it.
+const LEVEL_LIMIT: Duration = Duration::from_mins(30);
+
+/// Seconds that one wasm test may take; the runner's own 20 are few for a machine that builds meanwhile.
+const WASM_TEST_SECONDS: &str = "180";
+
+/// What to test.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this level, or these when given again
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    only: Vec<Level>,
+}
+
+/// Levels, the cheapest first.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Level {
+    /// cargo test on this machine
+    Native,
+    /// wasm tests in node
+    Node,
+    /// wasm tests in headless Chromium
+    Chromium,
+    /// the whole path, with the panel in Chromium
+    Browser,
+}
+
+/// Runs the tests; the last line of stdout is `N passed, N failed`.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    signals::watch()?;
+    let mut tally = Tally::default();
+    let mut skipped = Vec::new();
+    for level in Level::value_variants() {
+        if (args.only.is_empty() || args.only.contains(level)) && !signals::interrupted() {
+            eprintln!("\n=== {} ===", level.name());
+            if let Err(error) = level.set_up() {
+                skipped.push(format!("level {}: {error:#}", level.name()));
+            } else if let Err(error) = level.run(&mut tally) {
+                eprintln!("error: {error:#}");
+                tally.add_failure();
+            }
+        }
+    }
+    if signals::interrupted() {
+        skipped.push("what was left when you interrupted".to_owned());
+    }
+    skipped.extend(tally.ignored().iter().map(|name| format!("ignored test {name}")));
+    for what in &skipped {
+        eprintln!("skipped {what}");
+    }
+    let must_not_skip = is_ci() || signals::interrupted();
+    let failed = tally.failed() + if must_not_skip { skipped.len() } else { 0 };
+    println!("{} passed, {failed} failed", tally.passed());
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Node => "node",
+            Self::Chromium => "chromium",
+            Self::Browser => "browser",
+        }
+    }
+
+    /// What the level needs of the machine.
+    fn set_up(self) -> Result<()> {
+        // Guests of native tests are wasm, too.
+        setup::wasm_target()?;
+        match self {
+            Self::Native => Ok(()),
+            Self::Node => setup::node(),
+            Self::Chromium | Self::Browser => setup::chromedriver().map(drop),
+        }
+    }
+
+    fn run(self, tally: &mut Tally) -> Result<()> {
+        match self {
+            Self::Native => native(tally),
+            Self::Node => wasm(tally, |step| step.env("WASM_BINDGEN_TEST_ONLY_NODE", "1")),
+            Self::Chromium => {
+                let driver = setup::chromedriver()?;
+                wasm(tally, |step| {
+                    // Tests that are not written for a certain place run in a Web Worker, as executors do.
+                    step.env("WASM_BINDGEN_USE_DEDICATED_WORKER", "1")
+                        .env("WASM_BINDGEN_TEST_ONLY_WEB", "1")
+                        .env("CHROMEDRIVER", &driver)
+                })
+            }
+            Self::Browser => {
+                bundle::build_if_stale()?;
+                watch(tally, browser(setup::chromedriver()?)?)
+            }
+        }
+    }
+}
+
+/// All default members as one build, so that it is the same one for every level.
+fn members(step: Step) -> Result<Step> {
+    Ok(suites::default_members()?.into_iter().fold(step, |step, name| step.args(["--package", &name])))
+}
+
+fn native(tally: &mut Tally) -> Result<()> {
+    watch(tally, members(Step::cargo("pass the native tests").args(["test", "--no-fail-fast"]))?)?;
+    // Apart: with the others it would share their features, and be built once more for the next command.
+    watch(tally, Step::cargo("pass the tests of xtask").args(["test", "--no-fail-fast", "--package", "xtask"]))
+}
+
+fn browser(driver: PathBuf) -> Result<Step> {
+    let step = Step::cargo("pass the browser tests").args(["test", "--no-fail-fast", "--test", BROWSER_TEST]);
+    // Each test has a browser of its own, and what they wait for is measured in seconds.
+    Ok(members(step)?.args(["--", "--test-threads", "1"]).env("CHROMEDRIVER", driver))
+}
+
+fn wasm(tally: &mut Tally, place: impl Fn(Step) -> Step) -> Result<()> {
+    for suite in suites::wasm_suites()? {
+        let step = Step::cargo(format!("pass the wasm tests of {}", suite.package))
+            .args(["test", "--no-fail-fast", "--target", "wasm32-unknown-unknown", "--package", &suite.package])
+            .args(&suite.targets)
+            .env("WASM_BINDGEN_TEST_TIMEOUT", WASM_TEST_SECONDS);
+        watch(tally, place(step))?;
+    }
+    Ok(())
+}
+
+/// Counts what the step's programs say, and says itself what they did not.
+fn watch(tally: &mut Tally, step: Step) -> Result<()> {
+    tally.start_step();
+    let result = step.run_watched(LEVEL_LIMIT, |line| tally.see(line));
+    if let Err(error) = &result {
+        eprintln!("error: {error:#}");
+    }
+    tally.end_step(result.is_ok());
+    Ok(())
+}
+
+fn is_ci() -> bool {
+    env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}

@@ -13,6 +13,13 @@ use serde::{Deserialize, Serialize};
 /// The cost table of fuel: Wasmtime 48's default operator costs, on every host.
 pub const METERING: &str = "wasmtime-48";
 
+/// Fuel for instantiation, which is not part of an outcome's fuel: enough for a runtime that unpacks itself, and a start
+/// function that never ends is out of fuel on every host.
+pub const INSTANTIATION_FUEL: u64 = 10_000_000_000;
+
+/// Most elements of a table, the largest that JavaScript engines allow: growing beyond fails alike on every host.
+pub const TABLE_ELEMENTS_MAX: u64 = 10_000_000;
+
 /// Performs tasks, one after the other. A tab has one in each compute worker, a process one in each thread.
 pub trait Host {
     /// What it is.

@@ -6,10 +6,13 @@
 //!
 //! This crate knows no clock, no socket, no randomness, no wasm engine, and not whether it runs in a tab or in a process.
 
+pub mod conformance;
 mod host;
+mod null;
 pub mod session;
 
 pub use crate::{
-    host::{Attempt, Ended, Host, HostInfo, Job, METERING, Ran, Unfit, conclude},
+    host::{Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, METERING, Ran, TABLE_ELEMENTS_MAX, Unfit, conclude},
+    null::NullHost,
     session::{Config, Doing, Input, Output, Session, SignId, Status, ThreadId, TimeoutReason},
 };

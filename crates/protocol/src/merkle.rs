@@ -60,7 +60,10 @@ impl MerkleTree {
     /// The bytes to sign.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
-        signed_bytes(&self.levels[self.levels.len() - 1][0])
+        signed_bytes(
+            &self.levels[self.levels.len() - 1][0],
+            self.levels[0].len() as u32,
+        )
     }
 
     /// The path of the `index`-th statement.
@@ -103,7 +106,10 @@ impl MerklePath {
             at /= 2;
             width = width.div_ceil(2);
         }
-        siblings.next().is_none().then(|| signed_bytes(&hash))
+        siblings
+            .next()
+            .is_none()
+            .then(|| signed_bytes(&hash, self.leaves))
     }
 }
 
@@ -122,6 +128,7 @@ fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
         .into()
 }
 
-fn signed_bytes(root: &[u8; 32]) -> Vec<u8> {
-    [DOMAIN, root].concat()
+/// The number of leaves is signed too: an attestation has one form, and so its receipt one CID.
+fn signed_bytes(root: &[u8; 32], leaves: u32) -> Vec<u8> {
+    [DOMAIN, &leaves.to_be_bytes(), root].concat()
 }

@@ -10,7 +10,16 @@ use crate::{bundle, process::Step, setup};
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     bundle::build_if_stale()?;
     let mut bench = Step::cargo("run the benchmarks")
-        .args(["run", "--quiet", "--release", "--package", "asterism-tests", "--bin", "bench", "--"])
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "asterism-tests",
+            "--bin",
+            "bench",
+            "--",
+        ])
         .args(args);
     match setup::chromedriver() {
         Ok(driver) => bench = bench.env("CHROMEDRIVER", driver),

@@ -38,14 +38,21 @@ pub(crate) fn build() -> Result<()> {
     // The page carries the hashes of all that it loads, so it stands for the whole folder.
     let write = || {
         fs::copy(workspace::dist().join("index.html"), stamp())?;
-        fs::File::options().append(true).open(stamp())?.set_modified(started)
+        fs::File::options()
+            .append(true)
+            .open(stamp())?
+            .set_modified(started)
     };
     write().with_context(|| format!("failed to write {}", stamp().display()))
 }
 
 /// Builds if the sources are newer than dist/, or somebody else wrote there.
 pub(crate) fn build_if_stale() -> Result<()> {
-    if is_fresh().unwrap_or(false) { Ok(()) } else { build() }
+    if is_fresh().unwrap_or(false) {
+        Ok(())
+    } else {
+        build()
+    }
 }
 
 /// When and what was last built.
@@ -63,7 +70,11 @@ fn is_fresh() -> io::Result<bool> {
 }
 
 fn newest(paths: &[PathBuf]) -> io::Result<SystemTime> {
-    paths.iter().try_fold(SystemTime::UNIX_EPOCH, |newest, path| Ok(newest.max(modified(path)?)))
+    paths
+        .iter()
+        .try_fold(SystemTime::UNIX_EPOCH, |newest, path| {
+            Ok(newest.max(modified(path)?))
+        })
 }
 
 fn modified(path: &Path) -> io::Result<SystemTime> {

@@ -59,7 +59,8 @@ struct Passed {
 fn main() -> ExitCode {
     let result = if is_called("wasm-bindgen") {
         // Trunk looks for a program of this name on PATH: that is this one, linked there.
-        wasm_bindgen_cli::wasm_bindgen::run_cli_with_args(env::args_os()).map(|()| ExitCode::SUCCESS)
+        wasm_bindgen_cli::wasm_bindgen::run_cli_with_args(env::args_os())
+            .map(|()| ExitCode::SUCCESS)
     } else {
         dispatch(Cli::parse().command)
     };
@@ -83,7 +84,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn is_called(name: &str) -> bool {
-    env::args_os().next().is_some_and(|me| Path::new(&me).file_stem() == Some(name.as_ref()))
+    env::args_os()
+        .next()
+        .is_some_and(|me| Path::new(&me).file_stem() == Some(name.as_ref()))
 }
 
 #[cfg(test)]

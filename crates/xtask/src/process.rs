@@ -40,7 +40,11 @@ impl Step {
                 command.env_remove(name);
             }
         }
-        Self { purpose: purpose.into(), remedy: String::new(), command }
+        Self {
+            purpose: purpose.into(),
+            remedy: String::new(),
+            command,
+        }
     }
 
     /// The cargo of this workspace.
@@ -77,13 +81,24 @@ impl Step {
 
     /// Runs to the end; anything but success is an error.
     pub(crate) fn run(mut self) -> Result<()> {
-        let status = self.command.status().map_err(|error| self.not_started(&error))?;
-        if status.success() { Ok(()) } else { Err(self.failed(&ended(status))) }
+        let status = self
+            .command
+            .status()
+            .map_err(|error| self.not_started(&error))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.failed(&ended(status)))
+        }
     }
 
     /// Runs to the end and returns what the program printed.
     pub(crate) fn read(mut self) -> Result<String> {
-        let output = self.command.stderr(Stdio::inherit()).output().map_err(|error| self.not_started(&error))?;
+        let output = self
+            .command
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| self.not_started(&error))?;
         if !output.status.success() {
             return Err(self.failed(&ended(output.status)));
         }
@@ -92,7 +107,11 @@ impl Step {
 
     /// Starts the program in a process group of its own: Ctrl-C reaches it only through us.
     pub(crate) fn start(mut self) -> Result<Running> {
-        let child = self.command.process_group(0).spawn().map_err(|error| self.not_started(&error))?;
+        let child = self
+            .command
+            .process_group(0)
+            .spawn()
+            .map_err(|error| self.not_started(&error))?;
         Ok(Running { step: self, child })
     }
 
@@ -101,22 +120,36 @@ impl Step {
         self.command.stdout(Stdio::piped());
         let mut running = self.start()?;
         let (sender, lines) = mpsc::channel();
-        forward(running.child.stdout.take(), move |line| sender.send(line).is_ok());
+        forward(running.child.stdout.take(), move |line| {
+            sender.send(line).is_ok()
+        });
         Ok((running, lines))
     }
 
     /// Runs for at most `limit`, showing each line of both streams `on_line` before it is printed.
-    pub(crate) fn run_watched(mut self, limit: Duration, mut on_line: impl FnMut(&str)) -> Result<()> {
+    pub(crate) fn run_watched(
+        mut self,
+        limit: Duration,
+        mut on_line: impl FnMut(&str),
+    ) -> Result<()> {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = self.start()?;
         let (sender, lines) = mpsc::channel();
         let errors = sender.clone();
-        forward(running.child.stdout.take(), move |line| sender.send((false, line)).is_ok());
-        forward(running.child.stderr.take(), move |line| errors.send((true, line)).is_ok());
+        forward(running.child.stdout.take(), move |line| {
+            sender.send((false, line)).is_ok()
+        });
+        forward(running.child.stderr.take(), move |line| {
+            errors.send((true, line)).is_ok()
+        });
         let deadline = Instant::now() + limit;
         let mut seen = |(is_error, line): (bool, String)| {
             on_line(&line);
-            if is_error { eprintln!("{line}") } else { println!("{line}") }
+            if is_error {
+                eprintln!("{line}")
+            } else {
+                println!("{line}")
+            }
         };
         let why = loop {
             match lines.recv_timeout(POLL) {
@@ -130,7 +163,11 @@ impl Step {
                 while let Ok(line) = lines.recv_timeout(POLL) {
                     seen(line);
                 }
-                break if status.success() { None } else { Some(ended(status)) };
+                break if status.success() {
+                    None
+                } else {
+                    Some(ended(status))
+                };
             }
             if signals::interrupted() {
                 break Some("was interrupted".to_owned());
@@ -153,7 +190,11 @@ impl Step {
     }
 
     fn failed(&self, why: &str) -> anyhow::Error {
-        let mut text = format!("failed to {} because `{}` {why}", self.purpose, show(&self.command));
+        let mut text = format!(
+            "failed to {} because `{}` {why}",
+            self.purpose,
+            show(&self.command)
+        );
         if !self.remedy.is_empty() {
             let _ = write!(text, "; run {}", self.remedy);
         }
@@ -170,7 +211,9 @@ pub(crate) struct Running {
 impl Running {
     /// The error that says how the program ended, if it has.
     pub(crate) fn error_if_ended(&mut self) -> Result<Option<anyhow::Error>> {
-        Ok(self.try_ended()?.map(|status| self.step.failed(&ended(status))))
+        Ok(self
+            .try_ended()?
+            .map(|status| self.step.failed(&ended(status))))
     }
 
     /// Asks the program to stop, waits, and kills it when it does not: that is an error.
@@ -184,11 +227,17 @@ impl Running {
             thread::sleep(POLL);
         }
         self.kill();
-        Err(self.step.failed(&format!("did not stop within {} s after SIGINT and was killed", patience.as_secs())))
+        Err(self.step.failed(&format!(
+            "did not stop within {} s after SIGINT and was killed",
+            patience.as_secs()
+        )))
     }
 
     fn try_ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().map_err(|error| self.step.failed(&format!("could not be waited for ({error})")))
+        self.child.try_wait().map_err(|error| {
+            self.step
+                .failed(&format!("could not be waited for ({error})"))
+        })
     }
 
     fn signal(&self, signal: Signal) {
@@ -212,16 +261,23 @@ impl Drop for Running {
 
 /// Does PATH hold this program?
 pub(crate) fn on_path(program: &str) -> Option<std::path::PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
 }
 
 /// PATH with `dir` before everything else.
 pub(crate) fn path_with(dir: &Path) -> Result<std::ffi::OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
-    Ok(env::join_paths([dir.to_owned()].into_iter().chain(env::split_paths(&path)))?)
+    Ok(env::join_paths(
+        [dir.to_owned()].into_iter().chain(env::split_paths(&path)),
+    )?)
 }
 
-fn forward(stream: Option<impl Read + Send + 'static>, mut to: impl FnMut(String) -> bool + Send + 'static) {
+fn forward(
+    stream: Option<impl Read + Send + 'static>,
+    mut to: impl FnMut(String) -> bool + Send + 'static,
+) {
     let Some(stream) = stream else { return };
     thread::spawn(move || {
         let mut lines = BufReader::new(stream).split(b'\n').map_while(Result::ok);
@@ -229,7 +285,9 @@ fn forward(stream: Option<impl Read + Send + 'static>, mut to: impl FnMut(String
         let mut listened = true;
         for line in &mut lines {
             if listened {
-                listened = to(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned());
+                listened = to(String::from_utf8_lossy(&line)
+                    .trim_end_matches('\r')
+                    .to_owned());
             }
         }
     });
@@ -244,8 +302,13 @@ fn ended(status: ExitStatus) -> String {
 }
 
 fn show(command: &Command) -> String {
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -254,21 +317,34 @@ mod tests {
 
     #[test]
     fn failure_names_purpose_program_and_remedy() {
-        let error = Step::new("see", "false").remedy("`true` instead").run().unwrap_err();
-        assert_eq!(error.to_string(), "failed to see because `false` ended with exit code 1; run `true` instead");
+        let error = Step::new("see", "false")
+            .remedy("`true` instead")
+            .run()
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to see because `false` ended with exit code 1; run `true` instead"
+        );
     }
 
     #[test]
     fn missing_program_is_named() {
-        let error = Step::new("see", "no-such-program").run().unwrap_err().to_string();
-        assert!(error.starts_with("failed to see because `no-such-program` could not be started"), "{error}");
+        let error = Step::new("see", "no-such-program")
+            .run()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("failed to see because `no-such-program` could not be started"),
+            "{error}"
+        );
     }
 
     #[test]
     fn lines_of_both_streams_are_seen() {
         let mut lines = Vec::new();
         let step = Step::new("print", "sh").args(["-c", "echo one; echo two >&2"]);
-        step.run_watched(Duration::from_secs(60), |line| lines.push(line.to_owned())).unwrap();
+        step.run_watched(Duration::from_secs(60), |line| lines.push(line.to_owned()))
+            .unwrap();
         lines.sort();
         assert_eq!(lines, ["one", "two"]);
     }
@@ -277,17 +353,24 @@ mod tests {
     fn hanging_program_is_killed_at_its_limit() {
         let step = Step::new("hang", "sh").args(["-c", "sleep 600 & sleep 600"]);
         let started = Instant::now();
-        let error = step.run_watched(Duration::from_millis(200), |_| ()).unwrap_err().to_string();
+        let error = step
+            .run_watched(Duration::from_millis(200), |_| ())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("took longer than"), "{error}");
         assert!(started.elapsed() < Duration::from_secs(60));
     }
 
     #[test]
     fn program_that_ignores_interrupts_is_killed_and_reported() {
-        let step = Step::new("stay", "sh").args(["-c", "trap '' INT; while :; do sleep 0.05; done"]);
+        let step =
+            Step::new("stay", "sh").args(["-c", "trap '' INT; while :; do sleep 0.05; done"]);
         let running = step.start().unwrap();
         thread::sleep(Duration::from_millis(300));
-        let error = running.stop(Duration::from_millis(300)).unwrap_err().to_string();
+        let error = running
+            .stop(Duration::from_millis(300))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("was killed"), "{error}");
     }
 }

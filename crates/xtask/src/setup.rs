@@ -18,7 +18,12 @@ const TRUNK_VERSION: &str = "0.21.14";
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// Debian's names; other distributions have one of these.
-const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const BROWSERS: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+];
 
 /// The standard library for wasm.
 pub(crate) fn wasm_target() -> Result<()> {
@@ -30,7 +35,9 @@ pub(crate) fn wasm_target() -> Result<()> {
     }
     Step::new("install the wasm target", "rustup")
         .args(["target", "add", WASM_TARGET])
-        .remedy(format!("`rustup target add {WASM_TARGET}` where there is a network"))
+        .remedy(format!(
+            "`rustup target add {WASM_TARGET}` where there is a network"
+        ))
         .run()
 }
 
@@ -39,16 +46,30 @@ pub(crate) fn trunk() -> Result<PathBuf> {
     let root = workspace::tools();
     let trunk = root.join("bin/trunk");
     let is_right = || {
-        let version = Step::new("ask Trunk for its version", &trunk).arg("--version").read();
+        let version = Step::new("ask Trunk for its version", &trunk)
+            .arg("--version")
+            .read();
         version.is_ok_and(|text| text.trim().ends_with(TRUNK_VERSION))
     };
     if trunk.is_file() && is_right() {
         return Ok(trunk);
     }
-    eprintln!("installing trunk {TRUNK_VERSION} into {}, once", root.display());
+    eprintln!(
+        "installing trunk {TRUNK_VERSION} into {}, once",
+        root.display()
+    );
     // Unoptimised: Trunk waits for compilers, and its own build is waited for on every fresh machine.
     Step::cargo("install Trunk")
-        .args(["install", "trunk", "--version", TRUNK_VERSION, "--locked", "--debug", "--force", "--root"])
+        .args([
+            "install",
+            "trunk",
+            "--version",
+            TRUNK_VERSION,
+            "--locked",
+            "--debug",
+            "--force",
+            "--root",
+        ])
         .arg(&root)
         .remedy("it again where there is a network")
         .run()?;
@@ -68,23 +89,40 @@ pub(crate) fn chromedriver() -> Result<PathBuf> {
     if let Some(driver) = std::env::var_os("CHROMEDRIVER") {
         return Ok(driver.into());
     }
-    let found = || BROWSERS.iter().find_map(|name| on_path(name)).and_then(|_| on_path("chromedriver"));
+    let found = || {
+        BROWSERS
+            .iter()
+            .find_map(|name| on_path(name))
+            .and_then(|_| on_path("chromedriver"))
+    };
     if let Some(driver) = found() {
         return Ok(driver);
     }
-    apt_install("Chromium and chromedriver", &["chromium", "chromium-driver"])?;
+    apt_install(
+        "Chromium and chromedriver",
+        &["chromium", "chromium-driver"],
+    )?;
     match found() {
         Some(driver) => Ok(driver),
-        None => bail!("failed to find chromedriver because its package brought none; run with CHROMEDRIVER=/path/to/it"),
+        None => bail!(
+            "failed to find chromedriver because its package brought none; run with CHROMEDRIVER=/path/to/it"
+        ),
     }
 }
 
 /// Installs from a Debian-like distribution, if this is one and we may.
 fn apt_install(what: &str, packages: &[&str]) -> Result<()> {
-    let by_hand = format!("`apt-get install {}` as root, or install {what} your system's way", packages.join(" "));
+    let by_hand = format!(
+        "`apt-get install {}` as root, or install {what} your system's way",
+        packages.join(" ")
+    );
     let is_root = rustix::process::geteuid().is_root();
     if !is_root || on_path("apt-get").is_none() {
-        let why = if is_root { "there is no apt-get" } else { "this is not root" };
+        let why = if is_root {
+            "there is no apt-get"
+        } else {
+            "this is not root"
+        };
         bail!("failed to find {what} because it is not installed and {why}; run {by_hand}");
     }
     eprintln!("installing {} with apt-get", packages.join(", "));
@@ -100,6 +138,9 @@ fn apt_install(what: &str, packages: &[&str]) -> Result<()> {
     if let Err(error) = apt("refresh the package lists".to_owned(), &["update"]) {
         eprintln!("warning: {error:#}");
     }
-    let install: Vec<&str> = ["install", "--no-install-recommends"].into_iter().chain(packages.iter().copied()).collect();
+    let install: Vec<&str> = ["install", "--no-install-recommends"]
+        .into_iter()
+        .chain(packages.iter().copied())
+        .collect();
     apt(format!("install {what}"), &install)
 }

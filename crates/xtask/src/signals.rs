@@ -26,5 +26,7 @@ pub(crate) fn watch() -> anyhow::Result<()> {
 
 /// Has somebody asked us to stop since [`watch`]?
 pub(crate) fn interrupted() -> bool {
-    INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    INTERRUPTED
+        .get()
+        .is_some_and(|flag| flag.load(Ordering::Relaxed))
 }

@@ -30,8 +30,12 @@ struct Size {
 /// Prints a table; above a budget it is an error. Budgets are for gzip, which every server speaks.
 pub(crate) fn run() -> Result<()> {
     let dist = workspace::dist();
-    let page = fs::read_to_string(dist.join("index.html"))
-        .with_context(|| format!("failed to read the page in {}; run `cargo xtask bundle`", dist.display()))?;
+    let page = fs::read_to_string(dist.join("index.html")).with_context(|| {
+        format!(
+            "failed to read the page in {}; run `cargo xtask bundle`",
+            dist.display()
+        )
+    })?;
     let mut names: Vec<String> = fs::read_dir(&dist)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<std::io::Result<_>>()?;
@@ -51,9 +55,15 @@ pub(crate) fn run() -> Result<()> {
     }
     print("= panel, until it can be used", panel);
     print("= worker", worker);
-    for (what, size, max) in [("panel", panel.gzip, PANEL_MAX), ("worker", worker.gzip, WORKER_MAX)] {
+    for (what, size, max) in [
+        ("panel", panel.gzip, PANEL_MAX),
+        ("worker", worker.gzip, WORKER_MAX),
+    ] {
         if size > max {
-            bail!("the {what} weighs {size} bytes gzipped, {} more than its budget of {max}", size - max);
+            bail!(
+                "the {what} weighs {size} bytes gzipped, {} more than its budget of {max}",
+                size - max
+            );
         }
     }
     Ok(())
@@ -65,13 +75,19 @@ fn measure(names: &[String]) -> Result<Vec<Size>> {
         .args(names.iter().map(|name| workspace::dist().join(name)))
         .remedy("`cargo xtask test --only node`, which installs node where it can")
         .read()?;
-    text.lines().map(|line| parse(line).with_context(|| format!("failed to understand node's {line:?}"))).collect()
+    text.lines()
+        .map(|line| parse(line).with_context(|| format!("failed to understand node's {line:?}")))
+        .collect()
 }
 
 fn parse(line: &str) -> Option<Size> {
     let mut numbers = line.split(' ').map(|word| word.parse().ok());
     let mut next = || numbers.next().flatten();
-    Some(Size { raw: next()?, gzip: next()?, brotli: next()? })
+    Some(Size {
+        raw: next()?,
+        gzip: next()?,
+        brotli: next()?,
+    })
 }
 
 fn add(sum: &mut Size, size: Size) {
@@ -81,5 +97,8 @@ fn add(sum: &mut Size, size: Size) {
 }
 
 fn print(name: &str, size: Size) {
-    println!("{:>10} {:>9} {:>9}  {name}", size.raw, size.gzip, size.brotli);
+    println!(
+        "{:>10} {:>9} {:>9}  {name}",
+        size.raw, size.gzip, size.brotli
+    );
 }

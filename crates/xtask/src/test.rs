@@ -63,14 +63,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if signals::interrupted() {
         skipped.push("what was left when you interrupted".to_owned());
     }
-    skipped.extend(tally.ignored().iter().map(|name| format!("ignored test {name}")));
+    skipped.extend(
+        tally
+            .ignored()
+            .iter()
+            .map(|name| format!("ignored test {name}")),
+    );
     for what in &skipped {
         eprintln!("skipped {what}");
     }
     let must_not_skip = is_ci() || signals::interrupted();
     let failed = tally.failed() + if must_not_skip { skipped.len() } else { 0 };
     println!("{} passed, {failed} failed", tally.passed());
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 impl Level {
@@ -117,25 +126,52 @@ impl Level {
 
 /// All default members as one build, so that it is the same one for every level.
 fn members(step: Step) -> Result<Step> {
-    Ok(suites::default_members()?.into_iter().fold(step, |step, name| step.args(["--package", &name])))
+    Ok(suites::default_members()?
+        .into_iter()
+        .fold(step, |step, name| step.args(["--package", &name])))
 }
 
 fn native(tally: &mut Tally) -> Result<()> {
-    watch(tally, members(Step::cargo("pass the native tests").args(["test", "--no-fail-fast"]))?)?;
+    watch(
+        tally,
+        members(Step::cargo("pass the native tests").args(["test", "--no-fail-fast"]))?,
+    )?;
     // Apart: with the others it would share their features, and be built once more for the next command.
-    watch(tally, Step::cargo("pass the tests of xtask").args(["test", "--no-fail-fast", "--package", "xtask"]))
+    watch(
+        tally,
+        Step::cargo("pass the tests of xtask").args([
+            "test",
+            "--no-fail-fast",
+            "--package",
+            "xtask",
+        ]),
+    )
 }
 
 fn browser(driver: PathBuf) -> Result<Step> {
-    let step = Step::cargo("pass the browser tests").args(["test", "--no-fail-fast", "--test", BROWSER_TEST]);
+    let step = Step::cargo("pass the browser tests").args([
+        "test",
+        "--no-fail-fast",
+        "--test",
+        BROWSER_TEST,
+    ]);
     // Each test has a browser of its own, and what they wait for is measured in seconds.
-    Ok(members(step)?.args(["--", "--test-threads", "1"]).env("CHROMEDRIVER", driver))
+    Ok(members(step)?
+        .args(["--", "--test-threads", "1"])
+        .env("CHROMEDRIVER", driver))
 }
 
 fn wasm(tally: &mut Tally, place: impl Fn(Step) -> Step) -> Result<()> {
     for suite in suites::wasm_suites()? {
         let step = Step::cargo(format!("pass the wasm tests of {}", suite.package))
-            .args(["test", "--no-fail-fast", "--target", "wasm32-unknown-unknown", "--package", &suite.package])
+            .args([
+                "test",
+                "--no-fail-fast",
+                "--target",
+                "wasm32-unknown-unknown",
+                "--package",
+                &suite.package,
+            ])
             .args(&suite.targets)
             .env("WASM_BINDGEN_TEST_TIMEOUT", WASM_TEST_SECONDS);
         watch(tally, place(step))?;

@@ -11,11 +11,18 @@ use crate::{
 
 /// Trunk with the given arguments.
 pub(crate) fn run(mut args: Vec<OsString>) -> Result<()> {
-    let serves = args.first().is_some_and(|command| command == "serve" || command == "watch");
-    let has_dist = args.iter().any(|arg| arg == "-d" || arg.to_string_lossy().starts_with("--dist"));
+    let serves = args
+        .first()
+        .is_some_and(|command| command == "serve" || command == "watch");
+    let has_dist = args
+        .iter()
+        .any(|arg| arg == "-d" || arg.to_string_lossy().starts_with("--dist"));
     if serves && !has_dist {
         // A coordinator may be serving dist/ meanwhile.
-        args.extend(["--dist".into(), workspace::root().join("target/serve").into()]);
+        args.extend([
+            "--dist".into(),
+            workspace::root().join("target/serve").into(),
+        ]);
     }
     step("run Trunk")?.args(args).interactive().run()
 }
@@ -30,7 +37,11 @@ pub(crate) fn step(purpose: &str) -> Result<Step> {
         // Otherwise it asks the network whether it is the newest; we know that it is not.
         .env("TRUNK_SKIP_VERSION_CHECK", "true");
     // Trunk refuses the customary value 1.
-    Ok(if env::var_os("NO_COLOR").is_some() { step.env("NO_COLOR", "true") } else { step })
+    Ok(if env::var_os("NO_COLOR").is_some() {
+        step.env("NO_COLOR", "true")
+    } else {
+        step
+    })
 }
 
 /// Puts this very program under the name that Trunk looks for.

@@ -49,7 +49,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     signals::watch()?;
 
     let (coordinator, lines) = Step::new("keep the coordinator running", &asterism)
-        .args(["coordinator", "--json", "--listen", &format!("127.0.0.1:{}", args.port), "--data"])
+        .args([
+            "coordinator",
+            "--json",
+            "--listen",
+            &format!("127.0.0.1:{}", args.port),
+            "--data",
+        ])
         .arg(&data)
         .arg("--panel")
         .arg(workspace::dist())
@@ -69,7 +75,9 @@ fn serve(
     lines: &Receiver<String>,
     parts: &mut Vec<(&'static str, Running)>,
 ) -> Result<()> {
-    let Some(listening) = wait_until_it_listens(lines, &mut parts[0].1)? else { return Ok(()) };
+    let Some(listening) = wait_until_it_listens(lines, &mut parts[0].1)? else {
+        return Ok(());
+    };
     if !args.no_executor {
         let executor = Step::new("keep the executor running", asterism)
             .args(["executor", "start", "--coordinator", &listening, "--data"])
@@ -105,7 +113,9 @@ fn set_up() -> Result<PathBuf> {
     thread::scope(|scope| {
         let panel = scope.spawn(bundle::build_if_stale);
         let program = program();
-        let panel = panel.join().map_err(|_| anyhow!("failed to build the panel because its thread panicked"))?;
+        let panel = panel
+            .join()
+            .map_err(|_| anyhow!("failed to build the panel because its thread panicked"))?;
         panel.and(program)
     })
 }
@@ -113,18 +123,30 @@ fn set_up() -> Result<PathBuf> {
 /// The `asterism` binary. Unoptimised but for its dependencies: tests use the same build, and it is there sooner.
 fn program() -> Result<PathBuf> {
     let messages = Step::cargo("build asterism")
-        .args(["build", "--package", "asterism-cli", "--bin", "asterism", "--message-format=json-render-diagnostics"])
+        .args([
+            "build",
+            "--package",
+            "asterism-cli",
+            "--bin",
+            "asterism",
+            "--message-format=json-render-diagnostics",
+        ])
         .remedy("`cargo xtask up` again, when what it says above is mended")
         .read()?;
     let executable = messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        (message["target"]["name"] == "asterism").then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+        (message["target"]["name"] == "asterism")
+            .then(|| message["executable"].as_str().map(PathBuf::from))
+            .flatten()
     });
     executable.context("failed to find asterism because cargo did not name the binary it built")
 }
 
 /// The coordinator's address, or none when somebody stopped us meanwhile.
-fn wait_until_it_listens(lines: &Receiver<String>, coordinator: &mut Running) -> Result<Option<String>> {
+fn wait_until_it_listens(
+    lines: &Receiver<String>,
+    coordinator: &mut Running,
+) -> Result<Option<String>> {
     let deadline = Instant::now() + LISTEN_WITHIN;
     while Instant::now() < deadline && !signals::interrupted() {
         match lines.recv_timeout(POLL) {
@@ -142,7 +164,10 @@ fn wait_until_it_listens(lines: &Receiver<String>, coordinator: &mut Running) ->
     if signals::interrupted() {
         return Ok(None);
     }
-    bail!("failed to start the coordinator because it did not listen within {} s; run it with RUST_LOG=debug", LISTEN_WITHIN.as_secs())
+    bail!(
+        "failed to start the coordinator because it did not listen within {} s; run it with RUST_LOG=debug",
+        LISTEN_WITHIN.as_secs()
+    )
 }
 
 /// The address in `{"listening":"http://127.0.0.1:3000"}`.
@@ -171,11 +196,23 @@ fn stop(mut parts: Vec<(&'static str, Running)>) -> Result<()> {
 
 /// Opens the page where there is somebody to look at it.
 fn open(address: &str) {
-    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let has_display = cfg!(target_os = "macos") || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env::var_os(name).is_some());
+    let opener = if cfg!(target_os = "macos") {
+        "open"
+    } else {
+        "xdg-open"
+    };
+    let has_display = cfg!(target_os = "macos")
+        || ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| env::var_os(name).is_some());
     if has_display && on_path(opener).is_some() {
         // A courtesy: the address is printed anyhow.
-        let _ = Command::new(opener).arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let _ = Command::new(opener)
+            .arg(address)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
     }
 }
 
@@ -185,7 +222,10 @@ mod tests {
 
     #[test]
     fn address_is_read_from_the_line_of_json() {
-        assert_eq!(listening(r#"{"listening":"http://127.0.0.1:41"}"#).as_deref(), Some("http://127.0.0.1:41"));
+        assert_eq!(
+            listening(r#"{"listening":"http://127.0.0.1:41"}"#).as_deref(),
+            Some("http://127.0.0.1:41")
+        );
         assert_eq!(listening("ready"), None);
         assert_eq!(listening(r#"{"level":"info"}"#), None);
     }

@@ -20,26 +20,36 @@ pub(super) fn default_members() -> Result<Vec<String>> {
     let metadata = metadata()?;
     let defaults: Vec<&Value> = list(&metadata["workspace_default_members"]).collect();
     let members = list(&metadata["packages"]).filter(|package| defaults.contains(&&package["id"]));
-    Ok(members.map(|package| text(&package["name"])).filter(|name| name != env!("CARGO_PKG_NAME")).collect())
+    Ok(members
+        .map(|package| text(&package["name"]))
+        .filter(|name| name != env!("CARGO_PKG_NAME"))
+        .collect())
 }
 
 /// Libraries and test programs whose sources speak of `wasm_bindgen_test`.
 pub(super) fn wasm_suites() -> Result<Vec<WasmSuite>> {
     let metadata = metadata()?;
     let mut suites = Vec::new();
-    for package in list(&metadata["packages"]).filter(|package| package["name"] != env!("CARGO_PKG_NAME")) {
+    for package in
+        list(&metadata["packages"]).filter(|package| package["name"] != env!("CARGO_PKG_NAME"))
+    {
         let mut targets = Vec::new();
         for target in list(&package["targets"]) {
             let path = text(&target["src_path"]);
             let path = Path::new(&path);
-            if list(&target["kind"]).any(|kind| kind == "lib") && is_wasm_test(path.parent().unwrap_or(path))? {
+            if list(&target["kind"]).any(|kind| kind == "lib")
+                && is_wasm_test(path.parent().unwrap_or(path))?
+            {
                 targets.push("--lib".to_owned());
             } else if list(&target["kind"]).any(|kind| kind == "test") && is_wasm_test(path)? {
                 targets.extend(["--test".to_owned(), text(&target["name"])]);
             }
         }
         if !targets.is_empty() {
-            suites.push(WasmSuite { package: text(&package["name"]), targets });
+            suites.push(WasmSuite {
+                package: text(&package["name"]),
+                targets,
+            });
         }
     }
     Ok(suites)
@@ -65,7 +75,8 @@ fn mentions(path: &Path) -> io::Result<bool> {
         }
         return Ok(false);
     }
-    Ok(path.extension().is_some_and(|ending| ending == "rs") && fs::read_to_string(path)?.contains("wasm_bindgen_test"))
+    Ok(path.extension().is_some_and(|ending| ending == "rs")
+        && fs::read_to_string(path)?.contains("wasm_bindgen_test"))
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -83,13 +94,25 @@ mod tests {
     #[test]
     fn default_members_are_found_without_this_one() {
         let members = default_members().unwrap();
-        assert!(members.iter().any(|name| name == "asterism-protocol"), "{members:?}");
+        assert!(
+            members.iter().any(|name| name == "asterism-protocol"),
+            "{members:?}"
+        );
         assert!(!members.iter().any(|name| name == "xtask"), "{members:?}");
     }
 
     #[test]
     fn wasm_tests_are_known_by_their_sources() {
-        assert!(mentions(Path::new(file!()).file_name().map(|name| Path::new("src/test").join(name)).unwrap().as_path()).unwrap());
+        assert!(
+            mentions(
+                Path::new(file!())
+                    .file_name()
+                    .map(|name| Path::new("src/test").join(name))
+                    .unwrap()
+                    .as_path()
+            )
+            .unwrap()
+        );
         assert!(!mentions(Path::new("Cargo.toml")).unwrap());
     }
 }

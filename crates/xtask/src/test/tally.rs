@@ -18,8 +18,11 @@ struct Programs {
 }
 
 /// What the wasm runner prints instead of a result when there is nothing to do in this place.
-const NOTHING_TO_DO: [&str; 3] =
-    ["no tests to run!", "this test suite is only configured to run in a browser", "This test suite is only configured to run in node.js"];
+const NOTHING_TO_DO: [&str; 3] = [
+    "no tests to run!",
+    "this test suite is only configured to run in a browser",
+    "This test suite is only configured to run in node.js",
+];
 
 impl Tally {
     /// Tests that passed.
@@ -60,7 +63,9 @@ impl Tally {
             self.step.failed += failed;
             self.passed += passed;
             self.failed += failed;
-        } else if let Some((name, how)) = line.strip_prefix("test ").and_then(|test| test.split_once(" ... "))
+        } else if let Some((name, how)) = line
+            .strip_prefix("test ")
+            .and_then(|test| test.split_once(" ... "))
             && how.starts_with("ignored")
         {
             self.ignored.push(name.to_owned());
@@ -137,7 +142,11 @@ test result: ok. 3 passed; 0 failed; 0 ignored; 0 filtered out; finished in 0.00
 
     #[test]
     fn ignored_tests_are_named() {
-        let tally = check("test far::away ... ignored, needs a network\ntest here ... ok", true, (0, 0));
+        let tally = check(
+            "test far::away ... ignored, needs a network\ntest here ... ok",
+            true,
+            (0, 0),
+        );
         assert_eq!(tally.ignored(), ["far::away"]);
     }
 }

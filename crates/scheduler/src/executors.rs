@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_protocol::{
     Limits, PublicKey, Timestamp,
-    limits::{NAME_BYTES_MAX, POLL_SLOTS_MAX},
+    limits::NAME_BYTES_MAX,
     message::{Capabilities, Hello, LeaseId, hello_bytes},
 };
 
 use crate::{ConnectionId, works::WorkId};
-
-/// Most leases of one executor: four polls of the largest size. Whoever asks for more waits for its own deliveries.
-pub(crate) const LEASES_MAX: usize = 4 * POLL_SLOTS_MAX as usize;
 
 /// Most executors that are gone and whose tallies are kept for their return.
 const TALLIES_MAX: usize = 4_096;
@@ -98,12 +95,6 @@ impl Executors {
             let theirs = shorten(&hello.capabilities.metering, NAME_BYTES_MAX);
             return Err(format!(
                 "fuel is counted by {metering} here, not by {theirs}: update the executor"
-            ));
-        }
-        if hello.holding.len() > LEASES_MAX {
-            return Err(format!(
-                "{} leases are more than the {LEASES_MAX} that one may hold",
-                hello.holding.len()
             ));
         }
         Ok(())

@@ -17,7 +17,6 @@ mod input;
 mod memory;
 mod output;
 mod random;
-mod remark;
 mod run;
 mod scheduler;
 mod trust;

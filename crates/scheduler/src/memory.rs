@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use asterism_protocol::{
-    Cid, Conditions, Limits, Outcome, PublicKey, Receipt, Remark, Timestamp, encode,
+    Attestation, Cid, Conditions, Limits, Outcome, PublicKey, Receipt, Remark, Timestamp,
+    content_cid, encode,
 };
 
 use crate::{
@@ -42,12 +43,17 @@ pub(crate) enum Answer {
 }
 
 impl Known {
-    /// Reads a receipt; `None` if it does not say what it attests.
-    pub(crate) fn read(receipt: Receipt) -> Option<Self> {
-        let (outcome, attestation) = (receipt.outcome()?, receipt.attestation()?);
-        let encoded = encode(&outcome);
-        Some(Self {
-            outcome: asterism_protocol::content_cid(&encoded),
+    /// A receipt that was just made.
+    pub(crate) fn new(
+        receipt: Receipt,
+        outcome: &Outcome,
+        cid: Cid,
+        bytes: u32,
+        attestation: &Attestation,
+    ) -> Self {
+        Self {
+            receipt,
+            outcome: cid,
             branch: Branch::of(&outcome.out),
             fuel: outcome.fuel,
             conditions: attestation.conditions,
@@ -55,12 +61,30 @@ impl Known {
             remark: None,
             leased: None,
             at: Timestamp::default(),
-            bytes: encoded.len() as u32,
+            bytes,
             cid: OnceLock::new(),
             digest: outcome.instruction.digest(),
             holders: 0,
+        }
+    }
+
+    /// Reads a receipt; `None` if it does not say what it attests.
+    pub(crate) fn read(receipt: Receipt) -> Option<Self> {
+        let (outcome, attestation) = (receipt.outcome()?, receipt.attestation()?);
+        let encoded = encode(&outcome);
+        let cid = content_cid(&encoded);
+        Some(Self::new(
             receipt,
-        })
+            &outcome,
+            cid,
+            encoded.len() as u32,
+            &attestation,
+        ))
+    }
+
+    /// The instruction that it is for.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// The receipt's own name, computed when it is asked for first.

@@ -1,0 +1,295 @@
+//! Executors: hello, polls, heartbeats, and how they go.
+
+use asterism_protocol::{
+    PublicKey, limits,
+    message::{Change, Held as HeldLease, Hello, LeaseId, ToCoordinator, ToExecutor},
+};
+
+use super::{Due, Scheduler};
+use crate::{ConnectionId, Output, executors::Poll};
+
+impl Scheduler {
+    pub(super) fn received(&mut self, connection: ConnectionId, message: ToCoordinator) {
+        let Some(entry) = self.executors.connections.get(&connection) else {
+            return;
+        };
+        if let Err(error) = message.check() {
+            return self.turn_away(connection, &error.to_string());
+        }
+        match (entry.key, message) {
+            (None, ToCoordinator::Hello(hello)) => self.hello(connection, &hello),
+            (None, _) => self.turn_away(connection, "say hello first"),
+            (Some(key), message) => {
+                if let Err(reason) = self.told(connection, &key, message) {
+                    self.turn_away(connection, &reason);
+                }
+            }
+        }
+    }
+
+    /// A message of a welcomed executor. An error is a breach of the protocol and ends the connection.
+    pub(super) fn told(
+        &mut self,
+        connection: ConnectionId,
+        key: &PublicKey,
+        message: ToCoordinator,
+    ) -> Result<(), String> {
+        match message {
+            ToCoordinator::Hello(_) => return Err("hello is said once".to_owned()),
+            ToCoordinator::Poll { slots, wait_ms } => self.poll(connection, key, slots, wait_ms),
+            ToCoordinator::Heartbeat { leases } => self.heartbeat(connection, key, leases),
+            ToCoordinator::Started { leases } => {
+                if let Some(executor) = self.executors.by_key.get_mut(key) {
+                    executor.begun.extend(
+                        leases
+                            .into_iter()
+                            .filter(|lease| executor.leases.contains(lease)),
+                    );
+                    self.changed_executors.insert(*key);
+                }
+            }
+            ToCoordinator::Deliver { items, signature } => {
+                self.deliver(connection, key, items, &signature)?
+            }
+            ToCoordinator::Fault { lease, fault } => {
+                if let Some(work) = self.end_own_lease(key, lease) {
+                    self.attempt_failed(work, *key, fault);
+                }
+            }
+            ToCoordinator::Refuse { lease, reason } => {
+                if let Some(id) = self.end_own_lease(key, lease) {
+                    self.works
+                        .get_mut(id)
+                        .trouble
+                        .get_or_insert_default()
+                        .refuse(*key, reason);
+                    self.offer(id);
+                }
+            }
+            ToCoordinator::HandBack { leases } => {
+                for lease in leases {
+                    if let Some(work) = self.end_own_lease(key, lease) {
+                        self.offer(work);
+                    }
+                }
+            }
+            ToCoordinator::Leave => {
+                self.hand_back_all(key);
+                self.executors.connections.remove(&connection);
+                self.end_poll(key);
+                self.executors.forget(key);
+                self.outputs
+                    .push_back(Output::Publish(Change::ExecutorGone(*key)));
+                self.outputs.push_back(Output::Disconnect { connection });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn hello(&mut self, connection: ConnectionId, hello: &Hello) {
+        if let Err(reason) = self
+            .executors
+            .check(connection, hello, &self.config.metering)
+        {
+            return self.turn_away(connection, &reason);
+        }
+        let key = hello.key;
+        if let Some(older) = self.executors.connection_of(&key) {
+            self.end_poll(&key);
+            self.executors.connections.remove(&older);
+            let reason = "the same executor connected again".to_owned();
+            self.send(older, ToExecutor::Bye { reason });
+            self.outputs
+                .push_back(Output::Disconnect { connection: older });
+        }
+        let now = self.now;
+        let executor = self.executors.by_key.get_mut(&key);
+        if let Some(until) = executor.and_then(|executor| executor.grace.take()) {
+            self.dues.remove(&(until, Due::Reconnect(key)));
+        }
+        let executor = self.executors.welcome(connection, hello, now);
+        let before = executor.leases.clone();
+        let resumed: Vec<LeaseId> = hello
+            .holding
+            .iter()
+            .filter(|held| self.resume(&key, **held))
+            .map(|held| held.lease)
+            .collect();
+        for lease in before.into_iter().filter(|lease| !resumed.contains(lease)) {
+            self.lose(lease, "the executor came back without it");
+        }
+        let heartbeat_ms = self.config.heartbeat_ms;
+        self.send(
+            connection,
+            ToExecutor::Welcome {
+                heartbeat_ms,
+                resumed,
+            },
+        );
+        self.changed_executors.insert(key);
+    }
+
+    /// Goes on with a lease from before a connection was lost, or from before this scheduler began.
+    pub(super) fn resume(&mut self, key: &PublicKey, held: HeldLease) -> bool {
+        let digest = held.instruction.digest();
+        if let Some(lease) = self.leases.get(&held.lease) {
+            let same = lease.key == *key && self.works.get(lease.work).digest == digest;
+            if same {
+                self.extend_lease(held.lease);
+            }
+            return same;
+        }
+        let Some(work) = self.works.find(&digest) else {
+            return false;
+        };
+        let entry = self.works.get(work);
+        let mine = held.lease.0 <= self.leases_reserved && held.lease.0 < self.next_lease;
+        let room = self
+            .executors
+            .by_key
+            .get(key)
+            .is_some_and(|executor| executor.leases.len() < limits::LEASES_HELD_MAX);
+        if !entry.leases.is_empty() || !mine || !room {
+            return false;
+        }
+        self.lease_to(held.lease, work, key);
+        true
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        connection: ConnectionId,
+        key: &PublicKey,
+        slots: u32,
+        wait_ms: u64,
+    ) {
+        self.end_poll(key);
+        let turn = self.executors.next_turn();
+        let Some(executor) = self.executors.by_key.get_mut(key) else {
+            return;
+        };
+        let room = limits::LEASES_HELD_MAX - executor.leases.len().min(limits::LEASES_HELD_MAX);
+        let slots = slots.min(limits::POLL_SLOTS_MAX).min(room as u32);
+        let wait_ms = wait_ms.min(limits::POLL_WAIT_MS_MAX);
+        if slots == 0 && wait_ms == 0 {
+            return self.send(connection, ToExecutor::Assign { leases: Vec::new() });
+        }
+        let until = self.now.after_ms(wait_ms);
+        executor.poll = Some(Poll { turn, slots, until });
+        if slots > 0 {
+            self.executors.turns.insert(turn, *key);
+        }
+        self.dues.insert((until, Due::Poll(*key)));
+        if wait_ms == 0 {
+            self.assign();
+            if self
+                .executors
+                .by_key
+                .get(key)
+                .is_some_and(|executor| executor.poll.is_some())
+            {
+                self.end_poll(key);
+                self.send(connection, ToExecutor::Assign { leases: Vec::new() });
+            }
+        }
+    }
+
+    /// Forgets a poll; whoever calls this answers it.
+    pub(super) fn end_poll(&mut self, key: &PublicKey) {
+        let executor = self.executors.by_key.get_mut(key);
+        if let Some(poll) = executor.and_then(|executor| executor.poll.take()) {
+            self.executors.turns.remove(&poll.turn);
+            self.dues.remove(&(poll.until, Due::Poll(*key)));
+        }
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        connection: ConnectionId,
+        key: &PublicKey,
+        leases: Vec<LeaseId>,
+    ) {
+        let (alive, ended): (Vec<_>, Vec<_>) = leases.into_iter().partition(|lease| {
+            self.leases
+                .get(lease)
+                .is_some_and(|lease| lease.key == *key)
+        });
+        for lease in alive {
+            self.extend_lease(lease);
+        }
+        if !ended.is_empty() {
+            // Not before the acceptance of those among them that were delivered.
+            let reason = "these leases have ended".to_owned();
+            let message = ToExecutor::Revoke {
+                leases: ended,
+                reason,
+            };
+            self.acknowledge(connection, message);
+        }
+    }
+
+    pub(super) fn hand_back_all(&mut self, key: &PublicKey) {
+        let leases = self
+            .executors
+            .by_key
+            .get(key)
+            .map(|executor| executor.leases.clone())
+            .unwrap_or_default();
+        for lease in leases {
+            if let Some(work) = self.end_own_lease(key, lease) {
+                self.offer(work);
+            }
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, connection: ConnectionId) {
+        let Some(key) = self
+            .executors
+            .connections
+            .remove(&connection)
+            .and_then(|entry| entry.key)
+        else {
+            return;
+        };
+        self.end_poll(&key);
+        let until = self.now.after_ms(self.config.reconnect_grace_ms);
+        let Some(executor) = self.executors.by_key.get_mut(&key) else {
+            return;
+        };
+        executor.connection = None;
+        executor.grace = Some(until);
+        self.dues.insert((until, Due::Reconnect(key)));
+        self.changed_executors.remove(&key);
+        self.outputs
+            .push_back(Output::Publish(Change::ExecutorGone(key)));
+        self.forget_if_gone(&key);
+    }
+
+    /// Ends a connection that broke the protocol. Its leases are lost at once: whoever breaks it is not waited for.
+    pub(super) fn turn_away(&mut self, connection: ConnectionId, reason: &str) {
+        self.send(
+            connection,
+            ToExecutor::Rejected {
+                lease: None,
+                reason: reason.to_owned(),
+            },
+        );
+        self.send(
+            connection,
+            ToExecutor::Bye {
+                reason: reason.to_owned(),
+            },
+        );
+        self.outputs.push_back(Output::Disconnect { connection });
+        if let Some(key) = self
+            .executors
+            .connections
+            .get(&connection)
+            .and_then(|entry| entry.key)
+        {
+            self.disconnected(connection);
+            self.lose_executor(&key, reason);
+        }
+        self.executors.connections.remove(&connection);
+    }
+}

@@ -1,0 +1,311 @@
+//! Leases: who gets what, and what becomes of it when nothing comes of it.
+
+use std::collections::BTreeMap;
+
+use asterism_protocol::{
+    Cid, PublicKey, Timestamp,
+    message::{Fault, FaultKind, Lease as LeaseMessage, LeaseId, ToExecutor},
+    view::{AttemptView, TaskState},
+};
+
+use super::{Due, Scheduler};
+use crate::{
+    Event, Output,
+    executors::Lease,
+    works::{Asker, Wanter, WorkId},
+};
+
+/// How many lease numbers are reserved in the journal at a time.
+const LEASE_BLOCK: u64 = 1_000;
+
+/// Most bytes of tasks and inputs that one answer to a poll is filled with; a single larger lease still goes, alone.
+const ASSIGN_BYTES_MAX: usize = 1 << 20;
+
+impl Scheduler {
+    /// Ready tasks go to those who wait, one each in turn.
+    pub(super) fn assign(&mut self) {
+        let durable_before = self.leases_reserved;
+        let mut given: BTreeMap<PublicKey, (Vec<LeaseMessage>, usize)> = BTreeMap::new();
+        let mut turn = 0;
+        while self.works.any_queued() {
+            let Some((at, key)) = self
+                .executors
+                .turns
+                .range(turn..)
+                .next()
+                .map(|(at, key)| (*at, *key))
+            else {
+                break;
+            };
+            turn = at + 1;
+            let Some(executor) = self.executors.by_key.get(&key) else {
+                continue;
+            };
+            let asker = Asker {
+                key: &key,
+                memory: executor.capabilities.memory,
+                now: self.now,
+            };
+            let Some(work) = self.works.pick(&asker) else {
+                continue;
+            };
+            let id = self.number();
+            self.lease_to(id, work, &key);
+            let (lease, bytes) = self.write_lease(id, work);
+            let (leases, total) = given.entry(key).or_default();
+            leases.push(lease);
+            *total += bytes;
+            let full = *total > ASSIGN_BYTES_MAX;
+            let next_turn = self.executors.next_turn();
+            self.executors.turns.remove(&at);
+            let Some(poll) = self
+                .executors
+                .by_key
+                .get_mut(&key)
+                .and_then(|executor| executor.poll.as_mut())
+            else {
+                continue;
+            };
+            poll.slots -= 1;
+            poll.turn = next_turn;
+            if poll.slots > 0 && !full {
+                self.executors.turns.insert(next_turn, key);
+            }
+        }
+        for (key, (leases, _)) in given {
+            self.end_poll(&key);
+            let Some(connection) = self.executors.connection_of(&key) else {
+                continue;
+            };
+            let durable = leases.iter().all(|lease| lease.id.0 <= durable_before);
+            let message = ToExecutor::Assign { leases };
+            self.outputs.push_back(if durable {
+                Output::Send {
+                    connection,
+                    message,
+                }
+            } else {
+                Output::Acknowledge {
+                    connection,
+                    message,
+                }
+            });
+            self.changed_executors.insert(key);
+        }
+    }
+
+    /// A lease number never given out before, not even by a scheduler before this one.
+    pub(super) fn number(&mut self) -> LeaseId {
+        let id = LeaseId(self.next_lease);
+        self.next_lease += 1;
+        // Half a block ahead, so that hardly any lease must wait for its number to be durable.
+        if self.next_lease + LEASE_BLOCK / 2 > self.leases_reserved {
+            self.leases_reserved = self.leases_reserved.max(self.next_lease) + LEASE_BLOCK;
+            self.persist(Event::LeasesReserved {
+                up_to: self.leases_reserved,
+            });
+        }
+        id
+    }
+
+    pub(super) fn lease_to(&mut self, id: LeaseId, work: WorkId, key: &PublicKey) {
+        self.works.unqueue(work);
+        let entry = self.works.get_mut(work);
+        entry.leases.push(id);
+        let limits = entry.limits;
+        if let Some(trouble) = &mut entry.trouble
+            && let Some(until) = trouble.backoff.take()
+        {
+            self.dues.remove(&(until, Due::Backoff(work)));
+        }
+        let deadline = self.now.after_ms(self.config.lease_ms);
+        self.leases.insert(
+            id,
+            Lease {
+                work,
+                key: *key,
+                limits,
+                leased: self.now,
+                deadline,
+            },
+        );
+        self.dues.insert((deadline, Due::Lease(id)));
+        if let Some(executor) = self.executors.by_key.get_mut(key) {
+            executor.leases.insert(id);
+        }
+        self.mirror(work);
+    }
+
+    /// A lease as it is sent, and the size of what is in it.
+    pub(super) fn write_lease(&self, id: LeaseId, work: WorkId) -> (LeaseMessage, usize) {
+        let work = self.works.get(work);
+        let Wanter { run, node } = work.wanters[0];
+        let run = &self.runs[&run];
+        let lease = LeaseMessage {
+            id,
+            task: run.task(node).clone(),
+            inputs: run.inputs(node, &self.memory),
+            limits: work.limits,
+            lease_ms: self.config.lease_ms,
+            workflow: run.header.name.clone(),
+            submitter: run.header.submitter.clone(),
+        };
+        (lease, run.lease_bytes(node, &self.memory))
+    }
+
+    /// Ends a lease, whatever came of it. The instruction is not offered again yet.
+    pub(super) fn end_lease(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.leases.remove(&id)?;
+        self.dues.remove(&(lease.deadline, Due::Lease(id)));
+        self.works
+            .get_mut(lease.work)
+            .leases
+            .retain(|other| *other != id);
+        if let Some(executor) = self.executors.by_key.get_mut(&lease.key) {
+            executor.leases.remove(&id);
+            executor.begun.remove(&id);
+            self.changed_executors.insert(lease.key);
+        }
+        Some(lease)
+    }
+
+    /// Ends a lease if it is this executor's.
+    pub(super) fn end_own_lease(&mut self, key: &PublicKey, id: LeaseId) -> Option<WorkId> {
+        self.leases.get(&id).filter(|lease| lease.key == *key)?;
+        self.end_lease(id).map(|lease| lease.work)
+    }
+
+    /// An instruction waits for an executor, unless one holds it; its nodes are told. While somebody is kept from it,
+    /// the end of that pause comes due.
+    pub(super) fn offer(&mut self, id: WorkId) {
+        let now = self.now;
+        self.works.queue(id, now);
+        let work = self.works.get_mut(id);
+        let held = !work.leases.is_empty();
+        if let Some(trouble) = &mut work.trouble {
+            let pauses = trouble
+                .avoid
+                .iter()
+                .map(|(_, until)| *until)
+                .filter(|until| *until > now && !held);
+            let next = pauses.min();
+            let before = std::mem::replace(&mut trouble.backoff, next);
+            if let Some(before) = before {
+                self.dues.remove(&(before, Due::Backoff(id)));
+            }
+            if let Some(next) = next {
+                self.dues.insert((next, Due::Backoff(id)));
+            }
+        }
+        self.mirror(id);
+    }
+
+    /// Nodes show where their instruction stands.
+    pub(super) fn mirror(&mut self, work: WorkId) {
+        let work = self.works.get(work);
+        let state = work.state();
+        for Wanter { run: id, node } in &work.wanters {
+            if let Some(run) = self.runs.get_mut(id) {
+                run.graph.set(*node, state);
+                run.graph.touch(*node);
+                self.changed_runs.insert(*id);
+            }
+        }
+    }
+
+    /// A lease was lost: an attempt that came to nothing.
+    pub(super) fn lose(&mut self, id: LeaseId, reason: &str) {
+        if let Some(lease) = self.end_lease(id) {
+            let fault = Fault {
+                kind: FaultKind::Lost,
+                message: reason.to_owned(),
+            };
+            self.attempt_failed(lease.work, lease.key, fault);
+            self.forget_if_gone(&lease.key);
+        }
+    }
+
+    pub(super) fn lose_executor(&mut self, key: &PublicKey, reason: &str) {
+        let leases = self
+            .executors
+            .by_key
+            .get(key)
+            .map(|executor| executor.leases.clone())
+            .unwrap_or_default();
+        for lease in leases {
+            self.lose(lease, reason);
+        }
+        self.forget_if_gone(key);
+    }
+
+    /// An executor that is neither connected nor holds anything is not waited for.
+    pub(super) fn forget_if_gone(&mut self, key: &PublicKey) {
+        let Some(executor) = self.executors.by_key.get(key) else {
+            return;
+        };
+        if executor.connection.is_none() && executor.leases.is_empty() {
+            if let Some(until) = executor.grace {
+                self.dues.remove(&(until, Due::Reconnect(*key)));
+            }
+            self.executors.forget(key);
+            self.changed_executors.remove(key);
+        }
+    }
+
+    pub(super) fn attempt_failed(&mut self, id: WorkId, key: PublicKey, fault: Fault) {
+        let (now, config) = (self.now, &self.config);
+        let work = self.works.get_mut(id);
+        let trouble = work.trouble.get_or_insert_default();
+        trouble.attempts.push(AttemptView {
+            executor: key,
+            ended: now,
+            fault,
+        });
+        let failed = trouble.attempts.len() as u32;
+        if failed >= config.attempts_max {
+            let attempts = std::mem::take(&mut trouble.attempts);
+            let instruction = Cid::of_content_digest(work.digest);
+            self.persist(Event::GaveUp {
+                at: now,
+                instruction,
+                attempts: attempts.clone(),
+            });
+            self.give_up(id, &attempts, now);
+            return self.follow();
+        }
+        // Half of the pause is jitter, so that tasks that failed together do not come back together.
+        let pause = config
+            .backoff_base_ms
+            .saturating_mul(1 << (failed - 1).min(20))
+            .min(config.backoff_cap_ms);
+        let until = now.after_ms(pause - pause / 2 + self.random.below(pause / 2 + 1));
+        trouble
+            .avoid
+            .retain(|(other, until)| *other != key && *until > now);
+        trouble.avoid.push((key, until));
+        self.offer(id);
+    }
+
+    /// An instruction's attempts are used up: whoever waits for it fails.
+    pub(super) fn give_up(&mut self, id: WorkId, attempts: &[AttemptView], at: Timestamp) {
+        let wanters = self.works.get(id).wanters.clone();
+        let mut revoked = BTreeMap::new();
+        self.drop_work(id, &mut revoked);
+        for wanter in wanters {
+            if let Some(run) = self.runs.get_mut(&wanter.run) {
+                run.attempts.insert(wanter.node, attempts.to_vec());
+            }
+            self.settle(wanter, TaskState::Failed, None, at);
+        }
+        self.revoke(revoked, "the task was given up");
+    }
+
+    pub(super) fn extend_lease(&mut self, id: LeaseId) {
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return;
+        };
+        self.dues.remove(&(lease.deadline, Due::Lease(id)));
+        lease.deadline = self.now.after_ms(self.config.lease_ms);
+        self.dues.insert((lease.deadline, Due::Lease(id)));
+    }
+}

@@ -12,7 +12,10 @@ mod null;
 pub mod session;
 
 pub use crate::{
-    host::{Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, METERING, Ran, TABLE_ELEMENTS_MAX, Unfit, conclude},
+    host::{
+        Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, METERING, Ran, TABLE_ELEMENTS_MAX,
+        Unfit, conclude,
+    },
     null::NullHost,
     session::{Config, Doing, Input, Output, Session, SignId, Status, ThreadId, TimeoutReason},
 };

@@ -1,0 +1,6 @@
+//! What a scheduler does, at the level of messages.
+
+mod driver;
+mod garbage;
+mod leases;
+mod runs;

@@ -17,6 +17,13 @@ pub const METERING: &str = "wasmtime-48";
 /// function that never ends is out of fuel on every host.
 pub const INSTANTIATION_FUEL: u64 = 10_000_000_000;
 
+/// What a host gives its engine for a call under a fuel limit. A unit more than the limit: engines stop a guest that
+/// has nothing left, but the limit may be used up to the last unit.
+#[must_use]
+pub const fn granted_fuel(limit: u64) -> u64 {
+    limit.saturating_add(1)
+}
+
 /// Most elements of a table, the largest that JavaScript engines allow: growing beyond fails alike on every host.
 pub const TABLE_ELEMENTS_MAX: u64 = 10_000_000;
 
@@ -103,7 +110,8 @@ pub enum Ended {
 pub struct Ran {
     /// How it ended.
     pub ended: Ended,
-    /// Fuel that the call consumed; looked at only where the guest returned.
+    /// Fuel that the call consumed, of [`granted_fuel`]; looked at only where the guest returned. Engines look at the
+    /// counter now and then, so it may be more than the limit: [`conclude`] sees that.
     pub fuel: u64,
     /// Was a growth of memory or table refused?
     pub growth_refused: bool,
@@ -135,7 +143,26 @@ pub fn conclude(job: &Job, ran: Ran) -> Attempt {
         )
     };
     let (mut message, mut backtrace) = (None, Vec::new());
-    let (mut out, mut fuel) = match ran.ended {
+    let ended = match ran.ended {
+        Ended::Ok(_)
+        | Ended::Err(_)
+        | Ended::Trap {
+            kind: TrapKind::OutputTooLarge,
+            ..
+        } if ran.fuel > job.limits.fuel => {
+            let message = format!(
+                "it returned only after more than the limit of {} fuel",
+                job.limits.fuel
+            );
+            Ended::Trap {
+                kind: TrapKind::OutOfFuel,
+                message,
+                backtrace: Vec::new(),
+            }
+        }
+        ended => ended,
+    };
+    let (mut out, mut fuel) = match ended {
         Ended::Ok(value) => (Out::Ok(link_long_bytes(value, &mut blobs)), Some(ran.fuel)),
         Ended::Err(value) => (
             Out::Error(link_long_bytes(value, &mut blobs)),

@@ -14,7 +14,7 @@ pub mod session;
 pub use crate::{
     host::{
         Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, METERING, Ran, TABLE_ELEMENTS_MAX,
-        Unfit, conclude,
+        Unfit, conclude, granted_fuel,
     },
     null::NullHost,
     session::{Config, Doing, Input, Output, Session, SignId, Status, ThreadId, TimeoutReason},

@@ -1,1 +1,160 @@
-//! placeholder
+//! The shell around the scheduler: HTTP, WebSocket, journal and blobs, and the panel's files.
+//!
+//! It decides nothing about tasks (that is the scheduler's) and runs no guest code. Only here are sockets served and
+//! a clock read; only [`store`] knows SQL and files. What is acknowledged is durable: see `driver`.
+
+mod app;
+mod driver;
+mod error;
+mod http;
+mod hub;
+mod library;
+mod limits;
+mod media;
+mod metrics;
+mod origin;
+mod panel;
+mod server;
+mod socket;
+pub mod store;
+
+use std::{
+    future::Future,
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use asterism_scheduler::Config;
+use tokio::{net::TcpListener, sync::watch};
+
+pub use crate::panel::PanelError;
+use crate::{
+    app::{App, Places},
+    driver::{Clock, Driver, Parts, StartError, Trouble},
+    hub::Hub,
+    library::Library,
+    metrics::Metrics,
+    origin::Origins,
+    panel::Panel,
+    store::{
+        BlobError, Blobs, DataDirectory, FolderBlobs, Journal, JournalError, LockError,
+        MemoryBlobs, MemoryJournal, SqliteJournal,
+    },
+};
+
+/// What whoever starts a coordinator decides.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where it keeps what it knows; nothing survives without it.
+    pub data: Option<PathBuf>,
+    /// The panel's files; the ones built into the program without it, if there are any.
+    pub panel: Option<PathBuf>,
+    /// Origins of pages elsewhere that may use it, such as `https://panel.example`.
+    pub allow_origins: Vec<String>,
+    /// Times and bounds of the scheduler.
+    pub scheduler: Config,
+}
+
+/// Why a coordinator does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory.
+    #[error(transparent)]
+    Data(#[from] LockError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The blobs.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// The panel.
+    #[error(transparent)]
+    Panel(#[from] PanelError),
+    /// The scheduler could not be brought back.
+    #[error("failed to start from the journal: {0}")]
+    Start(String),
+    /// The listener.
+    #[error("failed to listen: {0}")]
+    Listen(#[from] io::Error),
+}
+
+impl From<StartError> for ServeError {
+    fn from(error: StartError) -> Self {
+        Self::Start(error.to_string())
+    }
+}
+
+/// Serves on `listener` until `shutdown` ends; then connections are told, what was handled is made durable, and this returns.
+///
+/// # Errors
+/// What is needed at the start is not there. What goes wrong later is answered to whom it concerns, and said by `/health`.
+pub async fn serve(
+    listener: TcpListener,
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr()?;
+    let panel = match &options.panel {
+        Some(folder) => Panel::of_folder(folder)?,
+        None => Panel::embedded(),
+    };
+    let (data, journal, blobs): (_, Arc<dyn Journal>, Arc<dyn Blobs>) = match &options.data {
+        Some(path) => {
+            let data = DataDirectory::open(path)?;
+            let journal = SqliteJournal::open(&data.path().join("journal.sqlite"))?;
+            let blobs = FolderBlobs::open(&data.path().join("blobs"))?;
+            (Some(data), Arc::new(journal), Arc::new(blobs))
+        }
+        None => (
+            None,
+            Arc::new(MemoryJournal::default()),
+            Arc::new(MemoryBlobs::default()),
+        ),
+    };
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let metrics = Arc::new(Metrics::new());
+    let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
+    let trouble = Arc::new(Trouble::default());
+    let clock = Clock::new();
+    let parts = Parts {
+        config: options.scheduler,
+        seed: u64::from_le_bytes(seed),
+        journal: Arc::clone(&journal),
+        hub: Arc::clone(&hub),
+        metrics: Arc::clone(&metrics),
+        trouble: Arc::clone(&trouble),
+        clock,
+    };
+    // Replaying a long journal takes a while, and there may be one thread only.
+    let started = tokio::task::spawn_blocking(move || Driver::start(parts)).await;
+    let (driver, threads) = started.map_err(io::Error::other)??;
+    let (close, closing) = watch::channel(false);
+    let app = Arc::new(App {
+        driver: driver.clone(),
+        journal,
+        blobs,
+        hub,
+        library: Library::default(),
+        panel,
+        metrics,
+        trouble,
+        origins: Origins::new(&options.allow_origins, address.ip().is_loopback()),
+        clock,
+        places: Places::default(),
+        closing,
+        next_connection: AtomicU64::new(1),
+    });
+    let restoring = Arc::clone(&app);
+    tokio::task::spawn_blocking(move || http::restore(&restoring))
+        .await
+        .map_err(io::Error::other)??;
+
+    tracing::info!(%address, "listening");
+    server::run(listener, app, close, shutdown).await;
+    driver.stop(threads).await;
+    // Nobody else opens the directory before the journal is closed.
+    drop(data);
+    Ok(())
+}

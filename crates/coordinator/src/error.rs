@@ -1,0 +1,157 @@
+//! What goes wrong over HTTP: one JSON form for all of it, `{code, message, hint, details}`.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::Value as Json_;
+
+use crate::{
+    driver::NoAnswer,
+    store::{BlobError, JournalError},
+};
+
+/// An answer that is not what was asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct ApiError {
+    #[serde(skip)]
+    status: StatusCode,
+    /// For programs: one word in kebab-case.
+    code: &'static str,
+    /// For people: what is wrong.
+    message: String,
+    /// What to do about it; empty where there is nothing to say.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    hint: String,
+    /// What else is known, by name.
+    #[serde(skip_serializing_if = "Json_::is_null")]
+    details: Json_,
+    #[serde(skip)]
+    retry_after_s: Option<u32>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let (message, hint, details) = (message.into(), String::new(), Json_::Null);
+        Self {
+            status,
+            code,
+            message,
+            hint,
+            details,
+            retry_after_s: None,
+        }
+    }
+
+    /// The request is not understood.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-input", message)
+    }
+
+    /// There is no such thing.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", message)
+    }
+
+    /// Too much at the same time.
+    pub(crate) fn busy(message: impl Into<String>) -> Self {
+        Self {
+            retry_after_s: Some(1),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", message)
+        }
+        .hint("try again when some of it is done")
+    }
+
+    /// The coordinator stops or is in trouble.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            retry_after_s: Some(5),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+        }
+    }
+
+    /// A fault of ours; its cause is logged here.
+    pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            error.to_string(),
+        )
+    }
+
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn details(mut self, details: Json_) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// One more detail.
+    #[must_use]
+    pub(crate) fn also(mut self, name: &str, detail: Json_) -> Self {
+        self.details[name] = detail;
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let retry_after_s = self.retry_after_s;
+        let mut response = (self.status, Json(self)).into_response();
+        if let Some(seconds) = retry_after_s {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<NoAnswer> for ApiError {
+    fn from(error: NoAnswer) -> Self {
+        use asterism_scheduler::SubmitError;
+        let message = error.to_string();
+        match error {
+            NoAnswer::Busy => Self::busy(message),
+            NoAnswer::Unavailable => Self::unavailable(message).hint("see /health"),
+            NoAnswer::Refused(SubmitError::Full { .. }) => Self::busy(message),
+            NoAnswer::Refused(SubmitError::UnknownRun(_)) => Self::not_found(message),
+            NoAnswer::Refused(SubmitError::Workflow(_) | SubmitError::UnknownPromise { .. }) => {
+                Self::invalid(message)
+            }
+        }
+    }
+}
+
+impl From<JournalError> for ApiError {
+    fn from(error: JournalError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<BlobError> for ApiError {
+    fn from(error: BlobError) -> Self {
+        let message = error.to_string();
+        match error {
+            BlobError::Mismatch { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-bytes", message)
+                .hint("name the bytes as `ipfs add --cid-version 1` does, or POST them to /blobs and read the CID"),
+            BlobError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message),
+            BlobError::Corrupted { .. } | BlobError::Io { .. } => Self::internal(&error),
+        }
+    }
+}
+
+/// A task of ours was cancelled or panicked.
+impl From<tokio::task::JoinError> for ApiError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::internal(&error)
+    }
+}

@@ -1,0 +1,211 @@
+//! The routes, and what holds for all of them.
+
+mod blobs;
+mod components;
+mod receipts;
+mod run;
+mod status;
+mod workflows;
+
+use std::sync::Arc;
+
+use asterism_protocol::Cid;
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+
+use crate::{app::App, error::ApiError, panel, socket};
+
+pub(crate) use self::{components::restore, run::collect_blobs as run_blobs};
+
+type Shared = State<Arc<App>>;
+
+/// Everything that the coordinator answers.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(status::root))
+        .route("/run", post(run::run))
+        .route("/workflow", post(run::prepare_only))
+        .route("/components", get(components::list).post(components::add))
+        .route("/functions", get(components::functions))
+        .route("/blobs", post(blobs::post))
+        .route(
+            "/blobs/{cid}",
+            get(blobs::get).head(blobs::head).put(blobs::put),
+        )
+        .route("/workflows", get(workflows::list))
+        .route(
+            "/workflows/{cid}",
+            get(workflows::show).delete(workflows::cancel),
+        )
+        .route("/workflows/{cid}/cancel", post(workflows::cancel))
+        .route("/receipts/{cid}", get(receipts::show))
+        .route("/executors", get(workflows::executors))
+        .route("/health", get(status::health))
+        .route("/metrics", get(status::metrics))
+        .route("/ws/executor", get(socket::executor))
+        .route("/ws/watch", get(socket::watch))
+        .fallback(panel::serve)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), guard))
+        .with_state(app)
+}
+
+async fn method_not_allowed(method: Method) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        format!("{method} is not for this path"),
+    )
+}
+
+/// Content of users is never a page of ours: nothing in it runs.
+const CONTENT_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'";
+
+/// Refuses strangers' pages, and puts headers on everything.
+async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let allowed = app.origins.allowed_by_name(headers).cloned();
+    let acts = !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    ) || headers.contains_key(header::UPGRADE);
+    let mut response = if !app.origins.host_is_ours(headers) {
+        ApiError::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "wrong-host",
+            "this coordinator answers to names of the local machine only",
+        )
+        .hint("start it with --allow-origin https://<name> to answer to another name")
+        .into_response()
+    } else if acts && !app.origins.may_act(headers) {
+        ApiError::new(
+            StatusCode::FORBIDDEN,
+            "origin",
+            "pages of that origin may not do this",
+        )
+        .hint("start the coordinator with --allow-origin <origin> to allow it")
+        .into_response()
+    } else if request.method() == Method::OPTIONS && allowed.is_some() {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
+
+    let headers = response.headers_mut();
+    let mut default = |name: HeaderName, value: &'static str| {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    };
+    default(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY);
+    default(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    default(header::REFERRER_POLICY, "no-referrer");
+    default(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    );
+    let resource_policy = if allowed.is_some() {
+        "cross-origin"
+    } else {
+        "same-origin"
+    };
+    default(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        resource_policy,
+    );
+    default(header::CACHE_CONTROL, "no-store");
+    if let Some(origin) = allowed {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"),
+        );
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static("content-type, accept, range"),
+        );
+    }
+    response
+}
+
+/// Does the client prefer a page? Browsers that navigate do.
+pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
+    accepts(headers, "text/html")
+}
+
+fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let accepted = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|range| {
+        range
+            .split(';')
+            .next()
+            .is_some_and(|range| range.trim() == media_type)
+    })
+}
+
+/// JSON text that is made already.
+fn json(text: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, crate::media::JSON)], text.into()).into_response()
+}
+
+/// The same types as watchers get, as JSON: CIDs are strings, values have their DAG-JSON form.
+fn json_of_view<T: serde::Serialize>(view: &T) -> Result<Response, ApiError> {
+    serde_ipld_dagjson::to_vec(view)
+        .map(json)
+        .map_err(|error| ApiError::internal(&error))
+}
+
+fn cid_of(text: &str) -> Result<Cid, ApiError> {
+    text.parse()
+        .map_err(|error: asterism_protocol::Error| ApiError::invalid(error.to_string()))
+}
+
+/// A whole body in memory, within a bound, while not too many others are.
+async fn body_of(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    max: usize,
+) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            format!("the body is larger than {max} bytes"),
+        )
+        .hint("put large bytes into /blobs and link to them")
+    };
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > max) {
+        return Err(too_large());
+    }
+    let _place = app
+        .places
+        .bodies
+        .try_acquire()
+        .map_err(|_| ApiError::busy("too many large requests arrive at the same time"))?;
+    axum::body::to_bytes(body, max).await.map_err(|error| {
+        let cause = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        if cause.contains("length limit exceeded") {
+            too_large()
+        } else {
+            ApiError::invalid(format!("the body broke off: {error}"))
+        }
+    })
+}

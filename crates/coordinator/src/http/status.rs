@@ -1,0 +1,51 @@
+//! The root, `/health` and `/metrics`.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::{Shared, components, wants_page};
+
+/// The panel for browsers, the functions for programs.
+pub(super) async fn root(State(app): Shared, headers: HeaderMap) -> Response {
+    match app.panel.index(&headers).filter(|_| wants_page(&headers)) {
+        Some(page) => page,
+        None => components::schemas(&app).into_response(),
+    }
+}
+
+/// 200 while work is accepted, 503 with the reason when not.
+pub(super) async fn health(State(app): Shared) -> Response {
+    let trouble = app.trouble.text();
+    let status = if trouble.is_some() {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
+    let word = if trouble.is_some() { "trouble" } else { "ok" };
+    let health = json!({
+        "status": word,
+        "trouble": trouble.unwrap_or_default(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "executors": app.metrics.executors.get(),
+        "leases": app.metrics.leases.get(),
+        "components": app.library.shelf().len(),
+    });
+    (status, Json(health)).into_response()
+}
+
+/// For Prometheus.
+pub(super) async fn metrics(State(app): Shared) -> Response {
+    (
+        [(
+            header::CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )],
+        app.metrics.text(),
+    )
+        .into_response()
+}

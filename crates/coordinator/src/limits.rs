@@ -1,0 +1,74 @@
+//! Every bound of the coordinator, with the reason for its number. What may be said is bounded in
+//! [`asterism_protocol::limits`].
+
+use std::time::Duration;
+
+/// Open TCP connections: one executor or panel each, and a browser's six for blobs.
+pub(crate) const CONNECTIONS_MAX: usize = 16_384;
+
+/// Executors that are connected at the same time.
+pub(crate) const EXECUTORS_MAX: usize = 8_192;
+
+/// Watchers that are connected at the same time. Each costs a copy of every change.
+pub(crate) const WATCHERS_MAX: usize = 512;
+
+/// Requests that wait for a run to end. More are told to come back.
+pub(crate) const PENDING_RUNS_MAX: usize = 1_024;
+
+/// Bodies read into memory at the same time: workflows and components. Bounds memory by this times the largest body.
+pub(crate) const BODIES_MAX: usize = 16;
+
+/// Largest component, in bytes: Python's runtime has 18 MB, an inference engine with its model a few times that.
+pub(crate) const COMPONENT_BYTES_MAX: usize = 128 << 20;
+
+/// Components in the table. The panel shows them all at once.
+pub(crate) const COMPONENTS_MAX: usize = 1_000;
+
+/// Facts that wait for the scheduler. A full queue slows sockets down, one by one.
+pub(crate) const FACTS_MAX: usize = 4_096;
+
+/// Facts that are handled before their events go to the journal as one batch.
+pub(crate) const BATCH_FACTS_MAX: usize = 512;
+
+/// Events in one batch beyond which no further facts are handled before it is handed over.
+pub(crate) const BATCH_EVENTS_MAX: usize = 4_096;
+
+/// Messages that wait for one executor's socket. It is disconnected when there are more: what it does not
+/// hear it cannot obey.
+pub(crate) const OUTBOX_MAX: usize = 128;
+
+/// Batches of changes that a watcher may be behind before it gets a new snapshot instead.
+pub(crate) const CHANGES_BEHIND_MAX: usize = 256;
+
+/// Changes in one frame to a watcher.
+pub(crate) const CHANGES_FRAME_MAX: usize = 256;
+
+/// Between pings. Proxies close connections that are silent for a minute.
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(25);
+
+/// Silence after which a connection counts as dead: two pings unanswered.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Time for the first frame of an executor, and for the head of an HTTP request.
+pub(crate) const FIRST_WORD_MAX: Duration = Duration::from_secs(15);
+
+/// Time for one frame to leave for a slow network.
+pub(crate) const SEND_MAX: Duration = Duration::from_secs(30);
+
+/// Read buffer of a WebSocket, in bytes: most of what an idle executor costs.
+pub(crate) const SOCKET_BUFFER_BYTES: usize = 4 << 10;
+
+/// Longest wait that `POST /run?timeout=` may ask for, and the one without it.
+pub(crate) const RUN_WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Time that connections have to end after the shutdown signal.
+pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+/// Receipts returned for one instruction: it has several only where limits changed what came of it.
+pub(crate) const RECEIPTS_PER_INSTRUCTION_MAX: usize = 8;
+
+/// Events read from the journal at a time.
+pub(crate) const READ_EVENTS: usize = 4_096;
+
+/// Chunk in which blobs are read and written, in bytes.
+pub(crate) const BLOB_CHUNK_BYTES: usize = 256 << 10;

@@ -1,0 +1,609 @@
+//! The two WebSockets: executors, who get leases, and watchers, who see what happens.
+//!
+//! A frame that is not a message ends its connection with the reason; nobody else notices.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use asterism_protocol::{
+    Cid, SUBPROTOCOL, encode,
+    limits::FRAME_BYTES_MAX,
+    message::{
+        Change, Delivery, Fault, FaultKind, Lease, LeaseId, ToCoordinator, ToExecutor, ToWatched,
+        ToWatcher, decode_frame,
+    },
+    view::{Overview, RunId, RunView},
+};
+use asterism_scheduler::{ConnectionId, Scheduler};
+use axum::{
+    extract::{
+        State, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket},
+    },
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use futures_util::{
+    SinkExt as _, StreamExt as _,
+    stream::{SplitSink, SplitStream},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, broadcast},
+    time::{Instant, timeout},
+};
+use tracing::{debug, warn};
+
+use crate::{
+    app::App,
+    driver::{NoAnswer, OutboxReceiver},
+    error::ApiError,
+    http::run_blobs,
+    hub::Edition,
+    limits::{
+        CHANGES_FRAME_MAX, FIRST_WORD_MAX, PING_EVERY, SEND_MAX, SILENCE_MAX, SOCKET_BUFFER_BYTES,
+    },
+    metrics::Counted,
+};
+
+/// Close codes of RFC 6455.
+const NORMAL: u16 = 1000;
+const GOING_AWAY: u16 = 1001;
+const POLICY: u16 = 1008;
+
+fn upgrade(
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Result<WebSocketUpgrade, ApiError> {
+    let upgrade = upgrade.map_err(|rejection| {
+        ApiError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "websocket",
+            rejection.body_text(),
+        )
+        .hint("connect with a WebSocket client")
+    })?;
+    let upgrade = upgrade.protocols([SUBPROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        let message = format!("the sub-protocol {SUBPROTOCOL} must be offered");
+        return Err(ApiError::invalid(message).hint("reload the page or update the executor"));
+    }
+    Ok(upgrade
+        .read_buffer_size(SOCKET_BUFFER_BYTES)
+        .write_buffer_size(SOCKET_BUFFER_BYTES)
+        .max_write_buffer_size(2 * FRAME_BYTES_MAX)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX))
+}
+
+type Upgrade = Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>;
+
+/// `/ws/executor`.
+pub(crate) async fn executor(State(app): State<Arc<App>>, ws: Upgrade) -> Response {
+    let ws = match upgrade(ws) {
+        Ok(ws) => ws,
+        Err(error) => return error.into_response(),
+    };
+    let Ok(place) = Arc::clone(&app.places.executors).try_acquire_owned() else {
+        return ApiError::busy("as many executors are connected as may be").into_response();
+    };
+    ws.on_upgrade(move |socket| serve_executor(app, socket, place))
+}
+
+/// Writes with a deadline: who does not read is not waited for.
+struct Writer(SplitSink<WebSocket, Message>);
+
+impl Writer {
+    async fn send(&mut self, message: Message) -> Result<(), &'static str> {
+        match timeout(SEND_MAX, self.0.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err("it is closed"),
+            Err(_) => Err("it does not read"),
+        }
+    }
+
+    async fn binary(&mut self, frame: Vec<u8>) -> Result<(), &'static str> {
+        self.send(Message::Binary(frame.into())).await
+    }
+
+    /// The last words; whether they arrive is the other side's affair.
+    async fn close(mut self, code: u16, reason: &str) {
+        // A close frame carries at most 123 bytes of text.
+        let end = reason
+            .char_indices()
+            .map(|(at, c)| at + c.len_utf8())
+            .take_while(|end| *end <= 123)
+            .last()
+            .unwrap_or(0);
+        let frame = CloseFrame {
+            code,
+            reason: reason[..end].into(),
+        };
+        let _ = timeout(
+            Duration::from_secs(2),
+            self.0.send(Message::Close(Some(frame))),
+        )
+        .await;
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// The other side left.
+    Gone,
+    /// It said what it must not say, or nothing where it had to.
+    Refused(String),
+    /// The scheduler closes it.
+    Closed,
+    /// The coordinator stops, or is in trouble.
+    Stops,
+}
+
+async fn serve_executor(app: Arc<App>, socket: WebSocket, place: OwnedSemaphorePermit) {
+    let _counted = Counted::new(&app.metrics.executor_connections);
+    let connection = app.connection();
+    let (sink, mut stream) = socket.split();
+    let mut writer = Writer(sink);
+    let mut nonce = [0; 32];
+    let end = if let Err(error) = getrandom::fill(&mut nonce) {
+        warn!(%error, "the system has no random bytes");
+        End::Stops
+    } else {
+        match app.driver.connected(connection, nonce).await {
+            Ok(mut outbox) => {
+                let end = talk(&app, connection, &mut stream, &mut writer, &mut outbox).await;
+                app.driver.disconnected(connection).await;
+                end
+            }
+            Err(_) => End::Stops,
+        }
+    };
+    let bye = |reason: &str| {
+        encode(&ToExecutor::Bye {
+            reason: reason.to_owned(),
+        })
+    };
+    match end {
+        End::Gone => {}
+        End::Closed => writer.close(NORMAL, "").await,
+        End::Stops => {
+            let reason = "the coordinator stops; connect again later";
+            // Who cannot be told notices anyhow.
+            let _ = writer.binary(bye(reason)).await;
+            writer.close(GOING_AWAY, reason).await;
+        }
+        End::Refused(reason) => {
+            app.metrics.refused_connections.inc();
+            warn!(
+                connection = connection.0,
+                reason, "an executor's connection is ended"
+            );
+            // As above.
+            let _ = writer.binary(bye(&reason)).await;
+            writer.close(POLICY, &reason).await;
+        }
+    }
+    drop(place);
+}
+
+/// Carries messages both ways until one side ends it.
+async fn talk(
+    app: &Arc<App>,
+    connection: ConnectionId,
+    stream: &mut SplitStream<WebSocket>,
+    writer: &mut Writer,
+    outbox: &mut OutboxReceiver,
+) -> End {
+    let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    let mut heard = Instant::now();
+    let mut greeted = false;
+    loop {
+        let silence = if greeted { SILENCE_MAX } else { FIRST_WORD_MAX };
+        tokio::select! {
+            frame = stream.next() => {
+                let message = match frame {
+                    None | Some(Ok(Message::Close(_))) => return End::Gone,
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                        heard = Instant::now();
+                        continue;
+                    }
+                    Some(Ok(Message::Text(_))) => return End::Refused("messages are binary frames of DAG-CBOR".to_owned()),
+                    Some(Ok(Message::Binary(frame))) => match decode_frame::<ToCoordinator>(&frame) {
+                        Ok(message) => message,
+                        Err(error) => return End::Refused(error.to_string()),
+                    },
+                    Some(Err(error)) => {
+                        debug!(connection = connection.0, %error, "a connection broke");
+                        return match too_long(&error) {
+                            true => End::Refused(format!("a frame has at most {FRAME_BYTES_MAX} bytes")),
+                            false => End::Gone,
+                        };
+                    }
+                };
+                heard = Instant::now();
+                greeted |= matches!(message, ToCoordinator::Hello(_));
+                if let Err(end) = receive(app, connection, message, writer).await {
+                    return end;
+                }
+            }
+            message = outbox.queue.recv() => match message {
+                None => return End::Closed,
+                Some(message) => if let Err(end) = send(app, connection, writer, message).await {
+                    return end;
+                },
+            },
+            () = outbox.cut.notified() => return End::Refused("messages are not read fast enough".to_owned()),
+            _ = ping.tick(), if greeted => if writer.send(Message::Ping(Vec::new().into())).await.is_err() {
+                return End::Gone;
+            },
+            () = tokio::time::sleep_until(heard + silence) => {
+                return End::Refused(format!("nothing was heard for {} s", silence.as_secs()));
+            }
+            () = app.closed() => return End::Stops,
+        }
+    }
+}
+
+/// Is it our bound that broke the connection?
+fn too_long(error: &axum::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("too long") || error.to_string().contains("too big") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Hands a message to the scheduler, unless it promises bytes that never came.
+async fn receive(
+    app: &Arc<App>,
+    connection: ConnectionId,
+    message: ToCoordinator,
+    writer: &mut Writer,
+) -> Result<(), End> {
+    if let ToCoordinator::Deliver { items, .. } = &message {
+        let missing = missing_blobs(app, items).await.map_err(|_| End::Stops)?;
+        if !missing.is_empty() {
+            // One signature covers them all, so they are refused together; faults free their leases.
+            let leases: Vec<LeaseId> = items.iter().map(|item| item.lease).collect();
+            let some: Vec<String> = missing.iter().take(3).map(ToString::to_string).collect();
+            let reason = format!(
+                "bring the blobs before the outcomes that link to them: {}",
+                some.join(", ")
+            );
+            for lease in leases {
+                let rejected = ToExecutor::Rejected {
+                    lease: Some(lease),
+                    reason: reason.clone(),
+                };
+                writer
+                    .binary(encode(&rejected))
+                    .await
+                    .map_err(|_| End::Gone)?;
+                let fault = Fault {
+                    kind: FaultKind::Blob,
+                    message: reason.clone(),
+                };
+                tell(app, connection, ToCoordinator::Fault { lease, fault }).await?;
+            }
+            return Ok(());
+        }
+    }
+    tell(app, connection, message).await
+}
+
+async fn tell(app: &App, connection: ConnectionId, message: ToCoordinator) -> Result<(), End> {
+    app.driver
+        .received(connection, message)
+        .await
+        .map_err(|_| End::Stops)
+}
+
+async fn missing_blobs(app: &Arc<App>, items: &[Delivery]) -> Result<Vec<Cid>, ApiError> {
+    let mut links = BTreeSet::new();
+    items
+        .iter()
+        .for_each(|item| run_blobs(item.outcome.out.value(), &mut links));
+    if links.is_empty() {
+        return Ok(Vec::new());
+    }
+    app.blocking(move |app| {
+        let mut missing = Vec::new();
+        for link in links {
+            if app.blobs.size(link)?.is_none() {
+                missing.push(link);
+            }
+        }
+        Ok(missing)
+    })
+    .await
+}
+
+/// Sends within the bound of a frame: leases whose inputs are large go in several frames.
+async fn send(
+    app: &App,
+    connection: ConnectionId,
+    writer: &mut Writer,
+    message: ToExecutor,
+) -> Result<(), End> {
+    let frame = encode(&message);
+    if frame.len() <= FRAME_BYTES_MAX {
+        return writer.binary(frame).await.map_err(|_| End::Gone);
+    }
+    drop(frame);
+    match message {
+        ToExecutor::Assign { leases } => {
+            for frame in frames_of(leases) {
+                match frame {
+                    Ok(frame) => writer.binary(frame).await.map_err(|_| End::Gone)?,
+                    Err(lease) => {
+                        let message = format!(
+                            "the task and its inputs are larger than the {FRAME_BYTES_MAX} bytes of a frame"
+                        );
+                        let fault = Fault {
+                            kind: FaultKind::Host,
+                            message,
+                        };
+                        tell(app, connection, ToCoordinator::Fault { lease, fault }).await?;
+                    }
+                }
+            }
+            Ok(())
+        }
+        other => {
+            // Lists of lease numbers and short texts stay far below the bound.
+            warn!(
+                connection = connection.0,
+                ?other,
+                "a message is larger than a frame"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// As many leases in a frame as fit; those that fit no frame by themselves are given by number.
+fn frames_of(leases: Vec<Lease>) -> Vec<Result<Vec<u8>, LeaseId>> {
+    const ENVELOPE_BYTES: usize = 64;
+    let (mut frames, mut part, mut bytes) = (Vec::new(), Vec::new(), ENVELOPE_BYTES);
+    for lease in leases {
+        let size = encode(&lease).len();
+        if size + ENVELOPE_BYTES > FRAME_BYTES_MAX {
+            frames.push(Err(lease.id));
+            continue;
+        }
+        if bytes + size > FRAME_BYTES_MAX {
+            frames.push(Ok(encode(&ToExecutor::Assign {
+                leases: std::mem::take(&mut part),
+            })));
+            bytes = ENVELOPE_BYTES;
+        }
+        bytes += size;
+        part.push(lease);
+    }
+    frames.push(Ok(encode(&ToExecutor::Assign { leases: part })));
+    frames
+}
+
+/// `/ws/watch`.
+pub(crate) async fn watch(State(app): State<Arc<App>>, ws: Upgrade) -> Response {
+    let ws = match upgrade(ws) {
+        Ok(ws) => ws,
+        Err(error) => return error.into_response(),
+    };
+    let Ok(place) = Arc::clone(&app.places.watchers).try_acquire_owned() else {
+        return ApiError::busy("as many watchers are connected as may be").into_response();
+    };
+    ws.on_upgrade(move |socket| serve_watcher(app, socket, place))
+}
+
+async fn serve_watcher(app: Arc<App>, socket: WebSocket, place: OwnedSemaphorePermit) {
+    let _counted = Counted::new(&app.metrics.watcher_connections);
+    let (sink, mut stream) = socket.split();
+    let mut writer = Writer(sink);
+    let mut sight = Sight {
+        run: None,
+        overview: Edition::default(),
+        run_seen: Edition::default(),
+    };
+    let end = show(&app, &mut stream, &mut writer, &mut sight).await;
+    if let Some(run) = sight.run {
+        app.driver.unwatch(run).await;
+    }
+    match end {
+        End::Gone => {}
+        End::Closed => writer.close(NORMAL, "").await,
+        End::Stops => {
+            writer
+                .close(GOING_AWAY, "the coordinator stops; connect again later")
+                .await
+        }
+        End::Refused(reason) => {
+            app.metrics.refused_connections.inc();
+            writer.close(POLICY, &reason).await;
+        }
+    }
+    drop(place);
+}
+
+/// What a watcher looks at, and how new what it saw is.
+struct Sight {
+    run: Option<RunId>,
+    overview: Edition,
+    run_seen: Edition,
+}
+
+async fn show(
+    app: &Arc<App>,
+    stream: &mut SplitStream<WebSocket>,
+    writer: &mut Writer,
+    sight: &mut Sight,
+) -> End {
+    // Subscribed before the snapshot is made: what comes between the two is in both, and told apart by its edition.
+    let mut changes = app.hub.subscribe();
+    if let Err(end) = snapshot(app, writer, sight).await {
+        return end;
+    }
+    let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    let mut heard = Instant::now();
+    loop {
+        let step = tokio::select! {
+            frame = stream.next() => match frame {
+                None | Some(Ok(Message::Close(_)) | Err(_)) => return End::Gone,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                    heard = Instant::now();
+                    Ok(())
+                }
+                Some(Ok(Message::Text(_))) => return End::Refused("messages are binary frames of DAG-CBOR".to_owned()),
+                Some(Ok(Message::Binary(frame))) => match decode_frame::<ToWatched>(&frame) {
+                    Ok(ToWatched::Watch { run }) => {
+                        heard = Instant::now();
+                        // The new one first: a run that is watched twice is published all the same.
+                        if let Some(run) = run {
+                            app.driver.watch(run).await;
+                        }
+                        if let Some(before) = std::mem::replace(&mut sight.run, run) {
+                            app.driver.unwatch(before).await;
+                        }
+                        whole_run(app, writer, sight).await
+                    }
+                    Err(error) => return End::Refused(error.to_string()),
+                },
+            },
+            published = changes.recv() => match published {
+                Ok((edition, batch)) => {
+                    let mut batches = vec![(edition, batch)];
+                    while batches.len() < CHANGES_FRAME_MAX && let Ok(next) = changes.try_recv() {
+                        batches.push(next);
+                    }
+                    tell_changes(writer, sight, &batches).await
+                }
+                Err(broadcast::error::RecvError::Lagged(_)) => match snapshot(app, writer, sight).await {
+                    Ok(()) => whole_run(app, writer, sight).await,
+                    end => end,
+                },
+                Err(broadcast::error::RecvError::Closed) => return End::Stops,
+            },
+            _ = ping.tick() => writer.send(Message::Ping(Vec::new().into())).await.map_err(|_| End::Gone),
+            () = tokio::time::sleep_until(heard + SILENCE_MAX) => return End::Gone,
+            () = app.closed() => return End::Stops,
+        };
+        if let Err(end) = step {
+            return end;
+        }
+    }
+}
+
+async fn look<T: Send + 'static>(
+    app: &App,
+    look: impl FnOnce(&Scheduler) -> T + Send + 'static,
+) -> Result<(T, Edition), End> {
+    app.driver
+        .look(look)
+        .await
+        .map_err(|_: NoAnswer| End::Stops)
+}
+
+async fn snapshot(app: &App, writer: &mut Writer, sight: &mut Sight) -> Result<(), End> {
+    let (mut overview, edition) = look(app, Scheduler::overview).await?;
+    overview.components = app.library.shelf().views();
+    overview.trouble = app.trouble.text().unwrap_or_default().to_owned();
+    sight.overview = edition;
+    let mut frame = encode(&ToWatcher::Snapshot(overview.clone()));
+    while frame.len() > FRAME_BYTES_MAX && !overview.runs.is_empty() {
+        // Older runs are in /workflows.
+        overview.runs.truncate(overview.runs.len() / 2);
+        frame = encode(&ToWatcher::Snapshot(Overview::clone(&overview)));
+    }
+    writer.binary(frame).await.map_err(|_| End::Gone)
+}
+
+async fn whole_run(app: &App, writer: &mut Writer, sight: &mut Sight) -> Result<(), End> {
+    let Some(run) = sight.run else { return Ok(()) };
+    let (view, edition) = look(app, move |scheduler| scheduler.run_view(run)).await?;
+    sight.run_seen = edition;
+    let Some(view) = view else { return Ok(()) };
+    let frame = encode(&ToWatcher::Run(Box::new(view)));
+    if frame.len() <= FRAME_BYTES_MAX {
+        return writer.binary(frame).await.map_err(|_| End::Gone);
+    }
+    // A run with much to show is shown without its values; /workflows has them.
+    let (view, edition) = look(app, move |scheduler| scheduler.run_view(run)).await?;
+    sight.run_seen = edition;
+    let Some(view) = view else { return Ok(()) };
+    let frame = encode(&ToWatcher::Run(Box::new(lighter(view))));
+    if frame.len() <= FRAME_BYTES_MAX {
+        return writer.binary(frame).await.map_err(|_| End::Gone);
+    }
+    Ok(())
+}
+
+fn lighter(mut view: RunView) -> RunView {
+    for task in &mut view.tasks {
+        task.args.clear();
+        task.out = None;
+        task.remark = None;
+        task.attempts.clear();
+    }
+    view
+}
+
+/// Sends what is newer than what was seen, later states of the same thing instead of earlier ones.
+async fn tell_changes(
+    writer: &mut Writer,
+    sight: &Sight,
+    batches: &[(Edition, Arc<[Change]>)],
+) -> Result<(), End> {
+    let mut news: Vec<&Change> = Vec::new();
+    let mut told = BTreeSet::new();
+    for (edition, batch) in batches.iter().rev() {
+        for change in batch.iter().rev() {
+            let seen = match change {
+                Change::Task { run, .. } if Some(*run) == sight.run => sight.run_seen,
+                Change::Task { .. } => continue,
+                Change::Run(_)
+                | Change::Executor(_)
+                | Change::ExecutorGone(_)
+                | Change::Component(_) => sight.overview,
+            };
+            if *edition > seen && told.insert(subject(change)) {
+                news.push(change);
+            }
+        }
+    }
+    news.reverse();
+    let mut rest = news.as_slice();
+    let mut size = CHANGES_FRAME_MAX;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(rest.len().min(size));
+        let changes: Vec<Change> = part.iter().copied().cloned().collect();
+        let frame = encode(&ToWatcher::Changes(changes));
+        if frame.len() > FRAME_BYTES_MAX && part.len() > 1 {
+            size = part.len() / 2;
+            continue;
+        }
+        rest = behind;
+        if frame.len() <= FRAME_BYTES_MAX {
+            writer.binary(frame).await.map_err(|_| End::Gone)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a change is about.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Run(RunId),
+    Task(RunId, u32),
+    Executor(asterism_protocol::PublicKey),
+    Component(Cid),
+}
+
+fn subject(change: &Change) -> Subject {
+    match change {
+        Change::Run(summary) => Subject::Run(summary.run),
+        Change::Task { run, task } => Subject::Task(*run, task.index),
+        Change::Executor(executor) => Subject::Executor(executor.key),
+        Change::ExecutorGone(key) => Subject::Executor(*key),
+        Change::Component(component) => Subject::Component(component.cid),
+    }
+}

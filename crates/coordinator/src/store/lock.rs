@@ -1,0 +1,86 @@
+//! One data directory, one process.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// A data directory that is this process's alone until it is dropped; the system lets go of it when the process dies.
+pub struct DataDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{path} is in use by another coordinator{by}; stop that one or choose another --data")]
+    InUse {
+        /// The directory.
+        path: String,
+        /// Who, as far as its lock file tells.
+        by: String,
+    },
+    /// The file system failed.
+    #[error("failed to open the data directory {path}: {source}")]
+    Io {
+        /// The directory.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl DataDirectory {
+    /// Opens the directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// It is in use, or cannot be made or written.
+    pub fn open(path: &Path) -> Result<Self, LockError> {
+        let error = |source| LockError::Io {
+            path: path.display().to_string(),
+            source,
+        };
+        fs::create_dir_all(path).map_err(error)?;
+        let file = path.join("lock");
+        let mut lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&file)
+            .map_err(error)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = fs::read_to_string(&file).unwrap_or_default();
+                let pid = pid.trim();
+                let by = if pid.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (process {pid})")
+                };
+                return Err(LockError::InUse {
+                    path: path.display().to_string(),
+                    by,
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(error(source)),
+        }
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .map_err(error)?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

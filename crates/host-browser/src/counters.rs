@@ -1,0 +1,93 @@
+//! The four globals that rewritten modules count in.
+
+use js_sys::{Object, Reflect, WebAssembly::Global};
+use wasm_bindgen::JsValue;
+
+use crate::{
+    halt::Halt,
+    metering::{FUEL, IMPORT, REFUSED, ROOM, STOPPED, Stop},
+};
+
+/// Made once for a host: one task runs at a time, and sets them before it begins.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    fuel: Global,
+    room: Global,
+    refused: Global,
+    stopped: Global,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Result<Self, JsValue> {
+        let global = |ty: &str, value: JsValue| {
+            let descriptor = Object::new();
+            Reflect::set(&descriptor, &"value".into(), &ty.into())?;
+            Reflect::set(&descriptor, &"mutable".into(), &JsValue::TRUE)?;
+            Global::new(&descriptor, &value)
+        };
+        Ok(Self {
+            fuel: global("i64", 0_i64.into())?,
+            room: global("i64", 0_i64.into())?,
+            refused: global("i32", 0.into())?,
+            stopped: global("i32", 0.into())?,
+        })
+    }
+
+    /// The import object that rewritten modules want.
+    pub(crate) fn imports(&self) -> Result<Object, JsValue> {
+        let (imports, counters) = (Object::new(), Object::new());
+        for (name, global) in
+            [(FUEL, &self.fuel), (ROOM, &self.room), (REFUSED, &self.refused), (STOPPED, &self.stopped)]
+        {
+            Reflect::set(&counters, &name.into(), global)?;
+        }
+        Reflect::set(&imports, &IMPORT.into(), &counters)?;
+        Ok(imports)
+    }
+
+    /// Begins a task.
+    pub(crate) fn reset(&self, room: u64) {
+        self.room.set_value(&i64::try_from(room).unwrap_or(i64::MAX).into());
+        self.refused.set_value(&0.into());
+        self.stopped.set_value(&0.into());
+    }
+
+    /// Takes what an instance starts with; false if that is more than there is.
+    pub(crate) fn take_room(&self, bytes: u64) -> Result<bool, Halt> {
+        let room = integer(&self.room)?.cast_unsigned();
+        let Some(left) = room.checked_sub(bytes) else {
+            self.refused.set_value(&1.into());
+            return Ok(false);
+        };
+        self.room.set_value(&left.cast_signed().into());
+        Ok(true)
+    }
+
+    /// Grants fuel.
+    pub(crate) fn fill(&self, granted: u64) {
+        self.fuel.set_value(&start(granted).into());
+    }
+
+    /// What was used of it since.
+    pub(crate) fn used(&self, granted: u64) -> Result<u64, Halt> {
+        Ok(integer(&self.fuel)?.wrapping_sub(start(granted)).cast_unsigned())
+    }
+
+    pub(crate) fn growth_refused(&self) -> bool {
+        self.refused.value().as_f64() != Some(0.0)
+    }
+
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        #[expect(clippy::cast_possible_truncation, reason = "the global is an i32")]
+        let stopped = self.stopped.value().as_f64()? as i32;
+        Stop::of_global(stopped)
+    }
+}
+
+fn start(granted: u64) -> i64 {
+    -i64::try_from(granted).unwrap_or(i64::MAX)
+}
+
+fn integer(global: &Global) -> Result<i64, Halt> {
+    i64::try_from(global.value()).map_err(|_| Halt::host("a counter is no i64"))
+}

@@ -1,0 +1,115 @@
+//! Functions that stand for `memory.grow` and `table.grow`: they keep the limit and say when it refused.
+
+use asterism_executor::TABLE_ELEMENTS_MAX;
+use wasm_encoder::{BlockType, Function, Instruction as I, ValType};
+
+use super::{Globals, Growable, Stop};
+
+/// Bytes of a page.
+pub(super) const PAGE_BYTES: u64 = 1 << 16;
+/// Most pages of a 32-bit memory.
+pub(super) const PAGES32_MAX: u64 = 1 << 16;
+/// Most pages of a 64-bit memory.
+pub(super) const PAGES64_MAX: u64 = 1 << 48;
+
+/// `(func (param $delta) (result))` for `memory.grow`.
+pub(super) fn grow_memory(globals: Globals, memory: u32, growable: Growable) -> Function {
+    let mut helper = Helper::new(globals, growable, 0);
+    let size = I::MemorySize(memory);
+    helper.fail_beyond(growable.maximum, &size);
+    helper.refuse_beyond_room();
+    helper.grow(&[I::LocalGet(0), I::MemoryGrow(memory)]);
+    helper.take_room();
+    helper.finish()
+}
+
+/// `(func (param $init) (param $delta) (result))` for `table.grow`.
+pub(super) fn grow_table(globals: Globals, table: u32, growable: Growable) -> Function {
+    let mut helper = Helper::new(globals, growable, 1);
+    helper.fail_beyond(growable.maximum.min(TABLE_ELEMENTS_MAX), &I::TableSize(table));
+    helper.grow(&[I::LocalGet(0), I::LocalGet(1), I::TableGrow(table)]);
+    helper.finish()
+}
+
+struct Helper {
+    globals: Globals,
+    growable: Growable,
+    /// The parameter that says by how much; two locals follow it: the same as i64, and the result.
+    delta: u32,
+    function: Function,
+}
+
+impl Helper {
+    fn new(globals: Globals, growable: Growable, delta: u32) -> Self {
+        let mut helper = Self { globals, growable, delta, function: Function::new([(1, ValType::I64), (1, growable.index())]) };
+        helper.emit(&[I::LocalGet(delta)]);
+        helper.widen();
+        helper.emit(&[I::LocalSet(helper.wide_delta())]);
+        helper
+    }
+
+    fn emit(&mut self, instructions: &[I<'_>]) {
+        for instruction in instructions {
+            self.function.instruction(instruction);
+        }
+    }
+
+    fn wide_delta(&self) -> u32 {
+        self.delta + 1
+    }
+
+    fn result(&self) -> u32 {
+        self.delta + 2
+    }
+
+    /// A value of the index type, as i64.
+    fn widen(&mut self) {
+        if !self.growable.wide {
+            self.emit(&[I::I64ExtendI32U]);
+        }
+    }
+
+    fn minus_one(&self) -> I<'static> {
+        if self.growable.wide { I::I64Const(-1) } else { I::I32Const(-1) }
+    }
+
+    /// `if delta > maximum - size { return -1 }`: sizes never exceed their maximum.
+    fn fail_beyond(&mut self, maximum: u64, size: &I<'_>) {
+        self.emit(&[I::LocalGet(self.wide_delta()), I::I64Const(maximum.cast_signed())]);
+        self.emit(std::slice::from_ref(size));
+        self.widen();
+        self.emit(&[I::I64Sub, I::I64GtU, I::If(BlockType::Empty), self.minus_one(), I::Return, I::End]);
+    }
+
+    /// `if delta > room / PAGE_BYTES { refused = 1; return -1 }`
+    fn refuse_beyond_room(&mut self) {
+        let Globals { room, refused, .. } = self.globals;
+        self.emit(&[I::LocalGet(self.wide_delta()), I::GlobalGet(room)]);
+        self.emit(&[I::I64Const(PAGE_BYTES.cast_signed()), I::I64DivU, I::I64GtU, I::If(BlockType::Empty)]);
+        self.emit(&[I::I32Const(1), I::GlobalSet(refused), self.minus_one(), I::Return, I::End]);
+    }
+
+    /// Grows. A failure that nothing explains is the host's.
+    fn grow(&mut self, grow: &[I<'_>]) {
+        self.emit(grow);
+        self.emit(&[I::LocalTee(self.result()), self.minus_one()]);
+        self.emit(&[if self.growable.wide { I::I64Eq } else { I::I32Eq }, I::If(BlockType::Empty)]);
+        if self.growable.imported {
+            self.emit(&[self.minus_one(), I::Return, I::End]);
+        } else {
+            let stopped = self.globals.stopped;
+            self.emit(&[I::I32Const(Stop::HostOutOfMemory as i32), I::GlobalSet(stopped), I::Unreachable, I::End]);
+        }
+    }
+
+    fn take_room(&mut self) {
+        let room = self.globals.room;
+        self.emit(&[I::GlobalGet(room), I::LocalGet(self.wide_delta()), I::I64Const(PAGE_BYTES.cast_signed())]);
+        self.emit(&[I::I64Mul, I::I64Sub, I::GlobalSet(room)]);
+    }
+
+    fn finish(mut self) -> Function {
+        self.emit(&[I::LocalGet(self.result()), I::End]);
+        self.function
+    }
+}

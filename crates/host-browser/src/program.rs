@@ -1,0 +1,227 @@
+//! A component made ready: its core modules rewritten and compiled, its functions resolved to what calls need.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use asterism_component::{Component as Outline, Function};
+use js_sys::{JsString, Uint8Array, WebAssembly::Module};
+use wasmtime_environ::{
+    EntityIndex, ScopeVec, Tunables,
+    component::{
+        CanonicalOptions, Component, ComponentTypes, ComponentTypesBuilder, CoreDef, Export, ExportIndex,
+        GlobalInitializer, InstantiateModule, OptionsIndex, StaticModuleIndex, StringEncoding, Translator,
+    },
+    wasmparser::Validator,
+};
+
+use crate::{
+    halt::Halt,
+    layout::Signature,
+    metering::{self, MeteringError},
+    stage::Stage,
+    trampoline::Trampolines,
+};
+
+/// A component made ready.
+pub(crate) struct Program {
+    pub(crate) initializers: Vec<GlobalInitializer>,
+    pub(crate) memories: usize,
+    pub(crate) reallocs: usize,
+    pub(crate) post_returns: usize,
+    modules: Vec<CoreModule>,
+    pub(crate) trampolines: Trampolines,
+    outline: Outline,
+    exports: BTreeMap<String, Exported>,
+    /// Bytes of the rewritten modules: what the cache is bounded by.
+    pub(crate) size: usize,
+}
+
+/// A compiled core module.
+pub(crate) struct CoreModule {
+    pub(crate) module: Module,
+    /// Module and name of each import, in order.
+    pub(crate) imports: Vec<(JsString, JsString)>,
+    exports: BTreeMap<EntityIndex, JsString>,
+    pub(crate) initial_bytes: u64,
+}
+
+/// An exported function with all that a call of it needs.
+pub(crate) struct Exported {
+    pub(crate) function: Function,
+    pub(crate) core: CoreDef,
+    pub(crate) signature: Signature,
+    pub(crate) options: Options,
+}
+
+/// Canonical options, as far as they are supported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) memory: Option<usize>,
+    pub(crate) realloc: Option<usize>,
+    pub(crate) post_return: Option<usize>,
+}
+
+/// Why a component cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProgramError {
+    #[error(transparent)]
+    Refused(#[from] asterism_component::Refusal),
+    #[error(transparent)]
+    Metering(#[from] MeteringError),
+    #[error(transparent)]
+    Type(#[from] crate::layout::Unsupported),
+    #[error("{0} are not supported")]
+    Unsupported(String),
+    #[error("it cannot be translated: {0}")]
+    Translation(String),
+    #[error("this browser does not compile it: {0}")]
+    Compilation(String),
+}
+
+impl Program {
+    pub(crate) fn of(bytes: &[u8], stage: &Rc<Stage>) -> Result<Self, ProgramError> {
+        let outline = asterism_component::outline(bytes)?;
+        let translation = |e: &dyn std::fmt::Display| ProgramError::Translation(e.to_string());
+
+        let mut validator = Validator::new_with_features(asterism_component::features());
+        let mut builder = ComponentTypesBuilder::new(&validator);
+        let tunables = Tunables::default_u32();
+        let scope = ScopeVec::new();
+        let translator = Translator::new(&tunables, &mut validator, &mut builder, &scope);
+        let (translated, core_modules) = translator.translate(bytes).map_err(|e| translation(&e))?;
+        let (types, _) = builder.finish(&Default::default());
+        let component = translated.component;
+        supported(&component.initializers)?;
+
+        let mut size = 0;
+        let mut modules = Vec::with_capacity(core_modules.len());
+        for (_, core) in core_modules {
+            let metered = metering::meter(core.wasm)?;
+            size += metered.wasm.len();
+            modules.push(CoreModule {
+                module: compile(&metered.wasm)?,
+                imports: core.module.imports().map(|(module, name, _)| (JsString::from(module), JsString::from(name))).collect(),
+                exports: core
+                    .module
+                    .exports
+                    .iter()
+                    .map(|(name, entity)| (*entity, JsString::from(&core.module.strings[name])))
+                    .collect(),
+                initial_bytes: metered.initial_bytes,
+            });
+        }
+
+        let trampolines = Trampolines::of(&component, &translated.trampolines, &types, stage)?;
+        let mut exports = BTreeMap::new();
+        for function in &outline.functions {
+            exports.insert(function.name.clone(), exported(&component, &types, function)?);
+        }
+        Ok(Self {
+            memories: component.num_runtime_memories as usize,
+            reallocs: component.num_runtime_reallocs as usize,
+            post_returns: component.num_runtime_post_returns as usize,
+            initializers: component.initializers,
+            modules,
+            trampolines,
+            outline,
+            exports,
+            size,
+        })
+    }
+
+    pub(crate) fn module(&self, index: StaticModuleIndex) -> &CoreModule {
+        &self.modules[index.as_u32() as usize]
+    }
+
+    /// The function of this name, in any spelling that names just one.
+    pub(crate) fn exported(&self, name: &str) -> Option<&Exported> {
+        self.exports.get(&self.outline.function(name)?.name)
+    }
+}
+
+impl CoreModule {
+    pub(crate) fn export(&self, entity: EntityIndex) -> Result<&JsString, Halt> {
+        self.exports.get(&entity).ok_or_else(|| Halt::host("a core module does not export what its component takes from it"))
+    }
+}
+
+impl Options {
+    pub(crate) fn of(options: &CanonicalOptions) -> Result<Self, ProgramError> {
+        use wasmtime_environ::component::CanonicalOptionsDataModel as Data;
+        if options.async_ || options.callback.is_some() {
+            return Err(ProgramError::Unsupported("asynchronous functions".into()));
+        }
+        if options.string_encoding != StringEncoding::Utf8 {
+            return Err(ProgramError::Unsupported("strings in UTF-16 or Latin-1".into()));
+        }
+        let Data::LinearMemory(memory) = options.data_model else {
+            return Err(ProgramError::Unsupported("values passed by garbage collection".into()));
+        };
+        Ok(Self {
+            memory: memory.memory.map(|index| index.as_u32() as usize),
+            realloc: memory.realloc.map(|index| index.as_u32() as usize),
+            post_return: options.post_return.map(|index| index.as_u32() as usize),
+        })
+    }
+
+    pub(crate) fn at(component: &Component, index: OptionsIndex) -> Result<Self, ProgramError> {
+        Self::of(&component.options[index])
+    }
+}
+
+/// What instantiation does not know is refused before there is an instance.
+fn supported(initializers: &[GlobalInitializer]) -> Result<(), ProgramError> {
+    use GlobalInitializer as G;
+    let unsupported = initializers.iter().find_map(|initializer| match initializer {
+        G::InstantiateModule(InstantiateModule::Static(..), Some(_))
+        | G::LowerImport { .. }
+        | G::ExtractMemory(_)
+        | G::ExtractRealloc(_)
+        | G::ExtractPostReturn(_) => None,
+        G::InstantiateModule(InstantiateModule::Static(..), None) => Some("composed components"),
+        G::InstantiateModule(InstantiateModule::Import(..), _) => Some("imported core modules"),
+        G::ExtractCallback(_) | G::ExtractTable(_) => Some("asynchronous functions"),
+        G::Resource(_) => Some("resources of its own"),
+    });
+    unsupported.map_or(Ok(()), |what| Err(ProgramError::Unsupported(what.into())))
+}
+
+fn compile(wasm: &[u8]) -> Result<Module, ProgramError> {
+    let bytes = Uint8Array::new_from_slice(wasm);
+    Module::new(&bytes).map_err(|exception| {
+        let halt = Halt::of_exception(&exception);
+        ProgramError::Compilation(match halt {
+            Halt::Trap { message, .. } => message,
+            Halt::Fault(fault) => fault.message,
+        })
+    })
+}
+
+fn exported(component: &Component, types: &ComponentTypes, function: &Function) -> Result<Exported, ProgramError> {
+    let missing = || ProgramError::Translation(format!("there is no export `{}`", function.name));
+    let (interface, name) = function.path();
+    let root = |name: &str| find(component.exports.raw_iter(), name);
+    let index = match interface {
+        None => root(name),
+        Some(interface) => match root(interface).map(|index| &component.export_items[index]) {
+            Some(Export::Instance { exports, .. }) => find(exports.raw_iter(), name),
+            _ => None,
+        },
+    };
+    match &component.export_items[index.ok_or_else(missing)?] {
+        Export::LiftedFunction { ty, func, options } => Ok(Exported {
+            function: function.clone(),
+            core: func.clone(),
+            signature: Signature::of(types, *ty)?,
+            options: Options::at(component, *options)?,
+        }),
+        _ => Err(missing()),
+    }
+}
+
+fn find<'a, N, D>(exports: impl Iterator<Item = (&'a N, &'a (ExportIndex, D))>, name: &str) -> Option<ExportIndex>
+where
+    N: std::ops::Deref<Target = str> + 'a,
+    D: 'a,
+{
+    exports.into_iter().find(|(known, _)| &***known == name).map(|(_, (index, _))| *index)
+}

@@ -94,6 +94,19 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
+    serve_when_ready(listener, options, || {}, shutdown).await
+}
+
+/// As [`serve`]; calls `ready` once the journal is replayed and connections are accepted.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_when_ready(
+    listener: TcpListener,
+    options: Options,
+    ready: impl FnOnce() + Send,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
     let panel = match &options.panel {
         Some(folder) => Panel::of_folder(folder)?,
@@ -152,6 +165,7 @@ pub async fn serve(
         .map_err(io::Error::other)??;
 
     tracing::info!(%address, "listening");
+    ready();
     server::run(listener, app, close, shutdown).await;
     driver.stop(threads).await;
     // Nobody else opens the directory before the journal is closed.

@@ -1,0 +1,49 @@
+//! `asterism component`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use crate::{client::Coordinator, commands::read, failure::Failure, print};
+
+/// What to do with components.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Add a component, or a core module that carries its world; prints its CID
+    Add {
+        /// WebAssembly file; `-` for standard input
+        file: PathBuf,
+        /// Name for people; the file's without it
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+}
+
+/// Does it.
+pub(crate) async fn execute(command: Command, json: bool) -> Result<(), Failure> {
+    let Command::Add {
+        file,
+        name,
+        coordinator,
+    } = command;
+    let bytes = read(&file)?;
+    let name = name
+        .or_else(|| file.file_stem()?.to_str().map(str::to_owned))
+        .filter(|name| name != "-");
+    let query: Vec<_> = name.into_iter().map(|name| ("name", name)).collect();
+    let answer = coordinator.post("/components", &query, bytes).await?;
+    let view: Value = serde_json::from_slice(&answer.body)
+        .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))?;
+    if json {
+        print(&view.to_string());
+        return Ok(());
+    }
+    print(view["cid"].as_str().unwrap_or_default());
+    for function in view["functions"].as_array().into_iter().flatten() {
+        eprintln!("  {}", function["signature"].as_str().unwrap_or_default());
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! One file for each noun.
+
+pub(crate) mod blob;
+pub(crate) mod component;
+pub(crate) mod coordinator;
+pub(crate) mod receipt;
+pub(crate) mod run;
+
+use std::{io::Read as _, path::Path};
+
+use crate::failure::Failure;
+
+/// The bytes of a file, or of standard input for `-`.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes).map(drop)
+    } else {
+        std::fs::read(path).map(|read| bytes = read)
+    };
+    read.map_err(|error| Failure::invalid(format!("failed to read {}: {error}", path.display())))?;
+    Ok(bytes)
+}
+
+/// Ends when somebody wants this process to stop.
+async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let terminated = async {
+            match signal(SignalKind::terminate()) {
+                Ok(mut signal) => drop(signal.recv().await),
+                // Without the signal there is still the interrupt.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            () = terminated => {}
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        // An error means that the signal cannot be had; then the process is ended from outside.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

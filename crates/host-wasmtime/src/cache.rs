@@ -1,0 +1,137 @@
+//! Compiled components on disk. Loading one runs whatever is in the file, so only files of our own are loaded: from a
+//! directory that only its owner may write, and with a checksum against torn and rotten ones.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use asterism_protocol::Cid;
+use sha2::{Digest as _, Sha256};
+use wasmtime::{Engine, component::Component};
+
+/// Most bytes of compiled components that stay on disk; the ones written first go first.
+const DISK_BYTES_MAX: u64 = 4 << 30;
+
+/// The directory, by component and engine.
+#[derive(Debug)]
+pub(crate) struct DiskCache {
+    dir: PathBuf,
+    /// Tells engines apart whose code is not exchangeable.
+    engine: String,
+}
+
+impl DiskCache {
+    /// Opens or makes the directory.
+    pub(crate) fn open(dir: &Path, engine: &Engine) -> io::Result<Self> {
+        make_private(dir)?;
+        let mut hasher = Fingerprint(Sha256::new());
+        std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
+        let engine = hasher.0.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { dir: dir.to_owned(), engine })
+    }
+
+    fn path(&self, cid: Cid) -> PathBuf {
+        self.dir.join(format!("{cid}-{}.cwasm", self.engine))
+    }
+
+    /// The compiled component, if there is a whole one of this engine.
+    pub(crate) fn load(&self, cid: Cid, engine: &Engine) -> Option<Component> {
+        let path = self.path(cid);
+        let bytes = fs::read(&path).ok()?;
+        let loaded = match bytes.split_at_checked(CHECKSUM_BYTES) {
+            Some((sum, code)) if sum == checksum(cid, code) => {
+                #[expect(
+                    unsafe_code,
+                    reason = "the file is in a directory that only we may write, its checksum says that it is as we \
+                              wrote it, and its name that this engine's configuration made it"
+                )]
+                // SAFETY: `store` wrote these bytes out of `Component::serialize`.
+                let component = unsafe { Component::deserialize(engine, code) };
+                component.map_err(|error| format!("{error:#}"))
+            }
+            _ => Err("it is not as it was written".to_owned()),
+        };
+        match loaded {
+            Ok(component) => Some(component),
+            Err(reason) => {
+                tracing::warn!(path = %path.display(), reason, "a compiled component is thrown away");
+                // It is compiled again and overwritten: a file that stays is no harm.
+                let _ = fs::remove_file(&path);
+                None
+            }
+        }
+    }
+
+    /// Keeps a compiled component. Failing costs time later, nothing else.
+    pub(crate) fn store(&self, cid: Cid, component: &Component) {
+        let written = component.serialize().map_err(io::Error::other).and_then(|code| {
+            let temporary = self.dir.join(format!("{cid}-{}.{}.tmp", self.engine, std::process::id()));
+            fs::write(&temporary, [&checksum(cid, &code)[..], &code].concat())?;
+            fs::rename(&temporary, self.path(cid))?;
+            self.prune()
+        });
+        if let Err(error) = written {
+            tracing::warn!(dir = %self.dir.display(), %error, "a compiled component could not be kept");
+        }
+    }
+
+    fn prune(&self) -> io::Result<()> {
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            if meta.is_file() {
+                files.push((meta.modified()?, meta.len(), entry.path()));
+            }
+        }
+        files.sort();
+        let mut bytes: u64 = files.iter().map(|(_, size, _)| size).sum();
+        for (_, size, path) in files {
+            if bytes <= DISK_BYTES_MAX {
+                break;
+            }
+            fs::remove_file(path)?;
+            bytes -= size;
+        }
+        Ok(())
+    }
+}
+
+const CHECKSUM_BYTES: usize = 32;
+
+/// Of the code and whose it is: a file under another name does not pass.
+fn checksum(cid: Cid, code: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    Sha256::new_with_prefix(cid.to_string()).chain_update(code).finalize().into()
+}
+
+/// A hash that is the same in every build.
+struct Fingerprint(Sha256);
+
+impl std::hash::Hasher for Fingerprint {
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+}
+
+#[cfg(unix)]
+fn make_private(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mode = fs::metadata(dir)?.permissions().mode();
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    let reason = format!("{} may be written by others (mode {:o}): run `chmod go-w` on it", dir.display(), mode & 0o777);
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
+}
+
+#[cfg(not(unix))]
+fn make_private(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)
+}

@@ -1,0 +1,217 @@
+//! What the hosts of a process share.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use asterism_component::{Function, outline};
+use asterism_executor::Unfit;
+use asterism_protocol::Cid;
+use wasmtime::{
+    Engine, StoreContextMut,
+    component::{Component, ComponentExportIndex, InstancePre, Linker, Val as WasmVal, types},
+};
+
+use crate::{
+    WasmtimeHost,
+    cache::DiskCache,
+    config::config,
+    convert::{of_wasm, to_wasm, type_of},
+    host::Task,
+};
+
+/// How often guests are asked for the time, in milliseconds: the wall clock's precision.
+pub(crate) const TICK_MS: u64 = 10;
+
+/// Most compiled components in memory; CPython's takes some hundred megabytes, a small one less than one.
+const COMPONENTS_MAX: usize = 256;
+
+/// Compiler, compiled components and clock of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct WasmtimeEngine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Engine,
+    disk: Option<DiskCache>,
+    components: Mutex<Components>,
+}
+
+#[derive(Default)]
+struct Components {
+    by_cid: BTreeMap<Cid, Slot>,
+    /// Counts uses, so that the one used longest ago can be told.
+    uses: u64,
+}
+
+struct Slot {
+    used: u64,
+    /// Filled once: whoever asks while it is being compiled waits for it.
+    prepared: Arc<OnceLock<Result<Arc<Prepared>, Unfit>>>,
+}
+
+/// A component, compiled and linked.
+pub(crate) struct Prepared {
+    pub(crate) component: asterism_component::Component,
+    pub(crate) pre: InstancePre<Task>,
+    /// Where each of its functions is, in their order.
+    pub(crate) exports: Vec<ComponentExportIndex>,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to start Wasmtime: {reason}")]
+pub struct EngineError {
+    reason: String,
+}
+
+impl WasmtimeEngine {
+    /// Starts the engine and the clock. With `cache`, compiled components are kept in that directory.
+    ///
+    /// # Errors
+    /// This machine cannot run Wasmtime, or the directory cannot be made or may be written by others.
+    pub fn new(cache: Option<&Path>) -> Result<Self, EngineError> {
+        let error = |reason: String| EngineError { reason };
+        let engine = Engine::new(&config()).map_err(|e| error(format!("{e:#}")))?;
+        let disk = cache.map(|dir| DiskCache::open(dir, &engine)).transpose().map_err(|e| error(e.to_string()))?;
+        let clock = engine.weak();
+        let tick = move || {
+            // It ends with the engine.
+            while let Some(engine) = clock.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(Duration::from_millis(TICK_MS));
+            }
+        };
+        std::thread::Builder::new()
+            .name("wasm-clock".into())
+            .spawn(tick)
+            .map_err(|e| error(format!("no thread for its clock: {e}")))?;
+        Ok(Self { shared: Arc::new(Shared { engine, disk, components: Mutex::default() }) })
+    }
+
+    /// A host of its own for a compute thread.
+    #[must_use]
+    pub fn host(&self) -> WasmtimeHost {
+        WasmtimeHost::new(self.clone())
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    /// The component, if it was prepared and is still here.
+    pub(crate) fn get(&self, cid: Cid) -> Option<Arc<Prepared>> {
+        let mut components = self.lock();
+        components.uses += 1;
+        let uses = components.uses;
+        let slot = components.by_cid.get_mut(&cid)?;
+        slot.used = uses;
+        slot.prepared.get()?.clone().ok()
+    }
+
+    /// Compiles and links a component, once however many threads ask.
+    pub(crate) fn prepare(&self, cid: Cid, bytes: &[u8]) -> Result<(), Unfit> {
+        let slot = {
+            let mut components = self.lock();
+            components.uses += 1;
+            let used = components.uses;
+            let slot = components.by_cid.entry(cid).or_insert_with(|| Slot { used, prepared: Arc::default() });
+            slot.used = used;
+            let slot = Arc::clone(&slot.prepared);
+            while components.by_cid.len() > COMPONENTS_MAX {
+                let oldest = components.by_cid.iter().min_by_key(|(_, slot)| slot.used).map(|(cid, _)| *cid);
+                components.by_cid.remove(&oldest.expect("there are more than the bound, so there is one"));
+            }
+            slot
+        };
+        slot.get_or_init(|| self.compile(cid, bytes).map(Arc::new)).as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Components> {
+        // Every change to it is whole, so a panic elsewhere has not broken it.
+        self.shared.components.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compile(&self, cid: Cid, bytes: &[u8]) -> Result<Prepared, Unfit> {
+        let unfit = |reason: String| Unfit { reason };
+        let component = outline(bytes).map_err(|refusal| unfit(refusal.to_string()))?;
+        let disk = self.shared.disk.as_ref();
+        let compiled = match disk.and_then(|disk| disk.load(cid, self.engine())) {
+            Some(compiled) => compiled,
+            None => {
+                let compiled = Component::from_binary(self.engine(), bytes).map_err(|error| unfit(format!("{error:#}")))?;
+                if let Some(disk) = disk {
+                    disk.store(cid, &compiled);
+                }
+                compiled
+            }
+        };
+        let pre = link(self.engine(), &compiled).map_err(|error| unfit(format!("{error:#}")))?;
+        let export = |function: &Function| {
+            let (interface, name) = function.path();
+            let interface = match interface {
+                Some(interface) => Some(compiled.get_export_index(None, interface)?),
+                None => None,
+            };
+            compiled.get_export_index(interface.as_ref(), name)
+        };
+        let exports: Option<Vec<_>> = component.functions.iter().map(export).collect();
+        let exports = exports.ok_or_else(|| unfit("Wasmtime does not see all of its functions".into()))?;
+        Ok(Prepared { component, pre, exports })
+    }
+}
+
+/// Gives the component what the world provides, and refuses what it does not.
+fn link(engine: &Engine, compiled: &Component) -> wasmtime::Result<InstancePre<Task>> {
+    let mut linker: Linker<Task> = Linker::new(engine);
+    for (name, item) in compiled.component_type().imports(engine) {
+        match item.ty {
+            types::ComponentItem::ComponentInstance(interface) => {
+                let mut instance = linker.instance(name)?;
+                for (func, item) in interface.exports(engine) {
+                    if let types::ComponentItem::ComponentFunc(ty) = item.ty {
+                        instance.func_new(func, import(name, func, &ty)?)?;
+                    }
+                }
+            }
+            types::ComponentItem::ComponentFunc(ty) => linker.root().func_new(name, import("", name, &ty)?)?,
+            // What else can be imported needs nothing, or instantiation refuses it.
+            _ => {}
+        }
+    }
+    linker.instantiate_pre(compiled)
+}
+
+type HostFunc = Box<
+    dyn Fn(StoreContextMut<'_, Task>, types::ComponentFunc, &[WasmVal], &mut [WasmVal]) -> wasmtime::Result<()> + Send + Sync,
+>;
+
+/// A host function that asks the task's world.
+fn import(interface: &str, func: &str, ty: &types::ComponentFunc) -> wasmtime::Result<HostFunc> {
+    let error = |what: &str| wasmtime::Error::msg(format!("it imports `{interface}#{func}`, {what}"));
+    if !asterism_world::provides(interface, func) {
+        return Err(error("which is not provided"));
+    }
+    let types = |types: Option<Vec<_>>| types.ok_or_else(|| error("whose types are not those of the interface provided"));
+    let params = types(ty.params().map(|(_, ty)| type_of(&ty)).collect())?;
+    let results = types(ty.results().map(|ty| type_of(&ty)).collect())?;
+    let (interface, func) = (interface.to_owned(), func.to_owned());
+    Ok(Box::new(move |mut store, _, args, out| {
+        let mismatch = || wasmtime::Error::msg(format!("{interface}#{func}: values are not of its types"));
+        let args = params.iter().zip(args).map(|(ty, val)| of_wasm(ty, val.clone()));
+        let args = args.collect::<Option<Vec<_>>>().ok_or_else(mismatch)?;
+        let given = store.data_mut().world.call(&interface, &func, &args).map_err(wasmtime::Error::from)?;
+        if (given.len(), results.len()) != (out.len(), out.len()) {
+            return Err(mismatch());
+        }
+        for ((ty, val), out) in results.iter().zip(given).zip(out) {
+            *out = to_wasm(ty, val).ok_or_else(mismatch)?;
+        }
+        Ok(())
+    }))
+}

@@ -1,0 +1,132 @@
+//! One task after the other, each in a fresh store.
+
+use std::time::Instant;
+
+use asterism_component::{Function, Val, args_of_values, out_of_val};
+use asterism_executor::{Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, Ran, Unfit, conclude, granted_fuel};
+use asterism_protocol::{
+    Cid, Out, TrapKind,
+    message::{Fault, FaultKind},
+};
+use asterism_world::World;
+use wasmtime::{
+    Store,
+    component::{Func, Val as WasmVal},
+};
+
+use crate::{
+    WasmtimeEngine,
+    convert::{of_wasm, to_wasm},
+    engine::{Prepared, TICK_MS},
+    fast,
+    limiter::Limiter,
+    trap::{ended, not_instantiated},
+};
+
+/// A [`Host`] for one thread. The thread's stack must be larger than the guest's of one MiB; Rust's default is.
+pub struct WasmtimeHost {
+    engine: WasmtimeEngine,
+}
+
+/// What a store holds.
+pub(crate) struct Task {
+    pub(crate) world: World,
+    limiter: Limiter,
+}
+
+impl WasmtimeHost {
+    pub(crate) fn new(engine: WasmtimeEngine) -> Self {
+        Self { engine }
+    }
+
+    fn perform(&self, job: &Job, prepared: &Prepared) -> Result<Ran, Fault> {
+        let refused = |kind, message: String| {
+            let ended = Ended::Trap { kind, message, backtrace: Vec::new() };
+            Ok(Ran { ended, fuel: 0, growth_refused: false, logs: Vec::new(), elapsed_us: 0 })
+        };
+        let functions = &prepared.component.functions;
+        let function = prepared.component.function(&job.func);
+        let Some((function, place)) = function.and_then(|f| Some((f, functions.iter().position(|g| g.name == f.name)?))) else {
+            let names: Vec<_> = functions.iter().take(16).map(|function| function.name.as_str()).collect();
+            return refused(TrapKind::UnknownFunction, format!("the component exports {}", names.join(", ")));
+        };
+        let args = match args_of_values(function, &job.args, &job.blobs) {
+            Ok(args) => args,
+            Err(error) => return refused(TrapKind::BadArguments, error.to_string()),
+        };
+
+        let time_ms = job.limits.time_ms;
+        let task = Task { world: World::new(job.instruction), limiter: Limiter::new(job.limits.memory) };
+        let mut store = Store::new(self.engine.engine(), task);
+        store.limiter(|task| &mut task.limiter);
+        store.set_epoch_deadline(time_ms.div_ceil(TICK_MS).saturating_add(1));
+        store.set_fuel(INSTANTIATION_FUEL).map_err(|error| broken(&error))?;
+
+        let start = Instant::now();
+        let ended = match prepared.pre.instantiate(&mut store) {
+            Err(error) => not_instantiated(&error, &store.data().limiter, time_ms)?,
+            Ok(instance) => {
+                store.set_fuel(granted_fuel(job.limits.fuel)).map_err(|error| broken(&error))?;
+                let func = instance.get_func(&mut store, prepared.exports[place]);
+                let func = func.ok_or_else(|| fault("an export is missing after instantiation"))?;
+                match call(&mut store, func, function, args) {
+                    Ok(result) => match out_of_val(function, result.as_ref()) {
+                        Out::Ok(value) => Ended::Ok(value),
+                        Out::Error(value) => Ended::Err(value),
+                    },
+                    Err(error) => ended(&error, &store.data().limiter, time_ms)?,
+                }
+            }
+        };
+        let elapsed_us = start.elapsed().as_micros() as u64;
+        let fuel = granted_fuel(job.limits.fuel).saturating_sub(store.get_fuel().map_err(|error| broken(&error))?);
+        let Task { world, limiter } = store.into_data();
+        if let Some(reason) = limiter.exhausted {
+            return Err(fault(&format!("the machine is short of memory: {reason}")));
+        }
+        Ok(Ran { ended, fuel, growth_refused: limiter.refused, logs: world.into_logs(), elapsed_us })
+    }
+}
+
+impl Host for WasmtimeHost {
+    fn info(&self) -> HostInfo {
+        HostInfo { name: "wasmtime", memory_max: 4 << 30 }
+    }
+
+    fn holds(&self, component: Cid) -> bool {
+        self.engine.get(component).is_some()
+    }
+
+    fn prepare(&mut self, component: Cid, bytes: &[u8]) -> Result<(), Unfit> {
+        self.engine.prepare(component, bytes)
+    }
+
+    fn run(&mut self, job: &Job) -> Result<Attempt, Fault> {
+        let prepared = self.engine.get(job.component).ok_or_else(|| fault("the component is not prepared"))?;
+        self.perform(job, &prepared).map(|ran| conclude(job, ran))
+    }
+}
+
+/// Calls the function and its post-return. Byte strings travel as a whole where the signature allows it.
+fn call(store: &mut Store<Task>, func: Func, function: &Function, args: Vec<Val>) -> wasmtime::Result<Option<Val>> {
+    if let Some(shape) = fast::Shape::of(function) {
+        return shape.call(store, func, &args);
+    }
+    let mismatch = || wasmtime::Error::msg("a value is not of the type that the component declares");
+    let args = function.params.iter().zip(args).map(|((_, ty), val)| to_wasm(ty, val));
+    let args = args.collect::<Option<Vec<_>>>().ok_or_else(mismatch)?;
+    let mut results = vec![WasmVal::Bool(false); usize::from(function.result.is_some())];
+    func.call(store, &args, &mut results)?;
+    match (&function.result, results.pop()) {
+        (Some(ty), Some(val)) => of_wasm(ty, val).ok_or_else(mismatch).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn fault(message: &str) -> Fault {
+    Fault { kind: FaultKind::Host, message: message.to_owned() }
+}
+
+fn broken(error: &wasmtime::Error) -> Fault {
+    fault(&format!("the engine failed: {error:#}"))
+}

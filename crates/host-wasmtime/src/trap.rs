@@ -1,0 +1,81 @@
+//! What Wasmtime says of a guest that did not return, in the terms of outcomes and faults.
+
+use asterism_executor::Ended;
+use asterism_protocol::{
+    TrapKind,
+    limits::TEXT_BYTES_MAX,
+    message::{Fault, FaultKind},
+};
+use asterism_world::Denied;
+use wasmtime::{Error, Trap, WasmBacktrace};
+
+use crate::limiter::Limiter;
+
+/// How a call that failed ended: as the guest's doing, or as a fault.
+pub(crate) fn ended(error: &Error, limiter: &Limiter, time_ms: u64) -> Result<Ended, Fault> {
+    let fault = |kind, message: String| Err(Fault { kind, message });
+    if let Some(reason) = &limiter.exhausted {
+        return fault(FaultKind::Host, format!("the machine is short of memory: {reason}"));
+    }
+    let kind = match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => return fault(FaultKind::StackOverflow, "the guest's stack is exhausted".into()),
+        Some(Trap::Interrupt) => {
+            return fault(FaultKind::TimeLimit, format!("the time limit of {time_ms} ms is over; raise `meta.time`"));
+        }
+        Some(trap) => trap_kind(*trap),
+        None if error.is::<Denied>() => Denied::TRAP,
+        // A string that is not UTF-8, a list outside of memory: errors without a code.
+        None => TrapKind::InvalidAbi,
+    };
+    Ok(Ended::Trap { kind, message: message(error), backtrace: backtrace(error) })
+}
+
+/// How an instantiation that failed ended.
+pub(crate) fn not_instantiated(error: &Error, limiter: &Limiter, time_ms: u64) -> Result<Ended, Fault> {
+    if limiter.exhausted.is_none() && limiter.refused && !error.is::<Trap>() {
+        let message = "the memory that the component starts with is more than the limit; raise `meta.memory`".to_owned();
+        return Ok(Ended::Trap { kind: TrapKind::OutOfMemory, message, backtrace: Vec::new() });
+    }
+    match (error.downcast_ref::<Trap>(), error.is::<Denied>()) {
+        (None, false) => Err(Fault { kind: FaultKind::Host, message: format!("instantiation failed: {}", message(error)) }),
+        _ => ended(error, limiter, time_ms),
+    }
+}
+
+fn trap_kind(trap: Trap) -> TrapKind {
+    match trap {
+        Trap::UnreachableCodeReached => TrapKind::Unreachable,
+        Trap::MemoryOutOfBounds | Trap::TableOutOfBounds | Trap::HeapMisaligned | Trap::ArrayOutOfBounds => TrapKind::OutOfBounds,
+        Trap::IntegerDivisionByZero => TrapKind::DivideByZero,
+        Trap::IntegerOverflow => TrapKind::IntegerOverflow,
+        Trap::BadConversionToInteger => TrapKind::BadConversion,
+        Trap::IndirectCallToNull | Trap::BadSignature | Trap::NullReference => TrapKind::IndirectCall,
+        Trap::OutOfFuel => TrapKind::OutOfFuel,
+        Trap::AllocationTooLarge => TrapKind::OutOfMemory,
+        // Whatever breaks the rules of the Component Model; the list of Wasmtime is open.
+        _ => TrapKind::InvalidAbi,
+    }
+}
+
+/// The innermost words: what Wasmtime wraps around them is the backtrace.
+fn message(error: &Error) -> String {
+    let mut text = match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    };
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
+}
+
+fn backtrace(error: &Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let mut room = TEXT_BYTES_MAX;
+    let mut frames = Vec::new();
+    for frame in backtrace.frames() {
+        let name = frame.func_name().map_or_else(|| format!("wasm function {}", frame.func_index()), ToOwned::to_owned);
+        let Some(rest) = room.checked_sub(name.len()) else { break };
+        room = rest;
+        frames.push(name);
+    }
+    frames
+}

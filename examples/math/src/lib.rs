@@ -1,0 +1,40 @@
+//! Arithmetic that says what it does.
+
+use wasi::logging::logging::{Level, log};
+
+wit_bindgen::generate!({ world: "math", path: "wit", generate_all });
+
+struct Math;
+
+export!(Math);
+
+impl Guest for Math {
+    fn add(a: f64, b: f64) -> f64 {
+        let sum = a + b;
+        log(Level::Info, "guest:rust:add", &format!("{a} + {b} = {sum}"));
+        sum
+    }
+
+    fn subtract(a: f64, b: f64) -> f64 {
+        let difference = a - b;
+        log(Level::Info, "guest:rust:subtract", &format!("{a} - {b} = {difference}"));
+        difference
+    }
+
+    fn multiply(a: f64, b: f64) -> f64 {
+        let product = a * b;
+        log(Level::Info, "guest:rust:multiply", &format!("{a} * {b} = {product}"));
+        product
+    }
+
+    fn divide(a: f64, b: f64) -> f64 {
+        if b == 0.0 {
+            // A panic is a bare `unreachable` on this target: what there is to say is said before.
+            log(Level::Error, "guest:rust:divide", "Division by zero error");
+            panic!("division by zero");
+        }
+        let quotient = a / b;
+        log(Level::Info, "guest:rust:divide", &format!("{a} / {b} = {quotient}"));
+        quotient
+    }
+}

@@ -1,6 +1,6 @@
 //! The four globals that rewritten modules count in.
 
-use js_sys::{Object, Reflect, WebAssembly::Global};
+use js_sys::{JsString, Object, Reflect, WebAssembly::Global};
 use wasm_bindgen::JsValue;
 
 use crate::{
@@ -15,6 +15,9 @@ pub(crate) struct Counters {
     room: Global,
     refused: Global,
     stopped: Global,
+    /// The module that they are imported from, and its name.
+    module: Object,
+    name: JsString,
 }
 
 impl Counters {
@@ -25,29 +28,38 @@ impl Counters {
             Reflect::set(&descriptor, &"mutable".into(), &JsValue::TRUE)?;
             Global::new(&descriptor, &value)
         };
+        let (fuel, room) = (global("i64", 0_i64.into())?, global("i64", 0_i64.into())?);
+        let (refused, stopped) = (global("i32", 0.into())?, global("i32", 0.into())?);
+        let module = Object::new();
+        for (name, global) in [
+            (FUEL, &fuel),
+            (ROOM, &room),
+            (REFUSED, &refused),
+            (STOPPED, &stopped),
+        ] {
+            Reflect::set(&module, &name.into(), global)?;
+        }
         Ok(Self {
-            fuel: global("i64", 0_i64.into())?,
-            room: global("i64", 0_i64.into())?,
-            refused: global("i32", 0.into())?,
-            stopped: global("i32", 0.into())?,
+            fuel,
+            room,
+            refused,
+            stopped,
+            module,
+            name: IMPORT.into(),
         })
     }
 
-    /// The import object that rewritten modules want.
+    /// The beginning of the imports of a rewritten module.
     pub(crate) fn imports(&self) -> Result<Object, JsValue> {
-        let (imports, counters) = (Object::new(), Object::new());
-        for (name, global) in
-            [(FUEL, &self.fuel), (ROOM, &self.room), (REFUSED, &self.refused), (STOPPED, &self.stopped)]
-        {
-            Reflect::set(&counters, &name.into(), global)?;
-        }
-        Reflect::set(&imports, &IMPORT.into(), &counters)?;
+        let imports = Object::new();
+        Reflect::set(&imports, &self.name, &self.module)?;
         Ok(imports)
     }
 
     /// Begins a task.
     pub(crate) fn reset(&self, room: u64) {
-        self.room.set_value(&i64::try_from(room).unwrap_or(i64::MAX).into());
+        self.room
+            .set_value(&i64::try_from(room).unwrap_or(i64::MAX).into());
         self.refused.set_value(&0.into());
         self.stopped.set_value(&0.into());
     }
@@ -70,7 +82,9 @@ impl Counters {
 
     /// What was used of it since.
     pub(crate) fn used(&self, granted: u64) -> Result<u64, Halt> {
-        Ok(integer(&self.fuel)?.wrapping_sub(start(granted)).cast_unsigned())
+        Ok(integer(&self.fuel)?
+            .wrapping_sub(start(granted))
+            .cast_unsigned())
     }
 
     pub(crate) fn growth_refused(&self) -> bool {

@@ -55,16 +55,22 @@ impl Flat {
 
     /// Reads what a wasm function gave.
     pub(crate) fn of_js(ty: FlatType, value: &JsValue) -> Result<Self, Halt> {
-        let number = || value.as_f64().ok_or_else(|| Halt::host("a wasm function gave no number"));
+        let number = || {
+            value
+                .as_f64()
+                .ok_or_else(|| Halt::host("a wasm function gave no number"))
+        };
         Ok(match ty {
             FlatType::I32 => Self::I32(u32_of_number(number()?)),
-            FlatType::F32 => {
+            FlatType::F32 =>
+            {
                 #[expect(clippy::cast_possible_truncation, reason = "the number was an f32")]
                 Self::F32(number()? as f32)
             }
             FlatType::F64 => Self::F64(number()?),
             FlatType::I64 => {
-                let integer = i64::try_from(value.clone()).map_err(|_| Halt::host("a wasm function gave no i64"))?;
+                let integer = i64::try_from(value.clone())
+                    .map_err(|_| Halt::host("a wasm function gave no i64"))?;
                 Self::I64(integer.cast_unsigned())
             }
         })
@@ -87,7 +93,10 @@ impl Flat {
     }
 
     fn of_bits(ty: FlatType, bits: u64) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "the upper half of a wider slot carries nothing")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the upper half of a wider slot carries nothing"
+        )]
         let low = bits as u32;
         match ty {
             FlatType::I32 => Self::I32(low),
@@ -100,9 +109,16 @@ impl Flat {
 
 /// JavaScript shows an i32 as a number, negative or not.
 pub(crate) fn u32_of_number(number: f64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "the number is an i32 or a u32")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the number is an i32 or a u32"
+    )]
     let integer = number as i64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "as above"
+    )]
     let low = integer as u32;
     low
 }
@@ -118,11 +134,18 @@ mod tests {
         assert_eq!(FlatType::F64.join(FlatType::F64), FlatType::F64);
         for value in [Flat::I32(7), Flat::F32(1.5)] {
             for slot in [FlatType::I32, FlatType::I64] {
-                let ty = if matches!(value, Flat::I32(_)) { FlatType::I32 } else { FlatType::F32 };
+                let ty = if matches!(value, Flat::I32(_)) {
+                    FlatType::I32
+                } else {
+                    FlatType::F32
+                };
                 assert_eq!(value.widen(slot).narrow(ty), value);
             }
         }
-        assert_eq!(Flat::F64(-0.5).widen(FlatType::I64).narrow(FlatType::F64), Flat::F64(-0.5));
+        assert_eq!(
+            Flat::F64(-0.5).widen(FlatType::I64).narrow(FlatType::F64),
+            Flat::F64(-0.5)
+        );
     }
 
     #[test]

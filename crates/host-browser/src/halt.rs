@@ -12,7 +12,11 @@ use wasm_bindgen::{JsCast as _, JsValue};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Halt {
     /// The guest died.
-    Trap { kind: TrapKind, message: String, backtrace: Vec<String> },
+    Trap {
+        kind: TrapKind,
+        message: String,
+        backtrace: Vec<String>,
+    },
     /// The host broke: no outcome.
     Fault(Fault),
 }
@@ -20,7 +24,11 @@ pub(crate) enum Halt {
 impl Halt {
     /// A trap that the host itself found.
     pub(crate) fn trap(kind: TrapKind, message: impl Into<String>) -> Self {
-        Self::Trap { kind, message: message.into(), backtrace: Vec::new() }
+        Self::Trap {
+            kind,
+            message: message.into(),
+            backtrace: Vec::new(),
+        }
     }
 
     /// The guest broke the canonical ABI.
@@ -30,7 +38,10 @@ impl Halt {
 
     /// The host itself failed.
     pub(crate) fn host(message: impl Into<String>) -> Self {
-        Self::Fault(Fault { kind: FaultKind::Host, message: message.into() })
+        Self::Fault(Fault {
+            kind: FaultKind::Host,
+            message: message.into(),
+        })
     }
 
     /// Reads what JavaScript threw while a guest ran.
@@ -42,12 +53,23 @@ impl Halt {
         let text = bounded(format!("{name}: {message}"));
         if name == "RuntimeError" {
             return match trap_kind(&message) {
-                Some(kind) => Self::Trap { kind, message: text, backtrace: backtrace(error) },
+                Some(kind) => Self::Trap {
+                    kind,
+                    message: text,
+                    backtrace: backtrace(error),
+                },
                 None => Self::host(format!("a trap that is not known: {text}")),
             };
         }
-        let kind = if is_stack_overflow(&name, &message) { FaultKind::StackOverflow } else { FaultKind::Host };
-        Self::Fault(Fault { kind, message: text })
+        let kind = if is_stack_overflow(&name, &message) {
+            FaultKind::StackOverflow
+        } else {
+            FaultKind::Host
+        };
+        Self::Fault(Fault {
+            kind,
+            message: text,
+        })
     }
 }
 
@@ -59,8 +81,14 @@ const TRAPS: [(&str, TrapKind); 21] = [
     ("remainder by zero", TrapKind::DivideByZero),
     ("divide result unrepresentable", TrapKind::IntegerOverflow),
     // No number at all is told apart before the engine sees it.
-    ("float unrepresentable in integer range", TrapKind::IntegerOverflow),
-    ("null function or function signature mismatch", TrapKind::IndirectCall),
+    (
+        "float unrepresentable in integer range",
+        TrapKind::IntegerOverflow,
+    ),
+    (
+        "null function or function signature mismatch",
+        TrapKind::IndirectCall,
+    ),
     ("function signature mismatch", TrapKind::IndirectCall),
     ("dereferencing a null pointer", TrapKind::IndirectCall),
     ("index is out of bounds", TrapKind::OutOfBounds),
@@ -84,7 +112,10 @@ const TRAPS: [(&str, TrapKind); 21] = [
 
 fn trap_kind(message: &str) -> Option<TrapKind> {
     let message = message.to_ascii_lowercase();
-    TRAPS.iter().find(|(words, _)| message.contains(words)).map(|(_, kind)| *kind)
+    TRAPS
+        .iter()
+        .find(|(words, _)| message.contains(words))
+        .map(|(_, kind)| *kind)
 }
 
 /// V8 and JavaScriptCore throw a `RangeError`, SpiderMonkey an `InternalError`.
@@ -95,7 +126,9 @@ fn is_stack_overflow(name: &str, message: &str) -> bool {
 
 /// Wasm frames of the error, innermost first, up to where JavaScript called the guest.
 fn backtrace(error: &Error) -> Vec<String> {
-    let stack = Reflect::get(error, &JsValue::from_str("stack")).ok().and_then(|stack| stack.as_string());
+    let stack = Reflect::get(error, &JsValue::from_str("stack"))
+        .ok()
+        .and_then(|stack| stack.as_string());
     stack.map(|stack| frames(&stack)).unwrap_or_default()
 }
 
@@ -120,7 +153,9 @@ fn frame(line: &str) -> Option<String> {
         None => before.split_once('@').map(|(name, _)| name),
     };
     match name {
-        Some(name) if !name.is_empty() && !name.starts_with("wasm-function") => Some(name.to_owned()),
+        Some(name) if !name.is_empty() && !name.starts_with("wasm-function") => {
+            Some(name.to_owned())
+        }
         _ => Some(format!("wasm-function[{index}]")),
     }
 }
@@ -142,12 +177,21 @@ mod tests {
         for (message, kind) in [
             ("unreachable", "unreachable"),
             ("unreachable executed", "unreachable"),
-            ("Unreachable code should not be executed (evaluating 'f()')", "unreachable"),
+            (
+                "Unreachable code should not be executed (evaluating 'f()')",
+                "unreachable",
+            ),
             ("memory access out of bounds", "out-of-bounds"),
             ("table index is out of bounds", "out-of-bounds"),
-            ("WebAssembly.Instance(): data segment 0 is out of bounds (offset 65536 + size 1 > memory_size 65536)", "out-of-bounds"),
+            (
+                "WebAssembly.Instance(): data segment 0 is out of bounds (offset 65536 + size 1 > memory_size 65536)",
+                "out-of-bounds",
+            ),
             ("index out of bounds", "out-of-bounds"),
-            ("Out of bounds memory access (evaluating 'f()')", "out-of-bounds"),
+            (
+                "Out of bounds memory access (evaluating 'f()')",
+                "out-of-bounds",
+            ),
             ("Out of bounds call_indirect", "out-of-bounds"),
             ("divide by zero", "divide-by-zero"),
             ("remainder by zero", "divide-by-zero"),
@@ -158,17 +202,29 @@ mod tests {
             ("float unrepresentable in integer range", "integer-overflow"),
             ("Out of bounds Trunc operation", "integer-overflow"),
             ("invalid conversion to integer", "bad-conversion"),
-            ("null function or function signature mismatch", "indirect-call"),
+            (
+                "null function or function signature mismatch",
+                "indirect-call",
+            ),
             ("indirect call to null", "indirect-call"),
             ("call_indirect to a null table entry", "indirect-call"),
-            ("call_indirect to a signature that does not match", "indirect-call"),
+            (
+                "call_indirect to a signature that does not match",
+                "indirect-call",
+            ),
             ("something else", "none"),
         ] {
             assert_eq!(of(message), kind, "{message}");
         }
-        assert!(is_stack_overflow("RangeError", "Maximum call stack size exceeded"));
+        assert!(is_stack_overflow(
+            "RangeError",
+            "Maximum call stack size exceeded"
+        ));
         assert!(is_stack_overflow("InternalError", "too much recursion"));
-        assert!(!is_stack_overflow("RangeError", "WebAssembly.Memory(): could not allocate memory"));
+        assert!(!is_stack_overflow(
+            "RangeError",
+            "WebAssembly.Memory(): could not allocate memory"
+        ));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use asterism_component::{Val, args_of_values, out_of_val};
-use asterism_executor::{Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, Ran, Unfit, conclude, granted_fuel};
+use asterism_executor::{
+    Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, Ran, Unfit, conclude, granted_fuel,
+};
 use asterism_protocol::{
     Cid, Out, TrapKind,
     message::{Fault, FaultKind},
@@ -67,7 +69,11 @@ impl BrowserHost {
         let error_class = Reflect::get(&js_sys::global(), &"Error".into());
         if let Ok(error_class) = error_class {
             // Engines without it write as many frames as they like.
-            let _ = Reflect::set(&error_class, &"stackTraceLimit".into(), &STACK_TRACE_LIMIT.into());
+            let _ = Reflect::set(
+                &error_class,
+                &"stackTraceLimit".into(),
+                &STACK_TRACE_LIMIT.into(),
+            );
         }
         Self::default()
     }
@@ -79,10 +85,15 @@ impl BrowserHost {
     pub fn measure_calls(&mut self, job: &Job, times: u32) -> Result<f64, String> {
         let program = self.program(job.component).map_err(|fault| fault.message)?;
         let exported = program.exported(&job.func).ok_or("no such function")?;
-        let args = args_of_values(&exported.function, &job.args, &job.blobs).map_err(|e| e.to_string())?;
+        let args =
+            args_of_values(&exported.function, &job.args, &job.blobs).map_err(|e| e.to_string())?;
         let in_words = |halt: Halt| format!("{halt:?}");
         let counters = self.counters().map_err(in_words)?;
-        let instance = Rc::new(Instance::new(program.clone(), Rc::clone(&counters), World::new(job.instruction)));
+        let instance = Rc::new(Instance::new(
+            program.clone(),
+            Rc::clone(&counters),
+            World::new(job.instruction),
+        ));
         let _on_stage = self.stage.enter(Rc::clone(&instance));
         let bound = begin(&instance, exported, &counters, job).map_err(in_words)?;
         let started = performance_now();
@@ -93,7 +104,9 @@ impl BrowserHost {
     }
 
     fn counters(&self) -> Result<Rc<Counters>, Halt> {
-        self.counters.clone().ok_or_else(|| Halt::host("nothing was prepared"))
+        self.counters
+            .clone()
+            .ok_or_else(|| Halt::host("nothing was prepared"))
     }
 
     fn program(&mut self, component: Cid) -> Result<Rc<Program>, Fault> {
@@ -110,19 +123,34 @@ impl BrowserHost {
     fn forget(&mut self, size: usize) {
         let full = |programs: &BTreeMap<Cid, Kept>| {
             let bytes: usize = programs.values().map(|kept| kept.program.size).sum();
-            programs.len() >= PROGRAMS_MAX || (!programs.is_empty() && bytes + size > PROGRAM_BYTES_MAX)
+            programs.len() >= PROGRAMS_MAX
+                || (!programs.is_empty() && bytes + size > PROGRAM_BYTES_MAX)
         };
         while full(&self.programs) {
-            let oldest = self.programs.iter().min_by_key(|(_, kept)| kept.used).map(|(cid, _)| *cid);
+            let oldest = self
+                .programs
+                .iter()
+                .min_by_key(|(_, kept)| kept.used)
+                .map(|(cid, _)| *cid);
             oldest.map(|cid| self.programs.remove(&cid));
         }
     }
 
     /// Performs a task whose arguments fit.
-    fn enter(&self, program: &Rc<Program>, exported: &Exported, args: &[Val], job: &Job) -> Result<Ran, Halt> {
+    fn enter(
+        &self,
+        program: &Rc<Program>,
+        exported: &Exported,
+        args: &[Val],
+        job: &Job,
+    ) -> Result<Ran, Halt> {
         let started = performance_now();
         let counters = self.counters()?;
-        let instance = Rc::new(Instance::new(Rc::clone(program), Rc::clone(&counters), World::new(job.instruction)));
+        let instance = Rc::new(Instance::new(
+            Rc::clone(program),
+            Rc::clone(&counters),
+            World::new(job.instruction),
+        ));
         let mut fuel = 0;
         let returned = {
             let _on_stage = self.stage.enter(Rc::clone(&instance));
@@ -132,22 +160,45 @@ impl BrowserHost {
                 returned
             })
         };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "microseconds since the call began")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "microseconds since the call began"
+        )]
         let elapsed_us = ((performance_now() - started) * 1000.0).max(0.0) as u64;
         let ended = match returned {
             Ok(result) => match out_of_val(&exported.function, result.as_ref()) {
                 Out::Ok(value) => Ended::Ok(value),
                 Out::Error(value) => Ended::Err(value),
             },
-            Err(Halt::Trap { kind, message, backtrace }) => Ended::Trap { kind, message, backtrace },
+            Err(Halt::Trap {
+                kind,
+                message,
+                backtrace,
+            }) => Ended::Trap {
+                kind,
+                message,
+                backtrace,
+            },
             Err(fault @ Halt::Fault(_)) => return Err(fault),
         };
-        Ok(Ran { ended, fuel, growth_refused: counters.growth_refused(), logs: instance.take_world().into_logs(), elapsed_us })
+        Ok(Ran {
+            ended,
+            fuel,
+            growth_refused: counters.growth_refused(),
+            logs: instance.take_world().into_logs(),
+            elapsed_us,
+        })
     }
 }
 
 /// Initializes an instance, which is on the stage, and grants the fuel of the call to come.
-fn begin<'a>(instance: &'a Instance, exported: &'a Exported, counters: &Counters, job: &Job) -> Result<Bound<'a>, Halt> {
+fn begin<'a>(
+    instance: &'a Instance,
+    exported: &'a Exported,
+    counters: &Counters,
+    job: &Job,
+) -> Result<Bound<'a>, Halt> {
     counters.reset(job.limits.memory);
     counters.fill(INSTANTIATION_FUEL);
     instance.initialize()?;
@@ -158,7 +209,10 @@ fn begin<'a>(instance: &'a Instance, exported: &'a Exported, counters: &Counters
 
 impl Host for BrowserHost {
     fn info(&self) -> HostInfo {
-        HostInfo { name: Self::NAME, memory_max: MEMORY_MAX }
+        HostInfo {
+            name: Self::NAME,
+            memory_max: MEMORY_MAX,
+        }
     }
 
     fn holds(&self, component: Cid) -> bool {
@@ -177,29 +231,50 @@ impl Host for BrowserHost {
             })?;
             self.counters = Some(Rc::new(counters));
         }
-        let program = Program::of(bytes, &self.stage).map_err(|e| Unfit { reason: e.to_string() })?;
+        let program = Program::of(bytes, &self.stage).map_err(|e| Unfit {
+            reason: e.to_string(),
+        })?;
         self.forget(program.size);
-        self.programs.insert(component, Kept { program: Rc::new(program), used: self.uses });
+        self.programs.insert(
+            component,
+            Kept {
+                program: Rc::new(program),
+                used: self.uses,
+            },
+        );
         Ok(())
     }
 
     fn run(&mut self, job: &Job) -> Result<Attempt, Fault> {
         let program = self.program(job.component)?;
         let unentered = |kind, message| Ran {
-            ended: Ended::Trap { kind, message, backtrace: Vec::new() },
+            ended: Ended::Trap {
+                kind,
+                message,
+                backtrace: Vec::new(),
+            },
             fuel: 0,
             growth_refused: false,
             logs: Vec::new(),
             elapsed_us: 0,
         };
         let ran = match program.exported(&job.func) {
-            None => unentered(TrapKind::UnknownFunction, format!("the component has no function `{}`", job.func)),
+            None => unentered(
+                TrapKind::UnknownFunction,
+                format!("the component has no function `{}`", job.func),
+            ),
             Some(exported) => match args_of_values(&exported.function, &job.args, &job.blobs) {
                 Err(error) => unentered(TrapKind::BadArguments, error.to_string()),
-                Ok(args) => self.enter(&program, exported, &args, job).map_err(|halt| match halt {
-                    Halt::Fault(fault) => fault,
-                    Halt::Trap { message, .. } => Fault { kind: FaultKind::Host, message },
-                })?,
+                Ok(args) => {
+                    self.enter(&program, exported, &args, job)
+                        .map_err(|halt| match halt {
+                            Halt::Fault(fault) => fault,
+                            Halt::Trap { message, .. } => Fault {
+                                kind: FaultKind::Host,
+                                message,
+                            },
+                        })?
+                }
             },
         };
         Ok(conclude(job, ran))
@@ -208,6 +283,8 @@ impl Host for BrowserHost {
 
 impl std::fmt::Debug for BrowserHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BrowserHost").field("programs", &self.programs.keys()).finish_non_exhaustive()
+        f.debug_struct("BrowserHost")
+            .field("programs", &self.programs.keys())
+            .finish_non_exhaustive()
     }
 }

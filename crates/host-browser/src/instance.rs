@@ -13,7 +13,8 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasmtime_environ::{
     EntityIndex,
     component::{
-        CoreDef, CoreExport, ExportItem, GlobalInitializer, InstantiateModule, RuntimeInstanceIndex, StaticModuleIndex,
+        CoreDef, CoreExport, ExportItem, GlobalInitializer, InstantiateModule,
+        RuntimeInstanceIndex, StaticModuleIndex,
     },
 };
 
@@ -74,18 +75,36 @@ impl Instance {
     pub(crate) fn initialize(&self) -> Result<(), Halt> {
         for initializer in &self.program.initializers {
             match initializer {
-                GlobalInitializer::InstantiateModule(InstantiateModule::Static(module, args), _) => {
+                GlobalInitializer::InstantiateModule(
+                    InstantiateModule::Static(module, args),
+                    _,
+                ) => {
                     self.instantiate(*module, args)?;
                 }
                 GlobalInitializer::ExtractMemory(memory) => {
-                    let export = CoreExport { instance: memory.export.instance, item: entity(&memory.export.item) };
-                    fill(&self.memories, memory.index.as_u32(), self.core_export(&export)?)?;
+                    let export = CoreExport {
+                        instance: memory.export.instance,
+                        item: entity(&memory.export.item),
+                    };
+                    fill(
+                        &self.memories,
+                        memory.index.as_u32(),
+                        self.core_export(&export)?,
+                    )?;
                 }
                 GlobalInitializer::ExtractRealloc(realloc) => {
-                    fill(&self.reallocs, realloc.index.as_u32(), self.core_def(&realloc.def)?)?;
+                    fill(
+                        &self.reallocs,
+                        realloc.index.as_u32(),
+                        self.core_def(&realloc.def)?,
+                    )?;
                 }
                 GlobalInitializer::ExtractPostReturn(post_return) => {
-                    fill(&self.post_returns, post_return.index.as_u32(), self.core_def(&post_return.def)?)?;
+                    fill(
+                        &self.post_returns,
+                        post_return.index.as_u32(),
+                        self.core_def(&post_return.def)?,
+                    )?;
                 }
                 // Its trampoline knows it already.
                 GlobalInitializer::LowerImport { .. } => {}
@@ -103,7 +122,10 @@ impl Instance {
     fn instantiate(&self, index: StaticModuleIndex, args: &[CoreDef]) -> Result<(), Halt> {
         let module = self.program.module(index);
         if !self.counters.take_room(module.initial_bytes)? {
-            let message = format!("its memories start with {} bytes, more than the memory limit leaves", module.initial_bytes);
+            let message = format!(
+                "its memories start with {} bytes, more than the memory limit leaves",
+                module.initial_bytes
+            );
             return Err(Halt::trap(TrapKind::OutOfMemory, message));
         }
         let broken = |exception: JsValue| Halt::of_exception(&exception);
@@ -116,7 +138,8 @@ impl Instance {
             }
             Reflect::set(&names, name, &self.core_def(def)?).map_err(broken)?;
         }
-        let instance = WebAssembly::Instance::new(&module.module, &imports).map_err(|exception| self.halt(&exception))?;
+        let instance = WebAssembly::Instance::new(&module.module, &imports)
+            .map_err(|exception| self.halt(&exception))?;
         self.cores.borrow_mut().push((instance.exports(), index));
         Ok(())
     }
@@ -125,8 +148,12 @@ impl Instance {
         match def {
             CoreDef::Export(export) => self.core_export(export),
             CoreDef::Trampoline(index) => self.program.trampolines.function(*index).cloned(),
-            CoreDef::UnsafeIntrinsic(intrinsic) => self.program.trampolines.intrinsic(*intrinsic).cloned(),
-            CoreDef::InstanceFlags(_) | CoreDef::TaskMayBlock => Err(Halt::host("composed components are not supported")),
+            CoreDef::UnsafeIntrinsic(intrinsic) => {
+                self.program.trampolines.intrinsic(*intrinsic).cloned()
+            }
+            CoreDef::InstanceFlags(_) | CoreDef::TaskMayBlock => {
+                Err(Halt::host("composed components are not supported"))
+            }
         }
     }
 
@@ -135,25 +162,41 @@ impl Instance {
         let cores = self.cores.borrow();
         let (exports, module) = cores.get(core_index(export.instance)).ok_or_else(missing)?;
         let export = match &export.item {
-            ExportItem::Index(entity) => Reflect::get(exports, self.program.module(*module).export(*entity)?),
+            ExportItem::Index(entity) => {
+                Reflect::get(exports, self.program.module(*module).export(*entity)?)
+            }
             ExportItem::Name(name) => Reflect::get(exports, &name.as_str().into()),
         };
-        export.ok().filter(|export| !export.is_undefined()).ok_or_else(missing)
+        export
+            .ok()
+            .filter(|export| !export.is_undefined())
+            .ok_or_else(missing)
     }
 
     /// A function of this instance, ready to be called.
     pub(crate) fn bind<'a>(&'a self, exported: &'a Exported) -> Result<Bound<'a>, Halt> {
-        Ok(Bound { instance: self, exported, core: self.core_def(&exported.core)?.unchecked_into() })
+        Ok(Bound {
+            instance: self,
+            exported,
+            core: self.core_def(&exported.core)?.unchecked_into(),
+        })
     }
 
     pub(crate) fn abi(&self, options: &Options) -> Abi<'_> {
-        let memory = options.memory.and_then(|index| self.memories.get(index)?.get());
-        let realloc = options.realloc.and_then(|index| self.reallocs.get(index)?.get());
+        let memory = options
+            .memory
+            .and_then(|index| self.memories.get(index)?.get());
+        let realloc = options
+            .realloc
+            .and_then(|index| self.reallocs.get(index)?.get());
         Abi::new(self, memory, realloc)
     }
 
     /// Runs guest code that may not call host functions.
-    pub(crate) fn without_leave<T>(&self, call: impl FnOnce() -> Result<T, JsValue>) -> Result<T, Halt> {
+    pub(crate) fn without_leave<T>(
+        &self,
+        call: impl FnOnce() -> Result<T, JsValue>,
+    ) -> Result<T, Halt> {
         let may_leave = self.may_leave.replace(false);
         let result = call().map_err(|exception| self.halt(&exception));
         self.may_leave.set(may_leave);
@@ -161,7 +204,10 @@ impl Instance {
     }
 
     /// Has the guest allocate: with context slots of its own, as on a fresh thread.
-    pub(crate) fn allocating<T>(&self, call: impl FnOnce() -> Result<T, JsValue>) -> Result<T, Halt> {
+    pub(crate) fn allocating<T>(
+        &self,
+        call: impl FnOnce() -> Result<T, JsValue>,
+    ) -> Result<T, Halt> {
         let context = self.context.take();
         let result = self.without_leave(call);
         self.context.set(context);
@@ -182,7 +228,12 @@ impl Instance {
         self.context.set(context);
     }
 
-    pub(crate) fn call_world(&self, interface: &str, func: &str, args: &[Val]) -> Result<Vec<Val>, Halt> {
+    pub(crate) fn call_world(
+        &self,
+        interface: &str,
+        func: &str,
+        args: &[Val],
+    ) -> Result<Vec<Val>, Halt> {
         let result = self.world.borrow_mut().call(interface, func, args);
         result.map_err(|denied| Halt::trap(asterism_world::Denied::TRAP, denied.to_string()))
     }
@@ -203,12 +254,21 @@ impl Instance {
             Halt::Trap { backtrace, .. } => backtrace.clone(),
             Halt::Fault(_) => return seen,
         };
-        let trap = |kind, message: &str| Halt::Trap { kind, message: message.into(), backtrace };
+        let trap = |kind, message: &str| Halt::Trap {
+            kind,
+            message: message.into(),
+            backtrace,
+        };
         match self.counters.stop() {
             None => seen,
             Some(Stop::OutOfFuel) => trap(TrapKind::OutOfFuel, "the fuel limit was reached"),
-            Some(Stop::NotANumber) => trap(TrapKind::BadConversion, "a float that is not a number became an integer"),
-            Some(Stop::HostOutOfMemory) => Halt::host("the browser has not as much memory as the task may use"),
+            Some(Stop::NotANumber) => trap(
+                TrapKind::BadConversion,
+                "a float that is not a number became an integer",
+            ),
+            Some(Stop::HostOutOfMemory) => {
+                Halt::host("the browser has not as much memory as the task may use")
+            }
         }
     }
 
@@ -221,11 +281,17 @@ impl Instance {
 impl Bound<'_> {
     /// Calls the function with arguments of its types.
     pub(crate) fn call(&self, args: &[Val]) -> Result<Option<Val>, Halt> {
-        let Exported { signature, options, .. } = self.exported;
+        let Exported {
+            signature, options, ..
+        } = self.exported;
         let abi = self.instance.abi(options);
         let mut flat = Vec::with_capacity(FLAT_PARAMS_MAX);
         if signature.params_in_memory() {
-            flat.push(Flat::I32(abi.lower_fields(&signature.params, signature.block, args)?));
+            flat.push(Flat::I32(abi.lower_fields(
+                &signature.params,
+                signature.block,
+                args,
+            )?));
         } else {
             if args.len() != signature.params.len() {
                 return Err(Halt::host("arguments were not checked"));
@@ -238,20 +304,31 @@ impl Bound<'_> {
         let returned = self.enter(&flat)?;
         let result = match &signature.result {
             None => Ok(None),
-            Some(layout) if signature.result_in_memory().is_some() => {
-                abi.lift_at(layout, u32_of_number(returned.as_f64().unwrap_or_default())).map(Some)
-            }
+            Some(layout) if signature.result_in_memory().is_some() => abi
+                .lift_at(layout, u32_of_number(returned.as_f64().unwrap_or_default()))
+                .map(Some),
             Some(layout) => {
-                let flat: Result<Vec<Flat>, Halt> = layout.flat.iter().map(|ty| Flat::of_js(*ty, &returned)).collect();
+                let flat: Result<Vec<Flat>, Halt> = layout
+                    .flat
+                    .iter()
+                    .map(|ty| Flat::of_js(*ty, &returned))
+                    .collect();
                 abi.lift_flat(layout, &mut flat?.into_iter()).map(Some)
             }
         };
         match result {
             // Too large is no fault of the call: it goes on as on any host, which finds out later.
-            Err(Halt::Trap { kind: TrapKind::OutputTooLarge, .. }) | Ok(_) => {}
+            Err(Halt::Trap {
+                kind: TrapKind::OutputTooLarge,
+                ..
+            })
+            | Ok(_) => {}
             Err(halt) => return Err(halt),
         }
-        if let Some(post_return) = options.post_return.and_then(|index| self.instance.post_returns.get(index)?.get()) {
+        if let Some(post_return) = options
+            .post_return
+            .and_then(|index| self.instance.post_returns.get(index)?.get())
+        {
             self.instance.without_leave(|| match &signature.result {
                 None => post_return.call0(&JsValue::UNDEFINED),
                 Some(_) => post_return.call1(&JsValue::UNDEFINED, &returned),
@@ -267,7 +344,10 @@ impl Bound<'_> {
             [a] => self.core.call1(&this, &a.to_js()),
             [a, b] => self.core.call2(&this, &a.to_js(), &b.to_js()),
             [a, b, c] => self.core.call3(&this, &a.to_js(), &b.to_js(), &c.to_js()),
-            args => self.core.apply(&this, &args.iter().map(|arg| arg.to_js()).collect::<Array>()),
+            args => self.core.apply(
+                &this,
+                &args.iter().map(|arg| arg.to_js()).collect::<Array>(),
+            ),
         };
         returned.map_err(|exception| self.instance.halt(&exception))
     }
@@ -284,7 +364,14 @@ fn entity<T: Copy + Into<EntityIndex>>(item: &ExportItem<T>) -> ExportItem<Entit
     }
 }
 
-fn fill<T: wasm_bindgen::JsCast>(slots: &[OnceCell<T>], index: u32, value: JsValue) -> Result<(), Halt> {
-    let slot = slots.get(index as usize).ok_or_else(|| Halt::host("an initializer is out of its range"))?;
-    slot.set(value.unchecked_into()).map_err(|_| Halt::host("an initializer came twice"))
+fn fill<T: wasm_bindgen::JsCast>(
+    slots: &[OnceCell<T>],
+    index: u32,
+    value: JsValue,
+) -> Result<(), Halt> {
+    let slot = slots
+        .get(index as usize)
+        .ok_or_else(|| Halt::host("an initializer is out of its range"))?;
+    slot.set(value.unchecked_into())
+        .map_err(|_| Halt::host("an initializer came twice"))
 }

@@ -80,13 +80,21 @@ impl Signature {
         let function = &types[function];
         let params = &types[function.params];
         let fields = fields(types, params.types.iter().copied())?;
-        let flat_params = fields.iter().flat_map(|field| field.layout.flat.iter().copied()).collect();
+        let flat_params = fields
+            .iter()
+            .flat_map(|field| field.layout.flat.iter().copied())
+            .collect();
         let result = match &types[function.results].types[..] {
             [] => None,
             [ty] => Some(Layout::of(types, *ty)?),
             _ => return Err(Unsupported("several results")),
         };
-        Ok(Self { params: fields, block: (params.abi.size32, params.abi.align32), flat_params, result })
+        Ok(Self {
+            params: fields,
+            block: (params.abi.size32, params.abi.align32),
+            flat_params,
+            result,
+        })
     }
 
     /// Do parameters go through memory?
@@ -96,7 +104,9 @@ impl Signature {
 
     /// The result, if it goes through memory.
     pub(crate) fn result_in_memory(&self) -> Option<&Layout> {
-        self.result.as_ref().filter(|result| result.flat.len() > FLAT_RESULTS_MAX)
+        self.result
+            .as_ref()
+            .filter(|result| result.flat.len() > FLAT_RESULTS_MAX)
     }
 }
 
@@ -126,23 +136,46 @@ impl Layout {
                 T::U8 => Shape::Bytes,
                 element => Shape::List(Box::new(Self::of(types, element)?)),
             },
-            T::Record(record) => Shape::Record(fields(types, types[record].fields.iter().map(|field| field.ty))?),
+            T::Record(record) => Shape::Record(fields(
+                types,
+                types[record].fields.iter().map(|field| field.ty),
+            )?),
             T::Tuple(tuple) => Shape::Tuple(fields(types, types[tuple].types.iter().copied())?),
             T::Variant(variant) => {
                 let ty = &types[variant];
-                Shape::Variant(cases(types, ty.info.size.into(), ty.info.payload_offset32, ty.cases.values().copied())?)
+                Shape::Variant(cases(
+                    types,
+                    ty.info.size.into(),
+                    ty.info.payload_offset32,
+                    ty.cases.values().copied(),
+                )?)
             }
             T::Option(option) => {
                 let ty = &types[option];
-                Shape::Option(cases(types, ty.info.size.into(), ty.info.payload_offset32, [None, Some(ty.ty)])?)
+                Shape::Option(cases(
+                    types,
+                    ty.info.size.into(),
+                    ty.info.payload_offset32,
+                    [None, Some(ty.ty)],
+                )?)
             }
             T::Result(result) => {
                 let ty = &types[result];
-                Shape::Result(cases(types, ty.info.size.into(), ty.info.payload_offset32, [ty.ok, ty.err])?)
+                Shape::Result(cases(
+                    types,
+                    ty.info.size.into(),
+                    ty.info.payload_offset32,
+                    [ty.ok, ty.err],
+                )?)
             }
             T::Enum(index) => {
                 let ty = &types[index];
-                Shape::Enum(cases(types, ty.info.size.into(), ty.info.payload_offset32, ty.names.iter().map(|_| None))?)
+                Shape::Enum(cases(
+                    types,
+                    ty.info.size.into(),
+                    ty.info.payload_offset32,
+                    ty.names.iter().map(|_| None),
+                )?)
             }
             T::Flags(flags) => Shape::Flags(types[flags].names.len()),
             T::Own(_) | T::Borrow(_) => return Err(Unsupported("resources")),
@@ -152,7 +185,12 @@ impl Layout {
             T::FixedLengthList(_) => return Err(Unsupported("lists of fixed length")),
         };
         let abi = types.canonical_abi(&ty);
-        Ok(Self { flat: shape.flat(), shape, size: abi.size32, align: abi.align32 })
+        Ok(Self {
+            flat: shape.flat(),
+            shape,
+            size: abi.size32,
+            align: abi.align32,
+        })
     }
 }
 
@@ -160,16 +198,27 @@ impl Shape {
     fn flat(&self) -> Box<[FlatType]> {
         use FlatType as F;
         match self {
-            Self::Bool | Self::S8 | Self::U8 | Self::S16 | Self::U16 | Self::S32 | Self::U32 | Self::Char => [F::I32].into(),
+            Self::Bool
+            | Self::S8
+            | Self::U8
+            | Self::S16
+            | Self::U16
+            | Self::S32
+            | Self::U32
+            | Self::Char => [F::I32].into(),
             Self::S64 | Self::U64 => [F::I64].into(),
             Self::F32 => [F::F32].into(),
             Self::F64 => [F::F64].into(),
             Self::String | Self::Bytes | Self::List(_) => [F::I32, F::I32].into(),
-            Self::Record(fields) | Self::Tuple(fields) => {
-                fields.iter().flat_map(|field| field.layout.flat.iter().copied()).collect()
-            }
+            Self::Record(fields) | Self::Tuple(fields) => fields
+                .iter()
+                .flat_map(|field| field.layout.flat.iter().copied())
+                .collect(),
             Self::Flags(count) => std::iter::repeat_n(F::I32, count.div_ceil(32)).collect(),
-            Self::Variant(cases) | Self::Option(cases) | Self::Result(cases) | Self::Enum(cases) => {
+            Self::Variant(cases)
+            | Self::Option(cases)
+            | Self::Result(cases)
+            | Self::Enum(cases) => {
                 let mut flat = vec![F::I32];
                 for case in cases.cases.iter().flatten() {
                     for (i, ty) in case.flat.iter().enumerate() {
@@ -185,11 +234,17 @@ impl Shape {
     }
 }
 
-fn fields(types: &ComponentTypes, members: impl IntoIterator<Item = InterfaceType>) -> Result<Box<[Field]>, Unsupported> {
+fn fields(
+    types: &ComponentTypes,
+    members: impl IntoIterator<Item = InterfaceType>,
+) -> Result<Box<[Field]>, Unsupported> {
     let mut end = 0;
     let field = |ty: InterfaceType| {
         let offset = types.canonical_abi(&ty).next_field32(&mut end);
-        Ok(Field { offset, layout: Layout::of(types, ty)? })
+        Ok(Field {
+            offset,
+            layout: Layout::of(types, ty)?,
+        })
     };
     members.into_iter().map(field).collect()
 }
@@ -201,5 +256,9 @@ fn cases(
     payloads: impl IntoIterator<Item = Option<InterfaceType>>,
 ) -> Result<Cases, Unsupported> {
     let case = |ty: Option<InterfaceType>| ty.map(|ty| Layout::of(types, ty)).transpose();
-    Ok(Cases { tag, payload, cases: payloads.into_iter().map(case).collect::<Result<_, _>>()? })
+    Ok(Cases {
+        tag,
+        payload,
+        cases: payloads.into_iter().map(case).collect::<Result<_, _>>()?,
+    })
 }

@@ -7,8 +7,9 @@ use js_sys::{JsString, Uint8Array, WebAssembly::Module};
 use wasmtime_environ::{
     EntityIndex, ScopeVec, Tunables,
     component::{
-        CanonicalOptions, Component, ComponentTypes, ComponentTypesBuilder, CoreDef, Export, ExportIndex,
-        GlobalInitializer, InstantiateModule, OptionsIndex, StaticModuleIndex, StringEncoding, Translator,
+        CanonicalOptions, Component, ComponentTypes, ComponentTypesBuilder, CoreDef, Export,
+        ExportIndex, GlobalInitializer, InstantiateModule, OptionsIndex, StaticModuleIndex,
+        StringEncoding, Translator,
     },
     wasmparser::Validator,
 };
@@ -87,7 +88,8 @@ impl Program {
         let tunables = Tunables::default_u32();
         let scope = ScopeVec::new();
         let translator = Translator::new(&tunables, &mut validator, &mut builder, &scope);
-        let (translated, core_modules) = translator.translate(bytes).map_err(|e| translation(&e))?;
+        let (translated, core_modules) =
+            translator.translate(bytes).map_err(|e| translation(&e))?;
         let (types, _) = builder.finish(&Default::default());
         let component = translated.component;
         supported(&component.initializers)?;
@@ -99,7 +101,11 @@ impl Program {
             size += metered.wasm.len();
             modules.push(CoreModule {
                 module: compile(&metered.wasm)?,
-                imports: core.module.imports().map(|(module, name, _)| (JsString::from(module), JsString::from(name))).collect(),
+                imports: core
+                    .module
+                    .imports()
+                    .map(|(module, name, _)| (JsString::from(module), JsString::from(name)))
+                    .collect(),
                 exports: core
                     .module
                     .exports
@@ -113,7 +119,10 @@ impl Program {
         let trampolines = Trampolines::of(&component, &translated.trampolines, &types, stage)?;
         let mut exports = BTreeMap::new();
         for function in &outline.functions {
-            exports.insert(function.name.clone(), exported(&component, &types, function)?);
+            exports.insert(
+                function.name.clone(),
+                exported(&component, &types, function)?,
+            );
         }
         Ok(Self {
             memories: component.num_runtime_memories as usize,
@@ -140,7 +149,9 @@ impl Program {
 
 impl CoreModule {
     pub(crate) fn export(&self, entity: EntityIndex) -> Result<&JsString, Halt> {
-        self.exports.get(&entity).ok_or_else(|| Halt::host("a core module does not export what its component takes from it"))
+        self.exports.get(&entity).ok_or_else(|| {
+            Halt::host("a core module does not export what its component takes from it")
+        })
     }
 }
 
@@ -151,10 +162,14 @@ impl Options {
             return Err(ProgramError::Unsupported("asynchronous functions".into()));
         }
         if options.string_encoding != StringEncoding::Utf8 {
-            return Err(ProgramError::Unsupported("strings in UTF-16 or Latin-1".into()));
+            return Err(ProgramError::Unsupported(
+                "strings in UTF-16 or Latin-1".into(),
+            ));
         }
         let Data::LinearMemory(memory) = options.data_model else {
-            return Err(ProgramError::Unsupported("values passed by garbage collection".into()));
+            return Err(ProgramError::Unsupported(
+                "values passed by garbage collection".into(),
+            ));
         };
         Ok(Self {
             memory: memory.memory.map(|index| index.as_u32() as usize),
@@ -171,17 +186,21 @@ impl Options {
 /// What instantiation does not know is refused before there is an instance.
 fn supported(initializers: &[GlobalInitializer]) -> Result<(), ProgramError> {
     use GlobalInitializer as G;
-    let unsupported = initializers.iter().find_map(|initializer| match initializer {
-        G::InstantiateModule(InstantiateModule::Static(..), Some(_))
-        | G::LowerImport { .. }
-        | G::ExtractMemory(_)
-        | G::ExtractRealloc(_)
-        | G::ExtractPostReturn(_) => None,
-        G::InstantiateModule(InstantiateModule::Static(..), None) => Some("composed components"),
-        G::InstantiateModule(InstantiateModule::Import(..), _) => Some("imported core modules"),
-        G::ExtractCallback(_) | G::ExtractTable(_) => Some("asynchronous functions"),
-        G::Resource(_) => Some("resources of its own"),
-    });
+    let unsupported = initializers
+        .iter()
+        .find_map(|initializer| match initializer {
+            G::InstantiateModule(InstantiateModule::Static(..), Some(_))
+            | G::LowerImport { .. }
+            | G::ExtractMemory(_)
+            | G::ExtractRealloc(_)
+            | G::ExtractPostReturn(_) => None,
+            G::InstantiateModule(InstantiateModule::Static(..), None) => {
+                Some("composed components")
+            }
+            G::InstantiateModule(InstantiateModule::Import(..), _) => Some("imported core modules"),
+            G::ExtractCallback(_) | G::ExtractTable(_) => Some("asynchronous functions"),
+            G::Resource(_) => Some("resources of its own"),
+        });
     unsupported.map_or(Ok(()), |what| Err(ProgramError::Unsupported(what.into())))
 }
 
@@ -196,7 +215,11 @@ fn compile(wasm: &[u8]) -> Result<Module, ProgramError> {
     })
 }
 
-fn exported(component: &Component, types: &ComponentTypes, function: &Function) -> Result<Exported, ProgramError> {
+fn exported(
+    component: &Component,
+    types: &ComponentTypes,
+    function: &Function,
+) -> Result<Exported, ProgramError> {
     let missing = || ProgramError::Translation(format!("there is no export `{}`", function.name));
     let (interface, name) = function.path();
     let root = |name: &str| find(component.exports.raw_iter(), name);
@@ -218,10 +241,16 @@ fn exported(component: &Component, types: &ComponentTypes, function: &Function) 
     }
 }
 
-fn find<'a, N, D>(exports: impl Iterator<Item = (&'a N, &'a (ExportIndex, D))>, name: &str) -> Option<ExportIndex>
+fn find<'a, N, D>(
+    exports: impl Iterator<Item = (&'a N, &'a (ExportIndex, D))>,
+    name: &str,
+) -> Option<ExportIndex>
 where
     N: std::ops::Deref<Target = str> + 'a,
     D: 'a,
 {
-    exports.into_iter().find(|(known, _)| &***known == name).map(|(_, (index, _))| *index)
+    exports
+        .into_iter()
+        .find(|(known, _)| &***known == name)
+        .map(|(_, (index, _))| *index)
 }

@@ -11,7 +11,8 @@ use wasm_bindgen::{JsCast as _, JsValue, prelude::Closure};
 use wasmtime_environ::{
     PrimaryMap,
     component::{
-        Component, ComponentTypes, GlobalInitializer, LoweredIndex, Trampoline, TrampolineIndex, UnsafeIntrinsic,
+        Component, ComponentTypes, GlobalInitializer, LoweredIndex, Trampoline, TrampolineIndex,
+        UnsafeIntrinsic,
     },
 };
 
@@ -45,13 +46,19 @@ impl Trampolines {
         let (mut functions, mut closures) = (Vec::new(), Vec::new());
         for (_, trampoline) in trampolines {
             functions.push(match trampoline {
-                Trampoline::LowerImport { index, lower_ty, options } => {
+                Trampoline::LowerImport {
+                    index,
+                    lower_ty,
+                    options,
+                } => {
                     let lowered = Lowered {
                         path: path(component, *index)?,
                         signature: Signature::of(types, *lower_ty)?,
                         options: Options::at(component, *options)?,
                     };
-                    let (function, closure) = lowered.into_function(Rc::clone(stage)).map_err(|_| callable())?;
+                    let (function, closure) = lowered
+                        .into_function(Rc::clone(stage))
+                        .map_err(|_| callable())?;
                     closures.push(closure);
                     Some(function)
                 }
@@ -59,12 +66,21 @@ impl Trampolines {
                 _ => None,
             });
         }
-        Ok(Self { functions, contexts: [Context::new(0, stage), Context::new(1, stage)], _closures: closures })
+        Ok(Self {
+            functions,
+            contexts: [Context::new(0, stage), Context::new(1, stage)],
+            _closures: closures,
+        })
     }
 
     pub(crate) fn function(&self, index: TrampolineIndex) -> Result<&JsValue, Halt> {
-        let function = self.functions.get(index.as_u32() as usize).and_then(Option::as_ref);
-        function.ok_or_else(|| Halt::host("a core module imports a built-in function that is not supported"))
+        let function = self
+            .functions
+            .get(index.as_u32() as usize)
+            .and_then(Option::as_ref);
+        function.ok_or_else(|| {
+            Halt::host("a core module imports a built-in function that is not supported")
+        })
     }
 
     pub(crate) fn intrinsic(&self, intrinsic: UnsafeIntrinsic) -> Result<&JsValue, Halt> {
@@ -74,7 +90,9 @@ impl Trampolines {
             U::ContextGetI32_1 => Ok(self.contexts[1].get.as_ref()),
             U::ContextSetI32_0 => Ok(self.contexts[0].set.as_ref()),
             U::ContextSetI32_1 => Ok(self.contexts[1].set.as_ref()),
-            _ => Err(Halt::host("a core module imports an intrinsic that is not supported")),
+            _ => Err(Halt::host(
+                "a core module imports an intrinsic that is not supported",
+            )),
         }
     }
 }
@@ -89,7 +107,11 @@ impl Context {
     fn new(slot: usize, stage: &Rc<Stage>) -> Self {
         let (for_get, for_set) = (Rc::clone(stage), Rc::clone(stage));
         Self {
-            get: Closure::new(move || for_get.current().map_or(0, |instance| instance.context(slot))),
+            get: Closure::new(move || {
+                for_get
+                    .current()
+                    .map_or(0, |instance| instance.context(slot))
+            }),
             set: Closure::new(move |value| {
                 if let Some(instance) = for_set.current() {
                     instance.set_context(slot, value);
@@ -118,7 +140,8 @@ impl Lowered {
             let Some(instance) = stage.current() else {
                 return Err(Error::new("no task runs").into());
             };
-            self.call(&instance, &args).map_err(|halt| instance.throw(halt))
+            self.call(&instance, &args)
+                .map_err(|halt| instance.throw(halt))
         });
         let handler = Object::new();
         Reflect::set(&handler, &"apply".into(), closure.as_ref())?;
@@ -132,7 +155,13 @@ impl Lowered {
             return Err(Halt::abi("a host function was called where none may be"));
         }
         let abi = instance.abi(&self.options);
-        let address_at = |i: usize| u32_of_number(args.get(u32::try_from(i).unwrap_or(u32::MAX)).as_f64().unwrap_or_default());
+        let address_at = |i: usize| {
+            u32_of_number(
+                args.get(u32::try_from(i).unwrap_or(u32::MAX))
+                    .as_f64()
+                    .unwrap_or_default(),
+            )
+        };
 
         let signature = &self.signature;
         let values = if signature.params_in_memory() {
@@ -145,38 +174,70 @@ impl Lowered {
         match (&signature.result, &results[..]) {
             (None, []) => Ok(JsValue::UNDEFINED),
             (Some(layout), [value]) if signature.result_in_memory().is_some() => {
-                let room = if signature.params_in_memory() { 1 } else { signature.flat_params.len() };
+                let room = if signature.params_in_memory() {
+                    1
+                } else {
+                    signature.flat_params.len()
+                };
                 abi.lower_at(layout, value, address_at(room))?;
                 Ok(JsValue::UNDEFINED)
             }
             (Some(layout), [value]) => {
                 let mut flat = Vec::with_capacity(1);
                 abi.lower_flat(layout, value, &mut flat)?;
-                Ok(flat.first().map_or(JsValue::UNDEFINED, |value| value.to_js()))
+                Ok(flat
+                    .first()
+                    .map_or(JsValue::UNDEFINED, |value| value.to_js()))
             }
-            _ => Err(Halt::host(format!("{}#{} gave another number of results", self.path.interface, self.path.func))),
+            _ => Err(Halt::host(format!(
+                "{}#{} gave another number of results",
+                self.path.interface, self.path.func
+            ))),
         }
     }
 
-    fn lift_flat_params(&self, abi: &Abi<'_>, args: &Array) -> Result<Vec<asterism_component::Val>, Halt> {
-        let flat: Result<Vec<Flat>, Halt> = (0..).zip(&self.signature.flat_params).map(|(i, ty)| Flat::of_js(*ty, &args.get(i))).collect();
+    fn lift_flat_params(
+        &self,
+        abi: &Abi<'_>,
+        args: &Array,
+    ) -> Result<Vec<asterism_component::Val>, Halt> {
+        let flat: Result<Vec<Flat>, Halt> = (0..)
+            .zip(&self.signature.flat_params)
+            .map(|(i, ty)| Flat::of_js(*ty, &args.get(i)))
+            .collect();
         let mut flat = flat?.into_iter();
-        self.signature.params.iter().map(|field| abi.lift_flat(&field.layout, &mut flat)).collect()
+        self.signature
+            .params
+            .iter()
+            .map(|field| abi.lift_flat(&field.layout, &mut flat))
+            .collect()
     }
 }
 
 fn path(component: &Component, lowered: LoweredIndex) -> Result<Path, ProgramError> {
-    let import = component.initializers.iter().find_map(|initializer| match initializer {
-        GlobalInitializer::LowerImport { index, import } if *index == lowered => Some(*import),
-        _ => None,
-    });
-    let import = import.ok_or_else(|| ProgramError::Translation("a lowered import is missing".into()))?;
+    let import = component
+        .initializers
+        .iter()
+        .find_map(|initializer| match initializer {
+            GlobalInitializer::LowerImport { index, import } if *index == lowered => Some(*import),
+            _ => None,
+        });
+    let import =
+        import.ok_or_else(|| ProgramError::Translation("a lowered import is missing".into()))?;
     let (index, names) = &component.imports[import];
     let interface = component.import_types[*index].0.clone();
     match &names[..] {
-        [] => Ok(Path { interface: String::new(), func: interface }),
-        [func] => Ok(Path { interface, func: func.clone() }),
-        _ => Err(ProgramError::Unsupported("interfaces within interfaces".into())),
+        [] => Ok(Path {
+            interface: String::new(),
+            func: interface,
+        }),
+        [func] => Ok(Path {
+            interface,
+            func: func.clone(),
+        }),
+        _ => Err(ProgramError::Unsupported(
+            "interfaces within interfaces".into(),
+        )),
     }
 }
 

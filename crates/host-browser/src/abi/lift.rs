@@ -11,7 +11,12 @@ use crate::{
 
 impl Abi<'_> {
     /// Values that the guest left in memory, one after the other.
-    pub(crate) fn lift_fields(&self, fields: &[Field], block: (u32, u32), address: u32) -> Result<Vec<Val>, Halt> {
+    pub(crate) fn lift_fields(
+        &self,
+        fields: &[Field],
+        block: (u32, u32),
+        address: u32,
+    ) -> Result<Vec<Val>, Halt> {
         let bytes = self.read_aligned(address, block.0, block.1, "parameters are")?;
         self.load_fields(fields, &bytes)
     }
@@ -22,7 +27,13 @@ impl Abi<'_> {
         self.load(layout, &bytes)
     }
 
-    fn read_aligned(&self, address: u32, size: u32, align: u32, what: &str) -> Result<Vec<u8>, Halt> {
+    fn read_aligned(
+        &self,
+        address: u32,
+        size: u32,
+        align: u32,
+        what: &str,
+    ) -> Result<Vec<u8>, Halt> {
         if !address.is_multiple_of(align) {
             return Err(Halt::abi(format!("{what} not aligned in memory")));
         }
@@ -30,7 +41,10 @@ impl Abi<'_> {
     }
 
     fn load_fields(&self, fields: &[Field], bytes: &[u8]) -> Result<Vec<Val>, Halt> {
-        fields.iter().map(|field| self.load(&field.layout, &bytes[field.offset as usize..])).collect()
+        fields
+            .iter()
+            .map(|field| self.load(&field.layout, &bytes[field.offset as usize..]))
+            .collect()
     }
 
     /// A value from `bytes`, which begin with it and are long enough: layouts are consistent.
@@ -38,7 +52,9 @@ impl Abi<'_> {
         self.count_values(1)?;
         let payload = |cases: &Cases, tag: u32| -> Result<Option<Box<Val>>, Halt> {
             match case(cases, tag)? {
-                Some(layout) => Ok(Some(Box::new(self.load(layout, &bytes[cases.payload as usize..])?))),
+                Some(layout) => Ok(Some(Box::new(
+                    self.load(layout, &bytes[cases.payload as usize..])?,
+                ))),
                 None => Ok(None),
             }
         };
@@ -56,7 +72,10 @@ impl Abi<'_> {
             Shape::F64 => Val::F64(f64::from_le_bytes(at(bytes))),
             Shape::Char => character(u32::from_le_bytes(at(bytes)))?,
             Shape::String | Shape::Bytes | Shape::List(_) => {
-                let (address, length) = (u32::from_le_bytes(at(bytes)), u32::from_le_bytes(at(&bytes[4..])));
+                let (address, length) = (
+                    u32::from_le_bytes(at(bytes)),
+                    u32::from_le_bytes(at(&bytes[4..])),
+                );
                 self.pointed(&layout.shape, address, length)?
             }
             Shape::Record(fields) => Val::Record(self.load_fields(fields, bytes)?),
@@ -76,7 +95,11 @@ impl Abi<'_> {
                 let payload = payload(cases, tag)?;
                 Val::Result(if tag == 0 { Ok(payload) } else { Err(payload) })
             }
-            Shape::Flags(count) => Val::Flags((0..*count).map(|i| bytes[i / 8] >> (i % 8) & 1 == 1).collect()),
+            Shape::Flags(count) => Val::Flags(
+                (0..*count)
+                    .map(|i| bytes[i / 8] >> (i % 8) & 1 == 1)
+                    .collect(),
+            ),
         })
     }
 
@@ -85,31 +108,49 @@ impl Abi<'_> {
         match shape {
             Shape::String => {
                 let bytes = self.read(address, length)?;
-                Ok(Val::String(String::from_utf8(bytes).map_err(|_| Halt::abi("a string is not UTF-8"))?))
+                Ok(Val::String(
+                    String::from_utf8(bytes).map_err(|_| Halt::abi("a string is not UTF-8"))?,
+                ))
             }
             Shape::Bytes => Ok(Val::Bytes(self.read(address, length)?)),
             Shape::List(element) => {
                 if !address.is_multiple_of(element.align) {
                     return Err(Halt::abi("a list is not aligned in memory"));
                 }
-                let size = length.checked_mul(element.size).ok_or_else(|| Halt::abi("a list is longer than the guest's memory"))?;
+                let size = length
+                    .checked_mul(element.size)
+                    .ok_or_else(|| Halt::abi("a list is longer than the guest's memory"))?;
                 let bytes = self.read(address, size)?;
                 if element.size == 0 {
                     self.count_values(length as usize)?;
-                    return (0..length).map(|_| self.load(element, &[])).collect::<Result<_, _>>().map(Val::List);
+                    return (0..length)
+                        .map(|_| self.load(element, &[]))
+                        .collect::<Result<_, _>>()
+                        .map(Val::List);
                 }
-                bytes.chunks_exact(element.size as usize).map(|bytes| self.load(element, bytes)).collect::<Result<_, _>>().map(Val::List)
+                bytes
+                    .chunks_exact(element.size as usize)
+                    .map(|bytes| self.load(element, bytes))
+                    .collect::<Result<_, _>>()
+                    .map(Val::List)
             }
             _ => unreachable!("only strings and lists are pointed to"),
         }
     }
 
     /// A value from core values, which are as many and of the types as its layout says.
-    pub(crate) fn lift_flat(&self, layout: &Layout, values: &mut impl Iterator<Item = Flat>) -> Result<Val, Halt> {
+    pub(crate) fn lift_flat(
+        &self,
+        layout: &Layout,
+        values: &mut impl Iterator<Item = Flat>,
+    ) -> Result<Val, Halt> {
         self.count_values(1)?;
         Ok(match &layout.shape {
             Shape::Bool => Val::Bool(int(values) != 0),
-            #[expect(clippy::cast_possible_truncation, reason = "the canonical ABI ignores the upper bits")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the canonical ABI ignores the upper bits"
+            )]
             Shape::S8 => Val::S8(int(values) as i8),
             #[expect(clippy::cast_possible_truncation, reason = "as above")]
             Shape::U8 => Val::U8(int(values) as u8),
@@ -138,7 +179,11 @@ impl Abi<'_> {
             Shape::Tuple(fields) => Val::Tuple(self.lift_flat_fields(fields, values)?),
             Shape::Flags(count) => {
                 let words: Vec<u32> = layout.flat.iter().map(|_| int(values)).collect();
-                Val::Flags((0..*count).map(|i| words[i / 32] >> (i % 32) & 1 == 1).collect())
+                Val::Flags(
+                    (0..*count)
+                        .map(|i| words[i / 32] >> (i % 32) & 1 == 1)
+                        .collect(),
+                )
             }
             Shape::Enum(cases) => {
                 let tag = int(values);
@@ -157,10 +202,17 @@ impl Abi<'_> {
         })
     }
 
-    fn lift_flat_fields(&self, fields: &[Field], values: &mut impl Iterator<Item = Flat>) -> Result<Vec<Val>, Halt> {
+    fn lift_flat_fields(
+        &self,
+        fields: &[Field],
+        values: &mut impl Iterator<Item = Flat>,
+    ) -> Result<Vec<Val>, Halt> {
         // As a trait object, or types would nest as deeply as layouts do.
         let mut values: &mut dyn Iterator<Item = Flat> = values;
-        fields.iter().map(|field| self.lift_flat(&field.layout, &mut values)).collect()
+        fields
+            .iter()
+            .map(|field| self.lift_flat(&field.layout, &mut values))
+            .collect()
     }
 
     fn lift_flat_case(
@@ -170,9 +222,16 @@ impl Abi<'_> {
         values: &mut impl Iterator<Item = Flat>,
     ) -> Result<(u32, Option<Box<Val>>), Halt> {
         let tag = int(values);
-        let slots: Vec<Flat> = layout.flat[1..].iter().map(|ty| next(values, *ty)).collect();
+        let slots: Vec<Flat> = layout.flat[1..]
+            .iter()
+            .map(|ty| next(values, *ty))
+            .collect();
         let payload = case(cases, tag)?.map(|case| {
-            let mut narrowed = case.flat.iter().zip(&slots).map(|(ty, slot)| slot.narrow(*ty));
+            let mut narrowed = case
+                .flat
+                .iter()
+                .zip(&slots)
+                .map(|(ty, slot)| slot.narrow(*ty));
             let narrowed: &mut dyn Iterator<Item = Flat> = &mut narrowed;
             self.lift_flat(case, &mut { narrowed }).map(Box::new)
         });
@@ -182,7 +241,9 @@ impl Abi<'_> {
 
 /// The first bytes: layouts are consistent, so they are there.
 fn at<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    *bytes.first_chunk().expect("a value's bytes are as many as its layout says")
+    *bytes
+        .first_chunk()
+        .expect("a value's bytes are as many as its layout says")
 }
 
 fn tag(cases: &Cases, bytes: &[u8]) -> u32 {
@@ -196,16 +257,24 @@ fn tag(cases: &Cases, bytes: &[u8]) -> u32 {
 fn case(cases: &Cases, tag: u32) -> Result<Option<&Layout>, Halt> {
     match cases.cases.get(tag as usize) {
         Some(case) => Ok(case.as_ref()),
-        None => Err(Halt::abi(format!("a value has case {tag} of {}", cases.cases.len()))),
+        None => Err(Halt::abi(format!(
+            "a value has case {tag} of {}",
+            cases.cases.len()
+        ))),
     }
 }
 
 fn character(code: u32) -> Result<Val, Halt> {
-    char::from_u32(code).map(Val::Char).ok_or_else(|| Halt::abi(format!("{code:#x} is no character")))
+    char::from_u32(code)
+        .map(Val::Char)
+        .ok_or_else(|| Halt::abi(format!("{code:#x} is no character")))
 }
 
 fn next(values: &mut impl Iterator<Item = Flat>, ty: FlatType) -> Flat {
-    values.next().expect("core values are as many as the layout says").narrow(ty)
+    values
+        .next()
+        .expect("core values are as many as the layout says")
+        .narrow(ty)
 }
 
 fn int(values: &mut impl Iterator<Item = Flat>) -> u32 {

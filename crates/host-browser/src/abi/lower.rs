@@ -11,7 +11,12 @@ use crate::{
 
 impl Abi<'_> {
     /// Arguments in a block of their own, which the guest is asked for.
-    pub(crate) fn lower_fields(&self, fields: &[Field], block: (u32, u32), values: &[Val]) -> Result<u32, Halt> {
+    pub(crate) fn lower_fields(
+        &self,
+        fields: &[Field],
+        block: (u32, u32),
+        values: &[Val],
+    ) -> Result<u32, Halt> {
         let address = self.allocate(block.1, block.0)?;
         let mut bytes = vec![0; block.0 as usize];
         self.store_fields(fields, values, &mut bytes)?;
@@ -60,7 +65,8 @@ impl Abi<'_> {
                 put(&address.to_le_bytes());
                 bytes[4..8].copy_from_slice(&length.to_le_bytes());
             }
-            (Shape::Record(fields), Val::Record(values)) | (Shape::Tuple(fields), Val::Tuple(values)) => {
+            (Shape::Record(fields), Val::Record(values))
+            | (Shape::Tuple(fields), Val::Tuple(values)) => {
                 self.store_fields(fields, values, bytes)?;
             }
             (Shape::Flags(count), Val::Flags(flags)) if *count == flags.len() => {
@@ -68,7 +74,13 @@ impl Abi<'_> {
                     bytes[i / 8] |= u8::from(*flag) << (i % 8);
                 }
             }
-            (Shape::Variant(cases) | Shape::Option(cases) | Shape::Result(cases) | Shape::Enum(cases), value) => {
+            (
+                Shape::Variant(cases)
+                | Shape::Option(cases)
+                | Shape::Result(cases)
+                | Shape::Enum(cases),
+                value,
+            ) => {
                 let (tag, payload) = case(&layout.shape, value).ok_or_else(mismatch)?;
                 let tag_bytes = tag.to_le_bytes();
                 put(&tag_bytes[..cases.tag as usize]);
@@ -109,7 +121,12 @@ impl Abi<'_> {
     }
 
     /// A value as core values.
-    pub(crate) fn lower_flat(&self, layout: &Layout, value: &Val, out: &mut Vec<Flat>) -> Result<(), Halt> {
+    pub(crate) fn lower_flat(
+        &self,
+        layout: &Layout,
+        value: &Val,
+        out: &mut Vec<Flat>,
+    ) -> Result<(), Halt> {
         match (&layout.shape, value) {
             (Shape::Bool, Val::Bool(value)) => out.push(Flat::I32(u32::from(*value))),
             (Shape::S8, Val::S8(value)) => out.push(Flat::I32(i32::from(*value).cast_unsigned())),
@@ -127,7 +144,8 @@ impl Abi<'_> {
                 let (address, length) = self.place(&layout.shape, value)?;
                 out.extend([Flat::I32(address), Flat::I32(length)]);
             }
-            (Shape::Record(fields), Val::Record(values)) | (Shape::Tuple(fields), Val::Tuple(values)) => {
+            (Shape::Record(fields), Val::Record(values))
+            | (Shape::Tuple(fields), Val::Tuple(values)) => {
                 if fields.len() != values.len() {
                     return Err(mismatch());
                 }
@@ -136,10 +154,21 @@ impl Abi<'_> {
                 }
             }
             (Shape::Flags(count), Val::Flags(flags)) if *count == flags.len() => {
-                let word = |flags: &[bool]| flags.iter().rev().fold(0, |word, flag| word << 1 | u32::from(*flag));
+                let word = |flags: &[bool]| {
+                    flags
+                        .iter()
+                        .rev()
+                        .fold(0, |word, flag| word << 1 | u32::from(*flag))
+                };
                 out.extend(flags.chunks(32).map(|flags| Flat::I32(word(flags))));
             }
-            (Shape::Variant(cases) | Shape::Option(cases) | Shape::Result(cases) | Shape::Enum(cases), value) => {
+            (
+                Shape::Variant(cases)
+                | Shape::Option(cases)
+                | Shape::Result(cases)
+                | Shape::Enum(cases),
+                value,
+            ) => {
                 let (tag, payload) = case(&layout.shape, value).ok_or_else(mismatch)?;
                 let mut values = Vec::new();
                 if let Some((layout, value)) = payload_of(cases, tag, payload)? {
@@ -147,7 +176,11 @@ impl Abi<'_> {
                 }
                 out.push(Flat::I32(tag));
                 let slots = layout.flat[1..].iter().enumerate();
-                out.extend(slots.map(|(i, ty)| values.get(i).map_or_else(|| ty.zero(), |value| value.widen(*ty))));
+                out.extend(slots.map(|(i, ty)| {
+                    values
+                        .get(i)
+                        .map_or_else(|| ty.zero(), |value| value.widen(*ty))
+                }));
             }
             _ => return Err(mismatch()),
         }
@@ -160,7 +193,9 @@ fn case<'v>(shape: &Shape, value: &'v Val) -> Option<(u32, Option<&'v Val>)> {
     Some(match (shape, value) {
         (Shape::Variant(_), Val::Variant(tag, payload)) => (*tag, payload.as_deref()),
         (Shape::Enum(_), Val::Enum(tag)) => (*tag, None),
-        (Shape::Option(_), Val::Option(payload)) => (u32::from(payload.is_some()), payload.as_deref()),
+        (Shape::Option(_), Val::Option(payload)) => {
+            (u32::from(payload.is_some()), payload.as_deref())
+        }
         (Shape::Result(_), Val::Result(Ok(payload))) => (0, payload.as_deref()),
         (Shape::Result(_), Val::Result(Err(payload))) => (1, payload.as_deref()),
         _ => return None,

@@ -32,18 +32,27 @@ impl<'a> Abi<'a> {
         memory: Option<&'a WebAssembly::Memory>,
         realloc: Option<&'a js_sys::Function>,
     ) -> Self {
-        Self { instance, memory, realloc, values_left: Cell::new(VALUES_MAX) }
+        Self {
+            instance,
+            memory,
+            realloc,
+            values_left: Cell::new(VALUES_MAX),
+        }
     }
 
     /// A view of guest memory; made anew each time, because growth detaches views.
     fn view(&self, address: u32, length: u32) -> Result<Uint8Array, Halt> {
-        let memory = self.memory.ok_or_else(|| Halt::abi("the function has no memory"))?;
+        let memory = self
+            .memory
+            .ok_or_else(|| Halt::abi("the function has no memory"))?;
         let buffer: ArrayBuffer = memory.buffer().unchecked_into();
         // Up to 4 GiB, which is one more than a u32 holds: so numbers, not integers.
         if f64::from(address) + f64::from(length) > buffer_length(&buffer) {
             return Err(Halt::abi("a pointer leads out of the guest's memory"));
         }
-        Ok(Uint8Array::new_with_byte_offset_and_length(&buffer, address, length))
+        Ok(Uint8Array::new_with_byte_offset_and_length(
+            &buffer, address, length,
+        ))
     }
 
     fn read(&self, address: u32, length: u32) -> Result<Vec<u8>, Halt> {
@@ -51,28 +60,37 @@ impl<'a> Abi<'a> {
     }
 
     fn write(&self, address: u32, bytes: &[u8]) -> Result<(), Halt> {
-        self.view(address, length_of(bytes.len())?)?.copy_from(bytes);
+        self.view(address, length_of(bytes.len())?)?
+            .copy_from(bytes);
         Ok(())
     }
 
     /// Asks the guest for memory.
     fn allocate(&self, align: u32, size: u32) -> Result<u32, Halt> {
-        let realloc = self.realloc.ok_or_else(|| Halt::abi("the function has no allocator"))?;
+        let realloc = self
+            .realloc
+            .ok_or_else(|| Halt::abi("the function has no allocator"))?;
         let address = self.instance.allocating(|| {
             let (zero, align, size) = (JsValue::from(0), JsValue::from(align), JsValue::from(size));
             realloc.call4(&JsValue::UNDEFINED, &zero, &zero, &align, &size)
         })?;
         let address = u32_of_number(address.as_f64().unwrap_or_default());
         if !address.is_multiple_of(align) {
-            return Err(Halt::abi("the guest's allocator gave memory that is not aligned"));
+            return Err(Halt::abi(
+                "the guest's allocator gave memory that is not aligned",
+            ));
         }
-        self.view(address, size).map_err(|_| Halt::abi("the guest's allocator gave memory that it does not have"))?;
+        self.view(address, size)
+            .map_err(|_| Halt::abi("the guest's allocator gave memory that it does not have"))?;
         Ok(address)
     }
 
     fn count_values(&self, count: usize) -> Result<(), Halt> {
         let left = self.values_left.get().checked_sub(count).ok_or_else(|| {
-            Halt::trap(TrapKind::OutputTooLarge, format!("more than {VALUES_MAX} values were handed over"))
+            Halt::trap(
+                TrapKind::OutputTooLarge,
+                format!("more than {VALUES_MAX} values were handed over"),
+            )
         })?;
         self.values_left.set(left);
         Ok(())
@@ -84,9 +102,18 @@ fn buffer_length(buffer: &ArrayBuffer) -> f64 {
     thread_local! {
         static BYTE_LENGTH: JsValue = JsValue::from_str("byteLength");
     }
-    BYTE_LENGTH.with(|key| js_sys::Reflect::get(buffer, key)).ok().and_then(|length| length.as_f64()).unwrap_or_default()
+    BYTE_LENGTH
+        .with(|key| js_sys::Reflect::get(buffer, key))
+        .ok()
+        .and_then(|length| length.as_f64())
+        .unwrap_or_default()
 }
 
 fn length_of(length: usize) -> Result<u32, Halt> {
-    u32::try_from(length).map_err(|_| Halt::trap(TrapKind::OutOfMemory, "a value is longer than wasm32 can address"))
+    u32::try_from(length).map_err(|_| {
+        Halt::trap(
+            TrapKind::OutOfMemory,
+            "a value is longer than wasm32 can address",
+        )
+    })
 }

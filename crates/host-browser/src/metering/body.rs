@@ -61,12 +61,18 @@ impl<'a> Metering<'a> {
         }
     }
 
-    pub(super) fn body(mut self, body: &wasmparser::FunctionBody<'_>) -> Result<Function, Error<MeteringError>> {
+    pub(super) fn body(
+        mut self,
+        body: &wasmparser::FunctionBody<'_>,
+    ) -> Result<Function, Error<MeteringError>> {
         let mut locals = Vec::new();
         let mut count = self.params;
         for group in body.get_locals_reader()? {
             let (n, ty) = group?;
-            count = count.checked_add(n).filter(|count| *count < u32::MAX - 5).ok_or_else(|| malformed("too many locals"))?;
+            count = count
+                .checked_add(n)
+                .filter(|count| *count < u32::MAX - 5)
+                .ok_or_else(|| malformed("too many locals"))?;
             locals.push((n, self.rewriter.val_type(ty)?));
         }
         (self.fuel, self.size32, self.size64) = (count, count + 1, count + 2);
@@ -86,21 +92,31 @@ impl<'a> Metering<'a> {
             top = match operator {
                 // Zero-extended, as Cranelift has it.
                 O::I32Const { value } => Top::Constant(i64::from(value.cast_unsigned())),
-                O::I64Const { value } => Top::Constant(i64::try_from(value.cast_unsigned()).unwrap_or(i64::MAX)),
+                O::I64Const { value } => {
+                    Top::Constant(i64::try_from(value.cast_unsigned()).unwrap_or(i64::MAX))
+                }
+                O::Nop | O::LocalTee { .. } => top,
                 _ => Top::Unknown,
             };
         }
 
         locals.push((1, ValType::I64));
         if self.scratch_used {
-            locals.extend([ValType::I32, ValType::I64, ValType::F32, ValType::F64].map(|ty| (1, ty)));
+            locals
+                .extend([ValType::I32, ValType::I64, ValType::F32, ValType::F64].map(|ty| (1, ty)));
         }
         let mut function = Function::new(locals);
         function.raw(self.code);
         Ok(function)
     }
 
-    fn operator(&mut self, operator: &O<'_>, raw: &[u8], last: bool, top: Top) -> Result<(), Error<MeteringError>> {
+    fn operator(
+        &mut self,
+        operator: &O<'_>,
+        raw: &[u8],
+        last: bool,
+        top: Top,
+    ) -> Result<(), Error<MeteringError>> {
         self.pending += cost(operator);
         match operator {
             // Control leaves the function: whoever goes on reads the global.
@@ -147,11 +163,16 @@ impl<'a> Metering<'a> {
             }
             O::MemoryFill { mem } => self.bulk(self.wide_memory(*mem), 1, top),
             O::MemoryInit { .. } | O::TableInit { .. } => self.bulk(false, 1, top),
-            O::TableCopy { dst_table, src_table } => {
+            O::TableCopy {
+                dst_table,
+                src_table,
+            } => {
                 let wide = self.wide_table(*dst_table) && self.wide_table(*src_table);
                 self.bulk(wide, 1, top);
             }
-            O::TableFill { table } | O::TableGrow { table } => self.bulk(self.wide_table(*table), 1, top),
+            O::TableFill { table } | O::TableGrow { table } => {
+                self.bulk(self.wide_table(*table), 1, top)
+            }
             O::MemoryGrow { mem } => self.bulk(self.wide_memory(*mem), 0, top),
             O::I32TruncF32S | O::I32TruncF32U | O::I64TruncF32S | O::I64TruncF32U => {
                 self.stop_not_a_number(self.float32, &I::F32Ne);
@@ -176,10 +197,18 @@ impl<'a> Metering<'a> {
                 self.emit(&[I::GlobalSet(index)]);
             }
             O::MemoryGrow { mem } => self.emit(&[I::Call(self.rewriter.survey.grow_memory(*mem))]),
-            O::TableGrow { table } => self.emit(&[I::Call(self.rewriter.survey.grow_table(*table))]),
+            O::TableGrow { table } => {
+                self.emit(&[I::Call(self.rewriter.survey.grow_table(*table))])
+            }
             other => match proposal(other) {
-                "mvp" | "sign_extension" | "saturating_float_to_int" | "bulk_memory" | "reference_types" | "tail_call"
-                | "simd" | "function_references" => self.code.extend_from_slice(raw),
+                "mvp"
+                | "sign_extension"
+                | "saturating_float_to_int"
+                | "bulk_memory"
+                | "reference_types"
+                | "tail_call"
+                | "simd"
+                | "function_references" => self.code.extend_from_slice(raw),
                 proposal => return Err(Error::UserError(MeteringError::Unsupported(proposal))),
             },
         }
@@ -200,17 +229,30 @@ impl<'a> Metering<'a> {
     }
 
     fn wide_memory(&self, memory: u32) -> bool {
-        self.rewriter.survey.memories.get(memory as usize).is_some_and(|memory| memory.wide)
+        self.rewriter
+            .survey
+            .memories
+            .get(memory as usize)
+            .is_some_and(|memory| memory.wide)
     }
 
     fn wide_table(&self, table: u32) -> bool {
-        self.rewriter.survey.tables.get(table as usize).is_some_and(|(table, _)| table.wide)
+        self.rewriter
+            .survey
+            .tables
+            .get(table as usize)
+            .is_some_and(|(table, _)| table.wide)
     }
 
     fn add_pending(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         if pending != 0 {
-            self.emit(&[I::LocalGet(self.fuel), I::I64Const(pending), I::I64Add, I::LocalSet(self.fuel)]);
+            self.emit(&[
+                I::LocalGet(self.fuel),
+                I::I64Const(pending),
+                I::I64Add,
+                I::LocalSet(self.fuel),
+            ]);
         }
     }
 
@@ -226,14 +268,27 @@ impl<'a> Metering<'a> {
             self.emit(&[I::I64Const(pending), I::I64Add, I::LocalTee(self.fuel)]);
         }
         self.emit(&[I::I64Const(0), I::I64GeS, I::If(BlockType::Empty)]);
-        self.emit(&[I::I32Const(Stop::OutOfFuel as i32), I::GlobalSet(self.globals.stopped), I::Unreachable, I::End]);
+        self.emit(&[
+            I::I32Const(Stop::OutOfFuel as i32),
+            I::GlobalSet(self.globals.stopped),
+            I::Unreachable,
+            I::End,
+        ]);
     }
 
     /// Engines of browsers do not say whether a float was too large for an integer or no number at all; Wasmtime does.
     fn stop_not_a_number(&mut self, scratch: u32, differs: &I<'_>) {
         self.scratch_used = true;
-        self.emit(&[I::LocalTee(scratch), I::LocalGet(scratch), I::LocalGet(scratch)]);
-        self.emit(&[differs.clone(), I::If(BlockType::Empty), I::I32Const(Stop::NotANumber as i32)]);
+        self.emit(&[
+            I::LocalTee(scratch),
+            I::LocalGet(scratch),
+            I::LocalGet(scratch),
+        ]);
+        self.emit(&[
+            differs.clone(),
+            I::If(BlockType::Empty),
+            I::I32Const(Stop::NotANumber as i32),
+        ]);
         self.emit(&[I::GlobalSet(self.globals.stopped), I::Unreachable, I::End]);
     }
 
@@ -254,10 +309,19 @@ impl<'a> Metering<'a> {
                 if wide {
                     let size = self.size64;
                     // At most i64::MAX, and wrapping from there, as Wasmtime does.
-                    self.emit(&[I::LocalTee(size), I::I64Const(i64::MAX), I::LocalGet(size), I::LocalGet(size)]);
+                    self.emit(&[
+                        I::LocalTee(size),
+                        I::I64Const(i64::MAX),
+                        I::LocalGet(size),
+                        I::LocalGet(size),
+                    ]);
                     self.emit(&[I::I64Const(0), I::I64LtS, I::Select]);
                 } else {
-                    self.emit(&[I::LocalTee(self.size32), I::LocalGet(self.size32), I::I64ExtendI32U]);
+                    self.emit(&[
+                        I::LocalTee(self.size32),
+                        I::LocalGet(self.size32),
+                        I::I64ExtendI32U,
+                    ]);
                 }
                 self.emit(&[I::LocalGet(self.fuel), I::I64Add, I::LocalSet(self.fuel)]);
             }

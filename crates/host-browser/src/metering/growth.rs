@@ -26,7 +26,10 @@ pub(super) fn grow_memory(globals: Globals, memory: u32, growable: Growable) -> 
 /// `(func (param $init) (param $delta) (result))` for `table.grow`.
 pub(super) fn grow_table(globals: Globals, table: u32, growable: Growable) -> Function {
     let mut helper = Helper::new(globals, growable, 1);
-    helper.fail_beyond(growable.maximum.min(TABLE_ELEMENTS_MAX), &I::TableSize(table));
+    helper.fail_beyond(
+        growable.maximum.min(TABLE_ELEMENTS_MAX),
+        &I::TableSize(table),
+    );
     helper.grow(&[I::LocalGet(0), I::LocalGet(1), I::TableGrow(table)]);
     helper.finish()
 }
@@ -41,7 +44,12 @@ struct Helper {
 
 impl Helper {
     fn new(globals: Globals, growable: Growable, delta: u32) -> Self {
-        let mut helper = Self { globals, growable, delta, function: Function::new([(1, ValType::I64), (1, growable.index())]) };
+        let mut helper = Self {
+            globals,
+            growable,
+            delta,
+            function: Function::new([(1, ValType::I64), (1, growable.index())]),
+        };
         helper.emit(&[I::LocalGet(delta)]);
         helper.widen();
         helper.emit(&[I::LocalSet(helper.wide_delta())]);
@@ -70,41 +78,82 @@ impl Helper {
     }
 
     fn minus_one(&self) -> I<'static> {
-        if self.growable.wide { I::I64Const(-1) } else { I::I32Const(-1) }
+        if self.growable.wide {
+            I::I64Const(-1)
+        } else {
+            I::I32Const(-1)
+        }
     }
 
     /// `if delta > maximum - size { return -1 }`: sizes never exceed their maximum.
     fn fail_beyond(&mut self, maximum: u64, size: &I<'_>) {
-        self.emit(&[I::LocalGet(self.wide_delta()), I::I64Const(maximum.cast_signed())]);
+        self.emit(&[
+            I::LocalGet(self.wide_delta()),
+            I::I64Const(maximum.cast_signed()),
+        ]);
         self.emit(std::slice::from_ref(size));
         self.widen();
-        self.emit(&[I::I64Sub, I::I64GtU, I::If(BlockType::Empty), self.minus_one(), I::Return, I::End]);
+        self.emit(&[
+            I::I64Sub,
+            I::I64GtU,
+            I::If(BlockType::Empty),
+            self.minus_one(),
+            I::Return,
+            I::End,
+        ]);
     }
 
     /// `if delta > room / PAGE_BYTES { refused = 1; return -1 }`
     fn refuse_beyond_room(&mut self) {
         let Globals { room, refused, .. } = self.globals;
         self.emit(&[I::LocalGet(self.wide_delta()), I::GlobalGet(room)]);
-        self.emit(&[I::I64Const(PAGE_BYTES.cast_signed()), I::I64DivU, I::I64GtU, I::If(BlockType::Empty)]);
-        self.emit(&[I::I32Const(1), I::GlobalSet(refused), self.minus_one(), I::Return, I::End]);
+        self.emit(&[
+            I::I64Const(PAGE_BYTES.cast_signed()),
+            I::I64DivU,
+            I::I64GtU,
+            I::If(BlockType::Empty),
+        ]);
+        self.emit(&[
+            I::I32Const(1),
+            I::GlobalSet(refused),
+            self.minus_one(),
+            I::Return,
+            I::End,
+        ]);
     }
 
     /// Grows. A failure that nothing explains is the host's.
     fn grow(&mut self, grow: &[I<'_>]) {
         self.emit(grow);
         self.emit(&[I::LocalTee(self.result()), self.minus_one()]);
-        self.emit(&[if self.growable.wide { I::I64Eq } else { I::I32Eq }, I::If(BlockType::Empty)]);
+        self.emit(&[
+            if self.growable.wide {
+                I::I64Eq
+            } else {
+                I::I32Eq
+            },
+            I::If(BlockType::Empty),
+        ]);
         if self.growable.imported {
             self.emit(&[self.minus_one(), I::Return, I::End]);
         } else {
             let stopped = self.globals.stopped;
-            self.emit(&[I::I32Const(Stop::HostOutOfMemory as i32), I::GlobalSet(stopped), I::Unreachable, I::End]);
+            self.emit(&[
+                I::I32Const(Stop::HostOutOfMemory as i32),
+                I::GlobalSet(stopped),
+                I::Unreachable,
+                I::End,
+            ]);
         }
     }
 
     fn take_room(&mut self) {
         let room = self.globals.room;
-        self.emit(&[I::GlobalGet(room), I::LocalGet(self.wide_delta()), I::I64Const(PAGE_BYTES.cast_signed())]);
+        self.emit(&[
+            I::GlobalGet(room),
+            I::LocalGet(self.wide_delta()),
+            I::I64Const(PAGE_BYTES.cast_signed()),
+        ]);
         self.emit(&[I::I64Mul, I::I64Sub, I::GlobalSet(room)]);
     }
 

@@ -57,7 +57,9 @@ impl Stop {
     /// Reads [`STOPPED`].
     #[must_use]
     pub fn of_global(value: i32) -> Option<Self> {
-        [Self::OutOfFuel, Self::HostOutOfMemory, Self::NotANumber].into_iter().find(|stop| *stop as i32 == value)
+        [Self::OutOfFuel, Self::HostOutOfMemory, Self::NotANumber]
+            .into_iter()
+            .find(|stop| *stop as i32 == value)
     }
 }
 
@@ -98,7 +100,12 @@ impl Globals {
 
     /// They follow the module's own imported globals.
     fn after(imported: u32) -> Self {
-        Self { fuel: imported, room: imported + 1, refused: imported + 2, stopped: imported + 3 }
+        Self {
+            fuel: imported,
+            room: imported + 1,
+            refused: imported + 2,
+            stopped: imported + 3,
+        }
     }
 }
 
@@ -114,16 +121,36 @@ struct Growable {
 
 impl Growable {
     fn memory(memory: &wasmparser::MemoryType, imported: bool) -> Self {
-        let most = if memory.memory64 { growth::PAGES64_MAX } else { growth::PAGES32_MAX };
-        Self { wide: memory.memory64, maximum: memory.maximum.unwrap_or(most), imported }
+        let most = if memory.memory64 {
+            growth::PAGES64_MAX
+        } else {
+            growth::PAGES32_MAX
+        };
+        Self {
+            wide: memory.memory64,
+            maximum: memory.maximum.unwrap_or(most),
+            imported,
+        }
     }
 
     fn table(table: &wasmparser::TableType, imported: bool) -> Self {
-        let most = if table.table64 { u64::MAX } else { u64::from(u32::MAX) };
-        Self { wide: table.table64, maximum: table.maximum.unwrap_or(most), imported }
+        let most = if table.table64 {
+            u64::MAX
+        } else {
+            u64::from(u32::MAX)
+        };
+        Self {
+            wide: table.table64,
+            maximum: table.maximum.unwrap_or(most),
+            imported,
+        }
     }
 
     fn index(self) -> wasm_encoder::ValType {
-        if self.wide { wasm_encoder::ValType::I64 } else { wasm_encoder::ValType::I32 }
+        if self.wide {
+            wasm_encoder::ValType::I64
+        } else {
+            wasm_encoder::ValType::I32
+        }
     }
 }

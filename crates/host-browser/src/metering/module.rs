@@ -3,13 +3,15 @@
 use std::convert::Infallible;
 
 use wasm_encoder::{
-    CodeSection, EntityType, FunctionSection, GlobalType, ImportSection, Module, SectionId, TypeSection, ValType,
+    CodeSection, EntityType, FunctionSection, GlobalType, ImportSection, Module, SectionId,
+    TypeSection, ValType,
     reencode::{Error, Reencode, utils},
 };
 use wasmparser::{CompositeInnerType, MemoryType, Parser, Payload, TypeRef};
 
 use super::{
-    FUEL, Globals, Growable, IMPORT, Metered, MeteringError, REFUSED, ROOM, STOPPED, body::Metering, growth,
+    FUEL, Globals, Growable, IMPORT, Metered, MeteringError, REFUSED, ROOM, STOPPED,
+    body::Metering, growth,
 };
 
 /// Rewrites a valid core module.
@@ -19,13 +21,22 @@ use super::{
 pub fn meter(wasm: &[u8]) -> Result<Metered, MeteringError> {
     let survey = Survey::of(wasm)?;
     let initial_bytes = survey.initial_bytes;
-    let mut rewriter = Rewriter { survey, bodies: 0, imports_added: false };
+    let mut rewriter = Rewriter {
+        survey,
+        bodies: 0,
+        imports_added: false,
+    };
     let mut module = Module::new();
-    rewriter.parse_core_module(&mut module, Parser::new(0), wasm).map_err(|e| match e {
-        Error::UserError(error) => error,
-        other => MeteringError::Malformed(other.to_string()),
-    })?;
-    Ok(Metered { wasm: module.finish(), initial_bytes })
+    rewriter
+        .parse_core_module(&mut module, Parser::new(0), wasm)
+        .map_err(|e| match e {
+            Error::UserError(error) => error,
+            other => MeteringError::Malformed(other.to_string()),
+        })?;
+    Ok(Metered {
+        wasm: module.finish(),
+        initial_bytes,
+    })
 }
 
 /// What must be known of a module before its first section is written.
@@ -51,14 +62,18 @@ impl Survey {
             match payload.map_err(malformed)? {
                 Payload::TypeSection(section) => {
                     for group in section {
-                        survey.params.extend(group.map_err(malformed)?.into_types().map(|ty| {
-                            match ty.composite_type.inner {
-                                CompositeInnerType::Func(ty) => u32::try_from(ty.params().len()).ok(),
-                                CompositeInnerType::Array(_)
-                                | CompositeInnerType::Struct(_)
-                                | CompositeInnerType::Cont(_) => None,
-                            }
-                        }));
+                        survey
+                            .params
+                            .extend(group.map_err(malformed)?.into_types().map(|ty| {
+                                match ty.composite_type.inner {
+                                    CompositeInnerType::Func(ty) => {
+                                        u32::try_from(ty.params().len()).ok()
+                                    }
+                                    CompositeInnerType::Array(_)
+                                    | CompositeInnerType::Struct(_)
+                                    | CompositeInnerType::Cont(_) => None,
+                                }
+                            }));
                     }
                 }
                 Payload::ImportSection(section) => {
@@ -80,7 +95,9 @@ impl Survey {
                 Payload::TableSection(section) => {
                     for table in section {
                         let table = table.map_err(malformed)?.ty;
-                        survey.tables.push((Growable::table(&table, false), table.element_type));
+                        survey
+                            .tables
+                            .push((Growable::table(&table, false), table.element_type));
                     }
                 }
                 // Bodies are read once, when they are rewritten.
@@ -99,14 +116,18 @@ impl Survey {
             TypeRef::Func(_) | TypeRef::FuncExact(_) => self.imported_functions += 1,
             TypeRef::Global(_) => self.imported_globals += 1,
             TypeRef::Memory(memory) => self.memories.push(Growable::memory(&memory, true)),
-            TypeRef::Table(table) => self.tables.push((Growable::table(&table, true), table.element_type)),
+            TypeRef::Table(table) => self
+                .tables
+                .push((Growable::table(&table, true), table.element_type)),
             TypeRef::Tag(_) => return Err(MeteringError::Unsupported("exceptions")),
         }
         Ok(())
     }
 
     fn memory(&mut self, memory: MemoryType) {
-        self.initial_bytes = self.initial_bytes.saturating_add(memory.initial.saturating_mul(growth::PAGE_BYTES));
+        self.initial_bytes = self
+            .initial_bytes
+            .saturating_add(memory.initial.saturating_mul(growth::PAGE_BYTES));
         self.memories.push(Growable::memory(&memory, false));
     }
 
@@ -115,7 +136,9 @@ impl Survey {
     }
 
     fn helpers(&self) -> u32 {
-        self.imported_functions + u32::try_from(self.functions.len()).expect("a module has fewer functions than u32::MAX")
+        self.imported_functions
+            + u32::try_from(self.functions.len())
+                .expect("a module has fewer functions than u32::MAX")
     }
 
     /// The function that stands for `memory.grow` of this memory.
@@ -125,7 +148,9 @@ impl Survey {
 
     /// The function that stands for `table.grow` of this table.
     pub(super) fn grow_table(&self, table: u32) -> u32 {
-        self.grow_memory(u32::try_from(self.memories.len()).expect("a module has fewer memories than u32::MAX")) + table
+        self.grow_memory(
+            u32::try_from(self.memories.len()).expect("a module has fewer memories than u32::MAX"),
+        ) + table
     }
 }
 
@@ -142,18 +167,37 @@ type Fallible<T> = Result<T, Error<MeteringError>>;
 impl Rewriter {
     fn add_imports(&mut self, section: &mut ImportSection) {
         self.imports_added = true;
-        for (name, val_type) in
-            [(FUEL, ValType::I64), (ROOM, ValType::I64), (REFUSED, ValType::I32), (STOPPED, ValType::I32)]
-        {
-            section.import(IMPORT, name, EntityType::Global(GlobalType { val_type, mutable: true, shared: false }));
+        for (name, val_type) in [
+            (FUEL, ValType::I64),
+            (ROOM, ValType::I64),
+            (REFUSED, ValType::I32),
+            (STOPPED, ValType::I32),
+        ] {
+            section.import(
+                IMPORT,
+                name,
+                EntityType::Global(GlobalType {
+                    val_type,
+                    mutable: true,
+                    shared: false,
+                }),
+            );
         }
     }
 
     /// Types of the helpers: memories first, then tables.
     fn helper_types(&mut self) -> Fallible<Vec<(Vec<ValType>, ValType)>> {
-        let mut types: Vec<_> = self.survey.memories.iter().map(|memory| (vec![memory.index()], memory.index())).collect();
+        let mut types: Vec<_> = self
+            .survey
+            .memories
+            .iter()
+            .map(|memory| (vec![memory.index()], memory.index()))
+            .collect();
         for (table, element) in self.survey.tables.clone() {
-            types.push((vec![ValType::Ref(self.ref_type(element)?), table.index()], table.index()));
+            types.push((
+                vec![ValType::Ref(self.ref_type(element)?), table.index()],
+                table.index(),
+            ));
         }
         Ok(types)
     }
@@ -163,10 +207,18 @@ impl Reencode for Rewriter {
     type Error = MeteringError;
 
     fn global_index(&mut self, global: u32) -> Fallible<u32> {
-        Ok(if global < self.survey.imported_globals { global } else { global + Globals::COUNT })
+        Ok(if global < self.survey.imported_globals {
+            global
+        } else {
+            global + Globals::COUNT
+        })
     }
 
-    fn parse_type_section(&mut self, types: &mut TypeSection, section: wasmparser::TypeSectionReader<'_>) -> Fallible<()> {
+    fn parse_type_section(
+        &mut self,
+        types: &mut TypeSection,
+        section: wasmparser::TypeSectionReader<'_>,
+    ) -> Fallible<()> {
         utils::parse_type_section(self, types, section)?;
         for (params, result) in self.helper_types()? {
             types.ty().function(params, [result]);
@@ -205,8 +257,10 @@ impl Reencode for Rewriter {
         section: wasmparser::FunctionSectionReader<'_>,
     ) -> Fallible<()> {
         utils::parse_function_section(self, functions, section)?;
-        let first = u32::try_from(self.survey.params.len()).expect("a module has fewer types than u32::MAX");
-        let count = u32::try_from(self.survey.memories.len() + self.survey.tables.len()).expect("as above");
+        let first = u32::try_from(self.survey.params.len())
+            .expect("a module has fewer types than u32::MAX");
+        let count =
+            u32::try_from(self.survey.memories.len() + self.survey.tables.len()).expect("as above");
         (first..first + count).for_each(|ty| {
             functions.function(ty);
         });
@@ -229,10 +283,15 @@ impl Reencode for Rewriter {
         Ok(())
     }
 
-    fn parse_function_body(&mut self, code: &mut CodeSection, body: wasmparser::FunctionBody<'_>) -> Fallible<()> {
+    fn parse_function_body(
+        &mut self,
+        code: &mut CodeSection,
+        body: wasmparser::FunctionBody<'_>,
+    ) -> Fallible<()> {
         let ty = self.survey.functions.get(self.bodies).copied();
         let params = ty.and_then(|ty| self.survey.params.get(ty as usize).copied().flatten());
-        let params = params.ok_or_else(|| MeteringError::Malformed("more bodies than functions".into()));
+        let params =
+            params.ok_or_else(|| MeteringError::Malformed("more bodies than functions".into()));
         self.bodies += 1;
         let rewritten = Metering::new(self, params.map_err(Error::UserError)?).body(&body)?;
         code.function(&rewritten);
@@ -246,10 +305,13 @@ impl Reencode for Rewriter {
         section: wasmparser::CustomSectionReader<'_>,
     ) -> Fallible<()> {
         if let wasmparser::KnownCustom::Name(names) = section.as_known() {
-            let functions = names.into_iter().filter_map(Result::ok).find_map(|subsection| match subsection {
-                wasmparser::Name::Function(map) => utils::name_map::<Infallible>(map, Ok).ok(),
-                _ => None,
-            });
+            let functions = names
+                .into_iter()
+                .filter_map(Result::ok)
+                .find_map(|subsection| match subsection {
+                    wasmparser::Name::Function(map) => utils::name_map::<Infallible>(map, Ok).ok(),
+                    _ => None,
+                });
             if let Some(functions) = functions {
                 let mut names = wasm_encoder::NameSection::new();
                 names.functions(&functions);

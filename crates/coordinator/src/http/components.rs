@@ -88,7 +88,8 @@ fn add_component(
         .details(json!({ "reasons": refusal.reasons }))
     };
     let wrapped = asterism_component::wrap(bytes).map_err(refused)?;
-    let component = asterism_component::inspect(&wrapped).map_err(refused)?;
+    let component =
+        asterism_component::check(&wrapped, &asterism_world::provides).map_err(refused)?;
     let cid = app.blobs.put(&wrapped)?;
     let shelf = app.library.shelf();
     if shelf.len() >= COMPONENTS_MAX && !shelf.holds(cid) {
@@ -126,7 +127,7 @@ pub(crate) fn restore(app: &Arc<App>) -> Result<(), crate::ServeError> {
             .get(record.cid)
             .map_err(|error| error.to_string())
             .and_then(|bytes| {
-                asterism_component::inspect(&bytes.ok_or("its bytes are gone")?)
+                asterism_component::outline(&bytes.ok_or("its bytes are gone")?)
                     .map_err(|refusal| refusal.to_string())
             });
         match read {

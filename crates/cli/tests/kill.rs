@@ -1,0 +1,225 @@
+//! The real program, ended by signal 9: what it acknowledged is still there afterwards.
+
+#[path = "../../coordinator/tests/common/mod.rs"]
+#[expect(dead_code, reason = "a part of what tests of the server need")]
+mod common;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use asterism_protocol::{
+    Remark,
+    message::ToExecutor,
+    view::{RunState, RunSummary, RunView, TaskState},
+};
+use common::{FakeExecutor, compute, math, task, workflow};
+
+struct Coordinator {
+    child: Child,
+    url: String,
+}
+
+impl Coordinator {
+    fn start(data: &Path, listen: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_asterism"));
+        command
+            .args(["coordinator", "--json", "--listen", listen, "--data"])
+            .arg(data);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+        Self {
+            child,
+            url: said["listening"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// `Child::kill` is signal 9: nothing is written after it.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    async fn runs(&self) -> Vec<RunSummary> {
+        reqwest::get(format!("{}/workflows", self.url))
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn post(url: String, body: impl Into<reqwest::Body>) -> reqwest::Response {
+    reqwest::Client::new()
+        .post(url)
+        .body(body)
+        .send()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_signal_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start(folder.path(), "127.0.0.1:0");
+    assert_eq!(
+        post(format!("{}/components?name=math", coordinator.url), math())
+            .await
+            .status(),
+        201
+    );
+    let tasks = workflow(&[
+        task("add", "add", "[1, 2]"),
+        task("half", "divide", r#"["{{needs.add.output}}", 2]"#),
+    ]);
+
+    // Accepted, and not waited for.
+    assert_eq!(
+        post(format!("{}/run?timeout=0", coordinator.url), tasks.clone())
+            .await
+            .status(),
+        504
+    );
+    let mut executor = FakeExecutor::connect(&coordinator.url, 1).await;
+    let lease = executor.lease(1).await.remove(0);
+    executor
+        .deliver(&lease, compute(&lease), Remark::default())
+        .await;
+    executor.accepted(lease.id).await;
+    coordinator.kill();
+    while !matches!(executor.hear().await, None | Some(ToExecutor::Bye { .. })) {}
+
+    let listen = coordinator.url.trim_start_matches("http://").to_owned();
+    let coordinator = Coordinator::start(folder.path(), &listen);
+    let runs = coordinator.runs().await;
+    assert_eq!((runs.len(), runs[0].state), (1, RunState::Running));
+    let mut executor = FakeExecutor::connect(&coordinator.url, 1).await;
+    let leases = executor.lease(8).await;
+    assert_eq!(leases.len(), 1, "what is final is not computed again");
+    assert_eq!(leases[0].task.run.input.func, "divide");
+    assert!(
+        leases[0].id > lease.id,
+        "numbers of leases are not used twice"
+    );
+    executor
+        .deliver(&leases[0], compute(&leases[0]), Remark::default())
+        .await;
+    executor.accepted(leases[0].id).await;
+
+    let view = reqwest::get(format!(
+        "{}/workflows/{}",
+        coordinator.url, runs[0].workflow
+    ))
+    .await
+    .unwrap();
+    let view: RunView = view.json().await.unwrap();
+    assert_eq!(view.summary.state, RunState::Done);
+    assert!(
+        view.tasks
+            .iter()
+            .all(|task| task.state == TaskState::Computed)
+    );
+    let result = post(format!("{}/run", coordinator.url), tasks).await;
+    assert_eq!(result.headers()["asterism-replayed"], "true");
+    assert_eq!(result.text().await.unwrap(), "1.5");
+}
+
+#[test]
+fn a_second_coordinator_on_the_same_data_says_why_it_cannot_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = Coordinator::start(folder.path(), "127.0.0.1:0");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_asterism"));
+    let second = command
+        .args(["coordinator", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains("in use by another coordinator"), "{said}");
+}
+
+#[test]
+fn exit_codes_tell_what_went_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("workflow.json");
+    std::fs::write(&file, "{").unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("data"), "127.0.0.1:0");
+    let check = |args: &[&str], code: i32, words: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_asterism"))
+            .args(args)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(words), "{args:?}: {said}");
+        assert!(output.stdout.is_empty(), "errors are not data");
+    };
+    let path = file.to_str().unwrap();
+    check(&["run"], 2, "Usage");
+    check(
+        &["run", path, "--coordinator", "http://127.0.0.1:9"],
+        3,
+        "failed to reach",
+    );
+    check(
+        &["run", path, "--coordinator", &coordinator.url],
+        5,
+        "not a valid",
+    );
+    check(
+        &["run", "absent.json", "--coordinator", &coordinator.url],
+        5,
+        "failed to read",
+    );
+    check(
+        &[
+            "receipt",
+            "get",
+            "nonsense",
+            "--coordinator",
+            &coordinator.url,
+        ],
+        5,
+        "not a CID",
+    );
+    check(
+        &[
+            "--json",
+            "component",
+            "add",
+            path,
+            "--coordinator",
+            &coordinator.url,
+        ],
+        5,
+        "\"code\":\"component-refused\"",
+    );
+
+    let output = Command::new(env!("CARGO_BIN_EXE_asterism"))
+        .args(["blob", "put", path, "--coordinator", &coordinator.url])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap().trim(),
+        asterism_protocol::blob_cid(b"{").to_string()
+    );
+}

@@ -187,9 +187,11 @@ fn relay(lines: &Receiver<String>, patience: Duration) {
 /// Stops all, the last started first; the first trouble is the result.
 fn stop(mut parts: Vec<(&'static str, Running)>) -> Result<()> {
     let mut result = Ok(());
-    while let Some((name, part)) = parts.pop() {
-        eprintln!("stopping the {name}");
-        result = result.and(part.stop(STOP_WITHIN));
+    while let Some((name, mut part)) = parts.pop() {
+        if let Ok(None) = part.error_if_ended() {
+            eprintln!("stopping the {name}");
+            result = result.and(part.stop(STOP_WITHIN));
+        }
     }
     result
 }

@@ -1,6 +1,6 @@
 //! The boundary between whoever takes work and whoever performs it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
     Cid, Conditions, Failure, Limits, LogLine, Out, Outcome, Remark, TrapKind, Value, blob_cid,
@@ -46,7 +46,16 @@ pub trait Host {
     /// # Errors
     /// A fault: host, stack or clock. Whatever the guest does is an [`Attempt`], never an error.
     fn run(&mut self, job: &Job) -> Result<Attempt, Fault>;
+
+    /// What ends the run under way from another thread, if there is one: [`Host::run`] then returns a fault soon. The
+    /// next run is not touched. `None` where only ending the thread helps, as in a Web Worker.
+    fn stopper(&self) -> Option<Stopper> {
+        None
+    }
 }
+
+/// Ends a run from another thread; see [`Host::stopper`].
+pub type Stopper = Arc<dyn Fn() + Send + Sync>;
 
 /// What a host says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

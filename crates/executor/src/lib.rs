@@ -13,8 +13,8 @@ pub mod session;
 
 pub use crate::{
     host::{
-        Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, METERING, Ran, TABLE_ELEMENTS_MAX,
-        Unfit, conclude, granted_fuel,
+        Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, METERING, Ran, Stopper,
+        TABLE_ELEMENTS_MAX, Unfit, conclude, granted_fuel,
     },
     null::NullHost,
     session::{Config, Doing, Input, Output, Session, SignId, Status, ThreadId, TimeoutReason},

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_protocol::{
-    Cid, Limits, MerkleTree, Remark, Signature, Statement, Timestamp, encode,
-    limits::{DELIVERY_ITEMS_MAX, FRAME_BYTES_MAX, FUEL_MAX, POLL_SLOTS_MAX},
+    Cid, Limits, MerkleTree, Signature, Statement, Timestamp, encode,
+    limits::{
+        DELIVERY_ITEMS_MAX, FRAME_BYTES_MAX, FUEL_MAX, LEASES_HELD_MAX, NAME_BYTES_MAX,
+        POLL_SLOTS_MAX, TEXT_BYTES_MAX,
+    },
     message::{
         Delivery, Fault, FaultKind, Held, Hello, Lease as Leased, LeaseId, ToCoordinator,
         ToExecutor, hello_bytes,
@@ -58,8 +61,7 @@ const STARTED_MS: u64 = 100;
 /// How long an executor that leaves at once waits for its outcomes to be accepted, in milliseconds.
 const LEAVE_MS: u64 = 2_000;
 
-/// Most outcomes, and bytes of them, that wait to be accepted; with more, no work is asked for.
-const UNACCEPTED_MAX: usize = 4_096;
+/// Most bytes of outcomes that wait to be accepted; with more, no work is asked for.
 const UNACCEPTED_BYTES_MAX: usize = 64 << 20;
 
 /// Most blobs that one lease may need.
@@ -236,7 +238,8 @@ struct Tally {
 impl Session {
     /// A session that wants to connect.
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        config.name = cut(config.name, NAME_BYTES_MAX);
         let mut session = Self {
             outputs: VecDeque::from([Output::Connect]),
             connection: Connection::Connecting { until: None },
@@ -629,7 +632,10 @@ impl Session {
                     Ok((job, blobs)) => (Phase::Fetching { job, missing: 0 }, blobs),
                     Err(reason) => {
                         refused = true;
-                        (Phase::Ending(Farewell::Refuse(reason)), Vec::new())
+                        (
+                            Phase::Ending(Farewell::Refuse(cut(reason, TEXT_BYTES_MAX))),
+                            Vec::new(),
+                        )
                     }
                 }
             };
@@ -788,6 +794,26 @@ impl Session {
         result: Result<Box<Attempt>, Fault>,
         now: Timestamp,
     ) {
+        let made: Vec<Cid> = result
+            .iter()
+            .flat_map(|attempt| attempt.blobs.keys().copied())
+            .collect();
+        self.take_result(thread, id, result, now);
+        for cid in made {
+            // The shell keeps what an attempt made until it is told otherwise, also where the attempt came to nothing.
+            if !self.uploads.contains(cid) && !self.fetches.contains(cid) {
+                self.outputs.push_back(Output::Release { cid });
+            }
+        }
+    }
+
+    fn take_result(
+        &mut self,
+        thread: ThreadId,
+        id: LeaseId,
+        result: Result<Box<Attempt>, Fault>,
+        now: Timestamp,
+    ) {
         let Some(work) = self
             .threads
             .get_mut(&thread)
@@ -813,11 +839,12 @@ impl Session {
                 self.conclude(id, *attempt, now)
             }
             Ok(attempt) => {
-                let message = format!(
-                    "the host answered for instruction {} instead",
-                    attempt.outcome.instruction
+                let other = attempt.outcome.instruction;
+                self.fault(
+                    id,
+                    FaultKind::Host,
+                    &format!("the host answered for instruction {other} instead"),
                 );
-                self.fault(id, FaultKind::Host, &message);
             }
             Err(fault) => self.end(id, Farewell::Fault(fault)),
         }
@@ -843,28 +870,25 @@ impl Session {
             remark,
             blobs,
         } = attempt;
+        if let Err(error) = outcome.check() {
+            self.fault(
+                id,
+                FaultKind::Host,
+                &format!("the host made an outcome that may not be: {error}"),
+            );
+            return;
+        }
         let statement = Statement {
             outcome: outcome.cid(),
             conditions,
         };
-        let mut delivery = Delivery {
+        let delivery = Delivery {
             lease: id,
             outcome,
             conditions,
-            remark,
+            remark: remark.cut(),
         };
-        let mut size = encode(&delivery).len();
-        if size > FRAME_BYTES_MAX - FRAME_ROOM_BYTES {
-            let message = Some(format!(
-                "the remark was dropped: with it, the delivery had {size} bytes"
-            ));
-            delivery.remark = Remark {
-                message,
-                elapsed_us: delivery.remark.elapsed_us,
-                ..Remark::default()
-            };
-            size = encode(&delivery).len();
-        }
+        let size = encode(&delivery).len();
         if size > FRAME_BYTES_MAX - FRAME_ROOM_BYTES {
             let message =
                 format!("the host made an outcome of {size} bytes, which no frame can carry");
@@ -1035,10 +1059,18 @@ impl Session {
     }
 
     /// Ends a lease without an outcome; the coordinator is told once it is there.
-    fn end(&mut self, id: LeaseId, farewell: Farewell) {
+    fn end(&mut self, id: LeaseId, mut farewell: Farewell) {
         self.strip(id);
-        if let Farewell::Fault(fault) = &farewell {
-            self.trouble(fault.message.clone());
+        match &mut farewell {
+            Farewell::Fault(fault) => {
+                fault.message = cut(std::mem::take(&mut fault.message), TEXT_BYTES_MAX);
+                if fault.kind == FaultKind::Lost {
+                    // Only the coordinator may say so.
+                    fault.kind = FaultKind::Host;
+                }
+                self.trouble(fault.message.clone());
+            }
+            Farewell::Refuse(_) | Farewell::HandBack => {}
         }
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.phase = Phase::Ending(farewell);
@@ -1290,9 +1322,9 @@ impl Session {
                 | Phase::Concluded(_) => handed_back.push(id),
             }
         }
-        if !handed_back.is_empty() {
+        for leases in handed_back.chunks(LEASES_HELD_MAX) {
             self.send(ToCoordinator::HandBack {
-                leases: handed_back,
+                leases: leases.to_vec(),
             });
         }
     }
@@ -1405,16 +1437,14 @@ impl Session {
 
     /// How many leases to ask for now.
     fn slots(&self) -> u32 {
-        let unaccepted = self.leases.len().saturating_sub(self.active() as usize);
-        if !self.may_begin()
-            || unaccepted >= UNACCEPTED_MAX
-            || self.unaccepted_bytes >= UNACCEPTED_BYTES_MAX
-        {
+        if !self.may_begin() || self.unaccepted_bytes >= UNACCEPTED_BYTES_MAX {
             return 0;
         }
+        let room = LEASES_HELD_MAX.saturating_sub(self.leases.len()) as u32;
         self.capacity()
             .saturating_sub(self.active())
             .min(POLL_SLOTS_MAX)
+            .min(room)
     }
 
     fn works(&self) -> impl Iterator<Item = (ThreadId, &Work)> {
@@ -1445,6 +1475,12 @@ impl Session {
     fn trouble(&mut self, text: String) {
         self.status.trouble = text;
     }
+}
+
+/// A text of at most `max` bytes, cut at the end of a character.
+fn cut(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text
 }
 
 /// When an unanswered poll means that nobody is there.

@@ -1,0 +1,330 @@
+//! The panel's way to its coordinator, whether that is a server or in this tab: pages ask here and know no difference.
+
+use asterism_protocol::{
+    Cid,
+    view::{RunId, RunSummary},
+};
+use gloo_timers::callback::Timeout;
+use js_sys::Uint8Array;
+use leptos::prelude::*;
+use wasm_bindgen::JsValue;
+
+use crate::{
+    js::{self, random, request},
+    talk::{
+        TalkWorker,
+        message::{Answer, Ask, FromTalk, Place, ToTalk},
+    },
+    watch::{Heard, Known, Reach, Watcher},
+};
+
+/// First and longest pause before the coordinator is called again, in milliseconds.
+const PAUSE_MS: u32 = 500;
+const PAUSE_MS_MAX: u32 = 15_000;
+
+/// The coordinator of this panel.
+#[derive(Clone, Copy)]
+pub struct Coordinator {
+    /// What is known of it.
+    pub known: Known,
+    base: StoredValue<String>,
+    line: StoredValue<Line, LocalStorage>,
+}
+
+#[derive(Default)]
+struct Line {
+    watcher: Option<Watcher>,
+    here: Option<TalkWorker>,
+    retry: Option<Timeout>,
+    failures: u32,
+    run: Option<RunId>,
+}
+
+impl Coordinator {
+    /// Looks for the coordinator that this page came from.
+    #[must_use]
+    pub fn find(base: &str) -> Self {
+        let origin = window().location().origin().unwrap_or_default();
+        let coordinator = Self {
+            known: Known::default(),
+            base: StoredValue::new(format!("{origin}{base}")),
+            line: StoredValue::new_local(Line::default()),
+        };
+        coordinator.call();
+        coordinator
+    }
+
+    /// Its absolute address; ends with `/`.
+    #[must_use]
+    pub fn base(self) -> String {
+        self.base.get_value()
+    }
+
+    /// Is it in this tab?
+    #[must_use]
+    pub fn is_here(self) -> bool {
+        self.known.reach.get() == Reach::Here
+    }
+
+    /// Shows everything about this run, or no run.
+    pub fn watch(self, run: Option<RunId>) {
+        let shown = self
+            .known
+            .watched
+            .with_untracked(|watched| watched.as_ref().map(|watched| watched.run));
+        if shown != run {
+            self.known.watched.set(None);
+        }
+        self.line.update_value(|line| {
+            line.run = run;
+            if let Some(watcher) = &line.watcher {
+                watcher.watch(run);
+            }
+            if let Some(here) = &line.here {
+                here.tell(&ToTalk::Watch { run });
+            }
+        });
+    }
+
+    /// Becomes a coordinator in this tab, with this many compute workers.
+    ///
+    /// # Errors
+    /// The browser does not start workers here, in its words.
+    pub fn be_here(self, threads: u32) -> Result<(), String> {
+        if self.line.with_value(|line| line.here.is_some()) {
+            return Ok(());
+        }
+        let known = self.known;
+        let here = TalkWorker::start(&self.base(), move |said| match said {
+            FromTalk::Watched(told) => known.hear(*told),
+            FromTalk::Broken(reason) => known.trouble.set(reason),
+            FromTalk::Key(_)
+            | FromTalk::Status(_)
+            | FromTalk::Answer { .. }
+            | FromTalk::Finished => {}
+        })?;
+        here.tell(&ToTalk::Start {
+            place: Place::Here,
+            threads,
+            duty_percent: 100,
+            name: "this tab".to_owned(),
+        });
+        self.line.update_value(|line| {
+            *line = Line {
+                here: Some(here),
+                ..Line::default()
+            };
+        });
+        self.known.watched.set(None);
+        self.known.reach.set(Reach::Here);
+        Ok(())
+    }
+
+    /// Leaves the coordinator in this tab, and looks for that of the page again.
+    pub fn leave_here(self) {
+        self.line.update_value(|line| *line = Line::default());
+        let known = Known::default();
+        self.known.runs.set(known.runs.get_untracked());
+        self.known.executors.update(|executors| executors.clear());
+        self.known
+            .components
+            .update(|components| components.clear());
+        self.known.trouble.set(String::new());
+        self.known.watched.set(None);
+        self.known.reach.set(Reach::Seeking);
+        self.call();
+    }
+
+    /// Runs a workflow, either form, as JSON text.
+    ///
+    /// # Errors
+    /// It was refused, and why.
+    pub async fn run(self, workflow: String, name: String) -> Result<RunId, String> {
+        if let Some(answer) = self.ask(|| Ask::Run {
+            workflow: workflow.clone(),
+            name: name.clone(),
+        }) {
+            return run_of(answer.await);
+        }
+        let name = js_sys::encode_uri_component(&name);
+        // The panel watches the run; nobody waits for its result here.
+        let url = format!("{}run?timeout=0&submitter=panel&name={name}", self.base());
+        let answer = request("POST", &url, Some(("application/json", &workflow.into()))).await?;
+        if let Some(run) = answer
+            .header("asterism-run")
+            .and_then(|run| run.parse().ok())
+        {
+            return Ok(RunId(run));
+        }
+        let text = answer.text();
+        let details = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+        match details["details"]["run"].as_u64() {
+            Some(run) => Ok(RunId(run)),
+            None => Err(refusal(&answer)),
+        }
+    }
+
+    /// Ends a run.
+    ///
+    /// # Errors
+    /// It was refused, and why.
+    pub async fn cancel(self, summary: RunSummary) -> Result<(), String> {
+        if let Some(answer) = self.ask(|| Ask::Cancel(summary.run)) {
+            return run_of(answer.await).map(drop);
+        }
+        let url = format!(
+            "{}workflows/{}/cancel?run={}",
+            self.base(),
+            summary.workflow,
+            summary.run.0
+        );
+        done(&request("POST", &url, None).await?)
+    }
+
+    /// Adds a component.
+    ///
+    /// # Errors
+    /// It was refused, and why.
+    pub async fn add_component(self, name: String, bytes: Uint8Array) -> Result<(), String> {
+        let copy = || serde_bytes::ByteBuf::from(bytes.to_vec());
+        if let Some(answer) = self.ask(|| Ask::AddComponent {
+            name: name.clone(),
+            bytes: copy(),
+        }) {
+            return kept(answer.await).map(drop);
+        }
+        let url = format!(
+            "{}components?name={}",
+            self.base(),
+            js_sys::encode_uri_component(&name)
+        );
+        let body: JsValue = bytes.into();
+        done(&request("POST", &url, Some(("application/wasm", &body))).await?)
+    }
+
+    /// Keeps bytes, for a workflow to link to.
+    ///
+    /// # Errors
+    /// They were refused, and why.
+    pub async fn put_blob(self, bytes: Uint8Array) -> Result<Cid, String> {
+        if let Some(answer) = self.ask(|| Ask::PutBlob(serde_bytes::ByteBuf::from(bytes.to_vec())))
+        {
+            return kept(answer.await);
+        }
+        let cid = crate::talk::cid_of(&bytes);
+        let body: JsValue = bytes.into();
+        let url = format!("{}blobs/{cid}", self.base());
+        done(&request("PUT", &url, Some(("application/octet-stream", &body))).await?).map(|()| cid)
+    }
+
+    /// The bytes of a blob.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be reached.
+    pub async fn blob(self, cid: Cid) -> Result<Uint8Array, String> {
+        if let Some(answer) = self.ask(|| Ask::GetBlob(cid)) {
+            return match answer.await {
+                Answer::Blob(bytes) => Ok(Uint8Array::from(bytes.as_slice())),
+                other => Err(refused(other)),
+            };
+        }
+        let answer = request("GET", &format!("{}blobs/{cid}", self.base()), None).await?;
+        if answer.is_ok() {
+            Ok(answer.body)
+        } else {
+            Err(refusal(&answer))
+        }
+    }
+
+    fn ask(self, ask: impl FnOnce() -> Ask) -> Option<impl Future<Output = Answer>> {
+        self.line
+            .with_value(|line| line.here.as_ref().map(|here| here.ask(ask())))
+    }
+
+    fn call(self) {
+        let opened = Watcher::open(&self.base(), move |heard| match heard {
+            Heard::Opened => self.line.update_value(|line| {
+                line.failures = 0;
+                if let (Some(watcher), Some(run)) = (&line.watcher, line.run) {
+                    watcher.watch(Some(run));
+                }
+            }),
+            Heard::Told(told) => {
+                // Only a coordinator that speaks is one: a development server accepts any upgrade.
+                if self.known.reach.get_untracked() != Reach::Live {
+                    self.known.reach.set(Reach::Live);
+                }
+                self.known.hear(told);
+            }
+            Heard::Closed => self.call_again(),
+        });
+        match opened {
+            Ok(watcher) => self.line.update_value(|line| line.watcher = Some(watcher)),
+            Err(_) => self.call_again(),
+        }
+    }
+
+    fn call_again(self) {
+        let reach = match self.known.reach.get_untracked() {
+            Reach::Live | Reach::Lost => Reach::Lost,
+            Reach::Seeking | Reach::Absent => Reach::Absent,
+            // The tab became the coordinator while this connection was ending.
+            Reach::Here => return,
+        };
+        self.known.reach.set(reach);
+        self.line.update_value(|line| {
+            let longest = PAUSE_MS
+                .saturating_mul(1 << line.failures.min(8))
+                .min(PAUSE_MS_MAX);
+            line.failures += 1;
+            // Between half and all of it, so that a thousand panels do not come back at once.
+            let pause = longest / 2 + u32::from_le_bytes(random()) % (longest / 2);
+            line.retry = Some(Timeout::new(pause, move || {
+                if self.known.reach.get_untracked() != Reach::Here {
+                    self.call();
+                }
+            }));
+        });
+    }
+}
+
+fn run_of(answer: Answer) -> Result<RunId, String> {
+    match answer {
+        Answer::Run(run) => Ok(run),
+        other => Err(refused(other)),
+    }
+}
+
+fn kept(answer: Answer) -> Result<Cid, String> {
+    match answer {
+        Answer::Kept(cid) => Ok(cid),
+        other => Err(refused(other)),
+    }
+}
+
+fn refused(answer: Answer) -> String {
+    match answer {
+        Answer::Refused(reason) => reason,
+        Answer::Run(_) | Answer::Kept(_) | Answer::Blob(_) => {
+            "the worker answered something else".to_owned()
+        }
+    }
+}
+
+fn done(answer: &js::Answer) -> Result<(), String> {
+    if answer.is_ok() {
+        Ok(())
+    } else {
+        Err(refusal(answer))
+    }
+}
+
+/// What a coordinator says when it refuses: its message and hint, or the status where it was something else that answered.
+fn refusal(answer: &js::Answer) -> String {
+    let body = serde_json::from_str::<serde_json::Value>(&answer.text()).unwrap_or_default();
+    match (body["message"].as_str(), body["hint"].as_str()) {
+        (Some(message), Some(hint)) => format!("{message} ({hint})"),
+        (Some(message), None) => message.to_owned(),
+        (None, _) => format!("the server answered with {}", answer.status),
+    }
+}

@@ -1,0 +1,595 @@
+//! A live picture of a run: drag to move, wheel, pinch, buttons or keys to zoom, arrows to go from task to task.
+//!
+//! Near, every visible task is a node of its own that redraws when its signal changes. Far, when there is no room for
+//! words, all tasks of a state are one shape: five thousand tasks are then eight elements.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+
+use asterism_protocol::view::{TaskState, TaskView};
+use leptos::{html::Div, prelude::*};
+use wasm_bindgen::JsCast as _;
+use web_sys::{Element, KeyboardEvent, PointerEvent, WheelEvent};
+
+use super::layout::{Layout, Point, Spacing, layout};
+use crate::{
+    format::{ellipsis, short_func},
+    js::Listener,
+    pages::ui::{Icon, icon, state_look},
+    watch::Watched,
+};
+
+/// Size of a node, in units of the picture.
+const NODE_WIDTH: f64 = 172.0;
+const NODE_HEIGHT: f64 = 54.0;
+
+/// Below this zoom, words cannot be read and are not drawn.
+const FAR: f64 = 0.42;
+
+/// Most nodes drawn with words at the same time.
+const NEAR_NODES_MAX: usize = 400;
+
+const ZOOM_MIN: f64 = 0.02;
+const ZOOM_MAX: f64 = 2.5;
+
+/// Narrower panes have the graph run downwards.
+const NARROW: f64 = 560.0;
+
+/// Where the eye is: a point of the picture is shown at `point * zoom + (x, y)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Eye {
+    x: f64,
+    y: f64,
+    zoom: f64,
+}
+
+/// A size in pixels of the page.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pane {
+    width: f64,
+    height: f64,
+}
+
+/// A picture with its direction.
+struct Picture {
+    layout: Layout,
+    downwards: bool,
+    /// The tasks that need each task.
+    needed_by: Vec<Vec<u32>>,
+}
+
+impl Picture {
+    fn of(needs: &[Vec<u32>], downwards: bool) -> Self {
+        let spacing = if downwards {
+            Spacing {
+                depth: NODE_HEIGHT + 50.0,
+                breadth: NODE_WIDTH + 22.0,
+                waypoint: 22.0,
+                aspect: 0.8,
+            }
+        } else {
+            Spacing {
+                depth: NODE_WIDTH + 64.0,
+                breadth: NODE_HEIGHT + 22.0,
+                waypoint: 18.0,
+                aspect: 0.6,
+            }
+        };
+        let mut needed_by = vec![Vec::new(); needs.len()];
+        for (task, needs) in needs.iter().enumerate() {
+            for need in needs {
+                if let Some(needed_by) = needed_by.get_mut(*need as usize) {
+                    needed_by.push(task as u32);
+                }
+            }
+        }
+        Self {
+            layout: layout(needs, spacing),
+            downwards,
+            needed_by,
+        }
+    }
+
+    /// The middle of a point of the layout, in the picture.
+    fn at(&self, point: Point) -> (f64, f64) {
+        let (x, y) = if self.downwards {
+            (point.breadth, point.depth)
+        } else {
+            (point.depth, point.breadth)
+        };
+        (x + NODE_WIDTH / 2.0, y + NODE_HEIGHT / 2.0)
+    }
+
+    fn node(&self, task: usize) -> (f64, f64) {
+        self.layout
+            .nodes
+            .get(task)
+            .map_or((0.0, 0.0), |point| self.at(*point))
+    }
+
+    fn size(&self) -> (f64, f64) {
+        let (x, y) = self.at(self.layout.extent);
+        (x + NODE_WIDTH / 2.0, y + NODE_HEIGHT / 2.0)
+    }
+
+    /// The edges that are wanted, as one path: curves that leave and arrive along the direction of the graph.
+    fn edges(&self, wanted: impl Fn(usize, usize) -> bool) -> String {
+        let mut path = String::new();
+        let side = if self.downwards {
+            (0.0, NODE_HEIGHT / 2.0)
+        } else {
+            (NODE_WIDTH / 2.0, 0.0)
+        };
+        for edge in &self.layout.edges {
+            let (from, to) = (edge.from as usize, edge.to as usize);
+            if !wanted(from, to) {
+                continue;
+            }
+            let (mut x, mut y) = self.node(from);
+            (x, y) = (x + side.0, y + side.1);
+            let _ = write!(path, "M{x:.0} {y:.0}");
+            let end = self.node(to);
+            let end = (end.0 - side.0, end.1 - side.1);
+            let between = edge.waypoints.iter().map(|point| self.at(*point));
+            for (next_x, next_y) in between.chain([end]) {
+                if self.downwards {
+                    let middle = (y + next_y) / 2.0;
+                    let _ = write!(
+                        path,
+                        "C{x:.0} {middle:.0} {next_x:.0} {middle:.0} {next_x:.0} {next_y:.0}"
+                    );
+                } else {
+                    let middle = (x + next_x) / 2.0;
+                    let _ = write!(
+                        path,
+                        "C{middle:.0} {y:.0} {middle:.0} {next_y:.0} {next_x:.0} {next_y:.0}"
+                    );
+                }
+                (x, y) = (next_x, next_y);
+            }
+        }
+        path
+    }
+
+    /// The task in a direction of the picture from another one, along edges or to the side.
+    fn beside(&self, task: u32, needs: &[Vec<u32>], key: &str) -> Option<u32> {
+        let (back, forth, less, more) = if self.downwards {
+            ("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight")
+        } else {
+            ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")
+        };
+        let here = *self.layout.nodes.get(task as usize)?;
+        let nearest = |tasks: &[u32]| {
+            let far = |task: &u32| (self.layout.nodes[*task as usize].breadth - here.breadth).abs();
+            tasks
+                .iter()
+                .copied()
+                .min_by(|a, b| far(a).total_cmp(&far(b)))
+        };
+        match key {
+            key if key == back => nearest(&needs[task as usize]),
+            key if key == forth => nearest(&self.needed_by[task as usize]),
+            key if key == less || key == more => {
+                let sign = if key == more { 1.0 } else { -1.0 };
+                let ahead = |point: &Point| (point.breadth - here.breadth) * sign;
+                let same_rank = self.layout.nodes.iter().enumerate();
+                let same_rank = same_rank.filter(|(_, point)| {
+                    (point.depth - here.depth).abs() < 1.0 && ahead(point) > 0.0
+                });
+                let next = same_rank.min_by(|a, b| ahead(a.1).total_cmp(&ahead(b.1)));
+                next.map(|(task, _)| task as u32)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The picture of a run.
+#[component]
+pub fn GraphView(
+    /// The run.
+    watched: Watched,
+    /// The task that is looked at.
+    selected: RwSignal<Option<u32>>,
+) -> impl IntoView {
+    let needs: Arc<Vec<Vec<u32>>> = Arc::new(
+        watched
+            .tasks
+            .iter()
+            .map(|task| task.with_untracked(|task| task.needs.clone()))
+            .collect(),
+    );
+    let count = needs.len();
+    let container = NodeRef::<Div>::new();
+    let pane = RwSignal::new(Pane {
+        width: 800.0,
+        height: 420.0,
+    });
+    let eye = RwSignal::new(Eye {
+        x: 0.0,
+        y: 0.0,
+        zoom: 1.0,
+    });
+    let downwards = Memo::new(move |_| pane.get().width < NARROW);
+    let picture = {
+        let needs = needs.clone();
+        Memo::new_with_compare(
+            move |_| Arc::new(Picture::of(&needs, downwards.get())),
+            |a, b| match (a, b) {
+                (Some(a), Some(b)) => !Arc::ptr_eq(a, b),
+                (None, _) | (_, None) => true,
+            },
+        )
+    };
+
+    let fit = move || {
+        let (width, height) = picture.get_untracked().size();
+        let pane = pane.get_untracked();
+        let zoom = ((pane.width - 32.0) / width)
+            .min((pane.height - 32.0) / height)
+            .clamp(ZOOM_MIN, 1.15);
+        eye.set(Eye {
+            x: (pane.width - width * zoom) / 2.0,
+            y: (pane.height - height * zoom) / 2.0,
+            zoom,
+        });
+    };
+    let zoom_at = move |factor: f64, x: f64, y: f64| {
+        eye.update(|eye| {
+            let zoom = (eye.zoom * factor).clamp(ZOOM_MIN, ZOOM_MAX);
+            let factor = zoom / eye.zoom;
+            *eye = Eye {
+                x: x - (x - eye.x) * factor,
+                y: y - (y - eye.y) * factor,
+                zoom,
+            };
+        });
+    };
+    let zoom_in_the_middle = move |factor| {
+        let pane = pane.get_untracked();
+        zoom_at(factor, pane.width / 2.0, pane.height / 2.0);
+    };
+    let measure = move || {
+        let Some(element) = container.get_untracked() else {
+            return;
+        };
+        let rect = element.get_bounding_client_rect();
+        if rect.width() > 0.0 && rect.height() > 0.0 {
+            let measured = Pane {
+                width: rect.width(),
+                height: rect.height(),
+            };
+            if pane.get_untracked() != measured {
+                pane.set(measured);
+                fit();
+            }
+        }
+    };
+    Effect::new(move || {
+        if container.get().is_some() {
+            request_animation_frame(measure);
+        }
+    });
+    // A pane that turns has its graph turn too.
+    Effect::new(move |before: Option<bool>| {
+        let now = downwards.get();
+        if before.is_some_and(|before| before != now) {
+            fit();
+        }
+        now
+    });
+    let resized =
+        StoredValue::new_local(Some(Listener::new(&window(), "resize", move |_| measure())));
+    on_cleanup(move || resized.update_value(|listener| drop(listener.take())));
+
+    // Keeps the selected task in sight.
+    let reveal = move |task: u32| {
+        let (x, y) = picture.get_untracked().node(task as usize);
+        let pane = pane.get_untracked();
+        eye.update(|eye| {
+            let margin = 24.0;
+            let shown = (x * eye.zoom + eye.x, y * eye.zoom + eye.y);
+            let half = (
+                NODE_WIDTH / 2.0 * eye.zoom + margin,
+                NODE_HEIGHT / 2.0 * eye.zoom + margin,
+            );
+            eye.x += (half.0 - shown.0).max(0.0) - (shown.0 + half.0 - pane.width).max(0.0);
+            eye.y += (half.1 - shown.1).max(0.0) - (shown.1 + half.1 - pane.height).max(0.0);
+        });
+    };
+
+    let is_near = Memo::new(move |_| eye.get().zoom >= FAR);
+    let visible = Memo::new(move |_| {
+        let (eye, pane, picture) = (eye.get(), pane.get(), picture.get());
+        if eye.zoom < FAR {
+            return Vec::new();
+        }
+        let seen = (0..count).filter(|task| {
+            let (x, y) = picture.node(*task);
+            let (x, y) = (x * eye.zoom + eye.x, y * eye.zoom + eye.y);
+            let (half_x, half_y) = (NODE_WIDTH * eye.zoom, NODE_HEIGHT * eye.zoom);
+            x > -half_x && x < pane.width + half_x && y > -half_y && y < pane.height + half_y
+        });
+        seen.take(NEAR_NODES_MAX).collect::<Vec<_>>()
+    });
+
+    // Pointers that are down, where they are; and how far they went, to tell a drag from a press.
+    let pointers = StoredValue::new(BTreeMap::<i32, (f64, f64)>::new());
+    let travelled = StoredValue::new(0.0_f64);
+    let place = move |x: i32, y: i32| {
+        let rect = container
+            .get_untracked()
+            .map(|element| element.get_bounding_client_rect());
+        rect.map_or((0.0, 0.0), |rect| {
+            (f64::from(x) - rect.left(), f64::from(y) - rect.top())
+        })
+    };
+    let down = move |event: PointerEvent| {
+        if event.button() != 0 {
+            return;
+        }
+        if pointers.with_value(BTreeMap::is_empty) {
+            travelled.set_value(0.0);
+        }
+        pointers.update_value(|pointers| {
+            pointers.insert(
+                event.pointer_id(),
+                place(event.client_x(), event.client_y()),
+            );
+        });
+    };
+    let moved = move |event: PointerEvent| {
+        let now = place(event.client_x(), event.client_y());
+        let Some(before) =
+            pointers.with_value(|pointers| pointers.get(&event.pointer_id()).copied())
+        else {
+            return;
+        };
+        let other = pointers.with_value(|pointers| {
+            pointers
+                .iter()
+                .find(|(id, _)| **id != event.pointer_id())
+                .map(|(_, place)| *place)
+        });
+        let way = (now.0 - before.0, now.1 - before.1);
+        travelled.update_value(|travelled| *travelled += way.0.hypot(way.1));
+        if travelled.get_value() > 4.0
+            && let Some(element) = container.get_untracked()
+        {
+            // From here on it is a drag, also outside of the pane.
+            let _ = element.set_pointer_capture(event.pointer_id());
+        }
+        match other {
+            Some(other) => {
+                let distance =
+                    |place: (f64, f64)| (place.0 - other.0).hypot(place.1 - other.1).max(1.0);
+                zoom_at(distance(now) / distance(before), other.0, other.1);
+            }
+            None => eye.update(|eye| (eye.x, eye.y) = (eye.x + way.0, eye.y + way.1)),
+        }
+        pointers.update_value(|pointers| {
+            pointers.insert(event.pointer_id(), now);
+        });
+    };
+    let up = move |event: PointerEvent| {
+        pointers.update_value(|pointers| {
+            pointers.remove(&event.pointer_id());
+        });
+    };
+    let wheel = move |event: WheelEvent| {
+        event.prevent_default();
+        let (x, y) = place(event.client_x(), event.client_y());
+        zoom_at((-event.delta_y().clamp(-200.0, 200.0) / 400.0).exp(), x, y);
+    };
+    let select = move |task: u32| {
+        if travelled.get_value() <= 4.0 {
+            selected.set(Some(task));
+        }
+    };
+    // Far away, tasks are not elements: the nearest one under the press is meant.
+    let press = move |event: web_sys::MouseEvent| {
+        if is_near.get_untracked() || travelled.get_value() > 4.0 {
+            return;
+        }
+        let on_button = event
+            .target()
+            .and_then(|target| target.dyn_into::<Element>().ok());
+        if on_button.is_some_and(|element| element.closest("button").ok().flatten().is_some()) {
+            return;
+        }
+        let (x, y) = place(event.client_x(), event.client_y());
+        let (eye, picture) = (eye.get_untracked(), picture.get_untracked());
+        let (x, y) = ((x - eye.x) / eye.zoom, (y - eye.y) / eye.zoom);
+        let hit = (0..count).find(|task| {
+            let (node_x, node_y) = picture.node(*task);
+            (node_x - x).abs() <= NODE_WIDTH / 2.0 && (node_y - y).abs() <= NODE_HEIGHT / 2.0
+        });
+        if let Some(task) = hit {
+            selected.set(Some(task as u32));
+        }
+    };
+    let keys = {
+        let needs = needs.clone();
+        move |event: KeyboardEvent| {
+            if event.ctrl_key() || event.meta_key() || event.alt_key() {
+                return;
+            }
+            match event.key().as_str() {
+                "+" | "=" => zoom_in_the_middle(1.25),
+                "-" => zoom_in_the_middle(0.8),
+                "0" => fit(),
+                "Escape" => selected.set(None),
+                key if key.starts_with("Arrow") && count > 0 => {
+                    let next = match selected.get_untracked() {
+                        None => Some(0),
+                        Some(task) => picture.get_untracked().beside(task, &needs, key),
+                    };
+                    if let Some(next) = next {
+                        selected.set(Some(next));
+                        reveal(next);
+                    }
+                }
+                _ => return,
+            }
+            event.prevent_default();
+        }
+    };
+
+    let all_edges = move || picture.get().edges(|_, _| true);
+    let active_edges = {
+        let watched = watched.clone();
+        move || {
+            watched.changes.track();
+            let leased = |task: usize| {
+                watched
+                    .tasks
+                    .get(task)
+                    .is_some_and(|task| task.with_untracked(|task| task.state == TaskState::Leased))
+            };
+            picture.get().edges(|_, to| leased(to))
+        }
+    };
+    let selected_edges = move || match selected.get() {
+        None => String::new(),
+        Some(task) => picture
+            .get()
+            .edges(|from, to| from == task as usize || to == task as usize),
+    };
+    let tasks = watched.tasks.clone();
+    let node = {
+        let tasks = tasks.clone();
+        move |task: usize| view! { <Node task=task signal=tasks[task].clone() picture=picture selected=selected select=select/> }
+    };
+    let far_shapes = move || {
+        watched.changes.track();
+        let picture = picture.get();
+        let mut shapes: BTreeMap<TaskState, String> = BTreeMap::new();
+        for (index, task) in tasks.iter().enumerate() {
+            let (x, y) = picture.node(index);
+            let path = shapes
+                .entry(task.with_untracked(|task| task.state))
+                .or_default();
+            let (left, top) = (x - NODE_WIDTH / 2.0, y - NODE_HEIGHT / 2.0);
+            let _ = write!(
+                path,
+                "M{left:.0} {top:.0}h{NODE_WIDTH}v{NODE_HEIGHT}h-{NODE_WIDTH}z"
+            );
+        }
+        let shape =
+            |(state, path)| view! { <path class=format!("far {}", state_look(state).1) d=path/> };
+        shapes.into_iter().map(shape).collect_view()
+    };
+    let far_selected = move || {
+        selected.get().map(|task| {
+            let (x, y) = picture.get().node(task as usize);
+            view! {
+                <rect class="far-selected" x=x - NODE_WIDTH / 2.0 y=y - NODE_HEIGHT / 2.0 width=NODE_WIDTH height=NODE_HEIGHT/>
+            }
+        })
+    };
+    let transform = move || {
+        let eye = eye.get();
+        format!(
+            "translate({:.1} {:.1}) scale({:.4})",
+            eye.x, eye.y, eye.zoom
+        )
+    };
+    let label = move || {
+        format!(
+            "Graph of {}. Arrow keys go from task to task, plus and minus zoom, 0 fits. The list below says the same in words.",
+            crate::format::plural(count as u64, "task", "tasks")
+        )
+    };
+
+    view! {
+        <div
+            class="graph" node_ref=container tabindex="0" role="application" aria-label=label
+            on:pointerdown=down on:pointermove=moved on:pointerup=up on:pointercancel=up
+            on:wheel=wheel on:keydown=keys on:click=press
+        >
+            <svg class="graph-svg" aria-hidden="true">
+                <g transform=transform>
+                    <path class="edges" d=all_edges/>
+                    <path class="edges active" d=active_edges/>
+                    <path class="edges chosen" d=selected_edges/>
+                    <Show when=move || is_near.get() fallback=move || view! { {far_shapes.clone()} {far_selected} }>
+                        <For each=move || visible.get() key=|task| *task children=node.clone()/>
+                    </Show>
+                </g>
+            </svg>
+            <div class="graph-tools">
+                <button type="button" aria-label="Zoom in" title="Zoom in (+)" on:click=move |_| zoom_in_the_middle(1.25)>
+                    <Icon path=icon::PLUS/>
+                </button>
+                <button type="button" aria-label="Zoom out" title="Zoom out (-)" on:click=move |_| zoom_in_the_middle(0.8)>
+                    <Icon path=icon::MINUS/>
+                </button>
+                <button type="button" aria-label="Fit" title="Fit (0)" on:click=move |_| fit()>
+                    <Icon path=icon::FIT/>
+                </button>
+            </div>
+        </div>
+    }
+}
+
+#[component]
+fn Node(
+    task: usize,
+    signal: ArcRwSignal<TaskView>,
+    picture: Memo<Arc<Picture>>,
+    selected: RwSignal<Option<u32>>,
+    select: impl Fn(u32) + Copy + 'static,
+) -> impl IntoView {
+    let transform = move || {
+        let (x, y) = picture.get().node(task);
+        format!(
+            "translate({:.0} {:.0})",
+            x - NODE_WIDTH / 2.0,
+            y - NODE_HEIGHT / 2.0
+        )
+    };
+    let (title, func) = signal.with_untracked(|task| {
+        let func = short_func(&task.func).to_owned();
+        if task.name.is_empty() {
+            (func.clone(), String::new())
+        } else {
+            (task.name.clone(), func)
+        }
+    });
+    let state = Memo::new(move |_| {
+        signal.with(|task| {
+            (
+                task.state,
+                matches!(task.out, Some(asterism_protocol::Out::Error(_))),
+            )
+        })
+    });
+    let look = move || {
+        let (state, is_error) = state.get();
+        let (name, class, path) = state_look(state);
+        // A task that was computed and came to an error is done, but not well.
+        if is_error && state != TaskState::Failed {
+            (format!("{name}: error"), "s-failed", icon::BANG)
+        } else {
+            (name.to_owned(), class, path)
+        }
+    };
+    let class = move || {
+        let chosen = if selected.get() == Some(task as u32) {
+            " chosen"
+        } else {
+            ""
+        };
+        format!("node {}{chosen}", look().1)
+    };
+    view! {
+        <g class=class transform=transform on:click=move |_| select(task as u32)>
+            <rect class="plate" width=NODE_WIDTH height=NODE_HEIGHT rx="10"/>
+            <path class="mark" transform="translate(12 11)" d=move || look().2/>
+            <text class="title" x="36" y="24">{ellipsis(&title, 17)}</text>
+            <text class="sub" x="36" y="42">
+                <tspan class="word">{move || look().0}</tspan>
+                {(!func.is_empty()).then(|| format!(" · {}", ellipsis(&func, 11)))}
+            </text>
+        </g>
+    }
+}

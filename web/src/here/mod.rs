@@ -1,0 +1,359 @@
+//! The coordinator in the tab: the scheduler of every coordinator around memory that lasts as long as the tab, in the
+//! talking worker. Its one executor is the session beside it; messages pass from one to the other as they are.
+
+mod components;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, VecDeque},
+    rc::{Rc, Weak},
+};
+
+use asterism_executor::Input as ExecutorInput;
+use asterism_protocol::{
+    Cid, Defaults, Promise, Receipt, limits,
+    limits::BLOB_BYTES_MAX,
+    message::{Change, ToCoordinator, ToWatcher},
+    prepare, value_of_json,
+    view::{Overview, RunId},
+};
+use asterism_scheduler::{
+    Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
+};
+use gloo_timers::callback::Timeout;
+use js_sys::Uint8Array;
+
+use self::components::Components;
+use crate::{
+    js::{now, random},
+    talk::{
+        Shell, cid_of,
+        message::{Answer, Ask, FromTalk},
+        say,
+    },
+};
+
+/// Who submits what is run here, in the words that a donor reads.
+const SUBMITTER: &str = "you, in this tab";
+
+/// Shortest time between two reports of changes to the page, in milliseconds.
+const REPORT_MS: u64 = 50;
+
+/// Longest sleep: `setTimeout` counts in 31 bits.
+const SLEEP_MS_MAX: u64 = 1 << 30;
+
+/// Most bytes of blobs kept: a tab is ended when it takes much more memory than this.
+const BLOBS_BYTES_MAX: u64 = 768 << 20;
+
+/// The coordinator in the tab.
+pub(crate) struct Here {
+    scheduler: RefCell<Scheduler>,
+    inbox: RefCell<VecDeque<Fact>>,
+    serving: Cell<bool>,
+    /// The session, while it is connected, and the number of its connection.
+    executor: RefCell<Weak<Shell>>,
+    connection: Cell<ConnectionId>,
+    components: RefCell<Components>,
+    blobs: RefCell<BTreeMap<Cid, Uint8Array>>,
+    blob_bytes: Cell<u64>,
+    /// Canonical receipts by instruction: what a later run replays.
+    receipts: RefCell<BTreeMap<Cid, Receipt>>,
+    watched: Cell<Option<RunId>>,
+    /// Changes that the page was not told yet.
+    changes: RefCell<Vec<Change>>,
+    alarm: RefCell<Option<Timeout>>,
+    report: RefCell<Option<Timeout>>,
+    me: Weak<Self>,
+}
+
+enum Fact {
+    Input(Input),
+    TimePassed,
+}
+
+impl Here {
+    /// A coordinator that knows nothing yet.
+    pub(crate) fn start() -> Rc<Self> {
+        let config = Config {
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Config::default()
+        };
+        let here = Rc::new_cyclic(|me| Self {
+            scheduler: RefCell::new(Scheduler::new(config, u64::from_le_bytes(random()))),
+            inbox: RefCell::default(),
+            serving: Cell::new(false),
+            executor: RefCell::default(),
+            connection: Cell::new(ConnectionId(0)),
+            components: RefCell::default(),
+            blobs: RefCell::default(),
+            blob_bytes: Cell::new(0),
+            receipts: RefCell::default(),
+            watched: Cell::new(None),
+            changes: RefCell::default(),
+            alarm: RefCell::new(None),
+            report: RefCell::new(None),
+            me: me.clone(),
+        });
+        here.snapshot();
+        here
+    }
+
+    /// The session asked for a connection.
+    pub(crate) fn connected(&self, executor: &Weak<Shell>) {
+        self.executor.replace(executor.clone());
+        let connection = ConnectionId(self.connection.get().0 + 1);
+        self.connection.set(connection);
+        self.serve(Fact::Input(Input::Connected {
+            connection,
+            nonce: random(),
+        }));
+    }
+
+    /// The session closed its connection.
+    pub(crate) fn disconnected(&self) {
+        self.executor.take();
+        self.serve(Fact::Input(Input::Disconnected {
+            connection: self.connection.get(),
+        }));
+    }
+
+    /// The session said something.
+    pub(crate) fn received(&self, message: ToCoordinator) {
+        self.serve(Fact::Input(Input::Received {
+            connection: self.connection.get(),
+            message,
+        }));
+    }
+
+    /// The bytes of a blob.
+    pub(crate) fn blob(&self, cid: Cid) -> Option<Uint8Array> {
+        self.blobs.borrow().get(&cid).cloned()
+    }
+
+    /// Keeps a blob that was made here.
+    pub(crate) fn keep(&self, cid: Cid, bytes: Uint8Array) {
+        let size = u64::from(bytes.length());
+        if self.blobs.borrow_mut().insert(cid, bytes).is_none() {
+            self.blob_bytes.set(self.blob_bytes.get() + size);
+        }
+    }
+
+    /// The page wants to know everything about this run.
+    pub(crate) fn watch(&self, run: Option<RunId>) {
+        self.watched.set(run);
+        self.flush();
+        if let Some(view) = run.and_then(|run| self.scheduler.borrow().run_view(run)) {
+            say(&FromTalk::Watched(Box::new(ToWatcher::Run(Box::new(view)))));
+        }
+    }
+
+    /// The page asks for something; the answer comes now or when the scheduler has it.
+    pub(crate) fn ask(&self, id: u32, ask: Ask) {
+        let request = RequestId(u64::from(id));
+        let answer = match ask {
+            Ask::Run { workflow, name } => match self.submission(&workflow, name) {
+                Ok(submission) => {
+                    self.serve(Fact::Input(Input::Submit {
+                        request,
+                        submission: Box::new(submission),
+                    }));
+                    return;
+                }
+                Err(reason) => Answer::Refused(reason),
+            },
+            Ask::Cancel(run) => {
+                self.serve(Fact::Input(Input::Cancel { request, run }));
+                return;
+            }
+            Ask::AddComponent { name, bytes } => self
+                .add_component(name, &bytes)
+                .map_or_else(Answer::Refused, Answer::Kept),
+            Ask::PutBlob(bytes) => self.put(&bytes).map_or_else(Answer::Refused, Answer::Kept),
+            Ask::GetBlob(cid) => match self.blob(cid) {
+                Some(bytes) => Answer::Blob(serde_bytes::ByteBuf::from(bytes.to_vec())),
+                None => Answer::Refused(format!("{cid} is not in this tab")),
+            },
+        };
+        say(&FromTalk::Answer { id, answer });
+    }
+
+    fn submission(&self, workflow: &str, name: String) -> Result<Submission, String> {
+        if workflow.len() > limits::WORKFLOW_BYTES_MAX {
+            return Err(format!(
+                "the workflow has more than {} bytes",
+                limits::WORKFLOW_BYTES_MAX
+            ));
+        }
+        let document = value_of_json(workflow.as_bytes()).map_err(|error| error.to_string())?;
+        let prepared = prepare(&document, &*self.components.borrow(), &Defaults::default())
+            .map_err(|error| error.to_string())?;
+        let receipts = self.receipts.borrow();
+        let mut wanted = std::collections::BTreeSet::new();
+        for task in &prepared.workflow.tasks {
+            wanted.insert(task.run.cid());
+            wanted.extend(
+                task.run
+                    .promises()
+                    .iter()
+                    .map(|Promise { instruction, .. }| *instruction),
+            );
+        }
+        let known = wanted
+            .iter()
+            .filter_map(|instruction| receipts.get(instruction).cloned())
+            .collect();
+        Ok(Submission {
+            prepared,
+            name,
+            submitter: SUBMITTER.to_owned(),
+            known,
+        })
+    }
+
+    fn add_component(&self, name: String, bytes: &[u8]) -> Result<Cid, String> {
+        let cid = self.put(bytes)?;
+        let view = self.components.borrow_mut().add(cid, name, bytes)?;
+        self.publish(Change::Component(view));
+        Ok(cid)
+    }
+
+    fn put(&self, bytes: &[u8]) -> Result<Cid, String> {
+        let size = bytes.len() as u64;
+        if size > BLOB_BYTES_MAX || self.blob_bytes.get() + size > BLOBS_BYTES_MAX {
+            return Err(
+                "this is more than a tab can keep; a coordinator on a server can".to_owned(),
+            );
+        }
+        let bytes = Uint8Array::from(bytes);
+        let cid = cid_of(&bytes);
+        self.keep(cid, bytes);
+        Ok(cid)
+    }
+
+    fn serve(&self, fact: Fact) {
+        self.inbox.borrow_mut().push_back(fact);
+        if self.serving.replace(true) {
+            return;
+        }
+        while let Some(fact) = self.take() {
+            match fact {
+                Fact::Input(input) => self.scheduler.borrow_mut().handle(input, now()),
+                Fact::TimePassed => self.scheduler.borrow_mut().handle_timeout(now()),
+            }
+            while let Some(output) = self.poll() {
+                self.perform(output);
+            }
+        }
+        self.serving.set(false);
+        self.set_alarm();
+    }
+
+    fn take(&self) -> Option<Fact> {
+        self.inbox.borrow_mut().pop_front()
+    }
+
+    fn poll(&self) -> Option<Output> {
+        self.scheduler.borrow_mut().poll_output()
+    }
+
+    fn perform(&self, output: Output) {
+        match output {
+            Output::Persist(Event::Computed { receipt, .. }) => {
+                if let Some(outcome) = receipt.outcome() {
+                    self.receipts
+                        .borrow_mut()
+                        .insert(outcome.instruction, *receipt);
+                }
+            }
+            // All else that a journal keeps lasts as long as the scheduler does.
+            Output::Persist(
+                Event::Submitted { .. }
+                | Event::GaveUp { .. }
+                | Event::Cancelled { .. }
+                | Event::LeasesReserved { .. },
+            ) => {}
+            Output::Send {
+                connection,
+                message,
+            }
+            | Output::Acknowledge {
+                connection,
+                message,
+            } => {
+                self.tell_executor(connection, ExecutorInput::Received(message));
+            }
+            Output::Reply { request, result } => {
+                let answer = match result {
+                    Ok(run) => Answer::Run(run),
+                    Err(error) => Answer::Refused(error.to_string()),
+                };
+                say(&FromTalk::Answer {
+                    id: request.0 as u32,
+                    answer,
+                });
+            }
+            Output::Publish(change) => self.publish(change),
+            Output::Disconnect { connection } => {
+                let reason = "the coordinator in this tab hung up".to_owned();
+                self.tell_executor(connection, ExecutorInput::Disconnected { reason });
+            }
+        }
+    }
+
+    fn tell_executor(&self, connection: ConnectionId, input: ExecutorInput) {
+        let executor = self.executor.borrow().upgrade();
+        if let Some(executor) = executor.filter(|_| connection == self.connection.get()) {
+            executor.tell(input);
+        }
+    }
+
+    fn set_alarm(&self) {
+        let due = self.scheduler.borrow().poll_timeout();
+        let alarm = due.map(|(at, _)| {
+            let me = self.me.clone();
+            Timeout::new(at.since_ms(now()).min(SLEEP_MS_MAX) as u32, move || {
+                if let Some(here) = me.upgrade() {
+                    here.serve(Fact::TimePassed);
+                }
+            })
+        });
+        self.alarm.replace(alarm);
+    }
+
+    /// Tells the page of a change, a little later with whatever else changes until then.
+    fn publish(&self, change: Change) {
+        if let Change::Task { run, .. } = &change
+            && self.watched.get() != Some(*run)
+        {
+            return;
+        }
+        self.changes.borrow_mut().push(change);
+        if self.report.borrow().is_some() {
+            return;
+        }
+        let me = self.me.clone();
+        let report = Timeout::new(REPORT_MS as u32, move || {
+            if let Some(here) = me.upgrade() {
+                here.report.take().map(Timeout::forget);
+                here.flush();
+            }
+        });
+        self.report.replace(Some(report));
+    }
+
+    fn flush(&self) {
+        let changes = self.changes.take();
+        if !changes.is_empty() {
+            say(&FromTalk::Watched(Box::new(ToWatcher::Changes(changes))));
+        }
+    }
+
+    fn snapshot(&self) {
+        let overview = self.scheduler.borrow().overview();
+        let overview = Overview {
+            components: self.components.borrow().views(),
+            ..overview
+        };
+        say(&FromTalk::Watched(Box::new(ToWatcher::Snapshot(overview))));
+    }
+}

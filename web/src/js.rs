@@ -1,0 +1,147 @@
+//! The little of JavaScript that pages and workers both need: listeners that end when they are dropped, requests,
+//! bytes, the clock.
+
+use asterism_protocol::Timestamp;
+use js_sys::{ArrayBuffer, Promise, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Event, EventTarget, RequestInit, Response};
+
+#[wasm_bindgen]
+extern "C" {
+    /// `fetch`, which a window and a worker both have, under two types.
+    #[wasm_bindgen(js_name = fetch)]
+    fn global_fetch(url: &str, init: &RequestInit) -> Promise;
+}
+
+/// A listener of an event; it ends when this is dropped.
+#[must_use = "a listener that is dropped hears nothing"]
+pub struct Listener {
+    target: EventTarget,
+    event: &'static str,
+    closure: Closure<dyn FnMut(Event)>,
+}
+
+impl Listener {
+    /// Calls `listener` for each `event` of `target`.
+    pub fn new(
+        target: &EventTarget,
+        event: &'static str,
+        listener: impl FnMut(Event) + 'static,
+    ) -> Self {
+        let closure = Closure::<dyn FnMut(Event)>::new(listener);
+        // Fails for nothing but a type that is not a function.
+        let _ = target.add_event_listener_with_callback(event, closure.as_ref().unchecked_ref());
+        Self {
+            target: target.clone(),
+            event,
+            closure,
+        }
+    }
+
+    /// Lets it listen for as long as the page or worker lives.
+    pub fn forever(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self
+            .target
+            .remove_event_listener_with_callback(self.event, self.closure.as_ref().unchecked_ref());
+    }
+}
+
+/// What time it is.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp(js_sys::Date::now() as u64)
+}
+
+/// What a JavaScript error says.
+#[must_use]
+pub fn message_of(error: &JsValue) -> String {
+    let message = Reflect::get(error, &"message".into())
+        .ok()
+        .and_then(|message| message.as_string());
+    message
+        .or_else(|| error.as_string())
+        .unwrap_or_else(|| "an error without a message".to_owned())
+}
+
+/// Random bytes from the browser.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("every browser has crypto.getRandomValues");
+    bytes
+}
+
+/// An HTTP answer, read whole.
+pub struct Answer {
+    /// The status, such as 404.
+    pub status: u16,
+    /// The body, outside of wasm's memory.
+    pub body: Uint8Array,
+    headers: web_sys::Headers,
+}
+
+impl Answer {
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body.to_vec()).into_owned()
+    }
+
+    /// A header; `None` if it is absent.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).ok().flatten()
+    }
+
+    /// Is the status one of success?
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// A request; `body` is its media type and content.
+///
+/// # Errors
+/// Nobody answered, or the connection broke, in the browser's words.
+pub async fn request(
+    method: &str,
+    url: &str,
+    body: Option<(&str, &JsValue)>,
+) -> Result<Answer, String> {
+    let text = |error: JsValue| message_of(&error);
+    let init = RequestInit::new();
+    init.set_method(method);
+    if let Some((media_type, content)) = body {
+        let headers = web_sys::Headers::new().map_err(text)?;
+        headers.set("content-type", media_type).map_err(text)?;
+        init.set_headers(&headers);
+        init.set_body(content);
+    }
+    let response = JsFuture::from(global_fetch(url, &init))
+        .await
+        .map_err(text)?;
+    let response: Response = response.unchecked_into();
+    let body = JsFuture::from(response.array_buffer().map_err(text)?)
+        .await
+        .map_err(text)?;
+    let body = Uint8Array::new(body.unchecked_ref::<ArrayBuffer>());
+    Ok(Answer {
+        status: response.status(),
+        body,
+        headers: response.headers(),
+    })
+}
+
+/// `value[key]`, or `undefined`.
+#[must_use]
+pub fn get(value: &JsValue, key: &str) -> JsValue {
+    Reflect::get(value, &key.into()).unwrap_or(JsValue::UNDEFINED)
+}

@@ -1,0 +1,10 @@
+//! The pages, and what they are made of.
+
+pub mod executors;
+pub mod functions;
+pub mod here;
+pub mod run;
+pub mod schema;
+pub mod ui;
+pub mod value;
+pub mod workflows;

@@ -1,0 +1,449 @@
+//! One run: its graph, its tasks as a list, and one task in detail.
+
+use asterism_protocol::{
+    Cid, LogLevel, Out, Promise, PublicKey, Value,
+    message::FaultKind,
+    view::{RunId, RunState, TaskView},
+};
+use leptos::prelude::*;
+
+use super::{
+    ui::{
+        CidText, Clock, Copy, CountsBar, Icon, Notice, RunBadge, StateBadge, Tone, counts_text,
+        icon,
+    },
+    value::{ValueView, pretty},
+};
+use crate::{
+    coordinator::Coordinator,
+    format::{ago, bytes, count, duration_ms, duration_us, ellipsis, fuel, short_func, short_key},
+    graph::view::GraphView,
+    route::{Link, Route},
+    watch::{Reach, Watched},
+};
+
+/// Tasks listed at once; more on request, so that a workflow of thousands opens at once.
+const LISTED: usize = 100;
+
+/// One run.
+#[component]
+pub fn RunPage(
+    /// Which.
+    run: RunId,
+) -> impl IntoView {
+    let coordinator = expect_context::<Coordinator>();
+    let known = coordinator.known;
+    // Asked again whenever another coordinator is there.
+    Effect::new(move || {
+        let _ = known.reach.get();
+        coordinator.watch(Some(run));
+    });
+    on_cleanup(move || coordinator.watch(None));
+    let shown = Memo::new_with_compare(
+        move |_| known.watched.get().filter(|watched| watched.run == run),
+        |a, b| match (a, b) {
+            (Some(Some(a)), Some(Some(b))) => !std::sync::Arc::ptr_eq(&a.tasks, &b.tasks),
+            (Some(None), Some(None)) => false,
+            _ => true,
+        },
+    );
+    let listed = move || {
+        known
+            .runs
+            .with(|runs| runs.contains_key(&std::cmp::Reverse(run)))
+    };
+    view! {
+        <nav class="crumbs" aria-label="Where you are"><Link to=Route::Workflows>"Workflows"</Link> " / run " {run.0}</nav>
+        {move || match shown.get() {
+            Some(watched) => view! { <RunView watched=watched/> }.into_any(),
+            None if matches!(known.reach.get(), Reach::Live | Reach::Here) && !listed() => view! {
+                <section class="empty">
+                    <h1>"There is no run " {run.0}</h1>
+                    <p>"It may have been forgotten: a coordinator keeps the newest thousand. "<Link to=Route::Workflows>"All runs"</Link></p>
+                </section>
+            }
+            .into_any(),
+            None if known.reach.get() == Reach::Absent => view! {
+                <section class="empty">
+                    <h1>"No coordinator answers"</h1>
+                    <p>"It is called again by itself. "<Link to=Route::Here>"Run something here"</Link></p>
+                </section>
+            }
+            .into_any(),
+            None => view! { <p class="muted" role="status">"Loading the run…"</p> }.into_any(),
+        }}
+    }
+}
+
+#[component]
+fn RunView(watched: Watched) -> impl IntoView {
+    let selected = RwSignal::new(None::<u32>);
+    let list = watched.clone();
+    let inspected = watched.clone();
+    let inspector = move || {
+        let signal = selected
+            .get()
+            .and_then(|task| inspected.tasks.get(task as usize).cloned());
+        match signal {
+            Some(signal) => {
+                let watched = inspected.clone();
+                view! { <Inspector signal=signal watched=watched selected=selected/> }.into_any()
+            }
+            None => view! {
+                <aside class="inspector nothing">
+                    <p class="muted">"Choose a task to see its inputs, its output and who computed it."</p>
+                </aside>
+            }
+            .into_any(),
+        }
+    };
+    view! {
+        <RunHead watched=watched.clone()/>
+        <div class="run-layout">
+            <div class="run-main">
+                <GraphView watched=watched selected=selected/>
+                <TaskList watched=list selected=selected/>
+            </div>
+            {inspector}
+        </div>
+    }
+}
+
+#[component]
+fn RunHead(watched: Watched) -> impl IntoView {
+    let coordinator = expect_context::<Coordinator>();
+    let clock = expect_context::<Clock>();
+    let summary = watched.summary;
+    let trouble = RwSignal::new(String::new());
+    let asked = RwSignal::new(false);
+    let (name, workflow, submitter, submitted) = summary.with_untracked(|summary| {
+        let name = if summary.name.is_empty() {
+            format!("Run {}", summary.run.0)
+        } else {
+            summary.name.clone()
+        };
+        (
+            name,
+            summary.workflow,
+            summary.submitter.clone(),
+            summary.submitted,
+        )
+    });
+    let times = {
+        let summary = summary.clone();
+        move || match summary.read().finished {
+            Some(finished) => format!(
+                "submitted {}, took {}",
+                ago(submitted, clock.now.get()),
+                duration_ms(finished.since_ms(submitted))
+            ),
+            None => format!(
+                "running for {}",
+                duration_ms(clock.now.get().since_ms(submitted))
+            ),
+        }
+    };
+    let cancel = {
+        let summary = summary.clone();
+        move |_| {
+            let summary = summary.get_untracked();
+            asked.set(true);
+            leptos::task::spawn_local(async move {
+                if let Err(reason) = coordinator.cancel(summary).await {
+                    let _ = trouble.try_set(reason);
+                    let _ = asked.try_set(false);
+                }
+            });
+        }
+    };
+    let running = {
+        let summary = summary.clone();
+        Memo::new(move |_| summary.read().state == RunState::Running)
+    };
+    let (badge, bar, words) = (summary.clone(), summary.clone(), summary);
+    view! {
+        <header class="page-head run-head">
+            <div>
+                <h1>{ellipsis(&name, 120)}</h1>
+                <p class="muted">
+                    {(!submitter.is_empty()).then(|| format!("by {} · ", ellipsis(&submitter, 60)))} {times} " · workflow "
+                    <CidText cid=workflow what="workflow CID"/>
+                </p>
+            </div>
+            <div class="run-state">
+                {move || view! { <RunBadge state=badge.read().state/> }}
+                <Show when=move || running.get()>
+                    <button class="button quiet danger" disabled=move || asked.get() on:click=cancel.clone()>
+                        <Icon path=icon::CROSS/> "Cancel"
+                    </button>
+                </Show>
+            </div>
+        </header>
+        <div class="run-progress">
+            {move || view! { <CountsBar counts=bar.read().counts/> }}
+            <p class="muted" role="status">{move || counts_text(&words.read().counts)}</p>
+        </div>
+        <Show when=move || !trouble.read().is_empty()>
+            <Notice tone=Tone::Bad><p>{move || trouble.get()}</p></Notice>
+        </Show>
+    }
+}
+
+#[component]
+fn TaskList(watched: Watched, selected: RwSignal<Option<u32>>) -> impl IntoView {
+    let total = watched.tasks.len();
+    let shown = RwSignal::new(LISTED.min(total));
+    let tasks = watched.tasks;
+    let row = move |index: usize| {
+        let signal = tasks[index].clone();
+        let (title, func) = signal.with_untracked(|task| (title_of(task), task.func.clone()));
+        let (state, measure) = (signal.clone(), signal);
+        let current = move || (selected.get() == Some(index as u32)).then_some("true");
+        view! {
+            <tr aria-current=current>
+                <th scope="row">
+                    <button class="link" type="button" on:click=move |_| selected.set(Some(index as u32))>{ellipsis(&title, 40)}</button>
+                </th>
+                <td class="wide"><code>{ellipsis(short_func(&func), 40)}</code></td>
+                <td>{move || view! { <StateBadge state=state.read().state/> }}</td>
+                <td class="number">{move || measure.read().fuel.map(fuel)}</td>
+            </tr>
+        }
+    };
+    view! {
+        <section class="task-list" aria-label="Tasks">
+            <table>
+                <thead><tr><th scope="col">"Task"</th><th class="wide" scope="col">"Function"</th><th scope="col">"State"</th><th class="number" scope="col">"Fuel"</th></tr></thead>
+                <tbody>
+                    <For each=move || 0..shown.get() key=|index| *index children=row/>
+                </tbody>
+            </table>
+            <Show when=move || shown.get() < total>
+                <button class="button quiet" on:click=move |_| shown.update(|shown| *shown = (*shown * 4).min(total))>
+                    "Show more of " {count(total as u64)} " tasks"
+                </button>
+            </Show>
+        </section>
+    }
+}
+
+fn title_of(task: &TaskView) -> String {
+    if task.name.is_empty() {
+        format!("{} #{}", short_func(&task.func), task.index)
+    } else {
+        task.name.clone()
+    }
+}
+
+#[component]
+fn Inspector(
+    signal: ArcRwSignal<TaskView>,
+    watched: Watched,
+    selected: RwSignal<Option<u32>>,
+) -> impl IntoView {
+    let clock = expect_context::<Clock>();
+    let known = expect_context::<Coordinator>().known;
+    let fixed = signal.get_untracked();
+    let title = title_of(&fixed);
+    let arguments = {
+        let watched = watched.clone();
+        let args = fixed.args.clone();
+        view! { <Arguments args=args watched=watched selected=selected/> }
+    };
+    let head = signal.clone();
+    let (out, remark, attempts, facts, cids) = (
+        signal.clone(),
+        signal.clone(),
+        signal.clone(),
+        signal.clone(),
+        signal.clone(),
+    );
+    // Views of values are made anew only when the value is another one: a picture must not flicker.
+    let out = Memo::new(move |_| out.read().out.clone());
+    let remark = Memo::new(move |_| remark.read().remark.clone());
+    let attempts = Memo::new(move |_| attempts.read().attempts.clone());
+    let who = move |key: &PublicKey| {
+        let name = known
+            .executors
+            .with(|executors| executors.get(key).map(|executor| executor.name.clone()));
+        match name.filter(|name| !name.is_empty()) {
+            Some(name) => format!("{name} ({})", short_key(key)),
+            None => short_key(key),
+        }
+    };
+    view! {
+        <aside class="inspector" aria-label="Task">
+            <header>
+                <h2>{ellipsis(&title, 60)}</h2>
+                <button class="copy" type="button" aria-label="Close" on:click=move |_| selected.set(None)><Icon path=icon::CROSS/></button>
+            </header>
+            <p>
+                {move || view! { <StateBadge state=head.read().state/> }} " "
+                {let reason = signal.clone(); move || { let reason = reason.read().reason.clone(); (!reason.is_empty()).then(|| view! { <span class="muted">{reason}</span> }) }}
+            </p>
+            <section>
+                <h3>"Output"</h3>
+                {move || match out.get() {
+                    None => view! { <p class="muted">"Not there yet."</p> }.into_any(),
+                    Some(Out::Ok(value)) => view! { <ValueView value=value/> }.into_any(),
+                    Some(Out::Error(value)) => view! { <Failed value=value/> }.into_any(),
+                }}
+            </section>
+            <section>
+                <h3>"Inputs"</h3>
+                {arguments}
+            </section>
+            {move || remark.get().map(|remark| view! { <Remarks remark=remark/> })}
+            {move || {
+                let attempts = attempts.get();
+                (!attempts.is_empty()).then(|| view! {
+                    <section>
+                        <h3>"Attempts that came to nothing"</h3>
+                        <ol class="attempts">
+                            {attempts.into_iter().map(|attempt| view! {
+                                <li>
+                                    <b>{fault_name(attempt.fault.kind)}</b> " on " <code>{short_key(&attempt.executor)}</code>
+                                    <br/><span class="muted">{attempt.fault.message}</span>
+                                </li>
+                            }).collect_view()}
+                        </ol>
+                    </section>
+                })
+            }}
+            <section>
+                <h3>"Facts"</h3>
+                <dl class="facts">
+                    <dt>"Function"</dt><dd><code>{fixed.func.clone()}</code></dd>
+                    {move || {
+                        let task = facts.read();
+                        let now = clock.now.get();
+                        let mut rows = Vec::new();
+                        if let Some(key) = &task.executor {
+                            rows.push(("Executor", who(key)));
+                        }
+                        if let Some(used) = task.fuel {
+                            rows.push(("Fuel", format!("{} of {}", count(used), fuel(task.limits.fuel))));
+                        }
+                        if let Some(remark) = &task.remark {
+                            rows.push(("Computed in", duration_us(remark.elapsed_us)));
+                        }
+                        if let (Some(ready), Some(leased)) = (task.ready, task.leased) {
+                            rows.push(("Waited", duration_ms(leased.since_ms(ready))));
+                        }
+                        match (task.leased, task.finished) {
+                            (Some(leased), Some(finished)) => rows.push(("From lease to end", duration_ms(finished.since_ms(leased)))),
+                            (Some(leased), None) => rows.push(("Leased for", duration_ms(now.since_ms(leased)))),
+                            (None, _) => {}
+                        }
+                        if let Some(finished) = task.finished {
+                            rows.push(("Final", ago(finished, now)));
+                        }
+                        rows.push(("Limits", format!("{} fuel, {} memory, {}", fuel(task.limits.fuel), bytes(task.limits.memory), duration_ms(task.limits.time_ms))));
+                        rows.into_iter().map(|(name, text)| view! { <dt>{name}</dt><dd>{text}</dd> }).collect_view()
+                    }}
+                </dl>
+            </section>
+            <section>
+                <h3>"Names by content"</h3>
+                <dl class="facts">
+                    <dt>"Instruction"</dt><dd><CidText cid=fixed.instruction what="instruction CID"/></dd>
+                    <dt>"Component"</dt><dd><CidText cid=fixed.component what="component CID"/></dd>
+                    {move || {
+                        let task = cids.read();
+                        let row = |name, what, cid: Option<Cid>| cid.map(|cid| view! { <dt>{name}</dt><dd><CidText cid=cid what=what/></dd> });
+                        (row("Outcome", "outcome CID", task.outcome), row("Receipt", "receipt CID", task.receipt))
+                    }}
+                </dl>
+            </section>
+        </aside>
+    }
+}
+
+fn fault_name(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::TimeLimit => "Time limit",
+        FaultKind::StackOverflow => "Stack overflow",
+        FaultKind::Blob => "Missing bytes",
+        FaultKind::Host => "Host broke",
+        FaultKind::Lost => "Executor lost",
+    }
+}
+
+#[component]
+fn Failed(value: Value) -> AnyView {
+    match asterism_protocol::Failure::of_value(&value) {
+        Some(failure) => view! {
+            <p class="trouble">"Trapped: " <b>{failure.trap.name()}</b> " in " <code>{failure.func}</code></p>
+        }
+        .into_any(),
+        None => view! { <p class="trouble">"The function returned an error:"</p> <ValueView value=value/> }.into_any(),
+    }
+}
+
+#[component]
+fn Remarks(remark: asterism_protocol::Remark) -> impl IntoView {
+    let logs = (!remark.logs.is_empty()).then(|| {
+        let lines = remark.logs.into_iter().map(|line| {
+            let (level, class) = match line.level {
+                LogLevel::Trace => ("trace", "log"),
+                LogLevel::Debug => ("debug", "log"),
+                LogLevel::Info => ("info", "log"),
+                LogLevel::Warn => ("warn", "log warn"),
+                LogLevel::Error => ("error", "log bad"),
+                LogLevel::Critical => ("critical", "log bad"),
+            };
+            view! { <li class=class><span class="level">{level}</span> " " <span class="muted">{line.context}</span> " " {line.message}</li> }
+        });
+        view! { <section><h3>"Log"</h3><ol class="logs">{lines.collect_view()}</ol></section> }
+    });
+    let message = remark.message.map(|message| {
+        let frames = remark.backtrace.join("\n");
+        view! {
+            <section>
+                <h3>"What the engine said"</h3>
+                <pre class="value" tabindex="0">{message} {(!frames.is_empty()).then(|| format!("\n{frames}"))}</pre>
+            </section>
+        }
+    });
+    (logs, message)
+}
+
+/// What a function is given; a promise leads to the task that keeps it.
+#[component]
+fn Arguments(args: Vec<Value>, watched: Watched, selected: RwSignal<Option<u32>>) -> impl IntoView {
+    if args.is_empty() {
+        return view! { <p class="muted">"None."</p> }.into_any();
+    }
+    let items = args.into_iter().map(|arg| {
+        let promised = Promise::of_value(&arg).map(|promise| {
+            let found = watched.tasks.iter().position(|task| task.with_untracked(|task| task.instruction == promise.instruction));
+            (promise, found)
+        });
+        match promised {
+            Some((promise, Some(index))) => {
+                let title = watched.tasks[index].with_untracked(title_of);
+                view! {
+                    <li>
+                        <button class="link" type="button" on:click=move |_| selected.set(Some(index as u32))>
+                            "what " <b>{title}</b> " came to"
+                        </button>
+                        " " <code>{promise.branch.key()}</code>
+                    </li>
+                }
+                .into_any()
+            }
+            Some((promise, None)) => view! { <li>"what " <CidText cid=promise.instruction what="instruction CID"/> " came to"</li> }.into_any(),
+            None => {
+                let text = pretty(&arg);
+                let is_large = matches!(arg, Value::Link(_) | Value::Bytes(_));
+                if is_large {
+                    view! { <li><ValueView value=arg/></li> }.into_any()
+                } else {
+                    let copied = text.clone();
+                    view! { <li><code class="arg">{ellipsis(&text, 600)}</code> <Copy text=copied what="argument"/></li> }.into_any()
+                }
+            }
+        }
+    });
+    view! { <ol class="arguments">{items.collect_view()}</ol> }.into_any()
+}

@@ -1,0 +1,240 @@
+//! The pieces that pages are made of.
+
+use asterism_protocol::{
+    Cid, Timestamp,
+    view::{Counts, RunState, TaskState},
+};
+use gloo_timers::callback::{Interval, Timeout};
+use leptos::prelude::*;
+use wasm_bindgen::JsCast as _;
+
+use crate::{format::short_cid, js};
+
+/// What time it is, once a second.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    /// Now.
+    pub now: RwSignal<Timestamp>,
+}
+
+impl Clock {
+    /// A clock that goes as long as the page is open.
+    #[must_use]
+    pub fn start() -> Self {
+        let now = RwSignal::new(js::now());
+        Interval::new(1_000, move || now.set(js::now())).forget();
+        Self { now }
+    }
+}
+
+/// Shapes on a field of 16 by 16.
+#[expect(missing_docs, reason = "the names say what they show")]
+pub mod icon {
+    pub const STAR: &str = "M8 .8c.6 4.9 1.7 6 7.2 7.2-5.5.6-6.6 1.7-7.2 7.2-.6-5.5-1.7-6.6-7.2-7.200C6.3 6.8 7.4 5.7 8 .800z";
+    pub const CHECK: &str = "M6.5 12.3 2.4 8.200l1.2-1.2 2.9 2.9 6.1-6.1 1.2 1.200z";
+    pub const CROSS: &str = "m4 2.8 4 4 4-4L13.2 4l-4 4 4 4-1.2 1.2-4-4-4 4L2.8 12l4-4-4-4z";
+    pub const STOP: &str = "M3.5 3.500h9v9h-9z";
+    pub const PLAY: &str = "M4 2.5 13.5 8 4 13.500z";
+    pub const PLUS: &str =
+        "M7.1 2.500h1.800v4.600h4.600v1.800H8.900v4.600H7.100V8.900H2.500V7.100h4.600z";
+    pub const MINUS: &str = "M2.5 7.100h11v1.800h-11z";
+    pub const FIT: &str = "M2 2h4.500v1.700H3.700v2.800H2zM9.5 2H14v4.500h-1.700V3.700H9.500zM2 9.500h1.700v2.800h2.800V14H2zM12.3 9.500H14V14H9.500v-1.700h2.800z";
+    pub const COPY: &str = "M5 1.500h8.500V11H12V3H5zM2.5 4.500H10.500v10h-8zM4 6v7h5V6z";
+    pub const CLOCK: &str = "M8 1.200a6.8 6.8 0 1 1 0 13.600A6.8 6.8 0 0 1 8 1.200zm0 1.600a5.2 5.2 0 1 0 0 10.400A5.2 5.2 0 0 0 8 2.800zM7.2 4.200h1.600v3.500l2.5 1.5-.8 1.3-3.3-2z";
+    pub const RING: &str =
+        "M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2zm0 1.700a4.3 4.3 0 1 0 0 8.6 4.3 4.3 0 0 0 0-8.600z";
+    pub const REPLAY: &str = "M8 2.200a5.8 5.8 0 1 1-5.6 7.300l1.6-.4A4.2 4.2 0 1 0 4.7 5.300L6.5 7H1.800V2.300l1.7 1.800A5.8 5.8 0 0 1 8 2.200z";
+    pub const SKIP: &str = "M2 3.5 8 8l-6 4.500zM8 3.5 14 8l-6 4.500z";
+    pub const BANG: &str = "M7 2h2v7.500H7zM7 11.500h2v2.300H7z";
+    pub const SLASH: &str = "M8 1.500a6.5 6.5 0 1 1 0 13 6.5 6.5 0 0 1 0-13zM3.9 5a5 5 0 0 0 7.1 7.100zM5 3.900l7.1 7.100A5 5 0 0 0 5 3.900z";
+    pub const GRAPH: &str = "M3.5 2a2 2 0 0 1 1.9 2.700l2.3 1.800a2 2 0 0 1 2.3 0l1.3-1.100A2 2 0 1 1 12.6 7l-1.5 1a2 2 0 0 1-1.2 2.500l.2 1a2 2 0 1 1-1.6.3l-.2-1.100A2 2 0 0 1 6.7 7.900L4.5 6A2 2 0 1 1 3.5 2z";
+    pub const PEOPLE: &str = "M6 2a2.6 2.6 0 1 1 0 5.200A2.6 2.6 0 0 1 6 2zM1 13.500C1 10.5 3.2 8.6 6 8.600s5 1.9 5 4.900zM11 7.200a2.3 2.3 0 1 0-.6-4.500c.9 1.3.9 3 0 4.300zM12.3 13.500H15c0-2.6-1.5-4.5-3.9-4.7 1 1.2 1.4 2.9 1.2 4.700z";
+    pub const LOCK: &str = "M8 1.200A3.3 3.3 0 0 1 11.3 4.500v2h1.200v8h-9v-8h1.200v-2A3.3 3.3 0 0 1 8 1.200zm0 1.600c-1 0-1.7.8-1.7 1.700v2h3.400v-2c0-.9-.7-1.7-1.7-1.700z";
+    pub const MOON: &str = "M6.2 1.800A6.4 6.4 0 1 0 14.2 9.8 5.4 5.4 0 0 1 6.2 1.800z";
+    pub const SUN: &str = "M8 4.600a3.4 3.4 0 1 1 0 6.8 3.4 3.4 0 0 1 0-6.800zM7.3.8h1.400v2.400H7.300zM7.3 12.800h1.400v2.400H7.300zM.8 7.300h2.400v1.400H.8zM12.8 7.300h2.400v1.400h-2.400zM2.4 3.400l1-1 1.7 1.7-1 1zM10.9 11.900l1-1 1.7 1.7-1 1zM11.9 5.100l-1-1 1.7-1.7 1 1zM3.4 13.600l-1-1 1.7-1.7 1 1z";
+    pub const AUTO: &str =
+        "M8 1.500a6.5 6.5 0 1 1 0 13 6.5 6.5 0 0 1 0-13zM8 3.100v9.800a4.9 4.9 0 0 0 0-9.800z";
+}
+
+/// A shape; it says nothing that is not also in words beside it.
+#[component]
+pub fn Icon(
+    /// One of [`icon`].
+    path: &'static str,
+) -> impl IntoView {
+    view! {
+        <svg class="icon" viewBox="0 0 16 16" aria-hidden="true">
+            <path d=path/>
+        </svg>
+    }
+}
+
+/// How a notice is meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Good to know.
+    Calm,
+    /// Something is wrong.
+    Bad,
+}
+
+/// Something that concerns the whole page.
+#[component]
+pub fn Notice(
+    /// How it is meant.
+    tone: Tone,
+    /// What it says.
+    children: Children,
+) -> impl IntoView {
+    let (class, role) = match tone {
+        Tone::Calm => ("notice", "note"),
+        Tone::Bad => ("notice bad", "alert"),
+    };
+    view! { <div class=class role=role>{children()}</div> }
+}
+
+/// A state's name, class and shape.
+#[must_use]
+pub fn state_look(state: TaskState) -> (&'static str, &'static str, &'static str) {
+    match state {
+        TaskState::Waiting => ("waiting", "s-waiting", icon::CLOCK),
+        TaskState::Ready => ("ready", "s-ready", icon::RING),
+        TaskState::Leased => ("leased", "s-leased", icon::STAR),
+        TaskState::Computed => ("computed", "s-computed", icon::CHECK),
+        TaskState::Replayed => ("replayed", "s-replayed", icon::REPLAY),
+        TaskState::Skipped => ("skipped", "s-skipped", icon::SKIP),
+        TaskState::Failed => ("failed", "s-failed", icon::BANG),
+        TaskState::Cancelled => ("cancelled", "s-cancelled", icon::SLASH),
+    }
+}
+
+/// A task's state: colour, shape and word.
+#[component]
+pub fn StateBadge(
+    /// The state.
+    state: TaskState,
+) -> impl IntoView {
+    let (name, class, path) = state_look(state);
+    view! { <span class=format!("badge {class}")><Icon path=path/>{name}</span> }
+}
+
+/// A run's state: colour, shape and word.
+#[component]
+pub fn RunBadge(
+    /// The state.
+    state: RunState,
+) -> impl IntoView {
+    let (name, class, path) = match state {
+        RunState::Running => ("running", "s-leased", icon::STAR),
+        RunState::Done => ("done", "s-computed", icon::CHECK),
+        RunState::Failed => ("failed", "s-failed", icon::BANG),
+        RunState::Cancelled => ("cancelled", "s-cancelled", icon::SLASH),
+    };
+    view! { <span class=format!("badge {class}")><Icon path=path/>{name}</span> }
+}
+
+/// How many tasks are in which state, in the order of a task's life.
+#[must_use]
+pub fn counts_of(counts: &Counts) -> [(TaskState, u32); 8] {
+    [
+        (TaskState::Computed, counts.computed),
+        (TaskState::Replayed, counts.replayed),
+        (TaskState::Skipped, counts.skipped),
+        (TaskState::Failed, counts.failed),
+        (TaskState::Cancelled, counts.cancelled),
+        (TaskState::Leased, counts.leased),
+        (TaskState::Ready, counts.ready),
+        (TaskState::Waiting, counts.waiting),
+    ]
+}
+
+/// The words for [`CountsBar`], without the states that nothing is in.
+#[must_use]
+pub fn counts_text(counts: &Counts) -> String {
+    let some = counts_of(counts)
+        .into_iter()
+        .filter(|(_, count)| *count > 0);
+    let words: Vec<String> = some
+        .map(|(state, count)| {
+            format!(
+                "{} {}",
+                crate::format::count(count.into()),
+                state_look(state).0
+            )
+        })
+        .collect();
+    words.join(", ")
+}
+
+/// Tasks by state, as a bar.
+#[component]
+pub fn CountsBar(
+    /// The counts.
+    counts: Counts,
+) -> impl IntoView {
+    let all: u32 = counts_of(&counts).iter().map(|(_, count)| count).sum();
+    let mut from = 0.0;
+    let parts = counts_of(&counts)
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(state, count)| {
+            let width = f64::from(count) / f64::from(all) * 100.0;
+            let (_, class, _) = state_look(state);
+            let part =
+                view! { <rect class=format!("fill {class}") x=from y="0" width=width height="6"/> };
+            from += width;
+            part
+        });
+    let parts = parts.collect_view();
+    view! {
+        <svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label=counts_text(&counts)>
+            {parts}
+        </svg>
+    }
+}
+
+/// A button that copies.
+#[component]
+pub fn Copy(
+    /// What is copied.
+    text: String,
+    /// What it is, for the name of the button.
+    what: &'static str,
+) -> impl IntoView {
+    let copied = RwSignal::new(false);
+    let copy = move |_| {
+        let clipboard = js::get(&window().navigator(), "clipboard");
+        // Absent on origins that are not secure: then the text can be selected by hand.
+        if let Some(clipboard) = clipboard.dyn_ref::<web_sys::Clipboard>() {
+            let _ = clipboard.write_text(&text);
+            copied.set(true);
+            Timeout::new(1_500, move || {
+                let _ = copied.try_set(false);
+            })
+            .forget();
+        }
+    };
+    view! {
+        <button class="copy" type="button" aria-label=format!("Copy {what}") title=format!("Copy {what}") on:click=copy>
+            {move || if copied.get() { view! { <Icon path=icon::CHECK/> } } else { view! { <Icon path=icon::COPY/> } }}
+            <span class="visually-hidden" role="status">{move || if copied.get() { "Copied" } else { "" }}</span>
+        </button>
+    }
+}
+
+/// A CID, short for the eye, whole for the clipboard.
+#[component]
+pub fn CidText(
+    /// The CID.
+    cid: Cid,
+    /// What it names.
+    what: &'static str,
+) -> impl IntoView {
+    let text = cid.to_string();
+    view! {
+        <span class="cid">
+            <code title=text.clone()>{short_cid(&cid)}</code>
+            <Copy text=text what=what/>
+        </span>
+    }
+}

@@ -1,0 +1,175 @@
+//! The compute workers of a tab: started when they are first needed, ended when their task is not wanted any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use asterism_executor::{Job, ThreadId};
+use asterism_protocol::{Cid, message::LeaseId};
+use js_sys::Uint8Array;
+use wasm_bindgen::{JsCast as _, JsValue};
+use web_sys::{Event, MessageEvent, Worker, WorkerOptions, WorkerType};
+
+use crate::{
+    compute::message::{FromCompute, ToCompute, pack, unpack},
+    js::{Listener, message_of},
+};
+
+/// The script of a compute worker, beside that of the talking worker.
+const SCRIPT: &str = "compute.js";
+
+/// What the pool tells its owner.
+pub(crate) enum Said {
+    /// A worker said something; with it came these blobs.
+    From(FromCompute, Vec<Uint8Array>),
+    /// The worker cannot go on, and why.
+    Broken(String),
+}
+
+/// All compute workers.
+pub(crate) struct Pool {
+    threads: BTreeMap<ThreadId, Thread>,
+    hear: std::rc::Rc<dyn Fn(ThreadId, Said)>,
+}
+
+struct Thread {
+    worker: Worker,
+    components: BTreeSet<Cid>,
+    /// What it was told to do and has not answered.
+    running: Option<LeaseId>,
+    _listeners: [Listener; 3],
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.worker.terminate();
+    }
+}
+
+impl Pool {
+    /// A pool without workers; `hear` is called with whatever they say.
+    pub(crate) fn new(hear: impl Fn(ThreadId, Said) + 'static) -> Self {
+        Self {
+            threads: BTreeMap::new(),
+            hear: std::rc::Rc::new(hear),
+        }
+    }
+
+    /// Has workers for the first `threads` threads, so that the first task need not wait for one, and ends idle ones beyond.
+    pub(crate) fn resize(&mut self, threads: u32) -> Result<(), String> {
+        self.threads
+            .retain(|id, thread| id.0 < threads || thread.running.is_some());
+        (0..threads).try_for_each(|id| self.thread(ThreadId(id)).map(drop))
+    }
+
+    /// Is the component ready on this thread?
+    pub(crate) fn holds(&self, thread: ThreadId, component: Cid) -> bool {
+        self.threads
+            .get(&thread)
+            .is_some_and(|thread| thread.components.contains(&component))
+    }
+
+    /// Makes a component ready on a thread.
+    pub(crate) fn prepare(
+        &mut self,
+        thread: ThreadId,
+        component: Cid,
+        bytes: Uint8Array,
+    ) -> Result<(), String> {
+        let thread = self.thread(thread)?;
+        thread.components.insert(component);
+        post(&thread.worker, &ToCompute::Prepare(component), [bytes])
+    }
+
+    /// Performs a task on a thread.
+    pub(crate) fn run(
+        &mut self,
+        thread: ThreadId,
+        lease: LeaseId,
+        job: Box<Job>,
+        blobs: Vec<(Cid, Uint8Array)>,
+    ) -> Result<(), String> {
+        let thread = self.thread(thread)?;
+        thread.running = Some(lease);
+        let (names, bytes): (Vec<_>, Vec<_>) = blobs.into_iter().unzip();
+        post(
+            &thread.worker,
+            &ToCompute::Run {
+                lease,
+                job,
+                blobs: names,
+            },
+            bytes,
+        )
+    }
+
+    /// What a thread was told to do and has not answered.
+    pub(crate) fn running(&self, thread: ThreadId) -> Option<LeaseId> {
+        self.threads.get(&thread)?.running
+    }
+
+    /// The thread answered what it was told to do; `None` if it was not told to.
+    pub(crate) fn ended(&mut self, thread: ThreadId) -> Option<LeaseId> {
+        self.threads.get_mut(&thread)?.running.take()
+    }
+
+    /// Ends a thread at once. Another starts in its place at its next task.
+    pub(crate) fn kill(&mut self, thread: ThreadId) -> Option<LeaseId> {
+        self.threads.remove(&thread)?.running
+    }
+
+    fn thread(&mut self, id: ThreadId) -> Result<&mut Thread, String> {
+        Ok(match self.threads.entry(id) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(Thread::start(id, &self.hear).map_err(|error| message_of(&error))?)
+            }
+        })
+    }
+}
+
+impl Thread {
+    fn start(id: ThreadId, hear: &std::rc::Rc<dyn Fn(ThreadId, Said)>) -> Result<Self, JsValue> {
+        let options = WorkerOptions::new();
+        options.set_type(WorkerType::Module);
+        options.set_name(&format!("asterism compute {}", id.0));
+        let worker = Worker::new_with_options(SCRIPT, &options)?;
+        // Compiled once, by the talking worker; a compute worker has no network to fetch it from.
+        worker.post_message(&wasm_bindgen::module())?;
+        let on = |event: &'static str, said: fn(Event) -> Said| {
+            let hear = hear.clone();
+            Listener::new(&worker, event, move |event| hear(id, said(event)))
+        };
+        let listeners = [
+            on("message", |event| {
+                match unpack(&event.unchecked_into::<MessageEvent>().data()) {
+                    Ok((from, blobs)) => Said::From(from, blobs),
+                    Err(error) => Said::Broken(format!(
+                        "a compute worker said what is not understood: {error}"
+                    )),
+                }
+            }),
+            on("error", |event| {
+                Said::Broken(format!("a compute worker broke: {}", message_of(&event)))
+            }),
+            on("messageerror", |_| {
+                Said::Broken("a message of a compute worker did not arrive".to_owned())
+            }),
+        ];
+        Ok(Self {
+            worker,
+            components: BTreeSet::new(),
+            running: None,
+            _listeners: listeners,
+        })
+    }
+}
+
+fn post(
+    worker: &Worker,
+    told: &ToCompute,
+    blobs: impl IntoIterator<Item = Uint8Array>,
+) -> Result<(), String> {
+    let (message, transfer) = pack(told, blobs);
+    worker
+        .post_message_with_transfer(&message, &transfer)
+        .map_err(|error| message_of(&error))
+}

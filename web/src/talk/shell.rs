@@ -1,0 +1,433 @@
+//! The shell around an executor's session: does what [`Session`] asks for and tells it what came of it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::{Rc, Weak},
+};
+
+use asterism_executor::{Config, Input, Job, METERING, Output, Session, ThreadId};
+use asterism_protocol::{
+    Cid,
+    limits::MEMORY_BYTES_DEFAULT,
+    message::{Capabilities, Fault, FaultKind, LeaseId},
+};
+use gloo_timers::callback::Timeout;
+use js_sys::Uint8Array;
+use wasm_bindgen_futures::spawn_local;
+
+use super::{
+    blobs::Blobs,
+    key::Key,
+    line::{self, Connection},
+    message::{FromTalk, Work},
+    pool::{Pool, Said},
+    say,
+};
+use crate::{
+    compute::message::FromCompute,
+    here::Here,
+    js::{now, random},
+};
+
+/// Shortest time between two reports to the page, in milliseconds: nobody reads faster.
+const REPORT_MS: u64 = 100;
+
+/// Longest sleep: `setTimeout` counts in 31 bits.
+const SLEEP_MS_MAX: u64 = 1 << 30;
+
+/// Leases held beyond those that run, for each thread: enough that compute never waits for the network, few enough
+/// that a closed tab costs others little.
+const PREFETCH: u32 = 2;
+
+/// Where the coordinator is.
+pub(super) enum Line {
+    /// Behind a network.
+    Server {
+        /// Ends with `/`.
+        base: String,
+        /// The connection, while there is one.
+        connection: RefCell<Option<Connection>>,
+    },
+    /// In this worker.
+    Here(Rc<Here>),
+}
+
+/// What an owner allows.
+pub(super) struct Allowed {
+    pub(super) threads: u32,
+    pub(super) duty_percent: u8,
+    pub(super) name: String,
+}
+
+/// A session with all that it needs.
+pub(crate) struct Shell {
+    session: RefCell<Session>,
+    /// What the session was not told yet: facts may arise while it is being served.
+    inbox: RefCell<VecDeque<Fact>>,
+    serving: Cell<bool>,
+    line: Line,
+    key: Key,
+    blobs: RefCell<Blobs>,
+    pool: RefCell<Pool>,
+    alarm: RefCell<Option<Timeout>>,
+    report: RefCell<Option<Timeout>>,
+    reported: Cell<asterism_protocol::Timestamp>,
+    me: Weak<Self>,
+}
+
+enum Fact {
+    Input(Input),
+    TimePassed,
+}
+
+impl Shell {
+    /// Starts a session.
+    pub(super) fn start(line: Line, key: Key, allowed: &Allowed) -> Rc<Self> {
+        let session = Session::new(Config {
+            key: key.public(),
+            name: allowed.name.clone(),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            capabilities: Capabilities {
+                host: "browser".to_owned(),
+                metering: METERING.to_owned(),
+                threads: allowed.threads,
+                memory: MEMORY_BYTES_DEFAULT,
+            },
+            duty_percent: allowed.duty_percent,
+            prefetch: PREFETCH,
+            seed: u64::from_le_bytes(random()),
+        });
+        let shell = Rc::new_cyclic(|me: &Weak<Self>| {
+            let hear = me.clone();
+            let pool = Pool::new(move |thread, said| {
+                if let Some(shell) = hear.upgrade() {
+                    shell.hear(thread, said);
+                }
+            });
+            Self {
+                session: RefCell::new(session),
+                inbox: RefCell::default(),
+                serving: Cell::new(false),
+                line,
+                key,
+                blobs: RefCell::default(),
+                pool: RefCell::new(pool),
+                alarm: RefCell::new(None),
+                report: RefCell::new(None),
+                reported: Cell::default(),
+                me: me.clone(),
+            }
+        });
+        shell.resize(allowed.threads);
+        shell.serve(Fact::TimePassed);
+        shell
+    }
+
+    /// Tells the session a fact, and does what it asks for then.
+    pub(crate) fn tell(&self, input: Input) {
+        self.serve(Fact::Input(input));
+    }
+
+    /// The owner allows this many threads.
+    pub(super) fn resize(&self, threads: u32) {
+        if let Err(reason) = self.pool.borrow_mut().resize(threads) {
+            say(&FromTalk::Broken(format!(
+                "compute workers cannot be started here: {reason}"
+            )));
+        }
+    }
+
+    /// Keeps bytes that were made or chosen here.
+    pub(crate) fn blob(&self, cid: Cid) -> Option<Uint8Array> {
+        self.blobs.borrow_mut().get(cid)
+    }
+
+    fn serve(&self, fact: Fact) {
+        self.inbox.borrow_mut().push_back(fact);
+        if self.serving.replace(true) {
+            return;
+        }
+        while let Some(fact) = self.take() {
+            match fact {
+                Fact::Input(input) => self.session.borrow_mut().handle(input, now()),
+                Fact::TimePassed => self.session.borrow_mut().handle_timeout(now()),
+            }
+            while let Some(output) = self.poll() {
+                self.perform(output);
+            }
+        }
+        self.serving.set(false);
+        self.set_alarm();
+    }
+
+    fn take(&self) -> Option<Fact> {
+        self.inbox.borrow_mut().pop_front()
+    }
+
+    fn poll(&self) -> Option<Output> {
+        self.session.borrow_mut().poll_output()
+    }
+
+    fn set_alarm(&self) {
+        let due = self.session.borrow().poll_timeout();
+        let alarm = due.map(|(at, _)| {
+            let me = self.me.clone();
+            Timeout::new(at.since_ms(now()).min(SLEEP_MS_MAX) as u32, move || {
+                if let Some(shell) = me.upgrade() {
+                    shell.serve(Fact::TimePassed);
+                }
+            })
+        });
+        self.alarm.replace(alarm);
+    }
+
+    fn perform(&self, output: Output) {
+        match output {
+            Output::Connect => self.connect(),
+            Output::Disconnect => match &self.line {
+                Line::Server { connection, .. } => drop(connection.take()),
+                Line::Here(here) => here.disconnected(),
+            },
+            Output::Send(message) => match &self.line {
+                Line::Server { connection, .. } => {
+                    if let Some(connection) = &*connection.borrow() {
+                        connection.send(&message);
+                    }
+                }
+                Line::Here(here) => here.received(message),
+            },
+            Output::Sign { id, bytes } => {
+                self.spawn(async move |shell| match shell.key.sign(&bytes).await {
+                    Ok(signature) => Some(Input::Signed { id, signature }),
+                    Err(error) => {
+                        let reason = crate::js::message_of(&error);
+                        say(&FromTalk::Broken(format!(
+                            "this browser's key no longer signs: {reason}"
+                        )));
+                        None
+                    }
+                })
+            }
+            Output::Fetch { cid } => self.fetch(cid),
+            Output::Upload { cid } => self.upload(cid),
+            Output::Release { cid } => self.blobs.borrow_mut().release(cid),
+            Output::Run {
+                thread,
+                lease,
+                job,
+                blobs,
+            } => {
+                if let Err(message) = self.run(thread, lease, job, &blobs) {
+                    self.pool.borrow_mut().ended(thread);
+                    let fault = Fault {
+                        kind: FaultKind::Host,
+                        message,
+                    };
+                    self.tell(Input::Ended {
+                        thread,
+                        lease,
+                        result: Err(fault),
+                    });
+                }
+            }
+            Output::Kill { thread } => drop(self.pool.borrow_mut().kill(thread)),
+            Output::Changed => self.report(),
+            Output::Finished => {
+                self.report.take();
+                say(&FromTalk::Status(Box::new(Work::from(
+                    &self.session.borrow().status(),
+                ))));
+                say(&FromTalk::Finished);
+            }
+        }
+    }
+
+    fn connect(&self) {
+        match &self.line {
+            Line::Server { base, connection } => match Connection::open(base, &self.me) {
+                Ok(opened) => drop(connection.replace(Some(opened))),
+                Err(reason) => self.tell(Input::Disconnected { reason }),
+            },
+            Line::Here(here) => {
+                self.tell(Input::Connected);
+                here.connected(&self.me);
+            }
+        }
+    }
+
+    fn fetch(&self, cid: Cid) {
+        if self.blobs.borrow_mut().need(cid) {
+            self.tell(Input::Fetched { cid });
+            return;
+        }
+        match &self.line {
+            Line::Server { base, .. } => {
+                let base = base.clone();
+                self.spawn(async move |shell| {
+                    Some(match line::fetch(&base, cid).await {
+                        Ok(bytes) => {
+                            shell.blobs.borrow_mut().keep(cid, bytes);
+                            Input::Fetched { cid }
+                        }
+                        Err(reason) => Input::FetchFailed { cid, reason },
+                    })
+                });
+            }
+            Line::Here(here) => self.tell(match here.blob(cid) {
+                Some(bytes) => {
+                    self.blobs.borrow_mut().keep(cid, bytes);
+                    Input::Fetched { cid }
+                }
+                None => Input::FetchFailed {
+                    cid,
+                    reason: "nobody added it to this tab".to_owned(),
+                },
+            }),
+        }
+    }
+
+    fn upload(&self, cid: Cid) {
+        let Some(bytes) = self.blob(cid) else {
+            self.tell(Input::UploadFailed {
+                cid,
+                reason: "it is not here any more".to_owned(),
+            });
+            return;
+        };
+        match &self.line {
+            Line::Server { base, .. } => {
+                let base = base.clone();
+                self.spawn(async move |_| {
+                    Some(match line::upload(&base, cid, bytes).await {
+                        Ok(()) => Input::Uploaded { cid },
+                        Err(reason) => Input::UploadFailed { cid, reason },
+                    })
+                });
+            }
+            Line::Here(here) => {
+                here.keep(cid, bytes);
+                self.tell(Input::Uploaded { cid });
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        thread: ThreadId,
+        lease: LeaseId,
+        job: Box<Job>,
+        blobs: &[Cid],
+    ) -> Result<(), String> {
+        let mut here = self.blobs.borrow_mut();
+        let mut find = |cid: Cid| {
+            here.get(cid)
+                .ok_or_else(|| format!("{cid} is not here any more"))
+        };
+        let component = job.component;
+        let blobs = blobs
+            .iter()
+            .map(|cid| Ok((*cid, find(*cid)?)))
+            .collect::<Result<Vec<_>, String>>()?;
+        let mut pool = self.pool.borrow_mut();
+        if !pool.holds(thread, component) {
+            pool.prepare(thread, component, find(component)?)?;
+            self.tell(Input::Preparing { thread });
+        }
+        pool.run(thread, lease, job, blobs)
+    }
+
+    /// A compute worker said something.
+    fn hear(&self, thread: ThreadId, said: Said) {
+        let end = |result| {
+            // Taken before the session is told: it may give the thread its next task at once.
+            let lease = self.pool.borrow_mut().ended(thread);
+            if let Some(lease) = lease {
+                self.tell(Input::Ended {
+                    thread,
+                    lease,
+                    result,
+                });
+            }
+        };
+        match said {
+            Said::From(FromCompute::Prepared { unfit, .. }, _) if unfit.is_empty() => {
+                self.tell(Input::Prepared { thread });
+            }
+            Said::From(FromCompute::Prepared { unfit, .. }, _) => {
+                end(Err(Fault {
+                    kind: FaultKind::Host,
+                    message: unfit,
+                }));
+            }
+            Said::From(
+                FromCompute::Ended {
+                    lease,
+                    result,
+                    blobs: names,
+                },
+                blobs,
+            ) => {
+                if self.pool.borrow().running(thread) != Some(lease) {
+                    return;
+                }
+                for (cid, bytes) in names.iter().zip(blobs) {
+                    self.blobs.borrow_mut().keep(*cid, bytes);
+                }
+                end(result.map(|mut attempt| {
+                    // The session reads their names only.
+                    attempt.blobs = names
+                        .into_iter()
+                        .map(|cid| (cid, serde_bytes::ByteBuf::new()))
+                        .collect();
+                    attempt
+                }));
+            }
+            Said::Broken(message) => {
+                let lease = self.pool.borrow_mut().kill(thread);
+                if let Some(lease) = lease {
+                    let fault = Fault {
+                        kind: FaultKind::Host,
+                        message,
+                    };
+                    self.tell(Input::Ended {
+                        thread,
+                        lease,
+                        result: Err(fault),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Does something that takes time, and tells the session what came of it.
+    fn spawn(&self, work: impl AsyncFnOnce(Rc<Self>) -> Option<Input> + 'static) {
+        let Some(shell) = self.me.upgrade() else {
+            return;
+        };
+        spawn_local(async move {
+            if let Some(input) = work(shell.clone()).await {
+                shell.tell(input);
+            }
+        });
+    }
+
+    /// Shows the page how the work goes, now or a little later with whatever else changes until then.
+    fn report(&self) {
+        if self.report.borrow().is_some() {
+            return;
+        }
+        let wait_ms = REPORT_MS.saturating_sub(now().since_ms(self.reported.get()));
+        let me = self.me.clone();
+        let report = Timeout::new(wait_ms as u32, move || {
+            if let Some(shell) = me.upgrade() {
+                shell.report.take().map(Timeout::forget);
+                shell.reported.set(now());
+                say(&FromTalk::Status(Box::new(Work::from(
+                    &shell.session.borrow().status(),
+                ))));
+            }
+        });
+        self.report.replace(Some(report));
+    }
+}

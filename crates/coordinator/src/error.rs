@@ -141,7 +141,7 @@ impl From<BlobError> for ApiError {
     fn from(error: BlobError) -> Self {
         let message = error.to_string();
         match error {
-            BlobError::Mismatch { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-bytes", message)
+            BlobError::Mismatch(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-bytes", message)
                 .hint("name the bytes as `ipfs add --cid-version 1` does, or POST them to /blobs and read the CID"),
             BlobError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message),
             BlobError::Corrupted { .. } | BlobError::Io { .. } => Self::internal(&error),

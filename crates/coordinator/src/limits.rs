@@ -15,8 +15,11 @@ pub(crate) const WATCHERS_MAX: usize = 512;
 /// Requests that wait for a run to end. More are told to come back.
 pub(crate) const PENDING_RUNS_MAX: usize = 1_024;
 
-/// Bodies read into memory at the same time: workflows and components. Bounds memory by this times the largest body.
+/// Large bodies read into memory at the same time: workflows and components. Bounds memory by this times the largest body.
 pub(crate) const BODIES_MAX: usize = 16;
+
+/// Bodies up to this size are not counted as large: connections bound them well enough.
+pub(crate) const SMALL_BODY_BYTES: usize = 128 << 10;
 
 /// Largest component, in bytes: Python's runtime has 18 MB, an inference engine with its model a few times that.
 pub(crate) const COMPONENT_BYTES_MAX: usize = 128 << 20;

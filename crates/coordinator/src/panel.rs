@@ -70,7 +70,7 @@ impl Panel {
     /// Reads the panel from a folder.
     pub(crate) fn of_folder(root: &Path) -> Result<Self, PanelError> {
         let mut files = BTreeMap::new();
-        read(root, String::new(), &mut files).map_err(|source| PanelError {
+        read(root, "", &mut files).map_err(|source| PanelError {
             path: root.display().to_string(),
             source,
         })?;
@@ -130,11 +130,7 @@ impl Panel {
 
 const INDEX: &str = "index.html";
 
-fn read(
-    folder: &Path,
-    prefix: String,
-    files: &mut BTreeMap<String, Vec<u8>>,
-) -> std::io::Result<()> {
+fn read(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else {
@@ -146,7 +142,7 @@ fn read(
         }
         let (path, place): (String, PathBuf) = (format!("{prefix}{name}"), entry.path());
         if fs::metadata(&place)?.is_dir() {
-            read(&place, format!("{path}/"), files)?;
+            read(&place, &format!("{path}/"), files)?;
         } else {
             files.insert(path, fs::read(place)?);
         }

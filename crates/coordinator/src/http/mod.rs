@@ -20,7 +20,7 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::{app::App, error::ApiError, panel, socket};
+use crate::{app::App, error::ApiError, limits::SMALL_BODY_BYTES, panel, socket};
 
 pub(crate) use self::{components::restore, run::collect_blobs as run_blobs};
 
@@ -193,11 +193,13 @@ async fn body_of(
     if length.is_some_and(|length| length > max) {
         return Err(too_large());
     }
-    let _place = app
-        .places
-        .bodies
-        .try_acquire()
-        .map_err(|_| ApiError::busy("too many large requests arrive at the same time"))?;
+    let is_small = length.is_some_and(|length| length <= SMALL_BODY_BYTES);
+    let _place = if is_small {
+        None
+    } else {
+        let place = app.places.bodies.try_acquire();
+        Some(place.map_err(|_| ApiError::busy("too many large requests arrive at the same time"))?)
+    };
     axum::body::to_bytes(body, max).await.map_err(|error| {
         let cause = std::error::Error::source(&error)
             .map(ToString::to_string)

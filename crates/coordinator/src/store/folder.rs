@@ -162,7 +162,7 @@ impl Blobs for FolderBlobs {
             }
             if hasher.finish() != cid {
                 return Err(BlobError::Corrupted {
-                    cid,
+                    cid: Box::new(cid),
                     place: path.display().to_string(),
                 });
             }

@@ -1,7 +1,7 @@
 //! The twins in memory: for tests, and for a coordinator that need not remember.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     io::Cursor,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -35,7 +35,7 @@ impl MemoryJournal {
 
 impl Journal for MemoryJournal {
     fn append(&self, expected: Sequence, batch: &Batch) -> Result<Sequence, JournalError> {
-        let mut contents = self.contents();
+        let contents = &mut *self.contents();
         let found = contents.events.len() as u64;
         if found != expected.0 {
             return Err(JournalError::Sequence {
@@ -51,10 +51,8 @@ impl Journal for MemoryJournal {
         } in &batch.receipts
         {
             let cid = receipt.cid();
-            if !contents.receipts.contains_key(&cid) {
-                contents
-                    .receipts
-                    .insert(cid, (receipt.clone(), remark.clone()));
+            if let Entry::Vacant(vacant) = contents.receipts.entry(cid) {
+                vacant.insert((receipt.clone(), remark.clone()));
                 contents
                     .by_instruction
                     .entry(*instruction)
@@ -163,7 +161,7 @@ impl Blobs for MemoryBlobs {
         };
         if asterism_protocol::blob_cid(&bytes) != cid {
             return Err(BlobError::Corrupted {
-                cid,
+                cid: Box::new(cid),
                 place: "it".to_owned(),
             });
         }

@@ -141,18 +141,13 @@ pub trait Journal: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
     /// The bytes have another CID than the one they came under.
-    #[error("these bytes are {found}, not {expected}")]
-    Mismatch {
-        /// The CID they came under.
-        expected: Cid,
-        /// The CID they have.
-        found: Cid,
-    },
+    #[error("these bytes are {}, not {}", .0.found, .0.expected)]
+    Mismatch(Box<Mismatch>),
     /// The store's bytes changed since they were written. They are not served.
     #[error("the stored bytes of {cid} are damaged; delete {place} and upload them again")]
     Corrupted {
         /// Which blob.
-        cid: Cid,
+        cid: Box<Cid>,
         /// Where it lies.
         place: String,
     },
@@ -170,6 +165,15 @@ pub enum BlobError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+/// Bytes that came under another CID than theirs.
+#[derive(Debug)]
+pub struct Mismatch {
+    /// The CID they came under.
+    pub expected: Cid,
+    /// The CID they have.
+    pub found: Cid,
 }
 
 /// Bytes by CID. Nothing is ever changed, so a CID's bytes may be cached for ever.
@@ -265,7 +269,9 @@ impl Naming {
     fn finish(self, expected: Option<Cid>) -> Result<Cid, BlobError> {
         let found = self.hasher.finish();
         match expected {
-            Some(expected) if expected != found => Err(BlobError::Mismatch { expected, found }),
+            Some(expected) if expected != found => {
+                Err(BlobError::Mismatch(Box::new(Mismatch { expected, found })))
+            }
             _ => Ok(found),
         }
     }

@@ -81,10 +81,10 @@ impl SqliteJournal {
     }
 }
 
-fn damaged(place: impl Into<String>, reason: impl ToString) -> JournalError {
+fn damaged(place: impl Into<String>, reason: impl std::fmt::Display) -> JournalError {
     JournalError::Damaged {
         place: place.into(),
-        reason: reason.to_string(),
+        reason: format!("{reason}"),
     }
 }
 

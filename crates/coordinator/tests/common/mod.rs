@@ -64,7 +64,11 @@ impl Server {
         self.get(path).await.json().await.unwrap()
     }
 
-    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Response {
         reqwest::Client::new()
             .post(self.at(path))
             .body(body)

@@ -85,10 +85,8 @@ const TRAPS: [(&str, TrapKind); 21] = [
         "float unrepresentable in integer range",
         TrapKind::IntegerOverflow,
     ),
-    (
-        "null function or function signature mismatch",
-        TrapKind::IndirectCall,
-    ),
+    // Older ones say "null function or function signature mismatch".
+    ("null function", TrapKind::IndirectCall),
     ("function signature mismatch", TrapKind::IndirectCall),
     ("dereferencing a null pointer", TrapKind::IndirectCall),
     ("index is out of bounds", TrapKind::OutOfBounds),
@@ -206,6 +204,8 @@ mod tests {
                 "null function or function signature mismatch",
                 "indirect-call",
             ),
+            ("null function", "indirect-call"),
+            ("function signature mismatch", "indirect-call"),
             ("indirect call to null", "indirect-call"),
             ("call_indirect to a null table entry", "indirect-call"),
             (

@@ -84,12 +84,11 @@ impl Trampolines {
     }
 
     pub(crate) fn intrinsic(&self, intrinsic: UnsafeIntrinsic) -> Result<&JsValue, Halt> {
-        use UnsafeIntrinsic as U;
         match intrinsic {
-            U::ContextGetI32_0 => Ok(self.contexts[0].get.as_ref()),
-            U::ContextGetI32_1 => Ok(self.contexts[1].get.as_ref()),
-            U::ContextSetI32_0 => Ok(self.contexts[0].set.as_ref()),
-            U::ContextSetI32_1 => Ok(self.contexts[1].set.as_ref()),
+            UnsafeIntrinsic::ContextGetI32_0 => Ok(self.contexts[0].get.as_ref()),
+            UnsafeIntrinsic::ContextGetI32_1 => Ok(self.contexts[1].get.as_ref()),
+            UnsafeIntrinsic::ContextSetI32_0 => Ok(self.contexts[0].set.as_ref()),
+            UnsafeIntrinsic::ContextSetI32_1 => Ok(self.contexts[1].set.as_ref()),
             _ => Err(Halt::host(
                 "a core module imports an intrinsic that is not supported",
             )),

@@ -2,3 +2,4 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod harness;
+pub mod simulator;

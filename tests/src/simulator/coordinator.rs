@@ -1,0 +1,283 @@
+//! The shell of the simulated coordinator: a journal in memory whose group commit takes its time, and a promise to keep.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use asterism_protocol::{
+    Cid, Receipt, Timestamp,
+    message::{Change, LeaseId, ToExecutor},
+    view::{RunId, RunState, TaskState},
+};
+use asterism_scheduler::{
+    Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, SubmitError,
+};
+
+/// What leaves the coordinator.
+pub(super) enum Effect {
+    Send(ConnectionId, ToExecutor),
+    Close(ConnectionId),
+    Reply(RequestId, Result<RunId, SubmitError>),
+    /// There is something to be made durable.
+    Commit,
+}
+
+/// A coordinator that may be down.
+pub(super) struct Coordinator {
+    config: Config,
+    scheduler: Option<Scheduler>,
+    /// What is durable.
+    pub(super) journal: Vec<Event>,
+    /// What is not yet.
+    buffer: Vec<Event>,
+    /// Outputs that wait for so many events of the buffer to be durable.
+    held: VecDeque<(usize, Output)>,
+    /// Slots of the poll that each connection waits on.
+    polls: BTreeMap<ConnectionId, u32>,
+    /// Receipts that are canonical, durable or not.
+    canonical: BTreeMap<Cid, Receipt>,
+    /// Every lease number ever sent.
+    leased: BTreeSet<LeaseId>,
+    /// Runs that somebody was told the end of.
+    told: BTreeMap<RunId, RunState>,
+    seed: u64,
+    /// Every output in words, if they are wanted.
+    pub(super) trace: Option<Vec<u8>>,
+    pub(super) computed: usize,
+}
+
+impl Coordinator {
+    pub(super) fn new(config: Config, seed: u64, traced: bool) -> Self {
+        Self {
+            scheduler: Some(Scheduler::new(config.clone(), seed)),
+            config,
+            journal: Vec::new(),
+            buffer: Vec::new(),
+            held: VecDeque::new(),
+            polls: BTreeMap::new(),
+            canonical: BTreeMap::new(),
+            leased: BTreeSet::new(),
+            told: BTreeMap::new(),
+            seed,
+            trace: traced.then(Vec::new),
+            computed: 0,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.scheduler.is_some()
+    }
+
+    pub(super) fn scheduler(&self) -> Option<&Scheduler> {
+        self.scheduler.as_ref()
+    }
+
+    /// What the store knows of these instructions.
+    pub(super) fn known(&self, instructions: impl Iterator<Item = Cid>) -> Vec<Receipt> {
+        instructions
+            .filter_map(|cid| self.canonical.get(&cid).cloned())
+            .collect()
+    }
+
+    pub(super) fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
+        use asterism_protocol::message::ToCoordinator;
+        if let Input::Received {
+            connection,
+            message: ToCoordinator::Poll { slots, .. },
+        } = &input
+        {
+            self.polls.insert(*connection, *slots);
+        }
+        let Some(scheduler) = &mut self.scheduler else {
+            return Vec::new();
+        };
+        scheduler.handle(input, now);
+        self.drain(now)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Timestamp) -> Vec<Effect> {
+        let Some(scheduler) = &mut self.scheduler else {
+            return Vec::new();
+        };
+        scheduler.handle_timeout(now);
+        self.drain(now)
+    }
+
+    fn drain(&mut self, now: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(mut scheduler) = self.scheduler.take() else {
+            return effects;
+        };
+        while let Some(output) = scheduler.poll_output() {
+            if let Some(trace) = &mut self.trace {
+                trace.extend_from_slice(format!("{} {output:?}\n", now.0).as_bytes());
+            }
+            match output {
+                Output::Persist(event) => {
+                    self.note(&event);
+                    if self.buffer.is_empty() {
+                        effects.push(Effect::Commit);
+                    }
+                    self.buffer.push(event);
+                }
+                // Order among what one connection hears is kept by holding all of it back or none.
+                Output::Send {
+                    connection,
+                    message,
+                } => self.send(connection, message, &mut effects),
+                held if self.buffer.is_empty() => self.release(held, &mut effects),
+                held => self.held.push_back((self.buffer.len(), held)),
+            }
+        }
+        self.check(&scheduler, now);
+        self.scheduler = Some(scheduler);
+        effects
+    }
+
+    /// A group commit is through.
+    pub(super) fn commit(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.journal.append(&mut self.buffer);
+        for (_, output) in std::mem::take(&mut self.held) {
+            self.release(output, &mut effects);
+        }
+        effects
+    }
+
+    fn release(&mut self, output: Output, effects: &mut Vec<Effect>) {
+        match output {
+            Output::Acknowledge {
+                connection,
+                message,
+            } => self.send(connection, message, effects),
+            Output::Reply { request, result } => effects.push(Effect::Reply(request, result)),
+            Output::Publish(Change::Run(run)) if run.state != RunState::Running => {
+                self.told.insert(run.run, run.state);
+            }
+            Output::Publish(_) => {}
+            Output::Disconnect { connection } => effects.push(Effect::Close(connection)),
+            Output::Persist(_) | Output::Send { .. } => unreachable!("these are done at once"),
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId, message: ToExecutor, effects: &mut Vec<Effect>) {
+        if let ToExecutor::Assign { leases } = &message {
+            let slots = self
+                .polls
+                .remove(&connection)
+                .expect("only polls are answered with leases");
+            assert!(
+                leases.len() <= slots as usize,
+                "{} leases for {slots} slots",
+                leases.len()
+            );
+            for lease in leases {
+                assert!(
+                    self.leased.insert(lease.id),
+                    "lease {} was given out before",
+                    lease.id.0
+                );
+                assert!(lease.lease_ms > 0, "a lease without an end");
+            }
+        }
+        effects.push(Effect::Send(connection, message));
+    }
+
+    /// Nothing that is known is computed again.
+    fn note(&mut self, event: &Event) {
+        if let Event::Computed { receipt, .. } = event {
+            let outcome = receipt
+                .outcome()
+                .expect("receipts of ours say what they attest");
+            let before = self
+                .canonical
+                .insert(outcome.instruction, (**receipt).clone());
+            assert!(
+                before.is_none(),
+                "{} was computed a second time",
+                outcome.instruction
+            );
+            self.computed += 1;
+        }
+    }
+
+    fn check(&self, scheduler: &Scheduler, now: Timestamp) {
+        let latest = now.after_ms(self.config.lease_ms);
+        let due = scheduler.poll_timeout().map(|(at, _)| at);
+        for (lease, _, instruction, deadline) in scheduler.leases() {
+            assert!(deadline <= latest, "lease {} lasts too long", lease.0);
+            assert!(
+                due.is_some_and(|due| due <= deadline),
+                "nobody looks at lease {}",
+                lease.0
+            );
+            assert!(
+                !self.canonical.contains_key(&instruction),
+                "{instruction} is leased and known"
+            );
+        }
+    }
+
+    /// A twin made of the journal, and of what is not durable yet, knows the same.
+    pub(super) fn check_twin(&self, now: Timestamp) {
+        let Some(scheduler) = &self.scheduler else {
+            return;
+        };
+        let mut twin = Scheduler::new(self.config.clone(), self.seed);
+        twin.recover(self.journal.iter().chain(&self.buffer).cloned(), now);
+        assert!(
+            twin.state_digest() == scheduler.state_digest(),
+            "a twin of the journal differs"
+        );
+    }
+
+    /// Killed by signal 9: so many of the events that were being written are durable.
+    pub(super) fn kill(&mut self, written: usize) {
+        let written = written.min(self.buffer.len());
+        self.journal.extend(self.buffer.drain(..written));
+        self.buffer.clear();
+        self.held.clear();
+        self.polls.clear();
+        self.scheduler = None;
+        // What was not durable was not, whoever thought so.
+        self.canonical.clear();
+        for event in &self.journal {
+            if let Event::Computed { receipt, .. } = event {
+                let outcome = receipt
+                    .outcome()
+                    .expect("receipts of ours say what they attest");
+                self.canonical
+                    .insert(outcome.instruction, (**receipt).clone());
+            }
+        }
+    }
+
+    pub(super) fn restart(&mut self, now: Timestamp) {
+        self.seed = self.seed.wrapping_add(1);
+        let mut scheduler = Scheduler::new(self.config.clone(), self.seed);
+        scheduler.recover(self.journal.iter().cloned(), now);
+        assert!(scheduler.poll_output().is_none(), "recovering says nothing");
+        for (run, state) in &self.told {
+            let view = scheduler
+                .run_view(*run)
+                .expect("a run that somebody was told of is there");
+            assert_eq!(
+                view.summary.state, *state,
+                "the end of run {} was told already",
+                run.0
+            );
+        }
+        self.scheduler = Some(scheduler);
+    }
+
+    /// What every task of a run came to.
+    pub(super) fn outs(&self, run: RunId) -> Vec<(Cid, TaskState, Option<asterism_protocol::Out>)> {
+        let view = self
+            .scheduler
+            .as_ref()
+            .and_then(|scheduler| scheduler.run_view(run));
+        let tasks = view.map(|view| view.tasks).unwrap_or_default();
+        tasks
+            .into_iter()
+            .map(|task| (task.instruction, task.state, task.out))
+            .collect()
+    }
+}

@@ -42,7 +42,7 @@ pub(crate) struct Instance {
     /// May host functions be called? Not while the guest allocates or cleans up for the host.
     may_leave: Cell<bool>,
     /// What a host function threw, until it comes back through the guest.
-    thrown: RefCell<Option<Halt>>,
+    thrown: Cell<Option<Halt>>,
 }
 
 /// A function of an instance.
@@ -66,7 +66,7 @@ impl Instance {
             world: RefCell::new(world),
             context: Cell::default(),
             may_leave: Cell::new(true),
-            thrown: RefCell::default(),
+            thrown: Cell::default(),
             program,
             counters,
         }
@@ -240,7 +240,7 @@ impl Instance {
 
     /// Remembers why a host function does not return; gives what to throw through the guest.
     pub(crate) fn throw(&self, halt: Halt) -> JsValue {
-        self.thrown.replace(Some(halt));
+        self.thrown.set(Some(halt));
         js_sys::Error::new("the host ends the guest").into()
     }
 

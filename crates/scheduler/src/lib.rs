@@ -7,6 +7,11 @@
 //! The order of outputs carries durability: whatever is [`Output::Reply`], [`Output::Publish`] or
 //! [`Output::Acknowledge`] must wait until every [`Output::Persist`] before it is durable; [`Output::Send`] need not.
 //!
+//! Inside are rooms that do not know each other: [`graph`] counts promises, `memory` keeps canonical receipts, `run` lays
+//! a workflow's contents over a graph, `works` queues the instructions that are to be done now and picks the next one,
+//! `executors` knows who is here and what they hold, `trust` decides what is believed. `scheduler` is the outer machine
+//! that opens the doors between them.
+//!
 //! This crate knows no clock, no socket, no randomness, no store, and not whether it runs in a server or in a tab.
 
 mod config;

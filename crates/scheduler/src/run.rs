@@ -16,8 +16,8 @@ use crate::{
     memory::{Answer, Held, Memory},
 };
 
-/// Most bytes of task and inputs in one lease: a frame with room for what is around them.
-pub(crate) const LEASE_BYTES_MAX: usize = limits::FRAME_BYTES_MAX - (64 << 10);
+/// Most bytes of task and inputs in one lease: three quarters of a frame, so that others fit beside it.
+pub(crate) const LEASE_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 4 * 3;
 
 /// A workflow, read: nodes are distinct instructions, then the instructions outside of it that are awaited.
 pub(crate) struct Plan {

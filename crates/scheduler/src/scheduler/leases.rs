@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Cid, PublicKey, Timestamp,
+    Cid, PublicKey, Timestamp, limits,
     message::{Fault, FaultKind, Lease as LeaseMessage, LeaseId, ToExecutor},
     view::{AttemptView, TaskState},
 };
@@ -12,14 +12,16 @@ use super::{Due, Scheduler};
 use crate::{
     Event, Output,
     executors::Lease,
+    run::LEASE_BYTES_MAX,
     works::{Asker, Wanter, WorkId},
 };
 
 /// How many lease numbers are reserved in the journal at a time.
 const LEASE_BLOCK: u64 = 1_000;
 
-/// Most bytes of tasks and inputs that one answer to a poll is filled with; a single larger lease still goes, alone.
-const ASSIGN_BYTES_MAX: usize = 1 << 20;
+/// After so many bytes of tasks and inputs, an answer to a poll takes no further lease: whatever lease comes last, the
+/// frame has 256 KiB left for what is around them.
+const ASSIGN_BYTES_MAX: usize = limits::FRAME_BYTES_MAX - LEASE_BYTES_MAX - (256 << 10);
 
 impl Scheduler {
     /// Ready tasks go to those who wait, one each in turn.

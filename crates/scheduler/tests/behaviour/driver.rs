@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use asterism_protocol::{
     Cid, Conditions, Identity, Instruction, MerkleTree, Meta, Nonce, Out, Outcome, Prepared,
     Promise, PublicKey, Receipt, Remark, Statement, Task, Timestamp, Value, Workflow, blob_cid,
+    encode,
+    limits::FRAME_BYTES_MAX,
     message::{
         Capabilities, Change, Delivery, Fault, FaultKind, Held, Hello, Lease, LeaseId,
         ToCoordinator, ToExecutor, hello_bytes,
@@ -116,6 +118,8 @@ impl Driver {
                     connection,
                     message,
                 } => {
+                    let size = encode(&message).len();
+                    assert!(size <= FRAME_BYTES_MAX, "a message of {size} bytes");
                     self.sent.entry(connection).or_default().push(message);
                 }
                 Output::Reply { request, result } => {

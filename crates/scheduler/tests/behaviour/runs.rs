@@ -414,6 +414,33 @@ fn inputs_too_large_for_a_message_fail_the_task() {
 }
 
 #[test]
+fn large_inputs_go_out_in_messages_that_fit() {
+    let mut driver = Driver::new();
+    let executor = driver.executor(1);
+    let part = task("part", vec![]);
+    let whole = |n| task("whole", vec![Value::Integer(n), awaits(Await::Ok, &part)]);
+    let tasks: Vec<_> = (0..6).map(whole).chain([part.clone()]).collect();
+    let run = driver.submit(tasks);
+    let lease = driver.poll_for_one(&executor);
+    driver.complete(
+        &executor,
+        &lease,
+        Out::Ok(Value::String("x".repeat(700_000))),
+    );
+    let first = driver.poll_for(&executor, 6);
+    assert_eq!(
+        first.len(),
+        2,
+        "what is over the bound waits for the next poll"
+    );
+    driver.work_off(&executor, |_| ok(0));
+    for lease in first {
+        driver.complete(&executor, &lease, ok(0));
+    }
+    assert_eq!(driver.state(run), RunState::Done);
+}
+
+#[test]
 fn tasks_are_told_to_watchers_and_runs_to_everybody() {
     use asterism_protocol::message::Change;
     use asterism_scheduler::Input;

@@ -52,11 +52,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for level in Level::value_variants() {
         if (args.only.is_empty() || args.only.contains(level)) && !signals::interrupted() {
             eprintln!("\n=== {} ===", level.name());
+            let before = tally.passed() + tally.failed();
             if let Err(error) = level.set_up() {
                 skipped.push(format!("level {}: {error:#}", level.name()));
-            } else if let Err(error) = level.run(&mut tally) {
+                continue;
+            }
+            if let Err(error) = level.run(&mut tally) {
                 eprintln!("error: {error:#}");
                 tally.add_failure();
+            }
+            if tally.passed() + tally.failed() == before {
+                skipped.push(format!("level {}: it has no tests", level.name()));
             }
         }
     }

@@ -1,0 +1,102 @@
+//! Where the coordinator is.
+
+use std::fmt;
+
+use asterism_protocol::Cid;
+
+/// The address of a coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Without scheme, without slash at the end.
+    rest: String,
+}
+
+/// An address that is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{url}` is not the address of a coordinator: {remedy}")]
+pub struct ServerError {
+    url: String,
+    remedy: &'static str,
+}
+
+impl Server {
+    /// Reads `http://host:port`, with a path if the coordinator stands behind one.
+    ///
+    /// # Errors
+    /// Another scheme, or no host.
+    pub fn parse(url: &str) -> Result<Self, ServerError> {
+        let error = |remedy| ServerError {
+            url: url.to_owned(),
+            remedy,
+        };
+        let rest = match url.split_once("://") {
+            Some(("http" | "ws", rest)) => rest,
+            Some(("https" | "wss", _)) => {
+                return Err(error(
+                    "this build speaks without TLS; use http:// to a proxy that adds it",
+                ));
+            }
+            Some(_) => return Err(error("write http://host:port")),
+            None => return Err(error("it has no scheme; write http://host:port")),
+        };
+        let rest = rest.trim_end_matches('/');
+        if rest.is_empty() || rest.starts_with(['/', ':']) || rest.contains(['?', '#', ' ']) {
+            return Err(error("write http://host:port"));
+        }
+        Ok(Self {
+            rest: rest.to_owned(),
+        })
+    }
+
+    /// Where executors connect.
+    pub(crate) fn socket(&self) -> String {
+        format!("ws://{}/ws/executor", self.rest)
+    }
+
+    /// Where a blob is fetched and brought.
+    pub(crate) fn blob(&self, cid: Cid) -> String {
+        format!("http://{}/blobs/{cid}", self.rest)
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asterism_protocol::blob_cid;
+
+    use super::*;
+
+    #[test]
+    fn an_address_leads_to_socket_and_blobs() {
+        let server = Server::parse("http://localhost:3000/").expect("an address");
+        assert_eq!(server.socket(), "ws://localhost:3000/ws/executor");
+        let cid = blob_cid(b"a");
+        assert_eq!(
+            server.blob(cid),
+            format!("http://localhost:3000/blobs/{cid}")
+        );
+        let behind = Server::parse("http://example.org/asterism").expect("an address with a path");
+        assert_eq!(behind.socket(), "ws://example.org/asterism/ws/executor");
+    }
+
+    #[test]
+    fn what_is_no_address_says_what_to_write() {
+        for url in [
+            "localhost:3000",
+            "",
+            "http://",
+            "http://:3000",
+            "ftp://a",
+            "https://a",
+            "http://a?b",
+        ] {
+            let error = Server::parse(url).expect_err(url).to_string();
+            assert!(error.contains("http://"), "{error}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use std::{io::Write as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::commands::{blob, component, coordinator, receipt, run};
+use crate::commands::{blob, component, coordinator, executor, receipt, run};
 
 /// Open-world compute: workflows of WebAssembly components, computed by whoever has time
 #[derive(Parser)]
@@ -30,6 +30,9 @@ struct Args {
 enum Command {
     /// Serve workflows: HTTP, WebSocket and the panel
     Coordinator(coordinator::Args),
+    /// Perform tasks on this machine
+    #[command(subcommand)]
+    Executor(executor::Command),
     /// Run a workflow and print its result
     Run(run::Args),
     /// Components that functions are called of
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match command {
             Command::Coordinator(args) => coordinator::serve(args, json).await,
+            Command::Executor(command) => executor::execute(command).await,
             Command::Run(args) => run::execute(args, json).await,
             Command::Component(command) => component::execute(command, json).await,
             Command::Receipt(command) => receipt::execute(command).await,

@@ -3,6 +3,7 @@
 pub(crate) mod blob;
 pub(crate) mod component;
 pub(crate) mod coordinator;
+pub(crate) mod executor;
 pub(crate) mod receipt;
 pub(crate) mod run;
 

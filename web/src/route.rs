@@ -148,13 +148,13 @@ impl Router {
             let _ = history.push_state_with_url(&JsValue::NULL, "", Some(&self.href(route)));
         }
         self.route.set(route);
-        window().scroll_to_with_x_and_y(0.0, 0.0);
         let main = document()
             .get_element_by_id("main")
             .and_then(|main| main.dyn_into::<HtmlElement>().ok());
         if let Some(main) = main {
             let _ = main.focus();
         }
+        window().scroll_to_with_x_and_y(0.0, 0.0);
     }
 
     fn read(self) {

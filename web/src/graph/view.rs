@@ -22,6 +22,9 @@ use crate::{
 const NODE_WIDTH: f64 = 172.0;
 const NODE_HEIGHT: f64 = 54.0;
 
+/// Letters of the smaller line of a node.
+const SUB_LETTERS: usize = 19;
+
 /// Below this zoom, words cannot be read and are not drawn.
 const FAR: f64 = 0.42;
 
@@ -588,7 +591,12 @@ fn Node(
             <text class="title" x="36" y="24">{ellipsis(&title, 17)}</text>
             <text class="sub" x="36" y="42">
                 <tspan class="word">{move || look().0}</tspan>
-                {(!func.is_empty()).then(|| format!(" · {}", ellipsis(&func, 11)))}
+                {move || {
+                    // What the word leaves of the line; a few letters of a function say nothing.
+                    let room = SUB_LETTERS.saturating_sub(look().0.chars().count() + 3);
+                    let shown = !func.is_empty() && (func.chars().count() <= room || room >= 6);
+                    shown.then(|| format!(" · {}", ellipsis(&func, room)))
+                }}
             </text>
         </g>
     }

@@ -140,9 +140,15 @@ impl Here {
 
     /// The page wants to know everything about this run.
     pub(crate) fn watch(&self, run: Option<RunId>) {
-        self.watched.set(run);
+        if let Some(before) = self.watched.replace(run) {
+            self.serve(Fact::Input(Input::Unwatch { run: before }));
+        }
+        if let Some(run) = run {
+            self.serve(Fact::Input(Input::Watch { run }));
+        }
         self.flush();
-        if let Some(view) = run.and_then(|run| self.scheduler.borrow().run_view(run)) {
+        let view = run.and_then(|run| self.scheduler.borrow().run_view(run));
+        if let Some(view) = view {
             say(&FromTalk::Watched(Box::new(ToWatcher::Run(Box::new(view)))));
         }
     }

@@ -94,9 +94,9 @@ fn Row(executor: ExecutorView) -> impl IntoView {
     let mine = expect_context::<Donation>().key;
     let key = executor.key;
     let kind = match executor.host.as_str() {
-        "browser" => "a browser tab",
-        "wasmtime" => "a server",
-        _ => "a host of its own kind",
+        "browser" => "Browser tab",
+        "wasmtime" => "Server",
+        _ => "Executor",
     };
     let name = if executor.name.is_empty() {
         kind.to_owned()

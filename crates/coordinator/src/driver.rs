@@ -612,6 +612,9 @@ impl Desk {
                     known = known.len(),
                     "workflow initialized"
                 );
+                if !known.is_empty() {
+                    info!(run = run.0, receipts = known.len(), "replaying receipts");
+                }
             }
             Event::GaveUp {
                 instruction,

@@ -88,7 +88,7 @@ impl Panel {
     #[cfg(feature = "embed-panel")]
     pub(crate) fn embedded() -> Self {
         #[derive(rust_embed::RustEmbed)]
-        #[folder = "$CARGO_MANIFEST_DIR/../../dist"]
+        #[folder = "../../dist"]
         struct Embedded;
         let file = |path: std::borrow::Cow<'static, str>| {
             Some((path.to_string(), Embedded::get(&path)?.data.into_owned()))

@@ -507,8 +507,6 @@ impl Shell {
             self.connected = status.connected;
             if status.connected {
                 info!(server = %self.server, build = status.coordinator_build, "coordinator welcomes");
-            } else {
-                warn!(because = status.idle_because, "coordinator is away");
             }
         }
         if status.trouble != self.trouble {

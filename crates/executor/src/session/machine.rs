@@ -469,6 +469,7 @@ impl Session {
 
     fn disconnected(&mut self, reason: String, now: Timestamp) {
         if !matches!(self.connection, Connection::Offline { .. }) {
+            self.trouble(format!("the coordinator is away: {reason}"));
             let again = now.after_ms(self.backoff.next_ms());
             self.connection = Connection::Offline { again, reason };
         }
@@ -476,9 +477,9 @@ impl Session {
 
     /// Ends the connection from this side.
     fn hang_up(&mut self, reason: &str, now: Timestamp) {
-        self.trouble(reason.to_owned());
         self.outputs.push_back(Output::Disconnect);
         self.disconnected(reason.to_owned(), now);
+        self.trouble(reason.to_owned());
     }
 
     fn received(&mut self, message: ToExecutor, now: Timestamp) {

@@ -2,8 +2,9 @@
 
 use asterism_protocol::limits::NAME_BYTES_MAX;
 use wasmparser::{
-    BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentType, Encoding, Parser,
-    Payload, PrimitiveValType, TypeRef, ValidPayload, Validator,
+    BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentType, Encoding, FuncToValidate,
+    FuncValidatorAllocations, FunctionBody, Parser, Payload, PrimitiveValType, TypeRef,
+    ValidPayload, Validator, ValidatorResources,
     component_types::{
         ComponentDefinedType, ComponentEntityType, ComponentFuncTypeId, ComponentInstanceTypeId,
         ComponentValType,
@@ -83,7 +84,7 @@ impl Component {
 /// # Errors
 /// Not a component, not valid, or something in it that is not supported: all of it at once.
 pub fn inspect(bytes: &[u8]) -> Result<Component, Refusal> {
-    examine(bytes, true, None)
+    examine(bytes, Some(check_code), None)
 }
 
 /// [`inspect`], and every import that `provides(interface, function)` denies is a further reason.
@@ -91,7 +92,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Component, Refusal> {
 /// # Errors
 /// As [`inspect`].
 pub fn check(bytes: &[u8], provides: &dyn Fn(&str, &str) -> bool) -> Result<Component, Refusal> {
-    examine(bytes, true, Some(provides))
+    examine(bytes, Some(check_code), Some(provides))
 }
 
 /// [`inspect`] without looking at the code of functions: for hosts, whose engine validates it anyway.
@@ -99,12 +100,33 @@ pub fn check(bytes: &[u8], provides: &dyn Fn(&str, &str) -> bool) -> Result<Comp
 /// # Errors
 /// As [`inspect`].
 pub fn outline(bytes: &[u8]) -> Result<Component, Refusal> {
-    examine(bytes, false, None)
+    examine(bytes, None, None)
 }
 
 type Provides<'a> = &'a dyn Fn(&str, &str) -> bool;
 
-fn examine(bytes: &[u8], code: bool, provides: Option<Provides<'_>>) -> Result<Component, Refusal> {
+/// Validates the code of a function. Handed on as a value: a program that only outlines components does not link it.
+type CheckCode = fn(
+    FuncToValidate<ValidatorResources>,
+    &FunctionBody<'_>,
+    FuncValidatorAllocations,
+) -> Result<FuncValidatorAllocations, BinaryReaderError>;
+
+fn check_code(
+    function: FuncToValidate<ValidatorResources>,
+    body: &FunctionBody<'_>,
+    allocations: FuncValidatorAllocations,
+) -> Result<FuncValidatorAllocations, BinaryReaderError> {
+    let mut function = function.into_validator(allocations);
+    function.validate(body)?;
+    Ok(function.into_allocations())
+}
+
+fn examine(
+    bytes: &[u8],
+    code: Option<CheckCode>,
+    provides: Option<Provides<'_>>,
+) -> Result<Component, Refusal> {
     refuse_other_files(bytes)?;
     let mut walk = Walk::default();
     // First everything that can be named, then whether it is valid: validation stops at its first error.
@@ -180,19 +202,19 @@ fn refuse_other_files(bytes: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn validate(bytes: &[u8], code: bool) -> Result<Types, BinaryReaderError> {
+fn validate(bytes: &[u8], code: Option<CheckCode>) -> Result<Types, BinaryReaderError> {
     let mut validator = Validator::new_with_features(features());
-    let mut allocations = wasmparser::FuncValidatorAllocations::default();
+    let mut allocations = FuncValidatorAllocations::default();
     let mut types = None;
     for payload in Parser::new(0).parse_all(bytes) {
         match validator.payload(&payload?)? {
-            ValidPayload::Func(function, body) if code => {
-                let mut function = function.into_validator(allocations);
-                function.validate(&body)?;
-                allocations = function.into_allocations();
+            ValidPayload::Func(function, body) => {
+                if let Some(check) = code {
+                    allocations = check(function, &body, allocations)?;
+                }
             }
             ValidPayload::End(ended) => types = Some(ended),
-            ValidPayload::Ok | ValidPayload::Func(..) | ValidPayload::Parser(_) => {}
+            ValidPayload::Ok | ValidPayload::Parser(_) => {}
         }
     }
     Ok(types.expect("a parse without error ends with the end of the outermost component"))

@@ -37,6 +37,11 @@ const ZOOM_MAX: f64 = 2.5;
 /// Narrower panes have the graph run downwards.
 const NARROW: f64 = 560.0;
 
+/// Coordinates in whole units: short in the page, and no formatting of floats in the program.
+fn whole(coordinate: f64) -> i32 {
+    coordinate.round() as i32
+}
+
 /// Where the eye is: a point of the picture is shown at `point * zoom + (x, y)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Eye {
@@ -129,23 +134,22 @@ impl Picture {
             }
             let (mut x, mut y) = self.node(from);
             (x, y) = (x + side.0, y + side.1);
-            let _ = write!(path, "M{x:.0} {y:.0}");
+            let _ = write!(path, "M{} {}", whole(x), whole(y));
             let end = self.node(to);
             let end = (end.0 - side.0, end.1 - side.1);
             let between = edge.waypoints.iter().map(|point| self.at(*point));
             for (next_x, next_y) in between.chain([end]) {
-                if self.downwards {
+                // Control points halfway, so that curves leave and arrive straight.
+                let (first, second) = if self.downwards {
                     let middle = (y + next_y) / 2.0;
-                    let _ = write!(
-                        path,
-                        "C{x:.0} {middle:.0} {next_x:.0} {middle:.0} {next_x:.0} {next_y:.0}"
-                    );
+                    ((x, middle), (next_x, middle))
                 } else {
                     let middle = (x + next_x) / 2.0;
-                    let _ = write!(
-                        path,
-                        "C{middle:.0} {y:.0} {middle:.0} {next_y:.0} {next_x:.0} {next_y:.0}"
-                    );
+                    ((middle, y), (middle, next_y))
+                };
+                path.push('C');
+                for (x, y) in [first, second, (next_x, next_y)] {
+                    let _ = write!(path, "{} {} ", whole(x), whole(y));
                 }
                 (x, y) = (next_x, next_y);
             }
@@ -410,31 +414,28 @@ pub fn GraphView(
             selected.set(Some(task as u32));
         }
     };
-    let keys = {
-        let needs = needs.clone();
-        move |event: KeyboardEvent| {
-            if event.ctrl_key() || event.meta_key() || event.alt_key() {
-                return;
-            }
-            match event.key().as_str() {
-                "+" | "=" => zoom_in_the_middle(1.25),
-                "-" => zoom_in_the_middle(0.8),
-                "0" => fit(),
-                "Escape" => selected.set(None),
-                key if key.starts_with("Arrow") && count > 0 => {
-                    let next = match selected.get_untracked() {
-                        None => Some(0),
-                        Some(task) => picture.get_untracked().beside(task, &needs, key),
-                    };
-                    if let Some(next) = next {
-                        selected.set(Some(next));
-                        reveal(next);
-                    }
-                }
-                _ => return,
-            }
-            event.prevent_default();
+    let keys = move |event: KeyboardEvent| {
+        if event.ctrl_key() || event.meta_key() || event.alt_key() {
+            return;
         }
+        match event.key().as_str() {
+            "+" | "=" => zoom_in_the_middle(1.25),
+            "-" => zoom_in_the_middle(0.8),
+            "0" => fit(),
+            "Escape" => selected.set(None),
+            key if key.starts_with("Arrow") && count > 0 => {
+                let next = match selected.get_untracked() {
+                    None => Some(0),
+                    Some(task) => picture.get_untracked().beside(task, &needs, key),
+                };
+                if let Some(next) = next {
+                    selected.set(Some(next));
+                    reveal(next);
+                }
+            }
+            _ => return,
+        }
+        event.prevent_default();
     };
 
     let all_edges = move || picture.get().edges(|_, _| true);
@@ -472,9 +473,12 @@ pub fn GraphView(
                 .entry(task.with_untracked(|task| task.state))
                 .or_default();
             let (left, top) = (x - NODE_WIDTH / 2.0, y - NODE_HEIGHT / 2.0);
+            let (width, height) = (whole(NODE_WIDTH), whole(NODE_HEIGHT));
             let _ = write!(
                 path,
-                "M{left:.0} {top:.0}h{NODE_WIDTH}v{NODE_HEIGHT}h-{NODE_WIDTH}z"
+                "M{} {}h{width}v{height}h-{width}z",
+                whole(left),
+                whole(top)
             );
         }
         let shape =
@@ -485,15 +489,17 @@ pub fn GraphView(
         selected.get().map(|task| {
             let (x, y) = picture.get().node(task as usize);
             view! {
-                <rect class="far-selected" x=x - NODE_WIDTH / 2.0 y=y - NODE_HEIGHT / 2.0 width=NODE_WIDTH height=NODE_HEIGHT/>
+                <rect class="far-selected" x=whole(x - NODE_WIDTH / 2.0) y=whole(y - NODE_HEIGHT / 2.0) width=whole(NODE_WIDTH) height=whole(NODE_HEIGHT)/>
             }
         })
     };
     let transform = move || {
         let eye = eye.get();
         format!(
-            "translate({:.1} {:.1}) scale({:.4})",
-            eye.x, eye.y, eye.zoom
+            "translate({} {}) scale({}e-4)",
+            whole(eye.x),
+            whole(eye.y),
+            whole(eye.zoom * 1e4)
         )
     };
     let label = move || {
@@ -545,15 +551,15 @@ fn Node(
     let transform = move || {
         let (x, y) = picture.get().node(task);
         format!(
-            "translate({:.0} {:.0})",
-            x - NODE_WIDTH / 2.0,
-            y - NODE_HEIGHT / 2.0
+            "translate({} {})",
+            whole(x - NODE_WIDTH / 2.0),
+            whole(y - NODE_HEIGHT / 2.0)
         )
     };
     let (title, func) = signal.with_untracked(|task| {
         let func = short_func(&task.func).to_owned();
         if task.name.is_empty() {
-            (func.clone(), String::new())
+            (func, String::new())
         } else {
             (task.name.clone(), func)
         }
@@ -586,7 +592,7 @@ fn Node(
     };
     view! {
         <g class=class transform=transform on:click=move |_| select(task as u32)>
-            <rect class="plate" width=NODE_WIDTH height=NODE_HEIGHT rx="10"/>
+            <rect class="plate" width=whole(NODE_WIDTH) height=whole(NODE_HEIGHT) rx="10"/>
             <path class="mark" transform="translate(12 11)" d=move || look().2/>
             <text class="title" x="36" y="24">{ellipsis(&title, 17)}</text>
             <text class="sub" x="36" y="42">

@@ -227,7 +227,7 @@ fn Input(given: Given) -> impl IntoView {
         }
         .into_any(),
         Kind::Choice(names) => view! {
-            <select on:change=write>{names.into_iter().map(|name| view! { <option>{name.clone()}</option> }).collect_view()}</select>
+            <select on:change=write>{names.into_iter().map(|name| view! { <option>{name}</option> }).collect_view()}</select>
         }
         .into_any(),
         Kind::Bytes => view! {

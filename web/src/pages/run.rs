@@ -245,11 +245,8 @@ fn Inspector(
     let known = expect_context::<Coordinator>().known;
     let fixed = signal.get_untracked();
     let title = title_of(&fixed);
-    let arguments = {
-        let watched = watched.clone();
-        let args = fixed.args.clone();
-        view! { <Arguments args=args watched=watched selected=selected/> }
-    };
+    let arguments =
+        view! { <Arguments args=fixed.args.clone() watched=watched selected=selected/> };
     let head = signal.clone();
     let (out, remark, attempts, facts, cids) = (
         signal.clone(),
@@ -279,7 +276,7 @@ fn Inspector(
             </header>
             <p>
                 {move || view! { <StateBadge state=head.read().state/> }} " "
-                {let reason = signal.clone(); move || { let reason = reason.read().reason.clone(); (!reason.is_empty()).then(|| view! { <span class="muted">{reason}</span> }) }}
+                {let reason = signal; move || { let reason = reason.read().reason.clone(); (!reason.is_empty()).then(|| view! { <span class="muted">{reason}</span> }) }}
             </p>
             <section>
                 <h3>"Output"</h3>

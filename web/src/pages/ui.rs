@@ -173,21 +173,20 @@ pub fn CountsBar(
     counts: Counts,
 ) -> impl IntoView {
     let all: u32 = counts_of(&counts).iter().map(|(_, count)| count).sum();
-    let mut from = 0.0;
+    let mut from = 0;
     let parts = counts_of(&counts)
         .into_iter()
         .filter(|(_, count)| *count > 0)
         .map(|(state, count)| {
-            let width = f64::from(count) / f64::from(all) * 100.0;
             let (_, class, _) = state_look(state);
             let part =
-                view! { <rect class=format!("fill {class}") x=from y="0" width=width height="6"/> };
-            from += width;
+                view! { <rect class=format!("fill {class}") x=from y="0" width=count height="6"/> };
+            from += count;
             part
         });
     let parts = parts.collect_view();
     view! {
-        <svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label=counts_text(&counts)>
+        <svg class="bar" viewBox=format!("0 0 {} 6", all.max(1)) preserveAspectRatio="none" role="img" aria-label=counts_text(&counts)>
             {parts}
         </svg>
     }

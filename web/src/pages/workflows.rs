@@ -149,7 +149,7 @@ fn NoRuns() -> impl IntoView {
             <h2>"Nothing was run yet"</h2>
             <p>
                 "A workflow is JSON: tasks that call functions, and what needs what. Paste one with the button above"
-                {(!coordinator.is_here()).then(|| view! { ", or from a terminal:" })}
+                {(!coordinator.is_here()).then_some(", or from a terminal:")}
             </p>
             {(!coordinator.is_here()).then(|| view! { <pre class="value" tabindex="0">{command}</pre> })}
             <p class="hint">

@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use asterism_protocol::{
-    Cid, Receipt,
+    Cid, Receipt, from_json,
     view::{ExecutorView, RunSummary, RunView, TaskState},
 };
 use serde_json::Value;
@@ -31,6 +31,15 @@ impl Answer {
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as a type of the protocol.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[must_use]
+    pub fn of<T: serde::de::DeserializeOwned>(&self, what: &'static str) -> T {
+        from_json(what, &self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
     }
 
     /// The body as JSON.
@@ -95,7 +104,7 @@ impl Api {
     /// # Panics
     /// If the answer is not a list of runs.
     pub async fn runs(&self) -> Vec<RunSummary> {
-        serde_json::from_value(self.get("/workflows").await.json()).expect("a list of runs")
+        self.get("/workflows").await.of("list of runs")
     }
 
     /// The latest run of a workflow, whole.
@@ -103,8 +112,7 @@ impl Api {
     /// # Panics
     /// If there is none.
     pub async fn run_of(&self, workflow: Cid) -> RunView {
-        let answer = self.get(&format!("/workflows/{workflow}")).await;
-        serde_json::from_value(answer.json()).unwrap_or_else(|e| panic!("not a run: {e}: {}", answer.text()))
+        self.get(&format!("/workflows/{workflow}")).await.of("run")
     }
 
     /// The newest run, whole.
@@ -121,7 +129,7 @@ impl Api {
     /// # Panics
     /// If the answer is not a list of executors.
     pub async fn executors(&self) -> Vec<ExecutorView> {
-        serde_json::from_value(self.get("/executors").await.json()).expect("a list of executors")
+        self.get("/executors").await.of("list of executors")
     }
 
     /// A receipt by its own CID or its instruction's.
@@ -129,9 +137,7 @@ impl Api {
     /// # Panics
     /// If there is none.
     pub async fn receipt(&self, cid: Cid) -> Receipt {
-        let answer = self.get(&format!("/receipts/{cid}")).await;
-        let value = asterism_protocol::value_of_json(&answer.body).unwrap_or_else(|e| panic!("{e}: {}", answer.text()));
-        asterism_protocol::from_value("receipt", value).expect("a receipt")
+        self.get(&format!("/receipts/{cid}")).await.of("receipt")
     }
 
     /// Waits until the newest run has a task in `state`.

@@ -14,7 +14,8 @@ fn asterism() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "asterism-cli", "--message-format=json", "--manifest-path"]);
+        // Not `--package`: the features of the whole workspace, so that what `cargo test` compiled is used again.
+        build.args(["build", "--quiet", "--bin", "asterism", "--message-format=json", "--manifest-path"]);
         build.arg(root().join("Cargo.toml"));
         if !cfg!(debug_assertions) {
             build.arg("--release");

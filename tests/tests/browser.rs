@@ -1,0 +1,245 @@
+//! The whole path in a real browser, in the order that the README tells it.
+#![cfg(not(target_arch = "wasm32"))]
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use asterism_protocol::{
+    Cid, TrapKind,
+    view::{RunState, RunView, TaskState},
+};
+use asterism_tests::{
+    guests,
+    harness::{Api, Browser, Coordinator, Executor, TrunkServer, root, wait_until},
+};
+
+fn example(path: &str) -> String {
+    std::fs::read_to_string(root().join("examples").join(path)).expect("the example is there")
+}
+
+async fn add_image_example(api: &Api) {
+    api.add_component("image", guests::IMAGE).await;
+    let picture = std::fs::read(root().join("examples/image/picture.png")).expect("the picture is there");
+    assert!(picture.len() >= 1_000_000, "a photograph has more than {} bytes", picture.len());
+    let answer = api.post("/blobs", picture).await;
+    assert!(answer.status < 300, "{}", answer.text());
+}
+
+async fn donate(browser: &Browser, coordinator: &Coordinator) {
+    browser.open(&format!("{}/donate", coordinator.url())).await;
+    browser.press("Start donating").await;
+    let api = coordinator.api();
+    wait_until("the tab is an executor", || async {
+        api.executors().await.into_iter().find(|executor| executor.host == "browser")
+    })
+    .await;
+}
+
+/// What every honest executor must agree on, by instruction.
+fn agreed(run: &RunView) -> BTreeMap<Cid, (Option<Cid>, Option<u64>)> {
+    run.tasks.iter().map(|task| (task.instruction, (task.outcome, task.fuel))).collect()
+}
+
+async fn run_in_background(api: &Api, workflow: &str) -> tokio::task::JoinHandle<(u16, Vec<u8>)> {
+    let (api, workflow) = (api.clone(), workflow.to_owned());
+    tokio::spawn(async move {
+        let answer = api.post("/run?timeout=120000", workflow).await;
+        (answer.status, answer.body)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_computes_what_a_server_computes_and_the_second_workflow_replays() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("tab"));
+    let api = coordinator.api();
+    add_image_example(&api).await;
+    let browser = Browser::start().await;
+    donate(&browser, &coordinator).await;
+
+    let in_tab = api.post("/run?timeout=120000", example("image/crop-rotate-blur.json")).await;
+    assert_eq!(in_tab.status, 200, "{}", in_tab.text());
+    assert_eq!(in_tab.content_type, "image/png");
+    let first = api.newest_run().await;
+    assert_eq!(first.summary.state, RunState::Done);
+    let executors: Vec<_> = api.executors().await.into_iter().map(|executor| executor.host).collect();
+    assert_eq!(executors, ["browser"], "no native executor helped");
+
+    let second = api.post("/run?timeout=120000", example("image/crop-rotate-grayscale.json")).await;
+    assert_eq!(second.status, 200, "{}", second.text());
+    let second = api.newest_run().await;
+    let states: Vec<_> = second.tasks.iter().map(|task| task.state).collect();
+    assert_eq!(states, [TaskState::Replayed, TaskState::Replayed, TaskState::Computed]);
+
+    let clean = Coordinator::start(&folder.path().join("server"));
+    let clean_api = clean.api();
+    add_image_example(&clean_api).await;
+    let _executor = Executor::start(clean.url(), &folder.path().join("executor"), 1);
+    let on_server = clean_api.post("/run?timeout=120000", example("image/crop-rotate-blur.json")).await;
+    assert_eq!(on_server.status, 200, "{}", on_server.text());
+    assert!(in_tab.body == on_server.body, "the pictures are equal, byte for byte");
+    let server_run = clean_api.newest_run().await;
+    assert_eq!(agreed(&first), agreed(&server_run), "equal outcome CIDs and equal fuel");
+    assert!(first.tasks.iter().all(|task| task.fuel.is_some_and(|fuel| fuel > 0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_tab_is_replaced_by_another_executor() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("conformance", guests::CONFORMANCE).await;
+    let browser = Browser::start().await;
+    donate(&browser, &coordinator).await;
+
+    let waiting = run_in_background(&api, &work(3_000_000_000)).await;
+    api.wait_for_task(TaskState::Leased).await;
+    browser.crash();
+    let _executor = Executor::start(coordinator.url(), &folder.path().join("executor"), 1);
+    let (status, body) = waiting.await.expect("the request ends");
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    let run = api.newest_run().await;
+    assert_eq!(run.tasks[0].attempts.len(), 1, "the tab's attempt is remembered: {:?}", run.tasks[0].attempts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_coordinator_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("conformance", guests::CONFORMANCE).await;
+    let browser = Browser::start().await;
+    donate(&browser, &coordinator).await;
+
+    // One task is final at once, the next takes seconds, the last waits for it.
+    let chain = r#"{"tasks":[
+        {"run":{"name":"a","input":{"func":"work","args":[1000]}}},
+        {"run":{"name":"b","input":{"func":"work","args":[2000000000]}}},
+        {"run":{"name":"c","input":{"func":"echo-u64","args":["{{needs.b.output}}"]}}}]}"#;
+    let lost = run_in_background(&api, chain).await;
+    let before = wait_until("the first task is computed and the second is leased", || async {
+        if api.runs().await.is_empty() {
+            return None;
+        }
+        let run = api.newest_run().await;
+        let states: Vec<_> = run.tasks.iter().map(|task| task.state).collect();
+        (states == [TaskState::Computed, TaskState::Leased, TaskState::Waiting]).then_some(run)
+    })
+    .await;
+    let coordinator = coordinator.kill_and_restart();
+    lost.abort();
+
+    let api = coordinator.api();
+    let after = wait_until("the workflow is done", || async {
+        let run = api.run_of(before.summary.workflow).await;
+        (run.summary.state == RunState::Done).then_some(run)
+    })
+    .await;
+    assert_eq!(after.summary.run, before.summary.run, "it is the same run");
+    assert_eq!(after.tasks[0].receipt, before.tasks[0].receipt, "what was final is not computed again");
+    let tab = api.executors().await.into_iter().find(|executor| executor.host == "browser").expect("the tab is back");
+    assert_eq!(after.tasks[2].executor, Some(tab.key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_function_is_stopped_alike_in_the_tab_and_on_the_server() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let endless = r#"{"tasks":[{"run":{"name":"spin","input":{"func":"spin","args":[]}},
+        "meta":{"fuel":20000000,"time":60000,"memory":67108864}}]}"#;
+
+    let in_tab = Coordinator::start(&folder.path().join("tab"));
+    in_tab.api().add_component("conformance", guests::CONFORMANCE).await;
+    let browser = Browser::start().await;
+    donate(&browser, &in_tab).await;
+    let tab = in_tab.api().post("/run?timeout=60000", endless).await;
+
+    let on_server = Coordinator::start(&folder.path().join("server"));
+    on_server.api().add_component("conformance", guests::CONFORMANCE).await;
+    let _executor = Executor::start(on_server.url(), &folder.path().join("executor"), 1);
+    let server = on_server.api().post("/run?timeout=60000", endless).await;
+
+    assert_eq!((tab.status, server.status), (422, 422), "{} {}", tab.text(), server.text());
+    let (tab, server) = (in_tab.api().newest_run().await, on_server.api().newest_run().await);
+    assert_eq!(agreed(&tab), agreed(&server), "the same out-of-fuel outcome");
+    let out = tab.tasks[0].out.clone().expect("an outcome");
+    let failure = asterism_protocol::Failure::of_value(out.value()).expect("a failure");
+    assert_eq!((failure.trap, tab.tasks[0].fuel), (TrapKind::OutOfFuel, Some(20_000_000)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_stop_is_a_fault_and_no_receipt() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("conformance", guests::CONFORMANCE).await;
+    let browser = Browser::start().await;
+    donate(&browser, &coordinator).await;
+    let slow = r#"{"tasks":[{"run":{"name":"spin","input":{"func":"spin","args":[]}},"meta":{"time":300}}]}"#;
+    let answer = api.post("/run?timeout=120000", slow).await;
+    assert!(answer.status >= 500, "{}: {}", answer.status, answer.text());
+    let run = api.newest_run().await;
+    assert_eq!(run.tasks[0].state, TaskState::Failed);
+    assert_eq!((&run.tasks[0].out, run.tasks[0].receipt), (&None, None));
+    assert!(run.tasks[0].attempts.len() > 1, "it was tried again: {:?}", run.tasks[0].attempts);
+    let after = api.post("/run?timeout=60000", work(1000)).await;
+    assert_eq!(after.status, 200, "the tab has a fresh worker: {}", after.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_now_hands_back_and_finish_and_stop_delivers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("conformance", guests::CONFORMANCE).await;
+    let browser = Browser::start().await;
+    donate(&browser, &coordinator).await;
+
+    let waiting = run_in_background(&api, &work(1_500_000_000)).await;
+    api.wait_for_task(TaskState::Leased).await;
+    browser.press("Stop now").await;
+    let run = api.wait_for_task(TaskState::Ready).await;
+    assert!(run.tasks[0].attempts.is_empty(), "handing back is not an attempt: {:?}", run.tasks[0].attempts);
+
+    browser.press("Start donating").await;
+    api.wait_for_task(TaskState::Leased).await;
+    browser.press("Finish and stop").await;
+    let (status, body) = waiting.await.expect("the request ends");
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    wait_until("the tab has left", || async { api.executors().await.is_empty().then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_boots_through_both_doors_and_works_without_a_coordinator() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/", coordinator.url())).await;
+    wait_for_text(&browser, "Workflows").await;
+    drop(coordinator);
+
+    let trunk = TrunkServer::start(&folder.path().join("trunk").join("dist"));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(400);
+    while reqwest::get(trunk.url()).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "{}", log(&folder.path().join("trunk/trunk.log")));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    browser.open(&format!("{}/here", trunk.url())).await;
+    browser.press("Run here").await;
+    wait_until("the image example is computed in the tab", || async {
+        let text = browser.text().await;
+        (text.matches("computed").count() >= 3).then_some(())
+    })
+    .await;
+}
+
+async fn wait_for_text(browser: &Browser, text: &str) {
+    wait_until(&format!("the page says {text:?}"), || async { browser.text().await.contains(text).then_some(()) }).await;
+}
+
+fn log(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| e.to_string())
+}
+
+/// A workflow of one task that takes about `n` loop turns.
+fn work(n: u64) -> String {
+    format!(r#"{{"tasks":[{{"run":{{"name":"work","input":{{"func":"work","args":[{n}]}}}}}}]}}"#)
+}

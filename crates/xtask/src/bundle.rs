@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{trunk, workspace};
 
 /// What the bundle is made from.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     ".cargo/config.toml",
     "Cargo.lock",
     "Cargo.toml",
@@ -22,6 +22,7 @@ const SOURCES: [&str; 13] = [
     "crates/protocol",
     "crates/scheduler",
     "crates/world",
+    "examples/image",
     "index.html",
     "rust-toolchain.toml",
     "web",

@@ -6,6 +6,7 @@
 
 mod bench;
 mod bundle;
+mod examples;
 mod process;
 mod setup;
 mod signals;
@@ -39,6 +40,8 @@ enum Command {
     Bench(Passed),
     /// Builds panel and worker into dist/.
     Bundle,
+    /// Makes what the page runs without a server; Trunk calls it before each build.
+    Examples,
     /// Prints the sizes of what dist/ holds and fails above the budgets.
     Size,
     /// Runs Trunk with the wasm-bindgen that Cargo.lock pins.
@@ -76,6 +79,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(&args),
         Command::Bench(passed) => bench::run(&passed.args),
         Command::Bundle => bundle::build(),
+        Command::Examples => examples::build(),
         Command::Size => size::run(),
         Command::Trunk(passed) => trunk::run(passed.args),
         Command::WasmTest(passed) => wasm_test::run(passed.args),

@@ -125,8 +125,6 @@ fn program() -> Result<PathBuf> {
     let messages = Step::cargo("build asterism")
         .args([
             "build",
-            "--package",
-            "asterism-cli",
             "--bin",
             "asterism",
             "--message-format=json-render-diagnostics",

@@ -244,7 +244,6 @@ impl Coordinator {
     fn call(self) {
         let opened = Watcher::open(&self.base(), move |heard| match heard {
             Heard::Opened => self.line.update_value(|line| {
-                line.failures = 0;
                 if let (Some(watcher), Some(run)) = (&line.watcher, line.run) {
                     watcher.watch(Some(run));
                 }
@@ -252,6 +251,7 @@ impl Coordinator {
             Heard::Told(told) => {
                 // Only a coordinator that speaks is one: a development server accepts any upgrade.
                 if self.known.reach.get_untracked() != Reach::Live {
+                    self.line.update_value(|line| line.failures = 0);
                     self.known.reach.set(Reach::Live);
                 }
                 self.known.hear(told);

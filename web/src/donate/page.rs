@@ -17,7 +17,8 @@ use crate::{
 pub fn DonatePage() -> impl IntoView {
     let donation = expect_context::<Donation>();
     let coordinator = expect_context::<Coordinator>();
-    let absent = move || matches!(coordinator.known.reach.get(), Reach::Absent | Reach::Here);
+    let reach = coordinator.known.reach;
+    let is_off = move || donation.state.get() == State::Off;
     view! {
         <div class="donate">
             <header class="page-head centred">
@@ -26,11 +27,18 @@ pub fn DonatePage() -> impl IntoView {
                     "Keep this page open and your computer works on other people’s tasks. Nothing starts until you press the button."
                 </p>
             </header>
-            <Show when=move || absent() && donation.state.get() == State::Off>
+            <Show when=move || reach.get() == Reach::Absent && is_off()>
                 <Notice tone=Tone::Calm>
                     <p>
-                        "There is no coordinator behind this page, so there is nobody to give to yet. You can still see how it works: "
+                        "No coordinator answers behind this page, so there is nobody to give to yet. You can still see how it works: "
                         <Link to=Route::Here>"run an example in this tab"</Link> "."
+                    </p>
+                </Notice>
+            </Show>
+            <Show when=move || reach.get() == Reach::Here && is_off()>
+                <Notice tone=Tone::Calm>
+                    <p>
+                        "The other pages show what runs in this tab. Time that you donate goes to the coordinator that this page came from, if there is one."
                     </p>
                 </Notice>
             </Show>

@@ -61,7 +61,7 @@ pub fn HerePage() -> impl IntoView {
         <Show when=move || !trouble.read().is_empty()>
             <Notice tone=Tone::Bad><p>{move || trouble.get()}</p></Notice>
         </Show>
-        <div class="here">
+        <div class="here-cards">
             <section class="card">
                 <h2>"An example"</h2>
                 <p>

@@ -1,12 +1,16 @@
 //! Function bodies: the counter kept in a local, costs added before control flow forks or leaves, checks.
 
 use wasm_encoder::{
-    BlockType, Encode, Function, Instruction as I, ValType,
+    Function, ValType,
     reencode::{Error, Reencode},
 };
 use wasmparser::Operator as O;
 
-use super::{Globals, MeteringError, Stop, module::Rewriter};
+use super::{
+    Globals, MeteringError, Stop,
+    code::{self, Code as I},
+    module::Rewriter,
+};
 
 /// Bulk operations of a constant size up to this are not checked (`SMALL_BULK_OP_COST` in Wasmtime).
 const SMALL_BULK_COST: i64 = 128;
@@ -175,10 +179,10 @@ impl<'a> Metering<'a> {
             }
             O::MemoryGrow { mem } => self.bulk(self.wide_memory(*mem), 0, top),
             O::I32TruncF32S | O::I32TruncF32U | O::I64TruncF32S | O::I64TruncF32U => {
-                self.stop_not_a_number(self.float32, &I::F32Ne);
+                self.stop_not_a_number(self.float32, I::F32Ne);
             }
             O::I32TruncF64S | O::I32TruncF64U | O::I64TruncF64S | O::I64TruncF64U => {
-                self.stop_not_a_number(self.float64, &I::F64Ne);
+                self.stop_not_a_number(self.float64, I::F64Ne);
             }
             _ => {}
         }
@@ -222,10 +226,8 @@ impl<'a> Metering<'a> {
         Ok(())
     }
 
-    fn emit(&mut self, instructions: &[I<'_>]) {
-        for instruction in instructions {
-            instruction.encode(&mut self.code);
-        }
+    fn emit(&mut self, instructions: &[I]) {
+        code::emit(&mut self.code, instructions);
     }
 
     fn wide_memory(&self, memory: u32) -> bool {
@@ -267,7 +269,7 @@ impl<'a> Metering<'a> {
         if pending != 0 {
             self.emit(&[I::I64Const(pending), I::I64Add, I::LocalTee(self.fuel)]);
         }
-        self.emit(&[I::I64Const(0), I::I64GeS, I::If(BlockType::Empty)]);
+        self.emit(&[I::I64Const(0), I::I64GeS, I::If]);
         self.emit(&[
             I::I32Const(Stop::OutOfFuel as i32),
             I::GlobalSet(self.globals.stopped),
@@ -277,18 +279,14 @@ impl<'a> Metering<'a> {
     }
 
     /// Engines of browsers do not say whether a float was too large for an integer or no number at all; Wasmtime does.
-    fn stop_not_a_number(&mut self, scratch: u32, differs: &I<'_>) {
+    fn stop_not_a_number(&mut self, scratch: u32, differs: I) {
         self.scratch_used = true;
         self.emit(&[
             I::LocalTee(scratch),
             I::LocalGet(scratch),
             I::LocalGet(scratch),
         ]);
-        self.emit(&[
-            differs.clone(),
-            I::If(BlockType::Empty),
-            I::I32Const(Stop::NotANumber as i32),
-        ]);
+        self.emit(&[differs, I::If, I::I32Const(Stop::NotANumber as i32)]);
         self.emit(&[I::GlobalSet(self.globals.stopped), I::Unreachable, I::End]);
     }
 

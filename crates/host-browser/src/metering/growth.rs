@@ -1,9 +1,12 @@
 //! Functions that stand for `memory.grow` and `table.grow`: they keep the limit and say when it refused.
 
 use asterism_executor::TABLE_ELEMENTS_MAX;
-use wasm_encoder::{BlockType, Function, Instruction as I, ValType};
+use wasm_encoder::{Function, ValType};
 
-use super::{Globals, Growable, Stop};
+use super::{
+    Globals, Growable, Stop,
+    code::{self, Code as I},
+};
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 1 << 16;
@@ -15,8 +18,7 @@ pub(super) const PAGES64_MAX: u64 = 1 << 48;
 /// `(func (param $delta) (result))` for `memory.grow`.
 pub(super) fn grow_memory(globals: Globals, memory: u32, growable: Growable) -> Function {
     let mut helper = Helper::new(globals, growable, 0);
-    let size = I::MemorySize(memory);
-    helper.fail_beyond(growable.maximum, &size);
+    helper.fail_beyond(growable.maximum, I::MemorySize(memory));
     helper.refuse_beyond_room();
     helper.grow(&[I::LocalGet(0), I::MemoryGrow(memory)]);
     helper.take_room();
@@ -28,7 +30,7 @@ pub(super) fn grow_table(globals: Globals, table: u32, growable: Growable) -> Fu
     let mut helper = Helper::new(globals, growable, 1);
     helper.fail_beyond(
         growable.maximum.min(TABLE_ELEMENTS_MAX),
-        &I::TableSize(table),
+        I::TableSize(table),
     );
     helper.grow(&[I::LocalGet(0), I::LocalGet(1), I::TableGrow(table)]);
     helper.finish()
@@ -39,7 +41,7 @@ struct Helper {
     growable: Growable,
     /// The parameter that says by how much; two locals follow it: the same as i64, and the result.
     delta: u32,
-    function: Function,
+    code: Vec<u8>,
 }
 
 impl Helper {
@@ -48,7 +50,7 @@ impl Helper {
             globals,
             growable,
             delta,
-            function: Function::new([(1, ValType::I64), (1, growable.index())]),
+            code: Vec::new(),
         };
         helper.emit(&[I::LocalGet(delta)]);
         helper.widen();
@@ -56,10 +58,8 @@ impl Helper {
         helper
     }
 
-    fn emit(&mut self, instructions: &[I<'_>]) {
-        for instruction in instructions {
-            self.function.instruction(instruction);
-        }
+    fn emit(&mut self, instructions: &[I]) {
+        code::emit(&mut self.code, instructions);
     }
 
     fn wide_delta(&self) -> u32 {
@@ -77,7 +77,7 @@ impl Helper {
         }
     }
 
-    fn minus_one(&self) -> I<'static> {
+    fn minus_one(&self) -> I {
         if self.growable.wide {
             I::I64Const(-1)
         } else {
@@ -86,17 +86,17 @@ impl Helper {
     }
 
     /// `if delta > maximum - size { return -1 }`: sizes never exceed their maximum.
-    fn fail_beyond(&mut self, maximum: u64, size: &I<'_>) {
+    fn fail_beyond(&mut self, maximum: u64, size: I) {
         self.emit(&[
             I::LocalGet(self.wide_delta()),
             I::I64Const(maximum.cast_signed()),
         ]);
-        self.emit(std::slice::from_ref(size));
+        self.emit(&[size]);
         self.widen();
         self.emit(&[
             I::I64Sub,
             I::I64GtU,
-            I::If(BlockType::Empty),
+            I::If,
             self.minus_one(),
             I::Return,
             I::End,
@@ -111,7 +111,7 @@ impl Helper {
             I::I64Const(PAGE_BYTES.cast_signed()),
             I::I64DivU,
             I::I64GtU,
-            I::If(BlockType::Empty),
+            I::If,
         ]);
         self.emit(&[
             I::I32Const(1),
@@ -123,7 +123,7 @@ impl Helper {
     }
 
     /// Grows. A failure that nothing explains is the host's.
-    fn grow(&mut self, grow: &[I<'_>]) {
+    fn grow(&mut self, grow: &[I]) {
         self.emit(grow);
         self.emit(&[I::LocalTee(self.result()), self.minus_one()]);
         self.emit(&[
@@ -132,7 +132,7 @@ impl Helper {
             } else {
                 I::I32Eq
             },
-            I::If(BlockType::Empty),
+            I::If,
         ]);
         if self.growable.imported {
             self.emit(&[self.minus_one(), I::Return, I::End]);
@@ -159,6 +159,8 @@ impl Helper {
 
     fn finish(mut self) -> Function {
         self.emit(&[I::LocalGet(self.result()), I::End]);
-        self.function
+        let mut function = Function::new([(1, ValType::I64), (1, self.growable.index())]);
+        function.raw(self.code);
+        function
     }
 }

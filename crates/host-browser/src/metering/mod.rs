@@ -26,6 +26,7 @@
 //! there -1 stays -1.) A `ResourceLimiter` of Wasmtime with the same rules sees the same.
 
 mod body;
+mod code;
 mod growth;
 mod module;
 

@@ -3,15 +3,17 @@
 use std::convert::Infallible;
 
 use wasm_encoder::{
-    CodeSection, EntityType, FunctionSection, GlobalType, ImportSection, Module, SectionId,
-    TypeSection, ValType,
+    CodeSection, ConstExpr, EntityType, FunctionSection, GlobalType, ImportSection, Module,
+    SectionId, TypeSection, ValType,
     reencode::{Error, Reencode, utils},
 };
 use wasmparser::{CompositeInnerType, MemoryType, Parser, Payload, TypeRef};
 
 use super::{
     FUEL, Globals, Growable, IMPORT, Metered, MeteringError, REFUSED, ROOM, STOPPED,
-    body::Metering, growth,
+    body::Metering,
+    code::{self, Code},
+    growth,
 };
 
 /// Rewrites a valid core module.
@@ -212,6 +214,28 @@ impl Reencode for Rewriter {
         } else {
             global + Globals::COUNT
         })
+    }
+
+    /// Operators are copied as they are encoded; only the index of a global changes.
+    fn const_expr(&mut self, expression: wasmparser::ConstExpr<'_>) -> Fallible<ConstExpr> {
+        let mut reader = expression.get_binary_reader();
+        let raw = reader.read_bytes(reader.bytes_remaining())?;
+        let mut operators = expression.get_operators_reader();
+        let base = operators.original_position();
+        let mut copied = Vec::with_capacity(raw.len());
+        while !operators.is_end_then_eof() {
+            let start = operators.original_position() - base;
+            match operators.read()? {
+                wasmparser::Operator::GlobalGet { global_index } => {
+                    code::emit(
+                        &mut copied,
+                        &[Code::GlobalGet(self.global_index(global_index)?)],
+                    );
+                }
+                _ => copied.extend_from_slice(&raw[start..operators.original_position() - base]),
+            }
+        }
+        Ok(ConstExpr::raw(copied))
     }
 
     fn parse_type_section(

@@ -15,7 +15,7 @@ pub const METERING: &str = "wasmtime-48";
 
 /// Fuel for instantiation, which is not part of an outcome's fuel: enough for a runtime that unpacks itself, and a start
 /// function that never ends is out of fuel on every host.
-pub const INSTANTIATION_FUEL: u64 = 10_000_000_000;
+pub const INSTANTIATION_FUEL: u64 = 1_000_000_000;
 
 /// What a host gives its engine for a call under a fuel limit. A unit more than the limit: engines stop a guest that
 /// has nothing left, but the limit may be used up to the last unit.

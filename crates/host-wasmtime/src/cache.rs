@@ -28,8 +28,14 @@ impl DiskCache {
         make_private(dir)?;
         let mut hasher = Fingerprint(Sha256::new());
         std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
-        let engine = hasher.0.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { dir: dir.to_owned(), engine })
+        let engine = hasher.0.finalize()[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Self {
+            dir: dir.to_owned(),
+            engine,
+        })
     }
 
     fn path(&self, cid: Cid) -> PathBuf {
@@ -66,12 +72,17 @@ impl DiskCache {
 
     /// Keeps a compiled component. Failing costs time later, nothing else.
     pub(crate) fn store(&self, cid: Cid, component: &Component) {
-        let written = component.serialize().map_err(io::Error::other).and_then(|code| {
-            let temporary = self.dir.join(format!("{cid}-{}.{}.tmp", self.engine, std::process::id()));
-            fs::write(&temporary, [&checksum(cid, &code)[..], &code].concat())?;
-            fs::rename(&temporary, self.path(cid))?;
-            self.prune()
-        });
+        let written = component
+            .serialize()
+            .map_err(io::Error::other)
+            .and_then(|code| {
+                let temporary =
+                    self.dir
+                        .join(format!("{cid}-{}.{}.tmp", self.engine, std::process::id()));
+                fs::write(&temporary, [&checksum(cid, &code)[..], &code].concat())?;
+                fs::rename(&temporary, self.path(cid))?;
+                self.prune()
+            });
         if let Err(error) = written {
             tracing::warn!(dir = %self.dir.display(), %error, "a compiled component could not be kept");
         }
@@ -103,7 +114,10 @@ const CHECKSUM_BYTES: usize = 32;
 
 /// Of the code and whose it is: a file under another name does not pass.
 fn checksum(cid: Cid, code: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    Sha256::new_with_prefix(cid.to_string()).chain_update(code).finalize().into()
+    Sha256::new_with_prefix(cid.to_string())
+        .chain_update(code)
+        .finalize()
+        .into()
 }
 
 /// A hash that is the same in every build.
@@ -122,12 +136,19 @@ impl std::hash::Hasher for Fingerprint {
 #[cfg(unix)]
 fn make_private(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
     let mode = fs::metadata(dir)?.permissions().mode();
     if mode & 0o022 == 0 {
         return Ok(());
     }
-    let reason = format!("{} may be written by others (mode {:o}): run `chmod go-w` on it", dir.display(), mode & 0o777);
+    let reason = format!(
+        "{} may be written by others (mode {:o}): run `chmod go-w` on it",
+        dir.display(),
+        mode & 0o777
+    );
     Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
 }
 

@@ -24,10 +24,18 @@ pub(crate) fn type_of(ty: &types::Type) -> Option<Type> {
         types::Type::Char => Type::Char,
         types::Type::String => Type::String,
         types::Type::List(list) => Type::List(Box::new(type_of(&list.ty())?)),
-        types::Type::Record(record) => {
-            Type::Record(record.fields().map(|field| Some((field.name.to_owned(), type_of(&field.ty)?))).collect::<Option<_>>()?)
-        }
-        types::Type::Tuple(tuple) => Type::Tuple(tuple.types().map(|ty| type_of(&ty)).collect::<Option<_>>()?),
+        types::Type::Record(record) => Type::Record(
+            record
+                .fields()
+                .map(|field| Some((field.name.to_owned(), type_of(&field.ty)?)))
+                .collect::<Option<_>>()?,
+        ),
+        types::Type::Tuple(tuple) => Type::Tuple(
+            tuple
+                .types()
+                .map(|ty| type_of(&ty))
+                .collect::<Option<_>>()?,
+        ),
         types::Type::Variant(variant) => {
             let case = |case: types::Case<'_>| match case.ty {
                 Some(ty) => Some((case.name.to_owned(), Some(type_of(&ty)?))),
@@ -38,7 +46,10 @@ pub(crate) fn type_of(ty: &types::Type) -> Option<Type> {
         types::Type::Enum(cases) => Type::Enum(cases.names().map(ToOwned::to_owned).collect()),
         types::Type::Flags(flags) => Type::Flags(flags.names().map(ToOwned::to_owned).collect()),
         types::Type::Option(option) => Type::Option(Box::new(type_of(&option.ty())?)),
-        types::Type::Result(result) => Type::Result { ok: boxed(result.ok())?, err: boxed(result.err())? },
+        types::Type::Result(result) => Type::Result {
+            ok: boxed(result.ok())?,
+            err: boxed(result.err())?,
+        },
         types::Type::Map(_)
         | types::Type::FixedLengthList(_)
         | types::Type::Own(_)
@@ -70,29 +81,50 @@ pub(crate) fn to_wasm(ty: &Type, val: Val) -> Option<WasmVal> {
         (Type::F64, Val::F64(x)) => WasmVal::Float64(canonical_f64(x)),
         (Type::Char, Val::Char(char)) => WasmVal::Char(char),
         (Type::String, Val::String(text)) => WasmVal::String(text),
-        (Type::List(_), Val::Bytes(bytes)) => WasmVal::List(bytes.into_iter().map(WasmVal::U8).collect()),
-        (Type::List(element), Val::List(items)) => {
-            WasmVal::List(items.into_iter().map(|item| to_wasm(element, item)).collect::<Option<_>>()?)
+        (Type::List(_), Val::Bytes(bytes)) => {
+            WasmVal::List(bytes.into_iter().map(WasmVal::U8).collect())
         }
+        (Type::List(element), Val::List(items)) => WasmVal::List(
+            items
+                .into_iter()
+                .map(|item| to_wasm(element, item))
+                .collect::<Option<_>>()?,
+        ),
         (Type::Record(fields), Val::Record(vals)) if fields.len() == vals.len() => {
-            let field = |((name, ty), val): (&(String, Type), Val)| Some((name.clone(), to_wasm(ty, val)?));
+            let field =
+                |((name, ty), val): (&(String, Type), Val)| Some((name.clone(), to_wasm(ty, val)?));
             WasmVal::Record(fields.iter().zip(vals).map(field).collect::<Option<_>>()?)
         }
-        (Type::Tuple(types), Val::Tuple(vals)) if types.len() == vals.len() => {
-            WasmVal::Tuple(types.iter().zip(vals).map(|(ty, val)| to_wasm(ty, val)).collect::<Option<_>>()?)
-        }
+        (Type::Tuple(types), Val::Tuple(vals)) if types.len() == vals.len() => WasmVal::Tuple(
+            types
+                .iter()
+                .zip(vals)
+                .map(|(ty, val)| to_wasm(ty, val))
+                .collect::<Option<_>>()?,
+        ),
         (Type::Variant(cases), Val::Variant(index, val)) => {
             let (name, ty) = cases.get(index as usize)?;
             WasmVal::Variant(name.clone(), payload(ty.as_ref(), val)?)
         }
         (Type::Enum(names), Val::Enum(index)) => WasmVal::Enum(names.get(index as usize)?.clone()),
-        (Type::Flags(names), Val::Flags(set)) => {
-            WasmVal::Flags(names.iter().zip(set).filter(|(_, set)| *set).map(|(name, _)| name.clone()).collect())
-        }
+        (Type::Flags(names), Val::Flags(set)) => WasmVal::Flags(
+            names
+                .iter()
+                .zip(set)
+                .filter(|(_, set)| *set)
+                .map(|(name, _)| name.clone())
+                .collect(),
+        ),
         (Type::Option(_), Val::Option(None)) => WasmVal::Option(None),
-        (Type::Option(ty), Val::Option(Some(val))) => WasmVal::Option(Some(Box::new(to_wasm(ty, *val)?))),
-        (Type::Result { ok, .. }, Val::Result(Ok(val))) => WasmVal::Result(Ok(payload(ok.as_deref(), val)?)),
-        (Type::Result { err, .. }, Val::Result(Err(val))) => WasmVal::Result(Err(payload(err.as_deref(), val)?)),
+        (Type::Option(ty), Val::Option(Some(val))) => {
+            WasmVal::Option(Some(Box::new(to_wasm(ty, *val)?)))
+        }
+        (Type::Result { ok, .. }, Val::Result(Ok(val))) => {
+            WasmVal::Result(Ok(payload(ok.as_deref(), val)?))
+        }
+        (Type::Result { err, .. }, Val::Result(Err(val))) => {
+            WasmVal::Result(Err(payload(err.as_deref(), val)?))
+        }
         _ => return None,
     })
 }
@@ -119,39 +151,71 @@ pub(crate) fn of_wasm(ty: &Type, val: WasmVal) -> Option<Val> {
         (Type::Char, WasmVal::Char(char)) => Val::Char(char),
         (Type::String, WasmVal::String(text)) => Val::String(text),
         (Type::List(element), WasmVal::List(items)) if **element == Type::U8 => {
-            let byte = |item| if let WasmVal::U8(byte) = item { Some(byte) } else { None };
+            let byte = |item| {
+                if let WasmVal::U8(byte) = item {
+                    Some(byte)
+                } else {
+                    None
+                }
+            };
             Val::Bytes(items.into_iter().map(byte).collect::<Option<_>>()?)
         }
-        (Type::List(element), WasmVal::List(items)) => {
-            Val::List(items.into_iter().map(|item| of_wasm(element, item)).collect::<Option<_>>()?)
-        }
+        (Type::List(element), WasmVal::List(items)) => Val::List(
+            items
+                .into_iter()
+                .map(|item| of_wasm(element, item))
+                .collect::<Option<_>>()?,
+        ),
         (Type::Record(fields), WasmVal::Record(vals)) if fields.len() == vals.len() => {
-            let field = |((_, ty), (_, val)): (&(String, Type), (String, WasmVal))| of_wasm(ty, val);
+            let field =
+                |((_, ty), (_, val)): (&(String, Type), (String, WasmVal))| of_wasm(ty, val);
             Val::Record(fields.iter().zip(vals).map(field).collect::<Option<_>>()?)
         }
-        (Type::Tuple(types), WasmVal::Tuple(vals)) if types.len() == vals.len() => {
-            Val::Tuple(types.iter().zip(vals).map(|(ty, val)| of_wasm(ty, val)).collect::<Option<_>>()?)
-        }
+        (Type::Tuple(types), WasmVal::Tuple(vals)) if types.len() == vals.len() => Val::Tuple(
+            types
+                .iter()
+                .zip(vals)
+                .map(|(ty, val)| of_wasm(ty, val))
+                .collect::<Option<_>>()?,
+        ),
         (Type::Variant(cases), WasmVal::Variant(name, val)) => {
             let index = cases.iter().position(|(case, _)| *case == name)?;
             Val::Variant(index as u32, payload(cases[index].1.as_ref(), val)?)
         }
-        (Type::Enum(names), WasmVal::Enum(name)) => Val::Enum(names.iter().position(|known| *known == name)? as u32),
-        (Type::Flags(names), WasmVal::Flags(set)) => Val::Flags(names.iter().map(|name| set.contains(name)).collect()),
+        (Type::Enum(names), WasmVal::Enum(name)) => {
+            Val::Enum(names.iter().position(|known| *known == name)? as u32)
+        }
+        (Type::Flags(names), WasmVal::Flags(set)) => {
+            Val::Flags(names.iter().map(|name| set.contains(name)).collect())
+        }
         (Type::Option(_), WasmVal::Option(None)) => Val::Option(None),
-        (Type::Option(ty), WasmVal::Option(Some(val))) => Val::Option(Some(Box::new(of_wasm(ty, *val)?))),
-        (Type::Result { ok, .. }, WasmVal::Result(Ok(val))) => Val::Result(Ok(payload(ok.as_deref(), val)?)),
-        (Type::Result { err, .. }, WasmVal::Result(Err(val))) => Val::Result(Err(payload(err.as_deref(), val)?)),
+        (Type::Option(ty), WasmVal::Option(Some(val))) => {
+            Val::Option(Some(Box::new(of_wasm(ty, *val)?)))
+        }
+        (Type::Result { ok, .. }, WasmVal::Result(Ok(val))) => {
+            Val::Result(Ok(payload(ok.as_deref(), val)?))
+        }
+        (Type::Result { err, .. }, WasmVal::Result(Err(val))) => {
+            Val::Result(Err(payload(err.as_deref(), val)?))
+        }
         _ => return None,
     })
 }
 
 /// One NaN crosses the boundary, as the canonical ABI has it: which bits an instruction made differs between machines.
 pub(crate) fn canonical_f32(x: f32) -> f32 {
-    if x.is_nan() { f32::from_bits(0x7fc0_0000) } else { x }
+    if x.is_nan() {
+        f32::from_bits(0x7fc0_0000)
+    } else {
+        x
+    }
 }
 
 /// As [`canonical_f32`].
 pub(crate) fn canonical_f64(x: f64) -> f64 {
-    if x.is_nan() { f64::from_bits(0x7ff8_0000_0000_0000) } else { x }
+    if x.is_nan() {
+        f64::from_bits(0x7ff8_0000_0000_0000)
+    } else {
+        x
+    }
 }

@@ -77,7 +77,10 @@ impl WasmtimeEngine {
     pub fn new(cache: Option<&Path>) -> Result<Self, EngineError> {
         let error = |reason: String| EngineError { reason };
         let engine = Engine::new(&config()).map_err(|e| error(format!("{e:#}")))?;
-        let disk = cache.map(|dir| DiskCache::open(dir, &engine)).transpose().map_err(|e| error(e.to_string()))?;
+        let disk = cache
+            .map(|dir| DiskCache::open(dir, &engine))
+            .transpose()
+            .map_err(|e| error(e.to_string()))?;
         let clock = engine.weak();
         let tick = move || {
             // It ends with the engine.
@@ -91,7 +94,13 @@ impl WasmtimeEngine {
             .name("wasm-clock".into())
             .spawn(tick)
             .map_err(|e| error(format!("no thread for its clock: {e}")))?;
-        Ok(Self { shared: Arc::new(Shared { engine, disk, components: Mutex::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                engine,
+                disk,
+                components: Mutex::default(),
+            }),
+        })
     }
 
     /// A host of its own for a compute thread.
@@ -120,21 +129,36 @@ impl WasmtimeEngine {
             let mut components = self.lock();
             components.uses += 1;
             let used = components.uses;
-            let slot = components.by_cid.entry(cid).or_insert_with(|| Slot { used, prepared: Arc::default() });
+            let slot = components.by_cid.entry(cid).or_insert_with(|| Slot {
+                used,
+                prepared: Arc::default(),
+            });
             slot.used = used;
             let slot = Arc::clone(&slot.prepared);
             while components.by_cid.len() > COMPONENTS_MAX {
-                let oldest = components.by_cid.iter().min_by_key(|(_, slot)| slot.used).map(|(cid, _)| *cid);
-                components.by_cid.remove(&oldest.expect("there are more than the bound, so there is one"));
+                let oldest = components
+                    .by_cid
+                    .iter()
+                    .min_by_key(|(_, slot)| slot.used)
+                    .map(|(cid, _)| *cid);
+                components
+                    .by_cid
+                    .remove(&oldest.expect("there are more than the bound, so there is one"));
             }
             slot
         };
-        slot.get_or_init(|| self.compile(cid, bytes).map(Arc::new)).as_ref().map(|_| ()).map_err(Clone::clone)
+        slot.get_or_init(|| self.compile(cid, bytes).map(Arc::new))
+            .as_ref()
+            .map(|_| ())
+            .map_err(Clone::clone)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Components> {
         // Every change to it is whole, so a panic elsewhere has not broken it.
-        self.shared.components.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn compile(&self, cid: Cid, bytes: &[u8]) -> Result<Prepared, Unfit> {
@@ -144,7 +168,8 @@ impl WasmtimeEngine {
         let compiled = match disk.and_then(|disk| disk.load(cid, self.engine())) {
             Some(compiled) => compiled,
             None => {
-                let compiled = Component::from_binary(self.engine(), bytes).map_err(|error| unfit(format!("{error:#}")))?;
+                let compiled = Component::from_binary(self.engine(), bytes)
+                    .map_err(|error| unfit(format!("{error:#}")))?;
                 if let Some(disk) = disk {
                     disk.store(cid, &compiled);
                 }
@@ -161,8 +186,13 @@ impl WasmtimeEngine {
             compiled.get_export_index(interface.as_ref(), name)
         };
         let exports: Option<Vec<_>> = component.functions.iter().map(export).collect();
-        let exports = exports.ok_or_else(|| unfit("Wasmtime does not see all of its functions".into()))?;
-        Ok(Prepared { component, pre, exports })
+        let exports =
+            exports.ok_or_else(|| unfit("Wasmtime does not see all of its functions".into()))?;
+        Ok(Prepared {
+            component,
+            pre,
+            exports,
+        })
     }
 }
 
@@ -179,7 +209,9 @@ fn link(engine: &Engine, compiled: &Component) -> wasmtime::Result<InstancePre<T
                     }
                 }
             }
-            types::ComponentItem::ComponentFunc(ty) => linker.root().func_new(name, import("", name, &ty)?)?,
+            types::ComponentItem::ComponentFunc(ty) => {
+                linker.root().func_new(name, import("", name, &ty)?)?
+            }
             // What else can be imported needs nothing, or instantiation refuses it.
             _ => {}
         }
@@ -188,24 +220,42 @@ fn link(engine: &Engine, compiled: &Component) -> wasmtime::Result<InstancePre<T
 }
 
 type HostFunc = Box<
-    dyn Fn(StoreContextMut<'_, Task>, types::ComponentFunc, &[WasmVal], &mut [WasmVal]) -> wasmtime::Result<()> + Send + Sync,
+    dyn Fn(
+            StoreContextMut<'_, Task>,
+            types::ComponentFunc,
+            &[WasmVal],
+            &mut [WasmVal],
+        ) -> wasmtime::Result<()>
+        + Send
+        + Sync,
 >;
 
 /// A host function that asks the task's world.
 fn import(interface: &str, func: &str, ty: &types::ComponentFunc) -> wasmtime::Result<HostFunc> {
-    let error = |what: &str| wasmtime::Error::msg(format!("it imports `{interface}#{func}`, {what}"));
+    let error =
+        |what: &str| wasmtime::Error::msg(format!("it imports `{interface}#{func}`, {what}"));
     if !asterism_world::provides(interface, func) {
         return Err(error("which is not provided"));
     }
-    let types = |types: Option<Vec<_>>| types.ok_or_else(|| error("whose types are not those of the interface provided"));
+    let types = |types: Option<Vec<_>>| {
+        types.ok_or_else(|| error("whose types are not those of the interface provided"))
+    };
     let params = types(ty.params().map(|(_, ty)| type_of(&ty)).collect())?;
     let results = types(ty.results().map(|ty| type_of(&ty)).collect())?;
     let (interface, func) = (interface.to_owned(), func.to_owned());
     Ok(Box::new(move |mut store, _, args, out| {
-        let mismatch = || wasmtime::Error::msg(format!("{interface}#{func}: values are not of its types"));
-        let args = params.iter().zip(args).map(|(ty, val)| of_wasm(ty, val.clone()));
+        let mismatch =
+            || wasmtime::Error::msg(format!("{interface}#{func}: values are not of its types"));
+        let args = params
+            .iter()
+            .zip(args)
+            .map(|(ty, val)| of_wasm(ty, val.clone()));
         let args = args.collect::<Option<Vec<_>>>().ok_or_else(mismatch)?;
-        let given = store.data_mut().world.call(&interface, &func, &args).map_err(wasmtime::Error::from)?;
+        let given = store
+            .data_mut()
+            .world
+            .call(&interface, &func, &args)
+            .map_err(wasmtime::Error::from)?;
         if (given.len(), results.len()) != (out.len(), out.len()) {
             return Err(mismatch());
         }

@@ -4,7 +4,10 @@
 //! where a typed call takes 0.2 ms. So functions over byte strings, strings and scalars are called as typed ones:
 //! their arguments as flat core values that are made here, their results as Rust types. Others take the slow way.
 
-#![expect(unsafe_code, reason = "Wasmtime's traits for typed calls are unsafe; each block says why it holds")]
+#![expect(
+    unsafe_code,
+    reason = "Wasmtime's traits for typed calls are unsafe; each block says why it holds"
+)]
 
 use std::mem::MaybeUninit;
 
@@ -12,8 +15,8 @@ use asterism_component::{Function, Type, Val};
 use wasmtime::{
     Result, Store, ValRaw,
     component::{
-        ComponentNamedList, ComponentType, Func, Lift, Lower, TypedFunc,
         __internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LowerContext},
+        ComponentNamedList, ComponentType, Func, Lift, Lower, TypedFunc,
     },
 };
 
@@ -54,7 +57,10 @@ impl Shape {
     /// The shape, where it is one of these and there are byte strings in it.
     pub(crate) fn of(function: &Function) -> Option<Self> {
         let returns = Returns::of(function.result.as_ref())?;
-        let of_bytes = matches!(returns, Returns::Bytes | Returns::BytesOrString | Returns::BytesOrNothing);
+        let of_bytes = matches!(
+            returns,
+            Returns::Bytes | Returns::BytesOrString | Returns::BytesOrNothing
+        );
         if !of_bytes && !function.params.iter().any(|(_, ty)| ty.is_bytes()) {
             return None;
         }
@@ -65,7 +71,12 @@ impl Shape {
         (flat <= FLAT_MAX).then_some(Self { flat, returns })
     }
 
-    pub(crate) fn call(&self, store: &mut Store<Task>, func: Func, args: &[Val]) -> Result<Option<Val>> {
+    pub(crate) fn call(
+        &self,
+        store: &mut Store<Task>,
+        func: Func,
+        args: &[Val],
+    ) -> Result<Option<Val>> {
         macro_rules! by_count {
             ($($count:literal)*) => {
                 match self.flat {
@@ -77,7 +88,12 @@ impl Shape {
         by_count!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
     }
 
-    fn call_flat<const N: usize>(&self, store: &mut Store<Task>, func: Func, args: &[Val]) -> Result<Option<Val>> {
+    fn call_flat<const N: usize>(
+        &self,
+        store: &mut Store<Task>,
+        func: Func,
+        args: &[Val],
+    ) -> Result<Option<Val>> {
         let args = Args::<N>(args);
         let boxed = |val| Some(Box::new(val));
         Ok(Some(match self.returns {
@@ -96,19 +112,35 @@ impl Shape {
             Returns::Bytes => Val::Bytes(typed::<N, (Vec<u8>,)>(store, func, args)?.0),
             Returns::StringOrString => {
                 let result = typed::<N, (Result<String, String>,)>(store, func, args)?.0;
-                Val::Result(result.map(|text| boxed(Val::String(text))).map_err(|text| boxed(Val::String(text))))
+                Val::Result(
+                    result
+                        .map(|text| boxed(Val::String(text)))
+                        .map_err(|text| boxed(Val::String(text))),
+                )
             }
             Returns::BytesOrString => {
                 let result = typed::<N, (Result<Vec<u8>, String>,)>(store, func, args)?.0;
-                Val::Result(result.map(|bytes| boxed(Val::Bytes(bytes))).map_err(|text| boxed(Val::String(text))))
+                Val::Result(
+                    result
+                        .map(|bytes| boxed(Val::Bytes(bytes)))
+                        .map_err(|text| boxed(Val::String(text))),
+                )
             }
             Returns::BytesOrNothing => {
                 let result = typed::<N, (Result<Vec<u8>, ()>,)>(store, func, args)?.0;
-                Val::Result(result.map(|bytes| boxed(Val::Bytes(bytes))).map_err(|()| None))
+                Val::Result(
+                    result
+                        .map(|bytes| boxed(Val::Bytes(bytes)))
+                        .map_err(|()| None),
+                )
             }
             Returns::NothingOrString => {
                 let result = typed::<N, (Result<(), String>,)>(store, func, args)?.0;
-                Val::Result(result.map(|()| None).map_err(|text| boxed(Val::String(text))))
+                Val::Result(
+                    result
+                        .map(|()| None)
+                        .map_err(|text| boxed(Val::String(text))),
+                )
             }
         }))
     }
@@ -157,7 +189,11 @@ fn flat_count(ty: &Type) -> Option<usize> {
     }
 }
 
-fn typed<const N: usize, R: ComponentNamedList + Lift>(store: &mut Store<Task>, func: Func, args: Args<'_, N>) -> Result<R> {
+fn typed<const N: usize, R: ComponentNamedList + Lift>(
+    store: &mut Store<Task>,
+    func: Func,
+    args: Args<'_, N>,
+) -> Result<R> {
     // SAFETY: the types of parameters and result were read from the same bytes that Wasmtime compiled: `Shape::of` has
     // counted the flat parameters and chosen the type that the result has.
     let func = unsafe { TypedFunc::<Args<'_, N>, R>::new_unchecked(func) };
@@ -190,8 +226,11 @@ unsafe impl<const N: usize> Lower for Args<'_, N> {
         ty: InterfaceType,
         dst: &mut MaybeUninit<Self::Lower>,
     ) -> Result<()> {
-        let mismatch = || wasmtime::Error::msg("a value is not of the type that the component declares");
-        let InterfaceType::Tuple(params) = ty else { return Err(mismatch()) };
+        let mismatch =
+            || wasmtime::Error::msg("a value is not of the type that the component declares");
+        let InterfaceType::Tuple(params) = ty else {
+            return Err(mismatch());
+        };
         let types = cx.types[params].types.clone();
         let mut flat = [ValRaw::u32(0); N];
         let mut next = flat.iter_mut();
@@ -210,8 +249,12 @@ unsafe impl<const N: usize> Lower for Args<'_, N> {
                 Val::F32(x) => put(ValRaw::f32(canonical_f32(*x).to_bits()))?,
                 Val::F64(x) => put(ValRaw::f64(canonical_f64(*x).to_bits()))?,
                 Val::Char(char) => put(ValRaw::u32((*char).into()))?,
-                Val::String(text) => pair(text.as_str(), cx, *ty)?.into_iter().try_for_each(&mut put)?,
-                Val::Bytes(bytes) => pair(bytes.as_slice(), cx, *ty)?.into_iter().try_for_each(&mut put)?,
+                Val::String(text) => pair(text.as_str(), cx, *ty)?
+                    .into_iter()
+                    .try_for_each(&mut put)?,
+                Val::Bytes(bytes) => pair(bytes.as_slice(), cx, *ty)?
+                    .into_iter()
+                    .try_for_each(&mut put)?,
                 _ => return Err(mismatch()),
             }
         }
@@ -222,8 +265,15 @@ unsafe impl<const N: usize> Lower for Args<'_, N> {
         Ok(())
     }
 
-    fn linear_lower_to_memory<T>(&self, _: &mut LowerContext<'_, T>, _: InterfaceType, _: usize) -> Result<()> {
-        Err(wasmtime::Error::msg("flat arguments do not travel through memory"))
+    fn linear_lower_to_memory<T>(
+        &self,
+        _: &mut LowerContext<'_, T>,
+        _: InterfaceType,
+        _: usize,
+    ) -> Result<()> {
+        Err(wasmtime::Error::msg(
+            "flat arguments do not travel through memory",
+        ))
     }
 }
 

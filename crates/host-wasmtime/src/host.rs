@@ -1,31 +1,70 @@
 //! One task after the other, each in a fresh store.
 
-use std::time::Instant;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use asterism_component::{Function, Val, args_of_values, out_of_val};
-use asterism_executor::{Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, Ran, Unfit, conclude, granted_fuel};
+use asterism_executor::{
+    Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, Ran, Stopper, Unfit, conclude,
+    granted_fuel,
+};
 use asterism_protocol::{
     Cid, Out, TrapKind,
     message::{Fault, FaultKind},
 };
 use asterism_world::World;
 use wasmtime::{
-    Store,
+    Store, UpdateDeadline,
     component::{Func, Val as WasmVal},
 };
 
 use crate::{
     WasmtimeEngine,
     convert::{of_wasm, to_wasm},
-    engine::{Prepared, TICK_MS},
+    engine::Prepared,
     fast,
     limiter::Limiter,
-    trap::{ended, not_instantiated},
+    trap::{Interruption, ended, not_instantiated},
 };
 
 /// A [`Host`] for one thread. The thread's stack must be larger than the guest's of one MiB; Rust's default is.
 pub struct WasmtimeHost {
     engine: WasmtimeEngine,
+    under_way: Arc<UnderWay>,
+}
+
+/// The run under way, as other threads see it.
+#[derive(Default)]
+struct UnderWay(Mutex<Option<Run>>);
+
+/// A run that goes on, or was asked to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Run {
+    Going,
+    Stopped,
+}
+
+impl UnderWay {
+    fn set(&self, run: Option<Run>) {
+        *self.lock() = run;
+    }
+
+    fn stop(&self) {
+        if let Some(run) = &mut *self.lock() {
+            *run = Run::Stopped;
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.lock() == Some(Run::Stopped)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Run>> {
+        // It is one word: a panic elsewhere has not broken it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a store holds.
@@ -36,19 +75,41 @@ pub(crate) struct Task {
 
 impl WasmtimeHost {
     pub(crate) fn new(engine: WasmtimeEngine) -> Self {
-        Self { engine }
+        Self {
+            engine,
+            under_way: Arc::default(),
+        }
     }
 
     fn perform(&self, job: &Job, prepared: &Prepared) -> Result<Ran, Fault> {
         let refused = |kind, message: String| {
-            let ended = Ended::Trap { kind, message, backtrace: Vec::new() };
-            Ok(Ran { ended, fuel: 0, growth_refused: false, logs: Vec::new(), elapsed_us: 0 })
+            let ended = Ended::Trap {
+                kind,
+                message,
+                backtrace: Vec::new(),
+            };
+            Ok(Ran {
+                ended,
+                fuel: 0,
+                growth_refused: false,
+                logs: Vec::new(),
+                elapsed_us: 0,
+            })
         };
         let functions = &prepared.component.functions;
         let function = prepared.component.function(&job.func);
-        let Some((function, place)) = function.and_then(|f| Some((f, functions.iter().position(|g| g.name == f.name)?))) else {
-            let names: Vec<_> = functions.iter().take(16).map(|function| function.name.as_str()).collect();
-            return refused(TrapKind::UnknownFunction, format!("the component exports {}", names.join(", ")));
+        let Some((function, place)) =
+            function.and_then(|f| Some((f, functions.iter().position(|g| g.name == f.name)?)))
+        else {
+            let names: Vec<_> = functions
+                .iter()
+                .take(16)
+                .map(|function| function.name.as_str())
+                .collect();
+            return refused(
+                TrapKind::UnknownFunction,
+                format!("the component exports {}", names.join(", ")),
+            );
         };
         let args = match args_of_values(function, &job.args, &job.blobs) {
             Ok(args) => args,
@@ -56,17 +117,34 @@ impl WasmtimeHost {
         };
 
         let time_ms = job.limits.time_ms;
-        let task = Task { world: World::new(job.instruction), limiter: Limiter::new(job.limits.memory) };
+        let task = Task {
+            world: World::new(job.instruction),
+            limiter: Limiter::new(job.limits.memory),
+        };
         let mut store = Store::new(self.engine.engine(), task);
         store.limiter(|task| &mut task.limiter);
-        store.set_epoch_deadline(time_ms.div_ceil(TICK_MS).saturating_add(1));
-        store.set_fuel(INSTANTIATION_FUEL).map_err(|error| broken(&error))?;
-
         let start = Instant::now();
+        let (under_way, time) = (Arc::clone(&self.under_way), Duration::from_millis(time_ms));
+        store.epoch_deadline_callback(move |_| {
+            if under_way.is_stopped() {
+                Err(Interruption::Stopped.into())
+            } else if start.elapsed() >= time {
+                Err(Interruption::TimeLimit.into())
+            } else {
+                Ok(UpdateDeadline::Continue(1))
+            }
+        });
+        store.set_epoch_deadline(1);
+        store
+            .set_fuel(INSTANTIATION_FUEL)
+            .map_err(|error| broken(&error))?;
+
         let ended = match prepared.pre.instantiate(&mut store) {
             Err(error) => not_instantiated(&error, &store.data().limiter, time_ms)?,
             Ok(instance) => {
-                store.set_fuel(granted_fuel(job.limits.fuel)).map_err(|error| broken(&error))?;
+                store
+                    .set_fuel(granted_fuel(job.limits.fuel))
+                    .map_err(|error| broken(&error))?;
                 let func = instance.get_func(&mut store, prepared.exports[place]);
                 let func = func.ok_or_else(|| fault("an export is missing after instantiation"))?;
                 match call(&mut store, func, function, args) {
@@ -79,18 +157,28 @@ impl WasmtimeHost {
             }
         };
         let elapsed_us = start.elapsed().as_micros() as u64;
-        let fuel = granted_fuel(job.limits.fuel).saturating_sub(store.get_fuel().map_err(|error| broken(&error))?);
+        let fuel = granted_fuel(job.limits.fuel)
+            .saturating_sub(store.get_fuel().map_err(|error| broken(&error))?);
         let Task { world, limiter } = store.into_data();
         if let Some(reason) = limiter.exhausted {
             return Err(fault(&format!("the machine is short of memory: {reason}")));
         }
-        Ok(Ran { ended, fuel, growth_refused: limiter.refused, logs: world.into_logs(), elapsed_us })
+        Ok(Ran {
+            ended,
+            fuel,
+            growth_refused: limiter.refused,
+            logs: world.into_logs(),
+            elapsed_us,
+        })
     }
 }
 
 impl Host for WasmtimeHost {
     fn info(&self) -> HostInfo {
-        HostInfo { name: "wasmtime", memory_max: 4 << 30 }
+        HostInfo {
+            name: "wasmtime",
+            memory_max: 4 << 30,
+        }
     }
 
     fn holds(&self, component: Cid) -> bool {
@@ -102,18 +190,39 @@ impl Host for WasmtimeHost {
     }
 
     fn run(&mut self, job: &Job) -> Result<Attempt, Fault> {
-        let prepared = self.engine.get(job.component).ok_or_else(|| fault("the component is not prepared"))?;
-        self.perform(job, &prepared).map(|ran| conclude(job, ran))
+        let prepared = self
+            .engine
+            .get(job.component)
+            .ok_or_else(|| fault("the component is not prepared"))?;
+        self.under_way.set(Some(Run::Going));
+        let ran = self.perform(job, &prepared);
+        self.under_way.set(None);
+        ran.map(|ran| conclude(job, ran))
+    }
+
+    fn stopper(&self) -> Option<Stopper> {
+        let under_way = Arc::clone(&self.under_way);
+        Some(Arc::new(move || under_way.stop()))
     }
 }
 
 /// Calls the function and its post-return. Byte strings travel as a whole where the signature allows it.
-fn call(store: &mut Store<Task>, func: Func, function: &Function, args: Vec<Val>) -> wasmtime::Result<Option<Val>> {
+fn call(
+    store: &mut Store<Task>,
+    func: Func,
+    function: &Function,
+    args: Vec<Val>,
+) -> wasmtime::Result<Option<Val>> {
     if let Some(shape) = fast::Shape::of(function) {
         return shape.call(store, func, &args);
     }
-    let mismatch = || wasmtime::Error::msg("a value is not of the type that the component declares");
-    let args = function.params.iter().zip(args).map(|((_, ty), val)| to_wasm(ty, val));
+    let mismatch =
+        || wasmtime::Error::msg("a value is not of the type that the component declares");
+    let args = function
+        .params
+        .iter()
+        .zip(args)
+        .map(|((_, ty), val)| to_wasm(ty, val));
     let args = args.collect::<Option<Vec<_>>>().ok_or_else(mismatch)?;
     let mut results = vec![WasmVal::Bool(false); usize::from(function.result.is_some())];
     func.call(store, &args, &mut results)?;
@@ -124,7 +233,10 @@ fn call(store: &mut Store<Task>, func: Func, function: &Function, args: Vec<Val>
 }
 
 fn fault(message: &str) -> Fault {
-    Fault { kind: FaultKind::Host, message: message.to_owned() }
+    Fault {
+        kind: FaultKind::Host,
+        message: message.to_owned(),
+    }
 }
 
 fn broken(error: &wasmtime::Error) -> Fault {

@@ -23,12 +23,24 @@ pub(crate) struct Limiter {
 
 impl Limiter {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, used: 0, added: 0, doomed: false, refused: false, exhausted: None }
+        Self {
+            limit,
+            used: 0,
+            added: 0,
+            doomed: false,
+            refused: false,
+            exhausted: None,
+        }
     }
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
         let (current, desired) = (current as u64, desired as u64);
         self.doomed = desired > maximum.map_or(WASM32_BYTES, |maximum| maximum as u64);
         if self.doomed {
@@ -58,7 +70,12 @@ impl ResourceLimiter for Limiter {
         Ok(())
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> Result<bool> {
         Ok(desired as u64 <= TABLE_ELEMENTS_MAX)
     }
 }

@@ -11,45 +11,96 @@ use wasmtime::{Error, Trap, WasmBacktrace};
 
 use crate::limiter::Limiter;
 
+/// What ends a guest from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Interruption {
+    #[error("the time limit is over")]
+    TimeLimit,
+    #[error("the run was stopped")]
+    Stopped,
+}
+
 /// How a call that failed ended: as the guest's doing, or as a fault.
 pub(crate) fn ended(error: &Error, limiter: &Limiter, time_ms: u64) -> Result<Ended, Fault> {
     let fault = |kind, message: String| Err(Fault { kind, message });
     if let Some(reason) = &limiter.exhausted {
-        return fault(FaultKind::Host, format!("the machine is short of memory: {reason}"));
+        return fault(
+            FaultKind::Host,
+            format!("the machine is short of memory: {reason}"),
+        );
+    }
+    match error.downcast_ref::<Interruption>() {
+        Some(Interruption::TimeLimit) => {
+            return fault(
+                FaultKind::TimeLimit,
+                format!("the time limit of {time_ms} ms is over; raise `meta.time`"),
+            );
+        }
+        Some(Interruption::Stopped) => return fault(FaultKind::Host, "the run was stopped".into()),
+        None => {}
     }
     let kind = match error.downcast_ref::<Trap>() {
-        Some(Trap::StackOverflow) => return fault(FaultKind::StackOverflow, "the guest's stack is exhausted".into()),
-        Some(Trap::Interrupt) => {
-            return fault(FaultKind::TimeLimit, format!("the time limit of {time_ms} ms is over; raise `meta.time`"));
+        Some(Trap::StackOverflow) => {
+            return fault(
+                FaultKind::StackOverflow,
+                "the guest's stack is exhausted".into(),
+            );
         }
         Some(trap) => trap_kind(*trap),
         None if error.is::<Denied>() => Denied::TRAP,
         // A string that is not UTF-8, a list outside of memory: errors without a code.
         None => TrapKind::InvalidAbi,
     };
-    Ok(Ended::Trap { kind, message: message(error), backtrace: backtrace(error) })
+    Ok(Ended::Trap {
+        kind,
+        message: message(error),
+        backtrace: backtrace(error),
+    })
 }
 
 /// How an instantiation that failed ended.
-pub(crate) fn not_instantiated(error: &Error, limiter: &Limiter, time_ms: u64) -> Result<Ended, Fault> {
-    if limiter.exhausted.is_none() && limiter.refused && !error.is::<Trap>() {
-        let message = "the memory that the component starts with is more than the limit; raise `meta.memory`".to_owned();
-        return Ok(Ended::Trap { kind: TrapKind::OutOfMemory, message, backtrace: Vec::new() });
+pub(crate) fn not_instantiated(
+    error: &Error,
+    limiter: &Limiter,
+    time_ms: u64,
+) -> Result<Ended, Fault> {
+    // Whatever has a backtrace happened in the guest's code.
+    let by_guest = error.is::<Trap>()
+        || error.is::<Denied>()
+        || error.is::<Interruption>()
+        || error.is::<WasmBacktrace>();
+    if by_guest || limiter.exhausted.is_some() {
+        return ended(error, limiter, time_ms);
     }
-    match (error.downcast_ref::<Trap>(), error.is::<Denied>()) {
-        (None, false) => Err(Fault { kind: FaultKind::Host, message: format!("instantiation failed: {}", message(error)) }),
-        _ => ended(error, limiter, time_ms),
+    if limiter.refused {
+        let message =
+            "the memory that the component starts with is more than the limit; raise `meta.memory`"
+                .to_owned();
+        return Ok(Ended::Trap {
+            kind: TrapKind::OutOfMemory,
+            message,
+            backtrace: Vec::new(),
+        });
     }
+    Err(Fault {
+        kind: FaultKind::Host,
+        message: format!("instantiation failed: {}", message(error)),
+    })
 }
 
 fn trap_kind(trap: Trap) -> TrapKind {
     match trap {
         Trap::UnreachableCodeReached => TrapKind::Unreachable,
-        Trap::MemoryOutOfBounds | Trap::TableOutOfBounds | Trap::HeapMisaligned | Trap::ArrayOutOfBounds => TrapKind::OutOfBounds,
+        Trap::MemoryOutOfBounds
+        | Trap::TableOutOfBounds
+        | Trap::HeapMisaligned
+        | Trap::ArrayOutOfBounds => TrapKind::OutOfBounds,
         Trap::IntegerDivisionByZero => TrapKind::DivideByZero,
         Trap::IntegerOverflow => TrapKind::IntegerOverflow,
         Trap::BadConversionToInteger => TrapKind::BadConversion,
-        Trap::IndirectCallToNull | Trap::BadSignature | Trap::NullReference => TrapKind::IndirectCall,
+        Trap::IndirectCallToNull | Trap::BadSignature | Trap::NullReference => {
+            TrapKind::IndirectCall
+        }
         Trap::OutOfFuel => TrapKind::OutOfFuel,
         Trap::AllocationTooLarge => TrapKind::OutOfMemory,
         // Whatever breaks the rules of the Component Model; the list of Wasmtime is open.
@@ -68,12 +119,19 @@ fn message(error: &Error) -> String {
 }
 
 fn backtrace(error: &Error) -> Vec<String> {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return Vec::new();
+    };
     let mut room = TEXT_BYTES_MAX;
     let mut frames = Vec::new();
     for frame in backtrace.frames() {
-        let name = frame.func_name().map_or_else(|| format!("wasm function {}", frame.func_index()), ToOwned::to_owned);
-        let Some(rest) = room.checked_sub(name.len()) else { break };
+        let name = frame.func_name().map_or_else(
+            || format!("wasm function {}", frame.func_index()),
+            ToOwned::to_owned,
+        );
+        let Some(rest) = room.checked_sub(name.len()) else {
+            break;
+        };
         room = rest;
         frames.push(name);
     }

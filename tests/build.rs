@@ -1,0 +1,104 @@
+//! Builds the guests: an untested guest does not compile. Each becomes a component, whose path is in the environment of
+//! this package (`GUEST_CONFORMANCE`, `GUEST_MATH` …); [`crate::guests`] has their bytes.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Name of the constant, folder, name of the library.
+const GUESTS: [(&str, &str, &str); 3] = [
+    ("CONFORMANCE", "tests/guests/conformance", "conformance"),
+    ("MATH", "examples/math", "math"),
+    ("IMAGE", "examples/image", "image_example"),
+];
+
+/// A component in text, which the executor's conformance suite keeps.
+const INSTRUCTIONS: &str = "crates/executor/src/conformance/instructions.wat";
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this package is in a folder of the workspace");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    println!("cargo::rerun-if-changed=build.rs");
+
+    for (name, folder, library) in GUESTS {
+        let folder = root.join(folder);
+        for part in ["Cargo.toml", "Cargo.lock", "src", "wit"] {
+            println!("cargo::rerun-if-changed={}", folder.join(part).display());
+        }
+        let module = build(root, &folder, library);
+        let bytes = fs::read(&module)
+            .unwrap_or_else(|error| panic!("{} cannot be read: {error}", module.display()));
+        let component = asterism_component::wrap(&bytes)
+            .unwrap_or_else(|refusal| panic!("{}: {refusal}", folder.display()));
+        publish(&out, name, &component);
+    }
+
+    let text = root.join(INSTRUCTIONS);
+    println!("cargo::rerun-if-changed={}", text.display());
+    let component = wat::parse_file(&text).unwrap_or_else(|error| panic!("{error}"));
+    publish(&out, "INSTRUCTIONS", &component);
+}
+
+/// Builds one guest for wasm32-unknown-unknown, and gives the path of its core module.
+fn build(root: &Path, folder: &Path, library: &str) -> PathBuf {
+    let target = root.join("target/guests");
+    let cargo = env::var_os("CARGO").expect("cargo sets it");
+    let mut command = Command::new(cargo);
+    command
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--target",
+            "wasm32-unknown-unknown",
+        ])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(folder);
+    // What the outer build was told about flags, wrappers (clippy is one), targets and profiles is not for guests.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        let ours = text.starts_with("CARGO_")
+            && !["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP"]
+                .iter()
+                .any(|keep| text.starts_with(keep));
+        if ours || text.starts_with("RUSTC") || text == "RUSTFLAGS" || text == "RUSTDOCFLAGS" {
+            command.env_remove(&name);
+        }
+    }
+    // Set, so that the workspace's own flags for wasm32 do not apply, and paths of this machine are not in the component:
+    // the same sources give the same bytes and so the same CID everywhere.
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let mut flags = vec![format!("--remap-path-prefix={}=/asterism", root.display())];
+    flags.extend(home.map(|home| format!("--remap-path-prefix={}=/cargo", home.display())));
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+
+    match command.status() {
+        Ok(status) if status.success() => {
+            target.join(format!("wasm32-unknown-unknown/release/{library}.wasm"))
+        }
+        Ok(status) => panic!(
+            "building the guest in {} ended with {status}; is the target there? `rustup target add wasm32-unknown-unknown`",
+            folder.display()
+        ),
+        Err(error) => panic!(
+            "cargo could not be started for the guest in {}: {error}",
+            folder.display()
+        ),
+    }
+}
+
+/// Writes a component and says where it is.
+fn publish(out: &Path, name: &str, component: &[u8]) {
+    let path = out.join(format!("{}.wasm", name.to_lowercase()));
+    fs::write(&path, component)
+        .unwrap_or_else(|error| panic!("{} cannot be written: {error}", path.display()));
+    println!("cargo::rustc-env=GUEST_{name}={}", path.display());
+}

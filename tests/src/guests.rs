@@ -1,0 +1,13 @@
+//! The components that tests run, as `build.rs` made them.
+
+/// `tests/guests/conformance`: what every host must perform alike.
+pub const CONFORMANCE: &[u8] = include_bytes!(env!("GUEST_CONFORMANCE"));
+
+/// Single instructions: the executor's `conformance/instructions.wat`.
+pub const INSTRUCTIONS: &[u8] = include_bytes!(env!("GUEST_INSTRUCTIONS"));
+
+/// `examples/math`.
+pub const MATH: &[u8] = include_bytes!(env!("GUEST_MATH"));
+
+/// `examples/image`.
+pub const IMAGE: &[u8] = include_bytes!(env!("GUEST_IMAGE"));

@@ -146,7 +146,7 @@ impl TrunkServer {
         use std::os::unix::process::CommandExt as _;
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let mut command = Command::new(env!("CARGO"));
-        command.current_dir(root()).args(["xtask", "trunk", "serve", "--no-autoreload", "true", "--port"]);
+        command.current_dir(root()).args(["xtask", "trunk", "serve", "--release", "--no-autoreload", "true", "--port"]);
         command.arg(port.to_string()).arg("--dist").arg(dist).arg("--ignore").arg(root());
         // A group of its own: trunk and the builds below it end together.
         command.stdin(Stdio::null()).stdout(log_file(dist, "../trunk.log")).stderr(log_file(dist, "../trunk.log"));

@@ -143,7 +143,7 @@ pub fn scheduler_drain(tasks: usize, clock: &dyn Fn() -> u64) -> Drained {
         done += leases.len();
         let items: Vec<Delivery> = leases
             .drain(..)
-            .map(|lease| delivery(lease, &metering))
+            .map(|lease| delivery(&lease, &metering))
             .collect();
         let message = signed(&identity, items);
         hash += floor(&message, &identity, clock);
@@ -203,7 +203,7 @@ fn workflow(tasks: usize) -> Workflow {
     Workflow { tasks: made }
 }
 
-fn delivery(lease: Lease, metering: &str) -> Delivery {
+fn delivery(lease: &Lease, metering: &str) -> Delivery {
     let outcome = Outcome {
         instruction: lease.task.run.cid(),
         out: Out::Ok(Value::Integer(1)),

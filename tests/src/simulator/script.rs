@@ -150,7 +150,7 @@ impl Story {
     fn arrive(&mut self, who: usize) {
         self.next += 1;
         let connection = ConnectionId(self.next);
-        let nonce = [self.random.next() as u8; 32];
+        let nonce = [self.random.number() as u8; 32];
         let teller = &mut self.tellers[who];
         (teller.connection, teller.nonce) = (Some(connection), nonce);
         self.tell(Input::Connected { connection, nonce });
@@ -236,7 +236,7 @@ impl Story {
     }
 
     fn restart(&mut self) {
-        self.scheduler = Scheduler::new(self.config.clone(), self.random.next());
+        self.scheduler = Scheduler::new(self.config.clone(), self.random.number());
         self.scheduler
             .recover(self.journal.iter().cloned(), self.now);
         for teller in &mut self.tellers {

@@ -141,7 +141,7 @@ pub fn run(seed: u64, traced: bool) -> Report {
         incarnation: 0,
         coordinator_wake: None,
         executors: (0..executors)
-            .map(|number| Executor::new(number, 1 + random.below(4) as u32, random.next()))
+            .map(|number| Executor::new(number, 1 + random.below(4) as u32, random.number()))
             .collect(),
         links: BTreeMap::new(),
         blobs: BTreeMap::from([(blob_cid(COMPONENT), ByteBuf::from(COMPONENT))]),
@@ -446,7 +446,7 @@ impl World {
         self.executors[executor].link = Some(link);
         let mut nonce = [0; 32];
         for part in nonce.chunks_mut(8) {
-            part.copy_from_slice(&self.random.next().to_le_bytes());
+            part.copy_from_slice(&self.random.number().to_le_bytes());
         }
         self.tell_executor(executor, Heard::Connected);
         self.tell_coordinator(Input::Connected {

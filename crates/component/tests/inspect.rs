@@ -1,0 +1,226 @@
+//! Components are described, or refused for everything that stands in the way.
+
+use asterism_component::{check, inspect, outline};
+
+fn wat(text: &str) -> Vec<u8> {
+    wat::parse_str(text).expect("the text of the test is right")
+}
+
+fn reasons(text: &str) -> Vec<String> {
+    check(&wat(text), &|_, _| false).map_or_else(|refusal| refusal.reasons, |_| Vec::new())
+}
+
+/// A component whose functions trap; `types` and `exports` are its own.
+fn component(inside: &str) -> String {
+    format!(
+        "(component
+            (core module $m
+                (memory (export \"memory\") 1)
+                (func (export \"run\") (result i32) unreachable)
+                (func (export \"take\") (param i32) unreachable)
+                (func (export \"take-list\") (param i32 i32) unreachable)
+                (func (export \"realloc\") (param i32 i32 i32 i32) (result i32) unreachable))
+            (core instance $i (instantiate $m))
+            (alias core export $i \"memory\" (core memory $memory))
+            (alias core export $i \"realloc\" (core func $realloc))
+            {inside})"
+    )
+}
+
+const TWO_INTERFACES: &str = "
+    (func $run (result u32) (canon lift (core func $i \"run\")))
+    (instance $a (export \"echo-bytes\" (func $run)) (export \"both\" (func $run)))
+    (instance $b (export \"both\" (func $run)))
+    (export \"ns:pkg/a@1.2.3\" (instance $a))
+    (export \"ns:pkg/b\" (instance $b))
+    (export \"run\" (func $run))";
+
+#[test]
+fn functions_are_found_in_every_spelling() {
+    let component = inspect(&wat(&component(TWO_INTERFACES))).expect("all of it is supported");
+    let name = |name: &str| {
+        component
+            .function(name)
+            .map(|function| function.name.as_str())
+    };
+    let full = Some("ns:pkg/a@1.2.3#echo-bytes");
+    for spelling in [
+        "ns:pkg/a@1.2.3#echo-bytes",
+        "ns:pkg/a#echo-bytes",
+        "ns:pkg/a#echo_bytes",
+        "echo-bytes",
+        "echo_bytes",
+        "echoBytes",
+    ] {
+        assert_eq!(name(spelling), full, "{spelling}");
+    }
+    assert_eq!(name("run"), Some("run"));
+    assert_eq!(name("both"), None, "two interfaces have it");
+    assert_eq!(name("ns:pkg/b#both"), Some("ns:pkg/b#both"));
+    for unknown in ["", "ns:pkg/a", "ns:pkg/a@9.9.9#both", "realloc"] {
+        assert_eq!(name(unknown), None, "{unknown}");
+    }
+    assert_eq!(
+        component
+            .functions
+            .last()
+            .map(asterism_component::Function::signature)
+            .as_deref(),
+        Some("run() -> u32")
+    );
+}
+
+#[test]
+fn an_outline_is_what_inspection_sees() {
+    let bytes = wat(&component(TWO_INTERFACES));
+    assert_eq!(outline(&bytes), inspect(&bytes));
+}
+
+#[test]
+fn all_that_stands_in_the_way_is_said_at_once() {
+    let reasons = reasons(
+        "(component
+            (import \"wasi:http/outgoing@0.2.0\" (instance $http (export \"get\" (func (result u32)))))
+            (import \"raw\" (func))
+            (core module $m
+                (memory 1)
+                (func (export \"run\") (param i32) unreachable))
+            (core module $n (memory 1))
+            (core instance $i (instantiate $m))
+            (type $r (resource (rep i32)))
+            (export $rx \"thing\" (type $r))
+            (func $f (param \"what\" (own $rx)) (canon lift (core func $i \"run\")))
+            (export \"consume\" (func $f)))",
+    );
+    let expected = [
+        "several memories",
+        "`wasi:http/outgoing@0.2.0` (`get`), which is not provided: guests have no network",
+        "the functions `raw`, which no host provides",
+        "consume, parameter `what`: a resource lives in one instance",
+    ];
+    assert_eq!(reasons.len(), expected.len(), "{reasons:#?}");
+    for expected in expected {
+        assert!(
+            reasons.iter().any(|reason| reason.contains(expected)),
+            "{expected}: {reasons:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_hosts_do_alike_is_refused_by_name_where_they_do_not() {
+    let code = |parts: &str| {
+        component(&format!(
+            "(core module $x {parts}) (func $run (result u32) (canon lift (core func $i \"run\"))) (export \"run\" (func $run))"
+        ))
+    };
+    for (text, expected) in [
+        (code("(memory 1 1 shared)"), "several memories"),
+        (
+            code("(func (param i32) (drop (i32.atomic.load (local.get 0))) unreachable)"),
+            "threads",
+        ),
+        (code("(memory i64 1)"), "64-bit memories"),
+        (
+            code("(func (drop (i32x4.relaxed_trunc_f32x4_s (v128.const i32x4 0 0 0 0))))"),
+            "relaxed SIMD",
+        ),
+        (code("(tag) (func (throw 0))"), "exceptions"),
+        (code("(type (struct (field i32)))"), "garbage collection"),
+        (
+            component(
+                "(func $f (param \"s\" string) (canon lift (core func $i \"take\") (memory $memory) (realloc $realloc) string-encoding=utf16)) (export \"f\" (func $f))",
+            ),
+            "UTF-16",
+        ),
+        (
+            component(
+                "(component $c (core module $inner)) (func $run (result u32) (canon lift (core func $i \"run\"))) (export \"run\" (func $run))",
+            ),
+            "composed of several components",
+        ),
+    ] {
+        let Ok(bytes) = wat::parse_str(&text) else {
+            panic!("{text} is no text")
+        };
+        let refusal = inspect(&bytes).expect_err(&text);
+        assert!(
+            refusal.to_string().contains(expected),
+            "{expected}: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn other_files_are_told_apart() {
+    for (bytes, expected) in [
+        (&b"(module)"[..], "WebAssembly text"),
+        (b"\x89PNG", "not WebAssembly"),
+        (b"", "not WebAssembly"),
+        (&wat("(module)")[..], "a core module and not a component"),
+        (&wat(&component(TWO_INTERFACES))[..200], "cut short"),
+        (&wat("(component)")[..], "exports no function"),
+    ] {
+        let refusal = inspect(bytes).expect_err(expected);
+        assert!(
+            refusal.to_string().contains(expected),
+            "{expected}: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn types_that_are_too_deep_or_too_large_are_refused() {
+    let deep: String = (1..40)
+        .map(|n| format!("(type $t{n} (list $t{}))", n - 1))
+        .collect();
+    let wide: String = (1..18)
+        .map(|n| format!("(type $t{n} (tuple $t{p} $t{p}))", p = n - 1))
+        .collect();
+    for (types, last, func, expected) in [
+        (deep, 39, "take-list", "nested deeper"),
+        (wide, 17, "take", "parts: make them smaller"),
+    ] {
+        let reasons = reasons(&component(&format!(
+            "(type $t0 (list u8)) {types}
+             (func $f (param \"x\" $t{last}) (canon lift (core func $i \"{func}\") (memory $memory) (realloc $realloc)))
+             (export \"f\" (func $f))"
+        )));
+        assert!(
+            reasons.iter().any(|reason| reason.contains(expected)),
+            "{expected}: {reasons:?}"
+        );
+    }
+}
+
+#[cfg(feature = "wrap")]
+mod wrapping {
+    use asterism_component::wrap;
+
+    use super::{component, wat};
+
+    #[test]
+    fn components_pass_through() {
+        let bytes = wat(&component(super::TWO_INTERFACES));
+        assert_eq!(wrap(&bytes), Ok(bytes));
+    }
+
+    #[test]
+    fn core_modules_that_cannot_be_wrapped_are_refused_with_a_remedy() {
+        for (imports, expected) in [
+            ("", "carries no world"),
+            (
+                "(import \"__wbindgen_placeholder__\" \"f\" (func))",
+                "leave out the dependency",
+            ),
+            (
+                "(import \"wasi_snapshot_preview1\" \"fd_write\" (func))",
+                "wasm32-wasip2",
+            ),
+            ("(import \"env\" \"f\" (func))", "link the library in"),
+        ] {
+            let refusal = wrap(&wat(&format!("(module {imports})"))).expect_err(expected);
+            assert!(refusal.to_string().contains(expected), "{refusal}");
+        }
+    }
+}

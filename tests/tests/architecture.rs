@@ -9,19 +9,40 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("asterism-scheduler", &["asterism-protocol"]),
     ("asterism-executor", &["asterism-protocol"]),
     ("asterism-component", &["asterism-protocol"]),
-    ("asterism-world", &["asterism-component", "asterism-protocol"]),
+    (
+        "asterism-world",
+        &["asterism-component", "asterism-protocol"],
+    ),
     (
         "asterism-host-wasmtime",
-        &["asterism-executor", "asterism-world", "asterism-component", "asterism-protocol"],
+        &[
+            "asterism-executor",
+            "asterism-world",
+            "asterism-component",
+            "asterism-protocol",
+        ],
     ),
     (
         "asterism-host-browser",
-        &["asterism-executor", "asterism-world", "asterism-component", "asterism-protocol"],
+        &[
+            "asterism-executor",
+            "asterism-world",
+            "asterism-component",
+            "asterism-protocol",
+        ],
     ),
-    ("asterism-executor-native", &["asterism-executor", "asterism-protocol"]),
+    (
+        "asterism-executor-native",
+        &["asterism-executor", "asterism-protocol"],
+    ),
     (
         "asterism-coordinator",
-        &["asterism-scheduler", "asterism-component", "asterism-world", "asterism-protocol"],
+        &[
+            "asterism-scheduler",
+            "asterism-component",
+            "asterism-world",
+            "asterism-protocol",
+        ],
     ),
     (
         "asterism-web",
@@ -49,15 +70,33 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that the pure ones must never reach, not even through others.
-const IMPURE: &[&str] = &["tokio", "wasm-bindgen", "getrandom", "web-sys", "js-sys", "rusqlite", "reqwest"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "wasm-bindgen",
+    "getrandom",
+    "web-sys",
+    "js-sys",
+    "rusqlite",
+    "reqwest",
+];
 
 fn metadata() -> serde_json::Value {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--locked", "--manifest-path", manifest])
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--locked",
+            "--manifest-path",
+            manifest,
+        ])
         .output()
         .expect("cargo metadata runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
 
@@ -66,10 +105,18 @@ fn dependencies(metadata: &serde_json::Value) -> BTreeMap<String, Vec<String>> {
     let packages = metadata["packages"].as_array().expect("packages");
     let name = |value: &serde_json::Value| value.as_str().expect("a name").to_owned();
     let edges = |package: &serde_json::Value| {
-        let all = package["dependencies"].as_array().expect("dependencies").iter();
-        all.filter(|d| d["kind"] != "dev" && d["optional"] != true).map(|d| name(&d["name"])).collect()
+        let all = package["dependencies"]
+            .as_array()
+            .expect("dependencies")
+            .iter();
+        all.filter(|d| d["kind"] != "dev" && d["optional"] != true)
+            .map(|d| name(&d["name"]))
+            .collect()
     };
-    packages.iter().map(|package| (name(&package["name"]), edges(package))).collect()
+    packages
+        .iter()
+        .map(|package| (name(&package["name"]), edges(package)))
+        .collect()
 }
 
 #[test]
@@ -77,12 +124,24 @@ fn crates_depend_only_in_the_allowed_directions() {
     let metadata = metadata();
     let dependencies = dependencies(&metadata);
     let ours = |name: &str| name == "xtask" || name.starts_with("asterism-");
-    let members = metadata["workspace_members"].as_array().expect("members").len();
-    assert_eq!(members, ALLOWED.len() + 1, "a crate was added or removed: draw its arrows here and in ARCHITECTURE.md");
+    let members = metadata["workspace_members"]
+        .as_array()
+        .expect("members")
+        .len();
+    assert_eq!(
+        members,
+        ALLOWED.len() + 1,
+        "a crate was added or removed: draw its arrows here and in ARCHITECTURE.md"
+    );
     for (name, allowed) in ALLOWED {
-        let used = dependencies.get(*name).unwrap_or_else(|| panic!("{name} is a member of the workspace"));
+        let used = dependencies
+            .get(*name)
+            .unwrap_or_else(|| panic!("{name} is a member of the workspace"));
         for other in used.iter().filter(|other| ours(other)) {
-            assert!(allowed.contains(&other.as_str()), "{name} must not depend on {other}");
+            assert!(
+                allowed.contains(&other.as_str()),
+                "{name} must not depend on {other}"
+            );
         }
     }
 }
@@ -90,9 +149,16 @@ fn crates_depend_only_in_the_allowed_directions() {
 #[test]
 fn pure_crates_reach_no_runtime_clock_or_socket() {
     let dependencies = dependencies(&metadata());
-    for root in ["asterism-protocol", "asterism-scheduler", "asterism-executor"] {
+    for root in [
+        "asterism-protocol",
+        "asterism-scheduler",
+        "asterism-executor",
+    ] {
         for direct in &dependencies[root] {
-            assert!(!IMPURE.contains(&direct.as_str()), "{root} must not depend on {direct}");
+            assert!(
+                !IMPURE.contains(&direct.as_str()),
+                "{root} must not depend on {direct}"
+            );
         }
     }
 }

@@ -18,8 +18,13 @@ fn example(path: &str) -> String {
 
 async fn add_image_example(api: &Api) {
     api.add_component("image", guests::IMAGE).await;
-    let picture = std::fs::read(root().join("examples/image/picture.png")).expect("the picture is there");
-    assert!(picture.len() >= 1_000_000, "a photograph has more than {} bytes", picture.len());
+    let picture =
+        std::fs::read(root().join("examples/image/picture.png")).expect("the picture is there");
+    assert!(
+        picture.len() >= 1_000_000,
+        "a photograph has more than {} bytes",
+        picture.len()
+    );
     let answer = api.post("/blobs", picture).await;
     assert!(answer.status < 300, "{}", answer.text());
 }
@@ -29,14 +34,20 @@ async fn donate(browser: &Browser, coordinator: &Coordinator) {
     browser.press("Start donating").await;
     let api = coordinator.api();
     wait_until("the tab is an executor", || async {
-        api.executors().await.into_iter().find(|executor| executor.host == "browser")
+        api.executors()
+            .await
+            .into_iter()
+            .find(|executor| executor.host == "browser")
     })
     .await;
 }
 
 /// What every honest executor must agree on, by instruction.
 fn agreed(run: &RunView) -> BTreeMap<Cid, (Option<Cid>, Option<u64>)> {
-    run.tasks.iter().map(|task| (task.instruction, (task.outcome, task.fuel))).collect()
+    run.tasks
+        .iter()
+        .map(|task| (task.instruction, (task.outcome, task.fuel)))
+        .collect()
 }
 
 async fn run_in_background(api: &Api, workflow: &str) -> tokio::task::JoinHandle<(u16, Vec<u8>)> {
@@ -56,30 +67,69 @@ async fn a_tab_computes_what_a_server_computes_and_the_second_workflow_replays()
     let browser = Browser::start().await;
     donate(&browser, &coordinator).await;
 
-    let in_tab = api.post("/run?timeout=120000", example("image/crop-rotate-blur.json")).await;
+    let in_tab = api
+        .post(
+            "/run?timeout=120000",
+            example("image/crop-rotate-blur.json"),
+        )
+        .await;
     assert_eq!(in_tab.status, 200, "{}", in_tab.text());
     assert_eq!(in_tab.content_type, "image/png");
     let first = api.newest_run().await;
     assert_eq!(first.summary.state, RunState::Done);
-    let executors: Vec<_> = api.executors().await.into_iter().map(|executor| executor.host).collect();
+    let executors: Vec<_> = api
+        .executors()
+        .await
+        .into_iter()
+        .map(|executor| executor.host)
+        .collect();
     assert_eq!(executors, ["browser"], "no native executor helped");
 
-    let second = api.post("/run?timeout=120000", example("image/crop-rotate-grayscale.json")).await;
+    let second = api
+        .post(
+            "/run?timeout=120000",
+            example("image/crop-rotate-grayscale.json"),
+        )
+        .await;
     assert_eq!(second.status, 200, "{}", second.text());
     let second = api.newest_run().await;
     let states: Vec<_> = second.tasks.iter().map(|task| task.state).collect();
-    assert_eq!(states, [TaskState::Replayed, TaskState::Replayed, TaskState::Computed]);
+    assert_eq!(
+        states,
+        [
+            TaskState::Replayed,
+            TaskState::Replayed,
+            TaskState::Computed
+        ]
+    );
 
     let clean = Coordinator::start(&folder.path().join("server"));
     let clean_api = clean.api();
     add_image_example(&clean_api).await;
     let _executor = Executor::start(clean.url(), &folder.path().join("executor"), 1);
-    let on_server = clean_api.post("/run?timeout=120000", example("image/crop-rotate-blur.json")).await;
+    let on_server = clean_api
+        .post(
+            "/run?timeout=120000",
+            example("image/crop-rotate-blur.json"),
+        )
+        .await;
     assert_eq!(on_server.status, 200, "{}", on_server.text());
-    assert!(in_tab.body == on_server.body, "the pictures are equal, byte for byte");
+    assert!(
+        in_tab.body == on_server.body,
+        "the pictures are equal, byte for byte"
+    );
     let server_run = clean_api.newest_run().await;
-    assert_eq!(agreed(&first), agreed(&server_run), "equal outcome CIDs and equal fuel");
-    assert!(first.tasks.iter().all(|task| task.fuel.is_some_and(|fuel| fuel > 0)));
+    assert_eq!(
+        agreed(&first),
+        agreed(&server_run),
+        "equal outcome CIDs and equal fuel"
+    );
+    assert!(
+        first
+            .tasks
+            .iter()
+            .all(|task| task.fuel.is_some_and(|fuel| fuel > 0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +148,12 @@ async fn a_closed_tab_is_replaced_by_another_executor() {
     let (status, body) = waiting.await.expect("the request ends");
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
     let run = api.newest_run().await;
-    assert_eq!(run.tasks[0].attempts.len(), 1, "the tab's attempt is remembered: {:?}", run.tasks[0].attempts);
+    assert_eq!(
+        run.tasks[0].attempts.len(),
+        1,
+        "the tab's attempt is remembered: {:?}",
+        run.tasks[0].attempts
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,14 +171,17 @@ async fn a_killed_coordinator_goes_on_where_it_was() {
         {"run":{"name":"b","input":{"func":"work","args":[2000000000]}}},
         {"run":{"name":"c","input":{"func":"echo-u64","args":["{{needs.b.output}}"]}}}]}"#;
     let lost = run_in_background(&api, chain).await;
-    let before = wait_until("the first task is computed and the second is leased", || async {
-        if api.runs().await.is_empty() {
-            return None;
-        }
-        let run = api.newest_run().await;
-        let states: Vec<_> = run.tasks.iter().map(|task| task.state).collect();
-        (states == [TaskState::Computed, TaskState::Leased, TaskState::Waiting]).then_some(run)
-    })
+    let before = wait_until(
+        "the first task is computed and the second is leased",
+        || async {
+            if api.runs().await.is_empty() {
+                return None;
+            }
+            let run = api.newest_run().await;
+            let states: Vec<_> = run.tasks.iter().map(|task| task.state).collect();
+            (states == [TaskState::Computed, TaskState::Leased, TaskState::Waiting]).then_some(run)
+        },
+    )
     .await;
     let coordinator = coordinator.kill_and_restart();
     lost.abort();
@@ -135,8 +193,16 @@ async fn a_killed_coordinator_goes_on_where_it_was() {
     })
     .await;
     assert_eq!(after.summary.run, before.summary.run, "it is the same run");
-    assert_eq!(after.tasks[0].receipt, before.tasks[0].receipt, "what was final is not computed again");
-    let tab = api.executors().await.into_iter().find(|executor| executor.host == "browser").expect("the tab is back");
+    assert_eq!(
+        after.tasks[0].receipt, before.tasks[0].receipt,
+        "what was final is not computed again"
+    );
+    let tab = api
+        .executors()
+        .await
+        .into_iter()
+        .find(|executor| executor.host == "browser")
+        .expect("the tab is back");
     assert_eq!(after.tasks[2].executor, Some(tab.key));
 }
 
@@ -147,22 +213,44 @@ async fn an_endless_function_is_stopped_alike_in_the_tab_and_on_the_server() {
         "meta":{"fuel":20000000,"time":60000,"memory":67108864}}]}"#;
 
     let in_tab = Coordinator::start(&folder.path().join("tab"));
-    in_tab.api().add_component("conformance", guests::CONFORMANCE).await;
+    in_tab
+        .api()
+        .add_component("conformance", guests::CONFORMANCE)
+        .await;
     let browser = Browser::start().await;
     donate(&browser, &in_tab).await;
     let tab = in_tab.api().post("/run?timeout=60000", endless).await;
 
     let on_server = Coordinator::start(&folder.path().join("server"));
-    on_server.api().add_component("conformance", guests::CONFORMANCE).await;
+    on_server
+        .api()
+        .add_component("conformance", guests::CONFORMANCE)
+        .await;
     let _executor = Executor::start(on_server.url(), &folder.path().join("executor"), 1);
     let server = on_server.api().post("/run?timeout=60000", endless).await;
 
-    assert_eq!((tab.status, server.status), (422, 422), "{} {}", tab.text(), server.text());
-    let (tab, server) = (in_tab.api().newest_run().await, on_server.api().newest_run().await);
-    assert_eq!(agreed(&tab), agreed(&server), "the same out-of-fuel outcome");
+    assert_eq!(
+        (tab.status, server.status),
+        (422, 422),
+        "{} {}",
+        tab.text(),
+        server.text()
+    );
+    let (tab, server) = (
+        in_tab.api().newest_run().await,
+        on_server.api().newest_run().await,
+    );
+    assert_eq!(
+        agreed(&tab),
+        agreed(&server),
+        "the same out-of-fuel outcome"
+    );
     let out = tab.tasks[0].out.clone().expect("an outcome");
     let failure = asterism_protocol::Failure::of_value(out.value()).expect("a failure");
-    assert_eq!((failure.trap, tab.tasks[0].fuel), (TrapKind::OutOfFuel, Some(20_000_000)));
+    assert_eq!(
+        (failure.trap, tab.tasks[0].fuel),
+        (TrapKind::OutOfFuel, Some(20_000_000))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,9 +267,18 @@ async fn a_wall_clock_stop_is_a_fault_and_no_receipt() {
     let run = api.newest_run().await;
     assert_eq!(run.tasks[0].state, TaskState::Failed);
     assert_eq!((&run.tasks[0].out, run.tasks[0].receipt), (&None, None));
-    assert!(run.tasks[0].attempts.len() > 1, "it was tried again: {:?}", run.tasks[0].attempts);
+    assert!(
+        run.tasks[0].attempts.len() > 1,
+        "it was tried again: {:?}",
+        run.tasks[0].attempts
+    );
     let after = api.post("/run?timeout=60000", work(1000)).await;
-    assert_eq!(after.status, 200, "the tab has a fresh worker: {}", after.text());
+    assert_eq!(
+        after.status,
+        200,
+        "the tab has a fresh worker: {}",
+        after.text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,14 +294,21 @@ async fn stop_now_hands_back_and_finish_and_stop_delivers() {
     api.wait_for_task(TaskState::Leased).await;
     browser.press("Stop now").await;
     let run = api.wait_for_task(TaskState::Ready).await;
-    assert!(run.tasks[0].attempts.is_empty(), "handing back is not an attempt: {:?}", run.tasks[0].attempts);
+    assert!(
+        run.tasks[0].attempts.is_empty(),
+        "handing back is not an attempt: {:?}",
+        run.tasks[0].attempts
+    );
 
     browser.press("Start donating").await;
     api.wait_for_task(TaskState::Leased).await;
     browser.press("Finish and stop").await;
     let (status, body) = waiting.await.expect("the request ends");
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-    wait_until("the tab has left", || async { api.executors().await.is_empty().then_some(()) }).await;
+    wait_until("the tab has left", || async {
+        api.executors().await.is_empty().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +323,11 @@ async fn the_page_boots_through_both_doors_and_works_without_a_coordinator() {
     let trunk = TrunkServer::start(&folder.path().join("trunk").join("dist"));
     let deadline = tokio::time::Instant::now() + Duration::from_secs(400);
     while reqwest::get(trunk.url()).await.is_err() {
-        assert!(tokio::time::Instant::now() < deadline, "{}", log(&folder.path().join("trunk/trunk.log")));
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}",
+            log(&folder.path().join("trunk/trunk.log"))
+        );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     browser.open(&format!("{}/here", trunk.url())).await;
@@ -232,7 +340,10 @@ async fn the_page_boots_through_both_doors_and_works_without_a_coordinator() {
 }
 
 async fn wait_for_text(browser: &Browser, text: &str) {
-    wait_until(&format!("the page says {text:?}"), || async { browser.text().await.contains(text).then_some(()) }).await;
+    wait_until(&format!("the page says {text:?}"), || async {
+        browser.text().await.contains(text).then_some(())
+    })
+    .await;
 }
 
 fn log(path: &Path) -> String {

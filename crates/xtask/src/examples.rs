@@ -7,14 +7,29 @@ use anyhow::{Context as _, Result};
 use crate::{process::Step, workspace};
 
 /// Files of examples/image that go along as they are.
-const FILES: [&str; 3] = ["picture.png", "crop-rotate-blur.json", "crop-rotate-grayscale.json"];
+const FILES: [&str; 3] = [
+    "picture.png",
+    "crop-rotate-blur.json",
+    "crop-rotate-grayscale.json",
+];
 
 /// Builds the image example and lays it beside its picture and workflows.
 pub(crate) fn build() -> Result<()> {
-    let (source, out) = (workspace::root().join("examples/image"), workspace::root().join("target/examples"));
+    let (source, out) = (
+        workspace::root().join("examples/image"),
+        workspace::root().join("target/examples"),
+    );
     let built = workspace::root().join("target/example-builds");
     Step::cargo("build the image example")
-        .args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-unknown-unknown", "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--target",
+            "wasm32-unknown-unknown",
+            "--target-dir",
+        ])
         .arg(&built)
         .arg("--manifest-path")
         .arg(source.join("Cargo.toml"))
@@ -31,7 +46,8 @@ pub(crate) fn build() -> Result<()> {
         .remedy("`cargo xtask examples` again, when what it says above is mended")
         .run()?;
     for file in FILES {
-        fs::copy(source.join(file), out.join(file)).with_context(|| format!("failed to copy examples/image/{file}"))?;
+        fs::copy(source.join(file), out.join(file))
+            .with_context(|| format!("failed to copy examples/image/{file}"))?;
     }
     Ok(())
 }

@@ -56,7 +56,10 @@ impl Api {
     /// The interface at `url`.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        Self { client: reqwest::Client::new(), url: url.to_owned() }
+        Self {
+            client: reqwest::Client::new(),
+            url: url.to_owned(),
+        }
     }
 
     /// GET.
@@ -64,7 +67,12 @@ impl Api {
     /// # Panics
     /// If there is no answer.
     pub async fn get(&self, path: &str) -> Answer {
-        self.answer(self.client.get(format!("{}{path}", self.url)).header("accept", "application/json")).await
+        self.answer(
+            self.client
+                .get(format!("{}{path}", self.url))
+                .header("accept", "application/json"),
+        )
+        .await
     }
 
     /// POST of a body.
@@ -72,7 +80,8 @@ impl Api {
     /// # Panics
     /// If there is no answer.
     pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
-        self.answer(self.client.post(format!("{}{path}", self.url)).body(body)).await
+        self.answer(self.client.post(format!("{}{path}", self.url)).body(body))
+            .await
     }
 
     /// PUT of a body.
@@ -80,14 +89,23 @@ impl Api {
     /// # Panics
     /// If there is no answer.
     pub async fn put(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
-        self.answer(self.client.put(format!("{}{path}", self.url)).body(body)).await
+        self.answer(self.client.put(format!("{}{path}", self.url)).body(body))
+            .await
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.expect("the coordinator answers");
-        let header = response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let header = response
+            .headers()
+            .get("content-type")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let (status, content_type) = (response.status().as_u16(), header.to_owned());
-        Answer { status, content_type, body: response.bytes().await.expect("the body arrives").to_vec() }
+        Answer {
+            status,
+            content_type,
+            body: response.bytes().await.expect("the body arrives").to_vec(),
+        }
     }
 
     /// Adds a component.
@@ -95,7 +113,9 @@ impl Api {
     /// # Panics
     /// If it is refused.
     pub async fn add_component(&self, name: &str, bytes: &[u8]) {
-        let answer = self.post(&format!("/components?name={name}"), bytes.to_vec()).await;
+        let answer = self
+            .post(&format!("/components?name={name}"), bytes.to_vec())
+            .await;
         assert!(answer.status < 300, "{}", answer.text());
     }
 
@@ -121,7 +141,8 @@ impl Api {
     /// If there is none.
     pub async fn newest_run(&self) -> RunView {
         let runs = self.runs().await;
-        self.run_of(runs.first().expect("there is a run").workflow).await
+        self.run_of(runs.first().expect("there is a run").workflow)
+            .await
     }
 
     /// Executors that are here.
@@ -150,7 +171,10 @@ impl Api {
                 return None;
             }
             let run = self.newest_run().await;
-            run.tasks.iter().any(|task| task.state == state).then_some(run)
+            run.tasks
+                .iter()
+                .any(|task| task.state == state)
+                .then_some(run)
         })
         .await
     }
@@ -160,13 +184,19 @@ impl Api {
 ///
 /// # Panics
 /// If the minute is over.
-pub async fn wait_until<T, F: Future<Output = Option<T>>>(fact: &str, mut look: impl FnMut() -> F) -> T {
+pub async fn wait_until<T, F: Future<Output = Option<T>>>(
+    fact: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "waited a minute in vain until {fact}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "waited a minute in vain until {fact}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -32,13 +32,22 @@ impl Browser {
     pub async fn start_with(switches: &[&str]) -> Self {
         let program = std::env::var("CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".into());
         let mut command = Command::new(&program);
-        let child = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut driver = child.unwrap_or_else(|e| panic!("{program} does not start: {e}; run `cargo xtask test`"));
+        let child = command
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut driver = child
+            .unwrap_or_else(|e| panic!("{program} does not start: {e}; run `cargo xtask test`"));
         let stdout = BufReader::new(driver.stdout.take().expect("stdout is piped"));
         let port = stdout
             .lines()
             .map_while(Result::ok)
-            .find_map(|line| line.split("started successfully on port ").nth(1).map(|p| p.trim_end_matches('.').to_owned()))
+            .find_map(|line| {
+                line.split("started successfully on port ")
+                    .nth(1)
+                    .map(|p| p.trim_end_matches('.').to_owned())
+            })
             .expect("chromedriver says its port");
         let profile = tempfile::tempdir().expect("a temporary folder");
         let mut args = vec![
@@ -65,7 +74,11 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("Chromium starts");
-        Self { driver, client, _profile: profile }
+        Self {
+            driver,
+            client,
+            _profile: profile,
+        }
     }
 
     /// Opens a page.
@@ -73,7 +86,10 @@ impl Browser {
     /// # Panics
     /// If it cannot be opened.
     pub async fn open(&self, url: &str) {
-        self.client.goto(url).await.unwrap_or_else(|e| panic!("{url} does not open: {e}"));
+        self.client
+            .goto(url)
+            .await
+            .unwrap_or_else(|e| panic!("{url} does not open: {e}"));
     }
 
     /// Presses the button with this text.
@@ -82,10 +98,16 @@ impl Browser {
     /// If there is none within ten seconds.
     pub async fn press(&self, text: &str) {
         let path = format!("//button[contains(normalize-space(.), '{text}') and not(@disabled)]");
-        let wait = self.client.wait().at_most(std::time::Duration::from_secs(10));
+        let wait = self
+            .client
+            .wait()
+            .at_most(std::time::Duration::from_secs(10));
         let button = wait.for_element(Locator::XPath(&path)).await;
         let button = button.unwrap_or_else(|e| panic!("there is no button {text:?}: {e}"));
-        button.click().await.unwrap_or_else(|e| panic!("the button {text:?} cannot be pressed: {e}"));
+        button
+            .click()
+            .await
+            .unwrap_or_else(|e| panic!("the button {text:?} cannot be pressed: {e}"));
     }
 
     /// The visible text of the page.
@@ -93,7 +115,11 @@ impl Browser {
     /// # Panics
     /// If the window is gone.
     pub async fn text(&self) -> String {
-        let text = self.client.execute("return document.body.innerText", vec![]).await.expect("the page answers");
+        let text = self
+            .client
+            .execute("return document.body.innerText", vec![])
+            .await
+            .expect("the page answers");
         text.as_str().unwrap_or_default().to_owned()
     }
 
@@ -105,7 +131,9 @@ impl Browser {
     fn end(&mut self) {
         // Chromium is chromedriver's child and outlives its kill: end it by its profile.
         let profile = format!("--user-data-dir={}", self._profile.path().display());
-        let _ = Command::new("pkill").args(["-KILL", "-f", "--", &profile]).status();
+        let _ = Command::new("pkill")
+            .args(["-KILL", "-f", "--", &profile])
+            .status();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

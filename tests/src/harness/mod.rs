@@ -28,6 +28,9 @@ pub fn root() -> PathBuf {
 #[must_use]
 pub fn panel() -> PathBuf {
     let dist = root().join("dist");
-    assert!(dist.join("index.html").exists(), "the panel is not bundled: run `cargo xtask bundle`");
+    assert!(
+        dist.join("index.html").exists(),
+        "the panel is not bundled: run `cargo xtask bundle`"
+    );
     dist
 }

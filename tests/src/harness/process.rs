@@ -15,13 +15,23 @@ fn asterism() -> &'static Path {
     BINARY.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
         // Not `--package`: the features of the whole workspace, so that what `cargo test` compiled is used again.
-        build.args(["build", "--quiet", "--bin", "asterism", "--message-format=json", "--manifest-path"]);
+        build.args([
+            "build",
+            "--quiet",
+            "--bin",
+            "asterism",
+            "--message-format=json",
+            "--manifest-path",
+        ]);
         build.arg(root().join("Cargo.toml"));
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
         let output = build.stderr(Stdio::inherit()).output().expect("cargo runs");
-        assert!(output.status.success(), "the asterism binary does not build");
+        assert!(
+            output.status.success(),
+            "the asterism binary does not build"
+        );
         String::from_utf8_lossy(&output.stdout)
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
@@ -44,7 +54,10 @@ impl Drop for Owned {
 
 fn log_file(data: &Path, name: &str) -> Stdio {
     std::fs::create_dir_all(data).expect("the data directory can be made");
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(data.join(name));
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(data.join(name));
     Stdio::from(file.expect("a log file can be made"))
 }
 
@@ -67,19 +80,29 @@ impl Coordinator {
 
     fn start_at(data: &Path, listen: &str) -> Self {
         let mut command = Command::new(asterism());
-        command.args(["coordinator", "--json", "--listen", listen, "--data"]).arg(data);
+        command
+            .args(["coordinator", "--json", "--listen", listen, "--data"])
+            .arg(data);
         command.arg("--panel").arg(super::panel());
-        command.stdout(Stdio::piped()).stderr(log_file(data, "coordinator.log"));
+        command
+            .stdout(Stdio::piped())
+            .stderr(log_file(data, "coordinator.log"));
         let mut child = Owned(command.spawn().expect("the coordinator starts"));
         let stdout = child.0.stdout.take().expect("stdout is piped");
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("stdout can be read");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("stdout can be read");
         let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| {
             let log = std::fs::read_to_string(data.join("coordinator.log")).unwrap_or_default();
             panic!("the coordinator did not say where it listens, but {line:?}; its log:\n{log}")
         });
         let url = said["listening"].as_str().expect("an address").to_owned();
-        Self { child, url, data: data.to_owned() }
+        Self {
+            child,
+            url,
+            data: data.to_owned(),
+        }
     }
 
     /// Its address: `http://127.0.0.1:port`.
@@ -123,10 +146,21 @@ impl Executor {
     #[must_use]
     pub fn start(coordinator: &str, data: &Path, threads: u32) -> Self {
         let mut command = Command::new(asterism());
-        command.args(["executor", "start", "--coordinator", coordinator, "--threads", &threads.to_string()]);
+        command.args([
+            "executor",
+            "start",
+            "--coordinator",
+            coordinator,
+            "--threads",
+            &threads.to_string(),
+        ]);
         command.arg("--data").arg(data).args(["--name", "native"]);
-        command.stdout(Stdio::null()).stderr(log_file(data, "executor.log"));
-        Self { _child: Owned(command.spawn().expect("the executor starts")) }
+        command
+            .stdout(Stdio::null())
+            .stderr(log_file(data, "executor.log"));
+        Self {
+            _child: Owned(command.spawn().expect("the executor starts")),
+        }
     }
 }
 
@@ -144,14 +178,36 @@ impl TrunkServer {
     #[must_use]
     pub fn start(dist: &Path) -> Self {
         use std::os::unix::process::CommandExt as _;
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a free port")
+            .port();
         let mut command = Command::new(env!("CARGO"));
-        command.current_dir(root()).args(["xtask", "trunk", "serve", "--release", "--no-autoreload", "true", "--port"]);
-        command.arg(port.to_string()).arg("--dist").arg(dist).arg("--ignore").arg(root());
+        command.current_dir(root()).args([
+            "xtask",
+            "trunk",
+            "serve",
+            "--release",
+            "--no-autoreload",
+            "true",
+            "--port",
+        ]);
+        command
+            .arg(port.to_string())
+            .arg("--dist")
+            .arg(dist)
+            .arg("--ignore")
+            .arg(root());
         // A group of its own: trunk and the builds below it end together.
-        command.stdin(Stdio::null()).stdout(log_file(dist, "../trunk.log")).stderr(log_file(dist, "../trunk.log"));
+        command
+            .stdin(Stdio::null())
+            .stdout(log_file(dist, "../trunk.log"))
+            .stderr(log_file(dist, "../trunk.log"));
         let child = command.process_group(0).spawn().expect("cargo xtask runs");
-        Self { child, url: format!("http://127.0.0.1:{port}") }
+        Self {
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+        }
     }
 
     /// Its address.

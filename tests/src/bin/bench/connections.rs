@@ -17,8 +17,11 @@ const CONNECTIONS: u32 = 2_000;
 fn resident(pid: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let value = line.and_then(|line| line.split_whitespace().next()).and_then(|value| value.parse().ok());
-    value.ok_or_else(|| anyhow::anyhow!("the system does not say how much memory process {pid} has"))
+    let value = line
+        .and_then(|line| line.split_whitespace().next())
+        .and_then(|value| value.parse().ok());
+    value
+        .ok_or_else(|| anyhow::anyhow!("the system does not say how much memory process {pid} has"))
 }
 
 pub(crate) async fn run(table: &mut Table) -> anyhow::Result<()> {
@@ -33,20 +36,37 @@ pub(crate) async fn run(table: &mut Table) -> anyhow::Result<()> {
     let after = resident(coordinator.pid())?;
     let value = (after - before) / f64::from(CONNECTIONS);
     let floor = Some((4.0, "its read buffer"));
-    table.row(&Row { bench: "connections", case: "memory of an idle executor", value, unit: "KiB", floor });
+    table.row(&Row {
+        bench: "connections",
+        case: "memory of an idle executor",
+        value,
+        unit: "KiB",
+        floor,
+    });
     Ok(())
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+type Socket =
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// Connects an executor that polls for nothing.
 async fn connect(coordinator: &Coordinator, i: u32) -> anyhow::Result<Socket> {
-    let url = format!("{}/ws/executor", coordinator.url().replacen("http", "ws", 1));
+    let url = format!(
+        "{}/ws/executor",
+        coordinator.url().replacen("http", "ws", 1)
+    );
     let mut request = url.into_client_request()?;
-    request.headers_mut().insert("sec-websocket-protocol", asterism_protocol::SUBPROTOCOL.parse()?);
+    request.headers_mut().insert(
+        "sec-websocket-protocol",
+        asterism_protocol::SUBPROTOCOL.parse()?,
+    );
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
-    let Some(Message::Binary(frame)) = socket.next().await.transpose()? else { anyhow::bail!("no challenge came") };
-    let ToExecutor::Challenge { nonce, build } = decode("message", &frame, limits::FRAME_BYTES_MAX)? else {
+    let Some(Message::Binary(frame)) = socket.next().await.transpose()? else {
+        anyhow::bail!("no challenge came")
+    };
+    let ToExecutor::Challenge { nonce, build } =
+        decode("message", &frame, limits::FRAME_BYTES_MAX)?
+    else {
         anyhow::bail!("the first message is not a challenge")
     };
     let mut seed = [7; 32];
@@ -65,7 +85,13 @@ async fn connect(coordinator: &Coordinator, i: u32) -> anyhow::Result<Socket> {
         },
         holding: Vec::new(),
     };
-    socket.send(Message::Binary(encode(&ToCoordinator::Hello(Box::new(hello))).into())).await?;
-    let Some(Message::Binary(_)) = socket.next().await.transpose()? else { anyhow::bail!("no welcome came") };
+    socket
+        .send(Message::Binary(
+            encode(&ToCoordinator::Hello(Box::new(hello))).into(),
+        ))
+        .await?;
+    let Some(Message::Binary(_)) = socket.next().await.transpose()? else {
+        anyhow::bail!("no welcome came")
+    };
     Ok(socket)
 }

@@ -24,13 +24,25 @@ mod workflows;
 #[cfg(not(target_arch = "wasm32"))]
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let (flags, names): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    let (flags, names): (Vec<String>, Vec<String>) = std::env::args()
+        .skip(1)
+        .partition(|arg| arg.starts_with("--"));
     if let Some(unknown) = flags.iter().find(|flag| *flag != "--json") {
         anyhow::bail!("`{unknown}` is not known; write `bench [NAME…] [--json]`");
     }
-    const BENCHES: [&str; 6] = ["scheduler", "native", "tab", "workflows", "sizes", "connections"];
+    const BENCHES: [&str; 6] = [
+        "scheduler",
+        "native",
+        "tab",
+        "workflows",
+        "sizes",
+        "connections",
+    ];
     if let Some(unknown) = names.iter().find(|name| !BENCHES.contains(&name.as_str())) {
-        anyhow::bail!("there is no bench `{unknown}`; there are {}", BENCHES.join(", "));
+        anyhow::bail!(
+            "there is no bench `{unknown}`; there are {}",
+            BENCHES.join(", ")
+        );
     }
     let mut table = table::Table::new(flags.iter().any(|flag| flag == "--json"));
     for bench in BENCHES {

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use asterism_protocol::{Limits, Value, blob_cid, content_cid};
 use asterism_executor::{Host as _, Job};
 use asterism_host_wasmtime::WasmtimeEngine;
+use asterism_protocol::{Limits, Value, blob_cid, content_cid};
 use asterism_tests::{
     guests,
     harness::{Api, Coordinator, Executor},
@@ -17,8 +17,16 @@ const TASKS: u64 = 20_000;
 
 /// A workflow of `tasks` different calls of `echo-u64`.
 fn no_ops(tasks: u64, salt: u64) -> String {
-    let task = |i| format!(r#"{{"run":{{"input":{{"func":"echo-u64","args":[{}]}}}}}}"#, salt * 1_000_000 + i);
-    format!(r#"{{"tasks":[{}]}}"#, (0..tasks).map(task).collect::<Vec<_>>().join(","))
+    let task = |i| {
+        format!(
+            r#"{{"run":{{"input":{{"func":"echo-u64","args":[{}]}}}}}}"#,
+            salt * 1_000_000 + i
+        )
+    };
+    format!(
+        r#"{{"tasks":[{}]}}"#,
+        (0..tasks).map(task).collect::<Vec<_>>().join(",")
+    )
 }
 
 /// Durable tasks per second through `api`, after a warm-up.
@@ -37,7 +45,8 @@ pub(crate) async fn tasks_per_second(api: &Api) -> f64 {
 pub(crate) fn floor() -> f64 {
     let mut host = WasmtimeEngine::new(None).expect("an engine").host();
     let component = blob_cid(guests::CONFORMANCE);
-    host.prepare(component, guests::CONFORMANCE).expect("the guest is fit");
+    host.prepare(component, guests::CONFORMANCE)
+        .expect("the guest is fit");
     let mut job = Job {
         instruction: content_cid(b""),
         component,
@@ -59,6 +68,15 @@ pub(crate) async fn run(table: &mut Table) {
     let coordinator = Coordinator::start(&folder.path().join("data"));
     let _executor = Executor::start(coordinator.url(), &folder.path().join("executor"), 1);
     let value = tasks_per_second(&coordinator.api()).await;
-    let floor = Some((floor(), "the same calls on Wasmtime in one thread, nothing around them"));
-    table.row(&Row { bench: "native", case: "no-op tasks, one executor", value, unit: "tasks/s", floor });
+    let floor = Some((
+        floor(),
+        "the same calls on Wasmtime in one thread, nothing around them",
+    ));
+    table.row(&Row {
+        bench: "native",
+        case: "no-op tasks, one executor",
+        value,
+        unit: "tasks/s",
+        floor,
+    });
 }

@@ -13,15 +13,21 @@ use crate::table::{Row, Table, median};
 async fn first_task(browser: &Browser, coordinator: &Coordinator, salt: u64) -> f64 {
     browser.open("about:blank").await;
     let api = coordinator.api();
-    wait_until("no tab is left", || async { api.executors().await.is_empty().then_some(()) }).await;
-    let task = format!(r#"{{"tasks":[{{"run":{{"input":{{"func":"echo-u64","args":[{salt}]}}}}}}]}}"#);
+    wait_until("no tab is left", || async {
+        api.executors().await.is_empty().then_some(())
+    })
+    .await;
+    let task =
+        format!(r#"{{"tasks":[{{"run":{{"input":{{"func":"echo-u64","args":[{salt}]}}}}}}]}}"#);
     let waiting = tokio::spawn({
         let api = api.clone();
         async move { api.post("/run?timeout=60000", task).await.status }
     });
     wait_until("the task waits", || async {
         let runs = api.runs().await;
-        runs.first().is_some_and(|run| run.counts.ready == 1).then_some(())
+        runs.first()
+            .is_some_and(|run| run.counts.ready == 1)
+            .then_some(())
     })
     .await;
     let start = Instant::now();
@@ -54,10 +60,31 @@ pub(crate) async fn run(table: &mut Table) {
         warm.push(first_task(&browser, &coordinator, salt).await);
     }
     let bench = "tab";
-    table.row(&Row { bench, case: "page opened → first task delivered, cold", value: cold, unit: "ms", floor });
-    table.row(&Row { bench, case: "page opened → first task delivered, warm", value: median(warm), unit: "ms", floor });
+    table.row(&Row {
+        bench,
+        case: "page opened → first task delivered, cold",
+        value: cold,
+        unit: "ms",
+        floor,
+    });
+    table.row(&Row {
+        bench,
+        case: "page opened → first task delivered, warm",
+        value: median(warm),
+        unit: "ms",
+        floor,
+    });
 
     let value = crate::native::tasks_per_second(&api).await;
-    let floor = Some((crate::native::floor(), "the same calls on Wasmtime in one thread, nothing around them"));
-    table.row(&Row { bench, case: "no-op tasks, one tab", value, unit: "tasks/s", floor });
+    let floor = Some((
+        crate::native::floor(),
+        "the same calls on Wasmtime in one thread, nothing around them",
+    ));
+    table.row(&Row {
+        bench,
+        case: "no-op tasks, one tab",
+        value,
+        unit: "tasks/s",
+        floor,
+    });
 }

@@ -25,10 +25,19 @@ fn workflow(tasks: u64, chained: bool, salt: u64) -> String {
         } else {
             (salt * 1_000 + i).to_string()
         };
-        let nonce = if chained { format!(",\"nnc\":\"chain{salt}n{i}\"") } else { String::new() };
-        format!(r#"{{"run":{{"name":"t{i}","input":{{"func":"echo-u64","args":[{arg}]}}{nonce}}}}}"#)
+        let nonce = if chained {
+            format!(",\"nnc\":\"chain{salt}n{i}\"")
+        } else {
+            String::new()
+        };
+        format!(
+            r#"{{"run":{{"name":"t{i}","input":{{"func":"echo-u64","args":[{arg}]}}{nonce}}}}}"#
+        )
     };
-    format!(r#"{{"tasks":[{}]}}"#, (0..tasks).map(task).collect::<Vec<_>>().join(","))
+    format!(
+        r#"{{"tasks":[{}]}}"#,
+        (0..tasks).map(task).collect::<Vec<_>>().join(",")
+    )
 }
 
 pub(crate) async fn run(table: &mut Table) {
@@ -56,17 +65,47 @@ pub(crate) async fn run(table: &mut Table) {
             }
         }
         let bench = "workflows";
-        table.row(&Row { bench, case, value: median(cold), unit: "ms", floor });
-        table.row(&Row { bench, case: &format!("{case}, replayed"), value: median(replayed), unit: "ms", floor });
+        table.row(&Row {
+            bench,
+            case,
+            value: median(cold),
+            unit: "ms",
+            floor,
+        });
+        table.row(&Row {
+            bench,
+            case: &format!("{case}, replayed"),
+            value: median(replayed),
+            unit: "ms",
+            floor,
+        });
     }
 
     api.add_component("image", guests::IMAGE).await;
-    let picture = std::fs::read(root().join("examples/image/picture.png")).expect("the picture is there");
+    let picture =
+        std::fs::read(root().join("examples/image/picture.png")).expect("the picture is there");
     api.post("/blobs", picture).await;
-    let document = std::fs::read_to_string(root().join("examples/image/crop-rotate-blur.json")).expect("the example");
+    let document = std::fs::read_to_string(root().join("examples/image/crop-rotate-blur.json"))
+        .expect("the example");
     let cold = timed(&api, &document).await;
-    let replayed = median(vec![timed(&api, &document).await, timed(&api, &document).await, timed(&api, &document).await]);
+    let replayed = median(vec![
+        timed(&api, &document).await,
+        timed(&api, &document).await,
+        timed(&api, &document).await,
+    ]);
     let bench = "workflows";
-    table.row(&Row { bench, case: "image, crop → rotate → blur", value: cold, unit: "ms", floor });
-    table.row(&Row { bench, case: "image, replayed", value: replayed, unit: "ms", floor });
+    table.row(&Row {
+        bench,
+        case: "image, crop → rotate → blur",
+        value: cold,
+        unit: "ms",
+        floor,
+    });
+    table.row(&Row {
+        bench,
+        case: "image, replayed",
+        value: replayed,
+        unit: "ms",
+        floor,
+    });
 }

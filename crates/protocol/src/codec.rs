@@ -1,5 +1,7 @@
 //! The one canonical encoding: strict DAG-CBOR, bounded.
 
+use std::mem;
+
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -118,6 +120,8 @@ fn one_item(bytes: &[u8]) -> Result<(), &'static str> {
     awaited[0] = 1;
     let mut level = 0;
     let mut rest = bytes;
+    // A tag was read last. DAG-CBOR has one, 42: what it is on is a link.
+    let mut is_link = false;
     loop {
         while awaited[level] == 0 {
             if level == 0 {
@@ -149,12 +153,19 @@ fn one_item(bytes: &[u8]) -> Result<(), &'static str> {
         let inside = match head >> 5 {
             2 | 3 => {
                 let length = usize::try_from(number).map_err(|_| CUT_SHORT)?;
-                rest = rest.get(length..).ok_or(CUT_SHORT)?;
+                let (text, tail) = rest.split_at_checked(length).ok_or(CUT_SHORT)?;
+                rest = tail;
+                if mem::take(&mut is_link) && !is_one_cid(text) {
+                    return Err("a link is not exactly one CID");
+                }
                 continue;
             }
             4 => number,
             5 => number.checked_mul(2).ok_or(CUT_SHORT)?,
-            6 => 1,
+            6 => {
+                is_link = true;
+                1
+            }
             _ => continue,
         };
         if inside > rest.len() as u64 {
@@ -163,4 +174,11 @@ fn one_item(bytes: &[u8]) -> Result<(), &'static str> {
         level += 1;
         *awaited.get_mut(level).ok_or("nested too deep")? = inside;
     }
+}
+
+/// Is this the 0x00 of a link and one CID? The decoder of CIDs reads on from longer forms of its numbers, and leaves what
+/// follows the digest alone.
+fn is_one_cid(link: &[u8]) -> bool {
+    link.strip_prefix(&[0])
+        .is_some_and(|bytes| ::cid::Cid::try_from(bytes).is_ok_and(|cid| cid.to_bytes() == bytes))
 }

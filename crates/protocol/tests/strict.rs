@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    DecodeError, Out, Outcome, Task, Value, Workflow, content_cid, decode, encode, from_value,
-    json_of,
+    DecodeError, Out, Outcome, Task, Value, Workflow, blob_cid, content_cid, decode, encode,
+    from_value, json_of,
     limits::{FRAME_BYTES_MAX, NAME_BYTES_MAX, VALUE_DEPTH_MAX},
     message::{ToCoordinator, ToExecutor, decode_frame},
     to_value, value_of_json,
@@ -347,4 +347,16 @@ fn links_to_other_kinds_of_cid_are_refused_where_ours_are_wanted() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_link_with_bytes_behind_its_cid_is_refused() {
+    let link = encode(&Value::Link(blob_cid(b"component").to_link()));
+    // The string of 37 bytes grows by one.
+    let mut longer = link.clone();
+    assert_eq!(longer[..4], [0xd8, 42, 0x58, 37]);
+    longer[3] += 1;
+    longer.push(0);
+    assert!(decode::<Value>("value", &link, link.len()).is_ok());
+    assert!(decode::<Value>("value", &longer, longer.len()).is_err());
 }

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// Folder of the built panel
     #[arg(long, value_name = "DIR")]
     panel: Option<PathBuf>,
-    /// Origin of pages elsewhere that may use this coordinator, such as https://panel.example; may be repeated
+    /// Origin of pages elsewhere that may use this coordinator, such as `https://panel.example`; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
 }

@@ -30,6 +30,7 @@ impl Browser {
     /// # Panics
     /// As [`Browser::start`].
     pub async fn start_with(switches: &[&str]) -> Self {
+        super::panel();
         let program = std::env::var("CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".into());
         let mut command = Command::new(&program);
         let child = command

@@ -83,7 +83,11 @@ impl Coordinator {
         command
             .args(["coordinator", "--json", "--listen", listen, "--data"])
             .arg(data);
-        command.arg("--panel").arg(super::panel());
+        // Tests without a browser come before the panel is bundled.
+        let panel = root().join("dist");
+        if panel.exists() {
+            command.arg("--panel").arg(panel);
+        }
         command
             .stdout(Stdio::piped())
             .stderr(log_file(data, "coordinator.log"));

@@ -1,11 +1,13 @@
-//! The little of JavaScript that pages and workers both need: listeners that end when they are dropped, requests,
+//! The little of JavaScript that pages and workers both need: listeners that end when they are dropped, requests, sockets,
 //! bytes, the clock.
 
-use asterism_protocol::Timestamp;
+use std::cell::RefCell;
+
+use asterism_protocol::{SUBPROTOCOL, Timestamp};
 use js_sys::{ArrayBuffer, Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Event, EventTarget, RequestInit, Response};
+use web_sys::{BinaryType, Event, EventTarget, RequestInit, Response, WebSocket};
 
 #[wasm_bindgen]
 extern "C" {
@@ -138,6 +140,30 @@ pub async fn request(
         body,
         headers: response.headers(),
     })
+}
+
+thread_local! {
+    /// The last socket that offered the sub-protocol.
+    static OFFERED: RefCell<Option<WebSocket>> = const { RefCell::new(None) };
+}
+
+/// Opens a WebSocket that speaks the sub-protocol. A proxy in between may drop what is offered, and then a browser closes
+/// the connection: if the last one ended so, the next one names the sub-protocol in its address instead.
+pub fn socket(url: &str) -> Result<WebSocket, String> {
+    let was_dropped = OFFERED
+        .take()
+        .is_some_and(|last| last.ready_state() == WebSocket::CLOSED && last.protocol().is_empty());
+    let socket = if was_dropped {
+        WebSocket::new(&format!("{url}?protocol={SUBPROTOCOL}"))
+    } else {
+        WebSocket::new_with_str(url, SUBPROTOCOL)
+    }
+    .map_err(|error| message_of(&error))?;
+    if !was_dropped {
+        OFFERED.set(Some(socket.clone()));
+    }
+    socket.set_binary_type(BinaryType::Arraybuffer);
+    Ok(socket)
 }
 
 /// `value[key]`, or `undefined`.

@@ -3,16 +3,16 @@
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
-    PublicKey, SUBPROTOCOL, encode,
+    PublicKey, encode,
     message::{Change, ToWatched, ToWatcher, decode_frame},
     view::{ComponentView, ExecutorView, RunId, RunSummary, RunView, TaskView},
 };
 use js_sys::{ArrayBuffer, Uint8Array};
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
-use web_sys::{BinaryType, MessageEvent, WebSocket};
+use web_sys::{MessageEvent, WebSocket};
 
-use crate::js::{Listener, message_of};
+use crate::js::{Listener, socket};
 
 /// Where the coordinator is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,9 +182,7 @@ impl Watcher {
     /// Connects to the coordinator at `base`, an absolute address that ends with `/`.
     pub(crate) fn open(base: &str, hear: impl Fn(Heard) + Clone + 'static) -> Result<Self, String> {
         let url = format!("{}ws/watch", base.replacen("http", "ws", 1));
-        let socket =
-            WebSocket::new_with_str(&url, SUBPROTOCOL).map_err(|error| message_of(&error))?;
-        socket.set_binary_type(BinaryType::Arraybuffer);
+        let socket = socket(&url)?;
         let (opened, told, closed, broken) = (hear.clone(), hear.clone(), hear, socket.clone());
         let listeners = [
             Listener::new(&socket, "open", move |_| opened(Heard::Opened)),

@@ -19,7 +19,7 @@ use axum::{
         State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
-    http::StatusCode,
+    http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use futures_util::{
@@ -49,9 +49,10 @@ const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
 
-fn upgrade(
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
-) -> Result<WebSocketUpgrade, ApiError> {
+/// Names the sub-protocol in the query, for clients behind a proxy that does not pass sub-protocols on (Trunk's is one).
+const PROTOCOL_PARAMETER: &str = "protocol=";
+
+fn upgrade(upgrade: Upgrade, uri: &Uri) -> Result<WebSocketUpgrade, ApiError> {
     let upgrade = upgrade.map_err(|rejection| {
         ApiError::new(
             StatusCode::UPGRADE_REQUIRED,
@@ -61,7 +62,10 @@ fn upgrade(
         .hint("connect with a WebSocket client")
     })?;
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
-    if upgrade.selected_protocol().is_none() {
+    let mut parameters = uri.query().unwrap_or_default().split('&');
+    let is_named =
+        parameters.any(|pair| pair.strip_prefix(PROTOCOL_PARAMETER) == Some(SUBPROTOCOL));
+    if upgrade.selected_protocol().is_none() && !is_named {
         let message = format!("the sub-protocol {SUBPROTOCOL} must be offered");
         return Err(ApiError::invalid(message).hint("reload the page or update the executor"));
     }
@@ -76,8 +80,8 @@ fn upgrade(
 type Upgrade = Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>;
 
 /// `/ws/executor`.
-pub(crate) async fn executor(State(app): State<Arc<App>>, ws: Upgrade) -> Response {
-    let ws = match upgrade(ws) {
+pub(crate) async fn executor(State(app): State<Arc<App>>, uri: Uri, ws: Upgrade) -> Response {
+    let ws = match upgrade(ws, &uri) {
         Ok(ws) => ws,
         Err(error) => return error.into_response(),
     };
@@ -385,8 +389,8 @@ fn frames_of(leases: Vec<Lease>) -> Vec<Result<Vec<u8>, LeaseId>> {
 }
 
 /// `/ws/watch`.
-pub(crate) async fn watch(State(app): State<Arc<App>>, ws: Upgrade) -> Response {
-    let ws = match upgrade(ws) {
+pub(crate) async fn watch(State(app): State<Arc<App>>, uri: Uri, ws: Upgrade) -> Response {
+    let ws = match upgrade(ws, &uri) {
         Ok(ws) => ws,
         Err(error) => return error.into_response(),
     };

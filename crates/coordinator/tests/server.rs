@@ -631,6 +631,23 @@ async fn strangers_pages_change_nothing() {
 }
 
 #[tokio::test]
+async fn the_sub_protocol_is_offered_or_named_in_the_address() {
+    let server = Server::start(Options::default()).await;
+    let plain = |path: &str| {
+        let url = format!("{}{path}", server.url.replace("http", "ws"));
+        async move { tokio_tungstenite::connect_async(url).await }
+    };
+    for path in ["/ws/executor", "/ws/watch"] {
+        assert!(plain(path).await.is_err(), "{path} without a sub-protocol");
+        let other = format!("{path}?protocol=asterism.v0");
+        assert!(plain(&other).await.is_err(), "{other}");
+        let named = format!("{path}?protocol={}", asterism_protocol::SUBPROTOCOL);
+        assert!(plain(&named).await.is_ok(), "{named}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_watcher_sees_a_snapshot_and_then_changes() {
     let server = Server::in_memory().await;
     server.add_math().await;

@@ -4,16 +4,16 @@ use std::rc::Weak;
 
 use asterism_executor::Input;
 use asterism_protocol::{
-    Cid, SUBPROTOCOL, encode,
+    Cid, encode,
     limits::BLOB_BYTES_MAX,
     message::{ToCoordinator, decode_frame},
 };
 use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue};
-use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
+use web_sys::{CloseEvent, MessageEvent, WebSocket};
 
 use super::{blobs::cid_of, shell::Shell};
-use crate::js::{Listener, message_of, request};
+use crate::js::{Listener, request, socket};
 
 /// Where executors connect, from the base of the coordinator.
 const PATH: &str = "ws/executor";
@@ -28,9 +28,7 @@ impl Connection {
     /// Connects; the shell hears of what happens.
     pub(super) fn open(base: &str, shell: &Weak<Shell>) -> Result<Self, String> {
         let url = format!("{}{PATH}", base.replacen("http", "ws", 1));
-        let socket =
-            WebSocket::new_with_str(&url, SUBPROTOCOL).map_err(|error| message_of(&error))?;
-        socket.set_binary_type(BinaryType::Arraybuffer);
+        let socket = socket(&url)?;
         let tell = |shell: &Weak<Shell>, input| {
             if let Some(shell) = shell.upgrade() {
                 shell.tell(input);

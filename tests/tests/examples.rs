@@ -17,6 +17,8 @@ async fn math_adds_and_says_why_it_cannot_divide() {
     let _executor = Executor::start(coordinator.url(), &folder.path().join("executor"), 1);
     let api = coordinator.api();
     api.add_component("math", guests::MATH).await;
+    // It has an `add` of its own, in an interface: that one must not take the place of math's.
+    api.add_component("conformance", guests::CONFORMANCE).await;
 
     let added = api
         .post("/run?timeout=60000", example("math/add.json"))

@@ -7,7 +7,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -79,6 +82,7 @@ impl Trouble {
 pub(crate) struct Outbox {
     queue: mpsc::Sender<ToExecutor>,
     cut: Arc<Notify>,
+    was_cut: Arc<AtomicBool>,
 }
 
 /// The socket's end of an [`Outbox`].
@@ -97,6 +101,7 @@ impl Outbox {
             Self {
                 queue: sender,
                 cut: Arc::clone(&cut),
+                was_cut: Arc::default(),
             },
             OutboxReceiver { queue, cut },
         )
@@ -104,7 +109,9 @@ impl Outbox {
 
     /// A queue that is full belongs to somebody who does not listen: the connection is cut.
     fn send(&self, connection: ConnectionId, message: ToExecutor) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(message) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(message)
+            && !self.was_cut.swap(true, Ordering::Relaxed)
+        {
             warn!(
                 connection = connection.0,
                 "an executor reads too slowly and is disconnected"
@@ -741,7 +748,6 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use asterism_protocol::{
         Cid, Input as TaskInput, Instruction, Meta, Nonce, Prepared, Receipt, Remark, Task,

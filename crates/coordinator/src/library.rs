@@ -93,10 +93,16 @@ impl FunctionLookup for Shelf {
             })?],
             None => self.0.iter().rev().map(|entry| &**entry).collect(),
         };
-        let found = entries
-            .iter()
-            .find_map(|entry| Some((entry.view.cid, entry.component.function(func)?.name.clone())));
-        found.ok_or_else(|| {
+        let spelt = |entry: &&Entry| {
+            let mut functions = entry.component.functions.iter();
+            let function = functions.find(|function| function.name == func)?;
+            Some((entry.view.cid, function.name.clone()))
+        };
+        let meant =
+            |entry: &&Entry| Some((entry.view.cid, entry.component.function(func)?.name.clone()));
+        // Who added a function of an interface must not change what the bare name of another means.
+        let found = entries.iter().find_map(spelt);
+        found.or_else(|| entries.iter().find_map(meant)).ok_or_else(|| {
             let names = || entries.iter().flat_map(|entry| entry.component.functions.iter().map(|function| function.name.as_str()));
             let bare = names().map(|name| name.rsplit_once('#').map_or(name, |(_, bare)| bare));
             match nearest(func, names().chain(bare)) {

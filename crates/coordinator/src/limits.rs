@@ -37,8 +37,9 @@ pub(crate) const BATCH_FACTS_MAX: usize = 512;
 pub(crate) const BATCH_EVENTS_MAX: usize = 4_096;
 
 /// Messages that wait for one executor's socket. It is disconnected when there are more: what it does not
-/// hear it cannot obey.
-pub(crate) const OUTBOX_MAX: usize = 128;
+/// hear it cannot obey. One batch of facts can answer every lease that a busy executor holds, each by its own message,
+/// before its socket is written to; places that are not used cost nothing.
+pub(crate) const OUTBOX_MAX: usize = 8 * BATCH_FACTS_MAX;
 
 /// Batches of changes that a watcher may be behind before it gets a new snapshot instead.
 pub(crate) const CHANGES_BEHIND_MAX: usize = 256;

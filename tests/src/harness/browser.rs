@@ -30,7 +30,8 @@ impl Browser {
     /// # Panics
     /// As [`Browser::start`].
     pub async fn start_with(switches: &[&str]) -> Self {
-        super::panel();
+        // The page that every test opens has to be there.
+        let _panel = super::panel();
         let program = std::env::var("CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".into());
         let mut command = Command::new(&program);
         let child = command

@@ -64,21 +64,31 @@ impl FunctionLookup for Components {
             ],
             None => self.0.iter().rev().collect(),
         };
-        let found = entries
-            .iter()
-            .find_map(|entry| Some((entry.view.cid, entry.component.function(func)?.name.clone())));
-        found.ok_or_else(|| {
-            let names = entries
-                .iter()
-                .flat_map(|entry| &entry.component.functions)
-                .map(|function| &*function.name);
-            match nearest(func, names) {
-                Some(meant) => {
-                    format!("no component in this tab exports `{func}`, did you mean `{meant}`?")
+        let spelt = |entry: &&Entry| {
+            let mut functions = entry.component.functions.iter();
+            let function = functions.find(|function| function.name == func)?;
+            Some((entry.view.cid, function.name.clone()))
+        };
+        let meant =
+            |entry: &&Entry| Some((entry.view.cid, entry.component.function(func)?.name.clone()));
+        // Who added a function of an interface must not change what the bare name of another means.
+        let found = entries.iter().find_map(spelt);
+        found
+            .or_else(|| entries.iter().find_map(meant))
+            .ok_or_else(|| {
+                let names = entries
+                    .iter()
+                    .flat_map(|entry| &entry.component.functions)
+                    .map(|function| &*function.name);
+                match nearest(func, names) {
+                    Some(meant) => {
+                        format!(
+                            "no component in this tab exports `{func}`, did you mean `{meant}`?"
+                        )
+                    }
+                    None => format!("no component in this tab exports `{func}`: add one that does"),
                 }
-                None => format!("no component in this tab exports `{func}`: add one that does"),
-            }
-        })
+            })
     }
 
     fn canonical(

@@ -42,6 +42,8 @@ pub struct Options {
     pub threads: u32,
     /// Share of time that threads compute, in percent from 1 to 100.
     pub duty_percent: u8,
+    /// Most memory that a task may have, in bytes; what wants more is left to others.
+    pub memory_bytes: u64,
     /// Leases held beyond those that run, for each thread. Where tasks are short, more are held.
     pub prefetch: u32,
     /// How many bytes of blobs stay in memory beyond those that are needed now.
@@ -49,7 +51,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual choices: a thread for each processor, all the time, 256 MiB of blobs.
+    /// The usual choices: a thread for each processor, all the time, whatever memory tasks ask for, 256 MiB of blobs.
     #[must_use]
     pub fn new(server: impl Into<String>, data: impl Into<PathBuf>) -> Self {
         Self {
@@ -58,6 +60,7 @@ impl Options {
             name: String::new(),
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32),
             duty_percent: 100,
+            memory_bytes: u64::MAX,
             prefetch: 1,
             cache_bytes: 256 << 20,
         }
@@ -110,6 +113,7 @@ pub async fn run(
             memory: host.memory_max,
         },
         duty_percent: options.duty_percent,
+        memory_bytes: options.memory_bytes,
         prefetch: options.prefetch,
         seed: u64::from_le_bytes(seed),
     };

@@ -35,6 +35,9 @@ pub struct Config {
     pub capabilities: Capabilities,
     /// Share of time that threads compute, in percent from 1 to 100.
     pub duty_percent: u8,
+    /// Most memory that a task may have here, in bytes. A task that wants more is refused when it does, whatever its own
+    /// limit: most ask for much and take little. [`Input::Memory`] changes it.
+    pub memory_bytes: u64,
     /// Leases held beyond those that run, for each thread.
     pub prefetch: u32,
     /// Seed of the jitter of reconnections.
@@ -108,6 +111,8 @@ pub enum Input {
     Threads(u32),
     /// The owner allows this share of time, in percent.
     Duty(u8),
+    /// The owner allows each task this much memory, in bytes; it counts for tasks that begin from now on.
+    Memory(u64),
     /// Nothing new is begun until resumed; what runs goes on.
     Pause {
         /// Why, in words for the owner.
@@ -182,6 +187,8 @@ pub struct Status {
     pub connected: bool,
     /// Why nothing is done now, in words; empty while work is done.
     pub idle_because: String,
+    /// Does its owner want nothing to be begun?
+    pub paused: bool,
     /// What runs, by thread.
     pub doing: BTreeMap<ThreadId, Doing>,
     /// Leases held beside what runs.

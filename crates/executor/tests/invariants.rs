@@ -142,6 +142,7 @@ impl World {
             build: String::new(),
             capabilities,
             duty_percent: 100,
+            memory_bytes: 4 << 30,
             prefetch: 1,
             seed: 0,
         };

@@ -44,6 +44,7 @@ impl Driver {
                 memory: 4 << 30,
             },
             duty_percent: 100,
+            memory_bytes: 4 << 30,
             prefetch: 1,
             seed: 1,
         };
@@ -1045,6 +1046,106 @@ fn short_tasks_are_prefetched_further_than_long_ones() {
     }
     assert_eq!(slots[&1_000], Some(1));
     assert!(slots[&0] > Some(20), "{slots:?}");
+}
+
+#[test]
+fn a_machine_under_load_prefetches_as_far_as_before() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.polled();
+    let mut slots = None;
+    for id in 1..=30 {
+        driver.assign(vec![lease(id)]);
+        // What takes a tenth of a millisecond took eight; the way to the coordinator is not longer for that.
+        driver.wait(8);
+        driver.perform();
+        driver.wait(10);
+        driver.accept(&[id]);
+        slots = driver.polled();
+        driver.outputs.clear();
+    }
+    assert!(slots > Some(10), "{slots:?}");
+}
+
+#[test]
+fn a_coordinator_far_away_does_not_make_one_executor_hoard() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.polled();
+    let mut slots = None;
+    for id in 1..=30 {
+        driver.assign(vec![lease(id)]);
+        driver.wait(500);
+        driver.perform();
+        driver.wait(5_000);
+        driver.accept(&[id]);
+        slots = driver.polled();
+        driver.outputs.clear();
+    }
+    assert!(slots <= Some(3), "a second of work and one more: {slots:?}");
+}
+
+#[test]
+fn with_work_ahead_a_poll_waits_until_it_is_worth_it() {
+    let mut driver = Driver::welcomed(|config| config.prefetch = 19);
+    assert_eq!(driver.polled(), Some(20));
+    driver.assign((1..=20).map(lease).collect());
+    for _ in 0..4 {
+        driver.wait(10);
+        driver.perform();
+        assert_eq!(driver.polled(), None);
+    }
+    driver.wait(10);
+    driver.perform();
+    assert_eq!(driver.polled(), Some(5));
+}
+
+#[test]
+fn a_free_thread_has_its_next_task_before_its_last_one_is_looked_at() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.assign(vec![lease(1), lease(2)]);
+    let (thread, id, job) = driver.run().expect("it runs");
+    driver.outputs.clear();
+    driver.obliging = false;
+    let mut attempt = attempt(&job);
+    attempt
+        .blobs
+        .insert(blob_cid(b"made"), b"made".to_vec().into());
+    driver.end(thread, id, Ok(Box::new(attempt)));
+    let place = |fits: fn(&Output) -> bool| driver.outputs.iter().position(fits);
+    let next = place(|output| matches!(output, Output::Run { .. })).expect("the next one runs");
+    let upload = place(|output| matches!(output, Output::Upload { .. })).expect("an upload");
+    assert!(next < upload, "{:?}", driver.outputs);
+}
+
+#[test]
+fn a_task_that_wants_more_memory_than_its_owner_allows_is_refused() {
+    let mut driver = Driver::welcomed(|config| config.memory_bytes = 64 << 20);
+    driver.assign(vec![lease(1), lease(2)]);
+    let (thread, id, job) = driver.run().expect("it runs");
+    assert_eq!(job.limits.memory, 64 << 20);
+    let mut wanting = attempt(&job);
+    wanting.conditions.growth_refused = true;
+    driver.end(thread, id, Ok(Box::new(wanting)));
+    let (refused, reason) = driver.refused().expect("it is refused");
+    assert_eq!(refused, 1);
+    assert!(reason.contains("64 MiB"), "{reason}");
+
+    // What is content with it has the outcome that it has anywhere.
+    driver.perform();
+    let items = driver.delivered().expect("it is delivered");
+    assert_eq!(items[0].conditions.memory, Limits::default().memory);
+}
+
+#[test]
+fn a_task_that_its_own_limit_stops_is_an_outcome() {
+    let mut driver = Driver::welcomed(|config| config.memory_bytes = 64 << 20);
+    let mut small = lease(1);
+    small.limits.memory = 1 << 20;
+    driver.assign(vec![small]);
+    let (thread, id, job) = driver.run().expect("it runs");
+    let mut wanting = attempt(&job);
+    wanting.conditions.growth_refused = true;
+    driver.end(thread, id, Ok(Box::new(wanting)));
+    assert_eq!(driver.delivered_ids(), Some(vec![1]));
 }
 
 #[test]

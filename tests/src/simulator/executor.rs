@@ -59,6 +59,7 @@ impl Executor {
                 memory: self.host.info().memory_max,
             },
             duty_percent: 100,
+            memory_bytes: self.host.info().memory_max,
             prefetch: 2,
             seed: self.seed.wrapping_add(self.life),
         }));

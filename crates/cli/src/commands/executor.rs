@@ -27,6 +27,9 @@ pub(crate) enum Command {
         /// Share of time that threads compute, in percent
         #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
         duty: u8,
+        /// Most memory that a task may have, in MiB; what wants more is left to other executors
+        #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+        memory: Option<u64>,
     },
 }
 
@@ -38,6 +41,7 @@ pub(crate) async fn execute(command: Command) -> Result<(), Failure> {
         threads,
         name,
         duty,
+        memory,
     } = command;
     let compiled = data.join("compiled");
     let engine =
@@ -46,6 +50,7 @@ pub(crate) async fn execute(command: Command) -> Result<(), Failure> {
     let options = Options {
         name,
         duty_percent: duty,
+        memory_bytes: memory.map_or(usual.memory_bytes, |mib| mib << 20),
         threads: threads.unwrap_or(usual.threads),
         ..usual
     };

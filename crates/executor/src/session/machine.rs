@@ -73,6 +73,14 @@ const THREADS_MAX: u32 = 1_024;
 /// Most leases held for a thread beyond the one that runs, however short the tasks.
 const PREFETCH_MAX: u32 = 64;
 
+/// How long the work that a thread has ahead of it shall last, in microseconds: several ways to a coordinator and back,
+/// and no more than another executor can spare. It does not follow the measured way alone: a machine under load measures
+/// long tasks as well, so that their quotient says the less the more it matters.
+const AHEAD_US: u64 = 100_000;
+
+/// The most of it, however far the coordinator, in microseconds: what is held here is computed by nobody else.
+const AHEAD_US_MAX: u64 = 1_000_000;
+
 /// An executor's session with a coordinator, over as many connections as it takes.
 ///
 /// The first output is [`Output::Connect`]; the last one is [`Output::Finished`], after [`Input::Leave`].
@@ -87,6 +95,8 @@ pub struct Session {
     fetching: BTreeSet<LeaseId>,
     /// Leases that a thread can take, the oldest first.
     ready: BTreeSet<LeaseId>,
+    /// What threads are done with and was not looked at yet: a free thread gets its next task first.
+    ended: VecDeque<Ended>,
     /// Leases with an outcome to sign.
     concluded: BTreeSet<LeaseId>,
     /// Since when the oldest of them waits.
@@ -136,6 +146,14 @@ enum Connection {
     Over,
 }
 
+/// What came of a task, and when.
+#[derive(Debug)]
+struct Ended {
+    lease: LeaseId,
+    result: Result<Box<Attempt>, Fault>,
+    at: Timestamp,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Poll {
     slots: u32,
@@ -145,6 +163,8 @@ struct Poll {
 #[derive(Debug)]
 struct Lease {
     instruction: Cid,
+    /// The task's own limit of memory, which its owner's may be below.
+    memory_bytes: u64,
     workflow: String,
     submitter: String,
     /// The component and the links among the arguments.
@@ -247,6 +267,7 @@ impl Session {
             leases: BTreeMap::new(),
             fetching: BTreeSet::new(),
             ready: BTreeSet::new(),
+            ended: VecDeque::new(),
             concluded: BTreeSet::new(),
             concluded_since: Timestamp::default(),
             ending: BTreeSet::new(),
@@ -318,6 +339,7 @@ impl Session {
                     .values_mut()
                     .for_each(|thread| thread.rest_until = now);
             }
+            Input::Memory(bytes) => self.config.memory_bytes = bytes,
             Input::Pause { reason } => {
                 self.paused = Some(reason);
                 self.hand_back_unbegun();
@@ -331,8 +353,16 @@ impl Session {
 
     /// The next duty; `None` when the shell may wait.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if let Some(output) = self.outputs.pop_front() {
-            return Some(output);
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            let Some(ended) = self.ended.pop_front() else {
+                break;
+            };
+            let now = ended.at;
+            self.look_at(ended);
+            self.pump(now);
         }
         std::mem::take(&mut self.changed).then_some(Output::Changed)
     }
@@ -420,6 +450,7 @@ impl Session {
             } else {
                 String::new()
             },
+            paused: self.paused.is_some(),
             doing,
             prefetched: (self.fetching.len() + self.ready.len()) as u32,
             tasks: self.status.tasks,
@@ -622,6 +653,7 @@ impl Session {
         let mut refused = false;
         for lease in leases {
             let (id, instruction) = (lease.id, lease.task.run.cid());
+            let memory_bytes = lease.limits.memory;
             if self.leases.contains_key(&id) {
                 continue;
             }
@@ -650,6 +682,7 @@ impl Session {
                 id,
                 Lease {
                     instruction,
+                    memory_bytes,
                     workflow,
                     submitter,
                     blobs,
@@ -788,55 +821,79 @@ impl Session {
 
     // ---- attempts ----
 
+    /// A thread is free; what it came to is looked at when it has its next task.
     fn ended(
         &mut self,
         thread: ThreadId,
-        id: LeaseId,
+        lease: LeaseId,
         result: Result<Box<Attempt>, Fault>,
         now: Timestamp,
     ) {
-        let made: Vec<Cid> = result
-            .iter()
-            .flat_map(|attempt| attempt.blobs.keys().copied())
-            .collect();
-        self.take_result(thread, id, result, now);
+        let work = self
+            .threads
+            .get_mut(&thread)
+            .and_then(|t| t.work.take_if(|work| work.lease == lease));
+        if let Some(work) = work {
+            let wall_us = now.since_ms(work.doing.since).saturating_sub(1) * 1_000;
+            let took_us = result
+                .as_ref()
+                .map_or(0, |attempt| attempt.remark.elapsed_us)
+                .clamp(wall_us, wall_us + 2_000);
+            self.rest(thread, took_us, now);
+            self.task_us = Some(
+                self.task_us
+                    .map_or(took_us, |known| (known * 3 + took_us) / 4),
+            );
+            self.ended.push_back(Ended {
+                lease,
+                result,
+                at: now,
+            });
+        } else {
+            self.release_made(&result);
+        }
+    }
+
+    fn look_at(&mut self, ended: Ended) {
+        let Ended { lease, result, at } = ended;
+        let made = result.as_ref().map_or(Vec::new(), |attempt| {
+            attempt.blobs.keys().copied().collect()
+        });
+        self.take_result(lease, result, at);
+        self.release_unneeded(made);
+    }
+
+    fn release_made(&mut self, result: &Result<Box<Attempt>, Fault>) {
+        if let Ok(attempt) = result {
+            self.release_unneeded(attempt.blobs.keys().copied().collect());
+        }
+    }
+
+    /// The shell keeps what an attempt made until it is told otherwise, also where the attempt came to nothing.
+    fn release_unneeded(&mut self, made: Vec<Cid>) {
         for cid in made {
-            // The shell keeps what an attempt made until it is told otherwise, also where the attempt came to nothing.
             if !self.uploads.contains(cid) && !self.fetches.contains(cid) {
                 self.outputs.push_back(Output::Release { cid });
             }
         }
     }
 
-    fn take_result(
-        &mut self,
-        thread: ThreadId,
-        id: LeaseId,
-        result: Result<Box<Attempt>, Fault>,
-        now: Timestamp,
-    ) {
-        let Some(work) = self
-            .threads
-            .get_mut(&thread)
-            .and_then(|t| t.work.take_if(|work| work.lease == id))
-        else {
-            return;
-        };
-        let wall_us = now.since_ms(work.doing.since).saturating_sub(1) * 1_000;
-        let took_us = result
-            .as_ref()
-            .map_or(0, |attempt| attempt.remark.elapsed_us)
-            .clamp(wall_us, wall_us + 2_000);
-        self.rest(thread, took_us, now);
-        self.task_us = Some(
-            self.task_us
-                .map_or(took_us, |known| (known * 7 + took_us) / 8),
-        );
+    fn take_result(&mut self, id: LeaseId, result: Result<Box<Attempt>, Fault>, now: Timestamp) {
         let Some(lease) = self.leases.get(&id) else {
             return;
         };
         match result {
-            Ok(attempt) if attempt.outcome.instruction == lease.instruction => {
+            Ok(mut attempt) if attempt.outcome.instruction == lease.instruction => {
+                let wanted = lease.memory_bytes;
+                if attempt.conditions.growth_refused && attempt.conditions.memory < wanted {
+                    // With its own limit it could have come to something else.
+                    let most = attempt.conditions.memory >> 20;
+                    let reason =
+                        format!("it wants more memory than the {most} MiB that are allowed here");
+                    self.end(id, Farewell::Refuse(reason));
+                    return;
+                }
+                attempt.conditions.memory = wanted;
                 self.conclude(id, *attempt, now)
             }
             Ok(attempt) => {
@@ -1271,10 +1328,11 @@ impl Session {
                 continue;
             };
             let phase = std::mem::replace(&mut lease.phase, Phase::Running { thread });
-            let Phase::Ready { job } = phase else {
+            let Phase::Ready { mut job } = phase else {
                 lease.phase = phase;
                 continue;
             };
+            job.limits.memory = job.limits.memory.min(self.config.memory_bytes);
             let doing = Doing {
                 func: job.func.clone(),
                 workflow: lease.workflow.clone(),
@@ -1420,13 +1478,12 @@ impl Session {
         (self.fetching.len() + self.ready.len() + self.works().count()) as u32
     }
 
-    /// How many leases the threads are good for. Where tasks are shorter than the way to the coordinator and back,
-    /// more are held than the owner asked for, so that threads do not wait.
+    /// How many leases the threads are good for. Where tasks are short, more are held than the owner asked for, so that
+    /// threads do not wait for the coordinator.
     fn capacity(&self) -> u32 {
-        let needed = self
-            .task_us
-            .map_or(0, |task_us| 2 * self.trip_us / task_us.max(1));
-        let depth = u32::try_from(needed)
+        let ahead_us = (2 * self.trip_us).clamp(AHEAD_US, AHEAD_US_MAX);
+        let wanted = self.task_us.map_or(0, |task_us| ahead_us / task_us.max(1));
+        let depth = u32::try_from(wanted)
             .unwrap_or(u32::MAX)
             .min(PREFETCH_MAX)
             .max(self.config.prefetch);
@@ -1436,16 +1493,20 @@ impl Session {
             .saturating_mul(depth.saturating_add(1))
     }
 
-    /// How many leases to ask for now.
+    /// How many leases to ask for now. With work ahead, a quarter of it has to be gone first: a poll for each task would
+    /// cost more than the task.
     fn slots(&self) -> u32 {
         if !self.may_begin() || self.unaccepted_bytes >= UNACCEPTED_BYTES_MAX {
             return 0;
         }
         let room = LEASES_HELD_MAX.saturating_sub(self.leases.len()) as u32;
-        self.capacity()
-            .saturating_sub(self.active())
-            .min(POLL_SLOTS_MAX)
-            .min(room)
+        let (capacity, active) = (self.capacity(), self.active());
+        let wanted = capacity.saturating_sub(active);
+        let has_work_ahead = !(self.ready.is_empty() && self.fetching.is_empty());
+        if has_work_ahead && wanted < capacity / 4 {
+            return 0;
+        }
+        wanted.min(POLL_SLOTS_MAX).min(room)
     }
 
     fn works(&self) -> impl Iterator<Item = (ThreadId, &Work)> {

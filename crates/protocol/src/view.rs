@@ -50,6 +50,8 @@ pub enum RunState {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "named as the states of `TaskState` are")]
 pub struct Counts {
+    /// Of those that are computed or replayed: how many came to an error.
+    pub errors: u32,
     pub waiting: u32,
     pub ready: u32,
     pub leased: u32,

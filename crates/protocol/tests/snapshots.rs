@@ -364,6 +364,7 @@ fn summary() -> RunSummary {
         submitter: "ada".into(),
         state: RunState::Running,
         counts: Counts {
+            errors: 1,
             waiting: 1,
             ready: 2,
             leased: 3,

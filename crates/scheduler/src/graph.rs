@@ -303,7 +303,7 @@ impl Graph {
             + self.state.capacity()
     }
 
-    fn weight(&self, node: u32) -> u32 {
+    pub(crate) fn weight(&self, node: u32) -> u32 {
         if self.weights.is_empty() {
             1
         } else {

@@ -6,7 +6,7 @@ use asterism_protocol::{
     Await, Cid, Failure, Limits, Out, Outcome, Receipt, Task, Timestamp, TrapKind, Workflow,
     encode, limits,
     message::Kept,
-    view::{AttemptView, RunId, RunState, RunSummary, TaskState, TaskView},
+    view::{AttemptView, Counts, RunId, RunState, RunSummary, TaskState, TaskView},
 };
 
 use crate::{
@@ -219,7 +219,8 @@ impl Run {
         );
         run.errors = (0..inside)
             .filter(|node| branch(memory, results[*node]) == Some(Branch::Error))
-            .count() as u32;
+            .map(|node| run.graph.weight(node as u32))
+            .sum();
         run.results = results;
         run
     }
@@ -253,7 +254,9 @@ impl Run {
     ) {
         self.results[node as usize] = result;
         let branch = branch(memory, result);
-        self.errors += u32::from(branch == Some(Branch::Error));
+        if branch == Some(Branch::Error) {
+            self.errors += self.graph.weight(node);
+        }
         self.graph.settle(node, state, branch, ready);
     }
 
@@ -311,7 +314,10 @@ impl Run {
             name: self.header.name.clone(),
             submitter: self.header.submitter.clone(),
             state: self.state(),
-            counts: self.graph.counts(),
+            counts: Counts {
+                errors: self.errors,
+                ..self.graph.counts()
+            },
             submitted: self.header.submitted,
             finished: self.finished,
         }

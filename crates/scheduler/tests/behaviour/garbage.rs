@@ -253,6 +253,7 @@ proptest! {
                 prop_assert_eq!(&view.summary, &summary);
                 let mut counts = asterism_protocol::view::Counts::default();
                 for task in view.tasks {
+                    counts.errors += u32::from(matches!(task.out, Some(asterism_protocol::Out::Error(_))));
                     use asterism_protocol::view::TaskState as S;
                     *match task.state {
                         S::Waiting => &mut counts.waiting,

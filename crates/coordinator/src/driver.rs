@@ -80,7 +80,8 @@ impl Trouble {
 /// The way to one executor's socket.
 #[derive(Clone)]
 pub(crate) struct Outbox {
-    queue: mpsc::Sender<ToExecutor>,
+    /// Boxed: a queue keeps room for 32 of them from its beginning, and most executors are idle.
+    queue: mpsc::Sender<Box<ToExecutor>>,
     cut: Arc<Notify>,
     was_cut: Arc<AtomicBool>,
 }
@@ -88,7 +89,7 @@ pub(crate) struct Outbox {
 /// The socket's end of an [`Outbox`].
 pub(crate) struct OutboxReceiver {
     /// Messages to send; it ends when the connection is to be closed.
-    pub(crate) queue: mpsc::Receiver<ToExecutor>,
+    pub(crate) queue: mpsc::Receiver<Box<ToExecutor>>,
     /// Close at once, unsent messages or not.
     pub(crate) cut: Arc<Notify>,
 }
@@ -109,7 +110,7 @@ impl Outbox {
 
     /// A queue that is full belongs to somebody who does not listen: the connection is cut.
     fn send(&self, connection: ConnectionId, message: ToExecutor) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(message)
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(Box::new(message))
             && !self.was_cut.swap(true, Ordering::Relaxed)
         {
             warn!(

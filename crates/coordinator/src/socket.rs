@@ -203,7 +203,16 @@ async fn talk(
         tokio::select! {
             frame = stream.next() => {
                 let message = match frame {
-                    None | Some(Ok(Message::Close(_))) => return End::Gone,
+                    None => return End::Gone,
+                    Some(Ok(Message::Close(frame))) => {
+                        // A browser says so for a page that was closed or left: what it held does not come back.
+                        let away = frame.is_some_and(|frame| frame.code == GOING_AWAY);
+                        if away && greeted {
+                            // Whoever cannot be told has ended already.
+                            let _ = tell(app, connection, ToCoordinator::Leave).await;
+                        }
+                        return End::Gone;
+                    }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
                         heard = Instant::now();
                         continue;
@@ -229,7 +238,7 @@ async fn talk(
             }
             message = outbox.queue.recv() => match message {
                 None => return End::Closed,
-                Some(message) => if let Err(end) = send(app, connection, writer, message).await {
+                Some(message) => if let Err(end) = send(app, connection, writer, *message).await {
                     return end;
                 },
             },

@@ -9,7 +9,7 @@ use asterism_protocol::{
 };
 use asterism_tests::{
     guests,
-    harness::{Api, Browser, Coordinator, Executor, TrunkServer, root, wait_until},
+    harness::{Api, Browser, Coordinator, Executor, Proxy, TrunkServer, root, wait_until},
 };
 
 fn example(path: &str) -> String {
@@ -337,6 +337,98 @@ async fn the_page_boots_through_both_doors_and_works_without_a_coordinator() {
         (text.matches("computed").count() >= 3).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_that_drops_sub_protocols_a_tab_computes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("conformance", guests::CONFORMANCE).await;
+    let proxy = Proxy::start(coordinator.url()).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/donate", proxy.url())).await;
+    wait_for_text(&browser, "Live").await;
+    browser.press("Start donating").await;
+    let answer = api.post("/run?timeout=60000", work(1000)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let run = api.newest_run().await;
+    let executors = api.executors().await;
+    assert_eq!(executors.len(), 1, "{executors:?}");
+    assert_eq!(run.tasks[0].executor, Some(executors[0].key));
+}
+
+#[test]
+fn what_a_visitor_loads_is_within_its_budgets() {
+    let size = std::process::Command::new(env!("CARGO"))
+        .args(["xtask", "size"])
+        .current_dir(root())
+        .output()
+        .expect("cargo starts");
+    assert!(
+        size.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&size.stdout),
+        String::from_utf8_lossy(&size.stderr)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_left_hands_back_what_it_held() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("conformance", guests::CONFORMANCE).await;
+    let browser = Browser::start().await;
+    donate(&browser, &coordinator).await;
+    let waiting = run_in_background(&api, &work(3_000_000_000)).await;
+    api.wait_for_task(TaskState::Leased).await;
+
+    browser.open(&format!("{}/health", coordinator.url())).await;
+    let run = api.wait_for_task(TaskState::Ready).await;
+    assert!(
+        run.tasks[0].attempts.is_empty(),
+        "handing back is not an attempt: {:?}",
+        run.tasks[0].attempts
+    );
+    assert!(
+        api.executors().await.is_empty(),
+        "it is not listed any more"
+    );
+    waiting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_is_found_by_its_cid_and_an_error_does_not_look_like_success() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("conformance", guests::CONFORMANCE).await;
+    let _executor = Executor::start(coordinator.url(), &folder.path().join("executor"), 1);
+    let endless = r#"{"tasks":[{"run":{"name":"spin","input":{"func":"spin","args":[]}},
+        "meta":{"fuel":1000000,"time":60000,"memory":67108864}}]}"#;
+    let answer = api.post("/run?timeout=60000", endless).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let run = api.newest_run().await;
+    assert_eq!(
+        (run.summary.counts.computed, run.summary.counts.errors),
+        (1, 1)
+    );
+    let browser = Browser::start().await;
+    let workflow = run.summary.workflow;
+    browser
+        .open(&format!("{}/workflows/{workflow}", coordinator.url()))
+        .await;
+    wait_for_text(&browser, "1 with an error").await;
+    wait_for_text(&browser, "computed: error").await;
+    browser
+        .open(&format!(
+            "{}/workflows/{}",
+            coordinator.url(),
+            asterism_protocol::content_cid(b"another")
+        ))
+        .await;
+    wait_for_text(&browser, "This workflow was not run here").await;
 }
 
 async fn wait_for_text(browser: &Browser, text: &str) {

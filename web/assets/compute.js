@@ -1,9 +1,15 @@
-// Starts a worker that computes. It has no network: the program comes as its first message, compiled.
+// Starts a worker that computes. It has no network: its program comes as a message, compiled.
 
-import { initSync, compute } from "./worker.js";
+import { initSync, compute } from "./compute-worker.js";
 
-onmessage = (event) => {
+// What the talking worker says before.
+const early = [];
+onmessage = ({ data }) => {
+  if (!(data instanceof WebAssembly.Module)) {
+    early.push(data);
+    return;
+  }
   onmessage = null;
-  initSync({ module: event.data });
-  compute();
+  initSync({ module: data });
+  compute(early);
 };

@@ -1,6 +1,6 @@
 // Starts the worker that talks: it holds the connection, the blobs and the key.
 
-import init, { talk } from "./worker.js";
+import init, { talk } from "./talk-worker.js";
 
 // What the page says while the program is loading.
 const early = [];

@@ -1,7 +1,8 @@
 //! The panel's way to its coordinator, whether that is a server or in this tab: pages ask here and know no difference.
 
 use asterism_protocol::{
-    Cid,
+    Cid, decode,
+    limits::{BLOB_BYTES_MAX, MEMORY_BYTES_DEFAULT},
     view::{RunId, RunSummary},
 };
 use gloo_timers::callback::Timeout;
@@ -10,10 +11,10 @@ use leptos::prelude::*;
 use wasm_bindgen::JsValue;
 
 use crate::{
-    js::{self, random, request},
+    js::{self, Method, random, request},
     talk::{
-        TalkWorker,
-        message::{Answer, Ask, FromTalk, Place, ToTalk},
+        Program, TalkWorker,
+        message::{Answer, Ask, FromTalk, ToTalk},
     },
     watch::{Heard, Known, Reach, Watcher},
 };
@@ -95,8 +96,15 @@ impl Coordinator {
             return Ok(());
         }
         let known = self.known;
-        let here = TalkWorker::start(&self.base(), move |said| match said {
-            FromTalk::Watched(told) => known.hear(*told),
+        let here = TalkWorker::start(Program::Here, &self.base(), move |said| match said {
+            FromTalk::Watched(frame) => match decode(
+                "what the worker tells",
+                &frame.to_vec(),
+                BLOB_BYTES_MAX as usize,
+            ) {
+                Ok(told) => known.hear(told),
+                Err(error) => known.trouble.set(format!("Load the page again: {error}")),
+            },
             FromTalk::Broken(reason) => known.trouble.set(reason),
             FromTalk::Key(_)
             | FromTalk::Status(_)
@@ -104,9 +112,10 @@ impl Coordinator {
             | FromTalk::Finished => {}
         })?;
         here.tell(&ToTalk::Start {
-            place: Place::Here,
+            base: self.base(),
             threads,
             duty_percent: 100,
+            memory_bytes: MEMORY_BYTES_DEFAULT,
             name: "this tab".to_owned(),
         });
         self.line.update_value(|line| {
@@ -149,7 +158,12 @@ impl Coordinator {
         let name = js_sys::encode_uri_component(&name);
         // The panel watches the run; nobody waits for its result here.
         let url = format!("{}run?timeout=0&submitter=panel&name={name}", self.base());
-        let answer = request("POST", &url, Some(("application/json", &workflow.into()))).await?;
+        let answer = request(
+            Method::POST,
+            &url,
+            Some(("application/json", &workflow.into())),
+        )
+        .await?;
         if let Some(run) = answer
             .header("asterism-run")
             .and_then(|run| run.parse().ok())
@@ -178,7 +192,7 @@ impl Coordinator {
             summary.workflow,
             summary.run.0
         );
-        done(&request("POST", &url, None).await?)
+        done(&request(Method::POST, &url, None).await?)
     }
 
     /// Adds a component.
@@ -186,10 +200,9 @@ impl Coordinator {
     /// # Errors
     /// It was refused, and why.
     pub async fn add_component(self, name: String, bytes: Uint8Array) -> Result<(), String> {
-        let copy = || serde_bytes::ByteBuf::from(bytes.to_vec());
         if let Some(answer) = self.ask(|| Ask::AddComponent {
             name: name.clone(),
-            bytes: copy(),
+            bytes: bytes.clone(),
         }) {
             return kept(answer.await).map(drop);
         }
@@ -199,7 +212,7 @@ impl Coordinator {
             js_sys::encode_uri_component(&name)
         );
         let body: JsValue = bytes.into();
-        done(&request("POST", &url, Some(("application/wasm", &body))).await?)
+        done(&request(Method::POST, &url, Some(("application/wasm", &body))).await?)
     }
 
     /// Keeps bytes, for a workflow to link to.
@@ -207,14 +220,14 @@ impl Coordinator {
     /// # Errors
     /// They were refused, and why.
     pub async fn put_blob(self, bytes: Uint8Array) -> Result<Cid, String> {
-        if let Some(answer) = self.ask(|| Ask::PutBlob(serde_bytes::ByteBuf::from(bytes.to_vec())))
-        {
+        if let Some(answer) = self.ask(|| Ask::PutBlob(bytes.clone())) {
             return kept(answer.await);
         }
         let cid = crate::talk::cid_of(&bytes);
         let body: JsValue = bytes.into();
         let url = format!("{}blobs/{cid}", self.base());
-        done(&request("PUT", &url, Some(("application/octet-stream", &body))).await?).map(|()| cid)
+        done(&request(Method::PUT, &url, Some(("application/octet-stream", &body))).await?)
+            .map(|()| cid)
     }
 
     /// The bytes of a blob.
@@ -224,11 +237,11 @@ impl Coordinator {
     pub async fn blob(self, cid: Cid) -> Result<Uint8Array, String> {
         if let Some(answer) = self.ask(|| Ask::GetBlob(cid)) {
             return match answer.await {
-                Answer::Blob(bytes) => Ok(Uint8Array::from(bytes.as_slice())),
+                Answer::Blob(bytes) => Ok(bytes),
                 other => Err(refused(other)),
             };
         }
-        let answer = request("GET", &format!("{}blobs/{cid}", self.base()), None).await?;
+        let answer = request(Method::GET, &format!("{}blobs/{cid}", self.base()), None).await?;
         if answer.is_ok() {
             Ok(answer.body)
         } else {

@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 
 use asterism_protocol::{SUBPROTOCOL, Timestamp};
+pub use gloo_net::http::Method;
+use gloo_net::http::RequestBuilder;
 use js_sys::{ArrayBuffer, Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
@@ -109,35 +111,40 @@ impl Answer {
     }
 }
 
+/// Compiles a program while it comes; the promise is of a `WebAssembly.Module`.
+pub fn compile(url: &str) -> Promise {
+    js_sys::WebAssembly::compile_streaming(&global_fetch(url, &RequestInit::new()))
+}
+
 /// A request; `body` is its media type and content.
 ///
 /// # Errors
-/// Nobody answered, or the connection broke, in the browser's words.
+/// Nobody answered, or the connection broke.
 pub async fn request(
-    method: &str,
+    method: Method,
     url: &str,
     body: Option<(&str, &JsValue)>,
 ) -> Result<Answer, String> {
-    let text = |error: JsValue| message_of(&error);
-    let init = RequestInit::new();
-    init.set_method(method);
-    if let Some((media_type, content)) = body {
-        let headers = web_sys::Headers::new().map_err(text)?;
-        headers.set("content-type", media_type).map_err(text)?;
-        init.set_headers(&headers);
-        init.set_body(content);
-    }
-    let response = JsFuture::from(global_fetch(url, &init))
-        .await
-        .map_err(text)?;
-    let response: Response = response.unchecked_into();
-    let body = JsFuture::from(response.array_buffer().map_err(text)?)
-        .await
-        .map_err(text)?;
-    let body = Uint8Array::new(body.unchecked_ref::<ArrayBuffer>());
+    // The browser tells no script why: only its console says more.
+    let in_words = |_| "the server cannot be reached".to_owned();
+    let builder = RequestBuilder::new(url).method(method);
+    let request = match body {
+        Some((media_type, content)) => builder
+            .header("content-type", media_type)
+            .body(content.clone()),
+        None => builder.build(),
+    };
+    let sent = request.map_err(in_words)?.send().await;
+    let response: Response = sent.map_err(in_words)?.into();
+    let body = match response.array_buffer() {
+        // Read here and not by the library: the bytes stay outside of wasm's memory.
+        Ok(body) => JsFuture::from(body).await,
+        Err(error) => Err(error),
+    };
+    let body = body.map_err(|_| "the connection broke in the midst of the answer".to_owned())?;
     Ok(Answer {
         status: response.status(),
-        body,
+        body: Uint8Array::new(body.unchecked_ref::<ArrayBuffer>()),
         headers: response.headers(),
     })
 }

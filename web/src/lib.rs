@@ -1,7 +1,8 @@
 //! The panel and the Web Workers of a donating tab.
 //!
-//! Two programs: `panel` is the page ([`app`]), `worker` is both kinds of dedicated worker: the one that talks
-//! ([`talk`]) and those that compute ([`compute`]). Only this crate knows the DOM.
+//! Four programs: `panel` is the page ([`app`]); `talk-worker` and `compute-worker` are the two kinds of dedicated worker of
+//! a donating tab ([`talk`], [`compute`]); `here-worker` is the one that talks with a coordinator of its own ([`here`]). So a
+//! visitor loads only what is used. Only this crate knows the DOM.
 
 pub mod app;
 pub mod compute;

@@ -1,6 +1,6 @@
 //! Which page is shown: the path of the address, and links that change it without loading anew.
 
-use asterism_protocol::view::RunId;
+use asterism_protocol::{Cid, view::RunId};
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast as _, JsValue};
 use web_sys::{Element, HtmlElement, MouseEvent};
@@ -16,6 +16,8 @@ pub enum Route {
     Workflows,
     /// One run.
     Run(RunId),
+    /// The newest run of one workflow.
+    Workflow(Cid),
     /// Components and their functions.
     Functions,
     /// Who is here.
@@ -40,9 +42,11 @@ impl Route {
             ("functions", "") => Self::Functions,
             ("executors", "") => Self::Executors,
             ("here", "") => Self::Here,
-            ("workflows", run) => run
-                .parse()
-                .map_or(Self::Unknown, |run| Self::Run(RunId(run))),
+            ("workflows", name) => match (name.parse(), name.parse()) {
+                (Ok(run), _) => Self::Run(RunId(run)),
+                (_, Ok(workflow)) => Self::Workflow(workflow),
+                (Err(_), Err(_)) => Self::Unknown,
+            },
             _ => Self::Unknown,
         }
     }
@@ -54,6 +58,7 @@ impl Route {
             Self::Donate => "donate".to_owned(),
             Self::Workflows => "workflows".to_owned(),
             Self::Run(run) => format!("workflows/{}", run.0),
+            Self::Workflow(workflow) => format!("workflows/{workflow}"),
             Self::Functions => "functions".to_owned(),
             Self::Executors => "executors".to_owned(),
             Self::Here => "here".to_owned(),
@@ -68,6 +73,7 @@ impl Route {
             Self::Donate => "Donate".to_owned(),
             Self::Workflows => "Workflows".to_owned(),
             Self::Run(run) => format!("Run {}", run.0),
+            Self::Workflow(_) => "Workflow".to_owned(),
             Self::Functions => "Functions".to_owned(),
             Self::Executors => "Executors".to_owned(),
             Self::Here => "Run here".to_owned(),
@@ -182,7 +188,7 @@ pub fn Link(
     let router = expect_context::<Router>();
     let current = move || {
         let here = match router.route() {
-            Route::Run(_) => Route::Workflows,
+            Route::Run(_) | Route::Workflow(_) => Route::Workflows,
             route => route,
         };
         (nav && here == to).then_some("page")
@@ -204,6 +210,7 @@ mod tests {
             Route::Donate,
             Route::Workflows,
             Route::Run(RunId(7)),
+            Route::Workflow(asterism_protocol::content_cid(b"a workflow")),
             Route::Functions,
             Route::Executors,
             Route::Here,

@@ -36,8 +36,11 @@ const COMPUTE_POLICY: &str =
 const WORKERS: [(&str, &str); 3] = [
     ("compute", COMPUTE_POLICY),
     ("talk", TALK_POLICY),
-    ("worker", TALK_POLICY),
+    ("here", TALK_POLICY),
 ];
+
+/// What the bundler calls the compressed twin of a file.
+const BROTLI_ENDING: &str = ".br";
 
 /// Smaller files gain nothing by compression.
 const GZIP_BYTES_MIN: usize = 1_024;
@@ -58,6 +61,8 @@ pub(crate) struct Panel(Arc<BTreeMap<String, Asset>>);
 
 struct Asset {
     bytes: Bytes,
+    /// Made with the bundle, if it was.
+    brotli: Option<Bytes>,
     /// There as soon as it is compressed.
     gzip: OnceLock<Bytes>,
     media_type: &'static str,
@@ -107,8 +112,12 @@ impl Panel {
     }
 
     fn of_files(files: BTreeMap<String, Vec<u8>>) -> Self {
+        let (twins, files): (BTreeMap<_, _>, BTreeMap<_, _>) = files
+            .into_iter()
+            .partition(|(path, _)| path.ends_with(BROTLI_ENDING));
         let assets = files.into_iter().map(|(path, bytes)| {
-            let asset = Asset::new(&path, bytes);
+            let brotli = twins.get(&format!("{path}{BROTLI_ENDING}")).cloned();
+            let asset = Asset::new(&path, bytes, brotli);
             (path, asset)
         });
         let panel = Self(Arc::new(assets.collect()));
@@ -151,11 +160,12 @@ fn read(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> s
 }
 
 impl Asset {
-    fn new(path: &str, bytes: Vec<u8>) -> Self {
+    fn new(path: &str, bytes: Vec<u8>, brotli: Option<Vec<u8>>) -> Self {
         let name = path.rsplit('/').next().unwrap_or(path);
         let digest = Sha256::digest(&bytes);
         let etag = format!("\"{}\"", BASE64.encode(&digest[..16]));
         Self {
+            brotli: brotli.map(Bytes::from),
             gzip: OnceLock::new(),
             media_type: media_type_of(name),
             etag: HeaderValue::try_from(etag).expect("base64 is a header"),
@@ -197,14 +207,23 @@ impl Asset {
         let mut response = if text(header::IF_NONE_MATCH).contains(etag) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
-            let takes_gzip = text(header::ACCEPT_ENCODING).split(',').any(|coding| {
-                let mut parts = coding.split(';');
-                parts.next().is_some_and(|name| name.trim() == "gzip")
-                    && !parts.any(|part| part.trim() == "q=0")
-            });
-            match self.gzip.get().filter(|_| takes_gzip) {
-                Some(gzip) => ([(header::CONTENT_ENCODING, "gzip")], gzip.clone()).into_response(),
-                None => self.bytes.clone().into_response(),
+            let takes = |wanted: &str| {
+                text(header::ACCEPT_ENCODING).split(',').any(|coding| {
+                    let mut parts = coding.split(';');
+                    parts.next().is_some_and(|name| name.trim() == wanted)
+                        && !parts.any(|part| part.trim() == "q=0")
+                })
+            };
+            let brotli = self.brotli.as_ref().filter(|_| takes("br"));
+            let gzip = self.gzip.get().filter(|_| takes("gzip"));
+            match (brotli, gzip) {
+                (Some(brotli), _) => {
+                    ([(header::CONTENT_ENCODING, "br")], brotli.clone()).into_response()
+                }
+                (None, Some(gzip)) => {
+                    ([(header::CONTENT_ENCODING, "gzip")], gzip.clone()).into_response()
+                }
+                (None, None) => self.bytes.clone().into_response(),
             }
         };
         let headers = response.headers_mut();
@@ -322,9 +341,30 @@ mod tests {
     }
 
     #[test]
+    fn whoever_takes_brotli_gets_what_the_bundler_made() {
+        let files = [("a.js", "whole"), ("a.js.br", "small"), ("index.html", "")];
+        let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+        let panel = Panel::of_files(files.into());
+        let encoding = |accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accept));
+            let response = panel.file("/a.js", &headers).expect("it is there");
+            response.headers().get(header::CONTENT_ENCODING).cloned()
+        };
+        assert_eq!(
+            encoding("gzip, deflate, br"),
+            Some(HeaderValue::from_static("br"))
+        );
+        assert_eq!(encoding("gzip, br;q=0"), None);
+        assert!(panel.file("/a.js.br", &HeaderMap::new()).is_none());
+    }
+
+    #[test]
     fn hashed_names_are_told_from_others() {
         assert!(is_hashed("panel-1f2e3d4c5b6a7988_bg.wasm"));
         assert!(is_hashed("style-0123456789abcdef.css"));
-        assert!(!is_hashed("worker_bg.wasm") && !is_hashed("index.html") && !is_hashed("talk.js"));
+        assert!(
+            !is_hashed("talk-worker_bg.wasm") && !is_hashed("index.html") && !is_hashed("talk.js")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bundle`: panel and worker, built by Trunk into dist/.
+//! `cargo xtask bundle`: panel and workers, built by Trunk into dist/ and compressed there.
 
 use std::{
     fs, io,
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{trunk, workspace};
+use crate::{compress, trunk, workspace};
 
 /// What the bundle is made from.
 const SOURCES: [&str; 14] = [
@@ -36,6 +36,7 @@ pub(crate) fn build() -> Result<()> {
         .arg(workspace::dist())
         .remedy("`cargo xtask bundle` again, when what it says above is mended")
         .run()?;
+    compress::folder(&workspace::dist())?;
     // The page carries the hashes of all that it loads, so it stands for the whole folder.
     let write = || {
         fs::copy(workspace::dist().join("index.html"), stamp())?;

@@ -6,6 +6,7 @@
 
 mod bench;
 mod bundle;
+mod compress;
 mod examples;
 mod process;
 mod setup;
@@ -62,8 +63,7 @@ struct Passed {
 fn main() -> ExitCode {
     let result = if is_called("wasm-bindgen") {
         // Trunk looks for a program of this name on PATH: that is this one, linked there.
-        wasm_bindgen_cli::wasm_bindgen::run_cli_with_args(env::args_os())
-            .map(|()| ExitCode::SUCCESS)
+        trunk::wasm_bindgen(env::args_os().collect()).map(|()| ExitCode::SUCCESS)
     } else {
         dispatch(Cli::parse().command)
     };

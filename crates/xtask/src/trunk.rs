@@ -27,6 +27,17 @@ pub(crate) fn run(mut args: Vec<OsString>) -> Result<()> {
     step("run Trunk")?.args(args).interactive().run()
 }
 
+/// Flags of the panel's programs beside those of .cargo/config.toml: without the types of every view, Leptos is a tenth smaller.
+const ERASED: (&str, &str) = (
+    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+    "--cfg erase_components",
+);
+
+/// cargo, building for a page as Trunk does.
+pub(crate) fn cargo(purpose: &str) -> Step {
+    Step::cargo(purpose).env(ERASED.0, ERASED.1)
+}
+
 /// Trunk, installed if it was missing, with everything it needs on its PATH.
 pub(crate) fn step(purpose: &str) -> Result<Step> {
     setup::wasm_target()?;
@@ -35,13 +46,26 @@ pub(crate) fn step(purpose: &str) -> Result<Step> {
     let step = Step::new(purpose, trunk)
         .env("PATH", path_with(&workspace::tools().join("bin"))?)
         // Otherwise it asks the network whether it is the newest; we know that it is not.
-        .env("TRUNK_SKIP_VERSION_CHECK", "true");
+        .env("TRUNK_SKIP_VERSION_CHECK", "true")
+        .env(ERASED.0, ERASED.1);
     // Trunk refuses the customary value 1.
     Ok(if env::var_os("NO_COLOR").is_some() {
         step.env("NO_COLOR", "true")
     } else {
         step
     })
+}
+
+/// wasm-bindgen, as Trunk calls it. The names of functions are left out, but where somebody debugs: they are a third of a
+/// program, and rustc leaves them in for whoever wants to know what a program consists of.
+pub(crate) fn wasm_bindgen(mut args: Vec<OsString>) -> Result<()> {
+    if !args
+        .iter()
+        .any(|arg| arg == "--debug" || arg == "--keep-debug")
+    {
+        args.push("--remove-name-section".into());
+    }
+    wasm_bindgen_cli::wasm_bindgen::run_cli_with_args(args)
 }
 
 /// Puts this very program under the name that Trunk looks for.

@@ -6,11 +6,13 @@
 mod api;
 mod browser;
 mod process;
+mod proxy;
 
 pub use self::{
     api::{Api, wait_until},
     browser::Browser,
     process::{Coordinator, Executor, TrunkServer},
+    proxy::Proxy,
 };
 
 use std::path::PathBuf;

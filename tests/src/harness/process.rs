@@ -75,16 +75,24 @@ impl Coordinator {
     /// If it does not come up; its log is part of the message.
     #[must_use]
     pub fn start(data: &Path) -> Self {
-        Self::start_at(data, "127.0.0.1:0")
+        Self::start_at(data, "127.0.0.1:0", &root().join("dist"))
     }
 
-    fn start_at(data: &Path, listen: &str) -> Self {
+    /// Starts one that serves these files instead of the panel.
+    ///
+    /// # Panics
+    /// As [`Coordinator::start`].
+    #[must_use]
+    pub fn start_with(data: &Path, panel: &Path) -> Self {
+        Self::start_at(data, "127.0.0.1:0", panel)
+    }
+
+    fn start_at(data: &Path, listen: &str, panel: &Path) -> Self {
         let mut command = Command::new(asterism());
         command
             .args(["coordinator", "--json", "--listen", listen, "--data"])
             .arg(data);
         // Tests without a browser come before the panel is bundled.
-        let panel = root().join("dist");
         if panel.exists() {
             command.arg("--panel").arg(panel);
         }
@@ -127,7 +135,7 @@ impl Coordinator {
         self.child.0.kill().expect("it was running");
         self.child.0.wait().expect("it can be waited for");
         let listen = self.url.trim_start_matches("http://").to_owned();
-        Self::start_at(&self.data, &listen)
+        Self::start_at(&self.data, &listen, &root().join("dist"))
     }
 
     /// Its process.

@@ -11,21 +11,20 @@ use asterism_protocol::{
     Cid,
     message::{Fault, FaultKind},
 };
-use js_sys::Uint8Array;
+use js_sys::{Array, Uint8Array};
 use serde_bytes::ByteBuf;
-use wasm_bindgen::JsCast as _;
+use wasm_bindgen::{JsCast as _, JsValue};
 use web_sys::{DedicatedWorkerGlobalScope, Event, MessageEvent};
 
 use self::message::{FromCompute, ToCompute, pack, unpack};
 use crate::js::Listener;
 
-/// Performs what it is told until the worker is ended.
-pub fn start() {
+/// Performs what it is told until the worker is ended. `early` is what it was told before its program was there.
+pub fn start(early: &Array) {
     let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
     let host = RefCell::new(BrowserHost::new());
-    let listen = move |event: Event| {
+    let listen = move |data: JsValue| {
         let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
-        let data = event.unchecked_into::<MessageEvent>().data();
         // Only our own talking worker speaks here; what is not understood has no one to answer to.
         let Ok((told, blobs)) = unpack::<ToCompute>(&data) else {
             return;
@@ -37,7 +36,11 @@ pub fn start() {
         }
         let _ = scope.post_message_with_transfer(&message, &transfer);
     };
-    Listener::new(&scope, "message", listen).forever();
+    early.iter().for_each(&listen);
+    Listener::new(&scope, "message", move |event: Event| {
+        listen(event.unchecked_into::<MessageEvent>().data());
+    })
+    .forever();
 }
 
 /// Performs one message.

@@ -4,6 +4,7 @@
 
 mod lock;
 pub mod page;
+mod power;
 mod sign;
 
 use asterism_protocol::PublicKey;
@@ -14,8 +15,8 @@ use self::lock::Lock;
 use crate::{
     js::Listener,
     talk::{
-        TalkWorker,
-        message::{FromTalk, Place, ToTalk, Work},
+        Program, TalkWorker,
+        message::{FromTalk, ToTalk, Work},
     },
 };
 
@@ -23,9 +24,17 @@ use crate::{
 mod stored {
     pub(super) const THREADS: &str = "asterism.threads";
     pub(super) const DUTY: &str = "asterism.duty";
+    pub(super) const MEMORY: &str = "asterism.memory";
+    pub(super) const MAINS_ONLY: &str = "asterism.mains-only";
     pub(super) const TASKS: &str = "asterism.given.tasks";
     pub(super) const FUEL: &str = "asterism.given.fuel";
 }
+
+/// What a task may have of memory, in bytes: from what small functions take to all that a 32-bit program can use.
+pub const MEMORIES: [u64; 6] = [128 << 20, 256 << 20, 512 << 20, 1 << 30, 2 << 30, 4 << 30];
+
+/// The one of them that a donor begins with: plenty for nearly all tasks, and little of a computer of today.
+const MEMORY_USUAL: u64 = 1 << 30;
 
 /// Where the donation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +68,12 @@ pub struct Donation {
     pub threads: RwSignal<u32>,
     /// Share of time allowed, in percent.
     pub duty_percent: RwSignal<u8>,
+    /// Memory allowed for each task, in bytes; one of [`MEMORIES`].
+    pub memory_bytes: RwSignal<u64>,
+    /// Is nothing begun while the computer runs on its battery?
+    pub mains_only: RwSignal<bool>,
+    /// Does it run on its battery? `None` where the browser does not tell.
+    pub on_battery: RwSignal<Option<bool>>,
     /// Outcomes given from this browser, ever.
     pub tasks: RwSignal<u64>,
     /// Their fuel.
@@ -92,12 +107,16 @@ impl Donation {
         };
         let threads = read(stored::THREADS).map_or(cores.div_ceil(2), |threads| threads as u32);
         let duty = read(stored::DUTY).unwrap_or(100);
+        let memory = read(stored::MEMORY).filter(|bytes| MEMORIES.contains(bytes));
         let donation = Self {
             state: RwSignal::new(State::Off),
             work: RwSignal::default(),
             key: RwSignal::new(None),
             threads: RwSignal::new(threads.clamp(1, cores)),
             duty_percent: RwSignal::new(duty.clamp(25, 100) as u8),
+            memory_bytes: RwSignal::new(memory.unwrap_or(MEMORY_USUAL)),
+            mains_only: RwSignal::new(read(stored::MAINS_ONLY) == Some(1)),
+            on_battery: RwSignal::new(None),
             tasks: RwSignal::new(read(stored::TASKS).unwrap_or(0)),
             fuel: RwSignal::new(read(stored::FUEL).unwrap_or(0)),
             trouble: RwSignal::default(),
@@ -109,6 +128,8 @@ impl Donation {
         };
         donation.follow_page();
         donation.look_elsewhere();
+        power::follow(donation.on_battery);
+        donation.follow_power();
         sign::follow(donation);
         donation
     }
@@ -157,9 +178,46 @@ impl Donation {
         self.tell(&ToTalk::Duty(percent));
     }
 
+    /// Allows each task this much memory; one of [`MEMORIES`].
+    pub fn set_memory(self, bytes: u64) {
+        self.memory_bytes.set(bytes);
+        remember(stored::MEMORY, bytes);
+        self.tell(&ToTalk::Memory(bytes));
+    }
+
+    /// Begins nothing while the computer runs on its battery, or does.
+    pub fn set_mains_only(self, mains_only: bool) {
+        self.mains_only.set(mains_only);
+        remember(stored::MAINS_ONLY, mains_only.into());
+    }
+
+    /// Why nothing is begun, as the owner wished; `None` where work may be done.
+    fn pause(self) -> Option<String> {
+        let paused = self.mains_only.get() && self.on_battery.get() == Some(true);
+        paused.then(|| {
+            "this computer runs on its battery, and you allow work on mains only".to_owned()
+        })
+    }
+
+    /// Pauses and goes on as the battery and the owner's wish have it.
+    fn follow_power(self) {
+        Effect::new(move |before: Option<Option<String>>| {
+            let pause = self.pause();
+            if before.is_some_and(|before| before != pause) {
+                self.tell(&match &pause {
+                    Some(reason) => ToTalk::Pause {
+                        reason: reason.clone(),
+                    },
+                    None => ToTalk::Resume,
+                });
+            }
+            pause
+        });
+    }
+
     fn begin(self, lock: Lock) {
         let base = self.inner.with_value(|inner| inner.base.clone());
-        let worker = match TalkWorker::start(&base, move |said| self.hear(said)) {
+        let worker = match TalkWorker::start(Program::Talk, &base, move |said| self.hear(said)) {
             Ok(worker) => worker,
             Err(reason) => {
                 self.trouble
@@ -169,11 +227,15 @@ impl Donation {
             }
         };
         worker.tell(&ToTalk::Start {
-            place: Place::Server { base },
+            base,
             threads: self.threads.get_untracked(),
             duty_percent: self.duty_percent.get_untracked(),
+            memory_bytes: self.memory_bytes.get_untracked(),
             name: String::new(),
         });
+        if let Some(reason) = untrack(|| self.pause()) {
+            worker.tell(&ToTalk::Pause { reason });
+        }
         self.work.set(Work {
             idle_because: "connecting to the coordinator".to_owned(),
             ..Work::default()
@@ -206,16 +268,9 @@ impl Donation {
                 self.count(work.tasks, work.fuel);
                 self.work.set(*work);
             }
-            FromTalk::Finished => {
-                let state = self.state.get_untracked();
-                self.end(if state == State::Frozen {
-                    State::Frozen
-                } else {
-                    State::Off
-                });
-            }
+            FromTalk::Finished => self.end(State::Off),
             FromTalk::Broken(reason) => {
-                self.trouble.set(reason);
+                self.trouble.set(sentence(&reason));
                 self.end(State::Off);
             }
             FromTalk::Watched(_) | FromTalk::Answer { .. } => {}
@@ -251,17 +306,26 @@ impl Donation {
         }
     }
 
-    /// Hands back when the page is frozen or left, and goes on when it comes back as it was.
+    /// Ends the worker when the page is frozen or left, and goes on when it comes back as it was. A message to the worker
+    /// would come too late; a connection that ends because its page goes away says so, and the coordinator takes back what
+    /// it had leased.
     fn follow_page(self) {
         let leave = move || {
-            if matches!(self.state.get_untracked(), State::On | State::Starting) {
+            if !matches!(
+                self.state.get_untracked(),
+                State::Off | State::Elsewhere | State::Frozen
+            ) {
+                self.inner.update_value(|inner| {
+                    drop(inner.worker.take());
+                    drop(inner.lock.take());
+                });
+                self.work.set(Work::default());
                 self.state.set(State::Frozen);
-                self.tell(&ToTalk::Leave { finish: false });
             }
         };
         let back = move || {
             if self.state.get_untracked() == State::Frozen {
-                self.end(State::Off);
+                self.state.set(State::Off);
                 self.start();
             }
         };
@@ -294,6 +358,22 @@ impl Donation {
                 self.state.set(State::Off);
             }
         });
+    }
+}
+
+/// A reason as a sentence of its own.
+fn sentence(reason: &str) -> String {
+    let mut letters = reason.chars();
+    match letters.next() {
+        None => String::new(),
+        Some(first) => {
+            let dot = if reason.ends_with(['.', '…', '!']) {
+                ""
+            } else {
+                "."
+            };
+            format!("{}{}{dot}", first.to_uppercase(), letters.as_str())
+        }
     }
 }
 

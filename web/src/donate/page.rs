@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::{Donation, State};
+use super::{Donation, MEMORIES, State, sentence};
 use crate::{
     coordinator::Coordinator,
     format::{count, duration_ms, fuel, short_func, short_key},
@@ -101,6 +101,7 @@ fn DonateState() -> impl IntoView {
                 "The browser froze this page; it goes on when you come back.".to_owned(),
             ),
             State::On if !work.doing.is_empty() => ("Computing", String::new()),
+            State::On if work.paused => ("Paused", sentence(&work.idle_because)),
             State::On if work.connected => ("Waiting", sentence(&work.idle_because)),
             State::On => ("Connecting", sentence(&work.idle_because)),
         }
@@ -128,22 +129,6 @@ fn DonateState() -> impl IntoView {
                 <p>{move || text().1}</p>
             </div>
         </div>
-    }
-}
-
-/// A reason as a sentence of its own.
-fn sentence(reason: &str) -> String {
-    let mut letters = reason.chars();
-    match letters.next() {
-        None => String::new(),
-        Some(first) => {
-            let dot = if reason.ends_with(['.', '…', '!']) {
-                ""
-            } else {
-                "."
-            };
-            format!("{}{}{dot}", first.to_uppercase(), letters.as_str())
-        }
     }
 }
 
@@ -199,7 +184,7 @@ fn Threads() -> impl IntoView {
         let named = work
             .doing
             .into_iter()
-            .map(|(thread, doing)| (thread.parse::<usize>().unwrap_or(0), doing));
+            .map(|(thread, doing)| (thread as usize, doing));
         let mut rows: Vec<Option<Doing>> = vec![None; threads];
         for (thread, doing) in named {
             if thread >= rows.len() {
@@ -264,6 +249,10 @@ fn Threads() -> impl IntoView {
 fn Limits() -> impl IntoView {
     let donation = expect_context::<Donation>();
     let number = |event: &web_sys::Event| event_target_value(event).parse::<u32>().unwrap_or(1);
+    let memory = move || match donation.memory_bytes.get() >> 20 {
+        mib @ 0..1024 => format!("{mib} MB a task"),
+        mib => format!("{} GB a task", mib >> 10),
+    };
     view! {
         <div class="limits">
             <label class="slider">
@@ -291,6 +280,30 @@ fn Limits() -> impl IntoView {
                 />
                 <small>"Below 100 %, each thread rests after every task: cooler and quieter."</small>
             </label>
+            <label class="slider">
+                <span>"Memory " <output>{memory}</output></span>
+                <input
+                    type="range" min="0" max=MEMORIES.len() - 1 step="1" aria-valuetext=memory
+                    prop:value=move || MEMORIES.iter().position(|bytes| *bytes == donation.memory_bytes.get())
+                    on:input=move |event| {
+                        let place = number(&event) as usize;
+                        donation.set_memory(MEMORIES[place.min(MEMORIES.len() - 1)]);
+                    }
+                />
+                <small>"The most that one task may use. What needs more is left to others."</small>
+            </label>
+            <Show when=move || donation.on_battery.get().is_some()>
+                <label class="check">
+                    <input
+                        type="checkbox" prop:checked=move || donation.mains_only.get()
+                        on:change=move |event| donation.set_mains_only(event_target_checked(&event))
+                    />
+                    <span>
+                        "Only on mains power"
+                        <small>"On battery nothing new is begun; what runs is finished."</small>
+                    </span>
+                </label>
+            </Show>
         </div>
     }
 }

@@ -30,6 +30,13 @@ pub(super) fn follow(donation: Donation) {
             State::Starting | State::Stopping | State::Finishing | State::Frozen => {
                 ("… ", "171c3a", "9aa0c8")
             }
+            State::On
+                if donation
+                    .work
+                    .with(|work| work.paused && work.doing.is_empty()) =>
+            {
+                ("‖ ", "171c3a", "9aa0c8")
+            }
             State::On if donation.work.with(|work| work.doing.is_empty()) => {
                 ("◦ ", "171c3a", "9aa0c8")
             }

@@ -14,7 +14,7 @@ use super::layout::{Layout, Point, Spacing, layout};
 use crate::{
     format::{ellipsis, short_func},
     js::Listener,
-    pages::ui::{Icon, icon, state_look},
+    pages::ui::{Icon, Look, icon, look_of},
     watch::Watched,
 };
 
@@ -466,12 +466,10 @@ pub fn GraphView(
     let far_shapes = move || {
         watched.changes.track();
         let picture = picture.get();
-        let mut shapes: BTreeMap<TaskState, String> = BTreeMap::new();
+        let mut shapes: BTreeMap<Look, String> = BTreeMap::new();
         for (index, task) in tasks.iter().enumerate() {
             let (x, y) = picture.node(index);
-            let path = shapes
-                .entry(task.with_untracked(|task| task.state))
-                .or_default();
+            let path = shapes.entry(task.with_untracked(look_of)).or_default();
             let (left, top) = (x - NODE_WIDTH / 2.0, y - NODE_HEIGHT / 2.0);
             let (width, height) = (whole(NODE_WIDTH), whole(NODE_HEIGHT));
             let _ = write!(
@@ -482,7 +480,7 @@ pub fn GraphView(
             );
         }
         let shape =
-            |(state, path)| view! { <path class=format!("far {}", state_look(state).1) d=path/> };
+            |(look, path): (Look, _)| view! { <path class=format!("far {}", look.class) d=path/> };
         shapes.into_iter().map(shape).collect_view()
     };
     let far_selected = move || {
@@ -564,42 +562,25 @@ fn Node(
             (task.name.clone(), func)
         }
     });
-    let state = Memo::new(move |_| {
-        signal.with(|task| {
-            (
-                task.state,
-                matches!(task.out, Some(asterism_protocol::Out::Error(_))),
-            )
-        })
-    });
-    let look = move || {
-        let (state, is_error) = state.get();
-        let (name, class, path) = state_look(state);
-        // A task that was computed and came to an error is done, but not well.
-        if is_error && state != TaskState::Failed {
-            (format!("{name}: error"), "s-failed", icon::BANG)
-        } else {
-            (name.to_owned(), class, path)
-        }
-    };
+    let look = Memo::new(move |_| signal.with(look_of));
     let class = move || {
         let chosen = if selected.get() == Some(task as u32) {
             " chosen"
         } else {
             ""
         };
-        format!("node {}{chosen}", look().1)
+        format!("node {}{chosen}", look.get().class)
     };
     view! {
         <g class=class transform=transform on:click=move |_| select(task as u32)>
             <rect class="plate" width=whole(NODE_WIDTH) height=whole(NODE_HEIGHT) rx="10"/>
-            <path class="mark" transform="translate(12 11)" d=move || look().2/>
+            <path class="mark" transform="translate(12 11)" d=move || look.get().path/>
             <text class="title" x="36" y="24">{ellipsis(&title, 17)}</text>
             <text class="sub" x="36" y="42">
-                <tspan class="word">{move || look().0}</tspan>
+                <tspan class="word">{move || look.get().name}</tspan>
                 {move || {
                     // What the word leaves of the line; a few letters of a function say nothing.
-                    let room = SUB_LETTERS.saturating_sub(look().0.chars().count() + 3);
+                    let room = SUB_LETTERS.saturating_sub(look.get().name.chars().count() + 3);
                     let shown = !func.is_empty() && (func.chars().count() <= room || room >= 6);
                     shown.then(|| format!(" · {}", ellipsis(&func, room)))
                 }}

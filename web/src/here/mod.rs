@@ -11,7 +11,7 @@ use std::{
 
 use asterism_executor::Input as ExecutorInput;
 use asterism_protocol::{
-    Cid, Defaults, Promise, Receipt, limits,
+    Cid, Defaults, Promise, Receipt, encode, limits,
     limits::BLOB_BYTES_MAX,
     message::{Change, ToCoordinator, ToWatcher},
     prepare, value_of_json,
@@ -27,9 +27,9 @@ use self::components::Components;
 use crate::{
     js::{now, random},
     talk::{
-        Shell, cid_of,
+        Line, Shell, cid_of,
         message::{Answer, Ask, FromTalk},
-        say,
+        say, serve,
     },
 };
 
@@ -45,8 +45,14 @@ const SLEEP_MS_MAX: u64 = 1 << 30;
 /// Most bytes of blobs kept: a tab is ended when it takes much more memory than this.
 const BLOBS_BYTES_MAX: u64 = 768 << 20;
 
+/// Serves the page with a coordinator of the tab's own, until the worker is ended. `early` is what the page said while this
+/// program was loading.
+pub fn start(early: &js_sys::Array) {
+    serve(early, |_| Here::start());
+}
+
 /// The coordinator in the tab.
-pub(crate) struct Here {
+struct Here {
     scheduler: RefCell<Scheduler>,
     inbox: RefCell<VecDeque<Fact>>,
     serving: Cell<bool>,
@@ -71,9 +77,16 @@ enum Fact {
     TimePassed,
 }
 
+/// Tells the page what a coordinator behind a network would.
+fn tell_page(told: &ToWatcher) {
+    say(&FromTalk::Watched(Uint8Array::from(
+        encode(told).as_slice(),
+    )));
+}
+
 impl Here {
     /// A coordinator that knows nothing yet.
-    pub(crate) fn start() -> Rc<Self> {
+    fn start() -> Rc<Self> {
         let config = Config {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             ..Config::default()
@@ -98,89 +111,17 @@ impl Here {
         here
     }
 
-    /// The session asked for a connection.
-    pub(crate) fn connected(&self, executor: &Weak<Shell>) {
-        self.executor.replace(executor.clone());
-        let connection = ConnectionId(self.connection.get().0 + 1);
-        self.connection.set(connection);
-        self.serve(Fact::Input(Input::Connected {
-            connection,
-            nonce: random(),
-        }));
-    }
-
-    /// The session closed its connection.
-    pub(crate) fn disconnected(&self) {
-        self.executor.take();
-        self.serve(Fact::Input(Input::Disconnected {
-            connection: self.connection.get(),
-        }));
-    }
-
-    /// The session said something.
-    pub(crate) fn received(&self, message: ToCoordinator) {
-        self.serve(Fact::Input(Input::Received {
-            connection: self.connection.get(),
-            message,
-        }));
-    }
-
     /// The bytes of a blob.
-    pub(crate) fn blob(&self, cid: Cid) -> Option<Uint8Array> {
+    fn blob(&self, cid: Cid) -> Option<Uint8Array> {
         self.blobs.borrow().get(&cid).cloned()
     }
 
     /// Keeps a blob that was made here.
-    pub(crate) fn keep(&self, cid: Cid, bytes: Uint8Array) {
+    fn keep(&self, cid: Cid, bytes: Uint8Array) {
         let size = u64::from(bytes.length());
         if self.blobs.borrow_mut().insert(cid, bytes).is_none() {
             self.blob_bytes.set(self.blob_bytes.get() + size);
         }
-    }
-
-    /// The page wants to know everything about this run.
-    pub(crate) fn watch(&self, run: Option<RunId>) {
-        if let Some(before) = self.watched.replace(run) {
-            self.serve(Fact::Input(Input::Unwatch { run: before }));
-        }
-        if let Some(run) = run {
-            self.serve(Fact::Input(Input::Watch { run }));
-        }
-        self.flush();
-        let view = run.and_then(|run| self.scheduler.borrow().run_view(run));
-        if let Some(view) = view {
-            say(&FromTalk::Watched(Box::new(ToWatcher::Run(Box::new(view)))));
-        }
-    }
-
-    /// The page asks for something; the answer comes now or when the scheduler has it.
-    pub(crate) fn ask(&self, id: u32, ask: Ask) {
-        let request = RequestId(u64::from(id));
-        let answer = match ask {
-            Ask::Run { workflow, name } => match self.submission(&workflow, name) {
-                Ok(submission) => {
-                    self.serve(Fact::Input(Input::Submit {
-                        request,
-                        submission: Box::new(submission),
-                    }));
-                    return;
-                }
-                Err(reason) => Answer::Refused(reason),
-            },
-            Ask::Cancel(run) => {
-                self.serve(Fact::Input(Input::Cancel { request, run }));
-                return;
-            }
-            Ask::AddComponent { name, bytes } => self
-                .add_component(name, &bytes)
-                .map_or_else(Answer::Refused, Answer::Kept),
-            Ask::PutBlob(bytes) => self.put(&bytes).map_or_else(Answer::Refused, Answer::Kept),
-            Ask::GetBlob(cid) => match self.blob(cid) {
-                Some(bytes) => Answer::Blob(serde_bytes::ByteBuf::from(bytes.to_vec())),
-                None => Answer::Refused(format!("{cid} is not in this tab")),
-            },
-        };
-        say(&FromTalk::Answer { id, answer });
     }
 
     fn submission(&self, workflow: &str, name: String) -> Result<Submission, String> {
@@ -216,21 +157,21 @@ impl Here {
         })
     }
 
-    fn add_component(&self, name: String, bytes: &[u8]) -> Result<Cid, String> {
+    fn add_component(&self, name: String, bytes: Uint8Array) -> Result<Cid, String> {
+        let read = bytes.to_vec();
         let cid = self.put(bytes)?;
-        let view = self.components.borrow_mut().add(cid, name, bytes)?;
+        let view = self.components.borrow_mut().add(cid, name, &read)?;
         self.publish(Change::Component(view));
         Ok(cid)
     }
 
-    fn put(&self, bytes: &[u8]) -> Result<Cid, String> {
-        let size = bytes.len() as u64;
+    fn put(&self, bytes: Uint8Array) -> Result<Cid, String> {
+        let size = u64::from(bytes.length());
         if size > BLOB_BYTES_MAX || self.blob_bytes.get() + size > BLOBS_BYTES_MAX {
             return Err(
                 "this is more than a tab can keep; a coordinator on a server can".to_owned(),
             );
         }
-        let bytes = Uint8Array::from(bytes);
         let cid = cid_of(&bytes);
         self.keep(cid, bytes);
         Ok(cid)
@@ -350,7 +291,7 @@ impl Here {
     fn flush(&self) {
         let changes = self.changes.take();
         if !changes.is_empty() {
-            say(&FromTalk::Watched(Box::new(ToWatcher::Changes(changes))));
+            tell_page(&ToWatcher::Changes(changes));
         }
     }
 
@@ -360,6 +301,92 @@ impl Here {
             components: self.components.borrow().views(),
             ..overview
         };
-        say(&FromTalk::Watched(Box::new(ToWatcher::Snapshot(overview))));
+        tell_page(&ToWatcher::Snapshot(overview));
+    }
+}
+
+impl Line for Here {
+    fn connect(&self, shell: &Rc<Shell>) {
+        self.executor.replace(Rc::downgrade(shell));
+        let connection = ConnectionId(self.connection.get().0 + 1);
+        self.connection.set(connection);
+        shell.tell(ExecutorInput::Connected);
+        self.serve(Fact::Input(Input::Connected {
+            connection,
+            nonce: random(),
+        }));
+    }
+
+    fn disconnect(&self) {
+        self.executor.take();
+        self.serve(Fact::Input(Input::Disconnected {
+            connection: self.connection.get(),
+        }));
+    }
+
+    fn send(&self, message: ToCoordinator) {
+        self.serve(Fact::Input(Input::Received {
+            connection: self.connection.get(),
+            message,
+        }));
+    }
+
+    fn fetch(&self, shell: &Rc<Shell>, cid: Cid) {
+        let heard = match self.blob(cid) {
+            Some(bytes) => shell.fetched(cid, bytes),
+            None => ExecutorInput::FetchFailed {
+                cid,
+                reason: "nobody added it to this tab".to_owned(),
+            },
+        };
+        shell.tell(heard);
+    }
+
+    fn upload(&self, shell: &Rc<Shell>, cid: Cid, bytes: Uint8Array) {
+        self.keep(cid, bytes);
+        shell.tell(ExecutorInput::Uploaded { cid });
+    }
+
+    fn watch(&self, run: Option<RunId>) {
+        if let Some(before) = self.watched.replace(run) {
+            self.serve(Fact::Input(Input::Unwatch { run: before }));
+        }
+        if let Some(run) = run {
+            self.serve(Fact::Input(Input::Watch { run }));
+        }
+        self.flush();
+        let view = run.and_then(|run| self.scheduler.borrow().run_view(run));
+        if let Some(view) = view {
+            tell_page(&ToWatcher::Run(Box::new(view)));
+        }
+    }
+
+    fn ask(&self, id: u32, ask: Ask) {
+        let request = RequestId(u64::from(id));
+        let answer = match ask {
+            Ask::Run { workflow, name } => match self.submission(&workflow, name) {
+                Ok(submission) => {
+                    self.serve(Fact::Input(Input::Submit {
+                        request,
+                        submission: Box::new(submission),
+                    }));
+                    return;
+                }
+                Err(reason) => Answer::Refused(reason),
+            },
+            Ask::Cancel(run) => {
+                self.serve(Fact::Input(Input::Cancel { request, run }));
+                return;
+            }
+            Ask::AddComponent { name, bytes } => self
+                .add_component(name, bytes)
+                .map_or_else(Answer::Refused, Answer::Kept),
+            Ask::PutBlob(bytes) => self.put(bytes).map_or_else(Answer::Refused, Answer::Kept),
+            Ask::GetBlob(cid) => match self.blob(cid) {
+                Some(bytes) => Answer::Blob(bytes),
+                None => Answer::Refused(format!("{cid} is not in this tab")),
+            },
+        };
+        say(&FromTalk::Answer { id, answer });
     }
 }

@@ -8,7 +8,7 @@ use super::ui::{Icon, Notice, Tone, icon};
 use crate::{
     coordinator::Coordinator,
     donate::Donation,
-    js::request,
+    js::{Method, request},
     route::{Link, Route, Router},
     watch::Reach,
 };
@@ -133,7 +133,7 @@ async fn run_example(
 
 /// A file that comes with the page.
 async fn asset(coordinator: Coordinator, path: &str) -> Result<Uint8Array, String> {
-    let answer = request("GET", &format!("{}{path}", coordinator.base()), None).await?;
+    let answer = request(Method::GET, &format!("{}{path}", coordinator.base()), None).await?;
     // A server that answers every unknown path with the page has no such file either.
     let is_page = answer
         .header("content-type")

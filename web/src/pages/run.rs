@@ -10,7 +10,7 @@ use leptos::prelude::*;
 use super::{
     ui::{
         CidText, Clock, Copy, CountsBar, Icon, Notice, RunBadge, StateBadge, Tone, counts_text,
-        icon,
+        icon, look_of,
     },
     value::{ValueView, pretty},
 };
@@ -24,6 +24,58 @@ use crate::{
 
 /// Tasks listed at once; more on request, so that a workflow of thousands opens at once.
 const LISTED: usize = 100;
+
+/// The newest run of a workflow: what its name by content leads to.
+#[component]
+pub fn WorkflowPage(
+    /// Which workflow.
+    workflow: Cid,
+) -> impl IntoView {
+    let known = expect_context::<Coordinator>().known;
+    let runs = Memo::new(move |_| {
+        known.runs.with(|runs| {
+            let of_it = runs.values().filter(|run| run.workflow == workflow);
+            of_it.map(|run| run.run).collect::<Vec<_>>()
+        })
+    });
+    move || {
+        match runs.get().as_slice() {
+        [newest, older @ ..] => {
+            let newest = *newest;
+            let older = older.to_vec();
+            view! {
+                <RunPage run=newest/>
+                {(!older.is_empty()).then(|| view! {
+                    <p class="hint">
+                        "Earlier runs of this workflow: "
+                        {older.into_iter().map(|run| view! { <Link to=Route::Run(run)>{run.0}</Link> " " }).collect_view()}
+                    </p>
+                })}
+            }
+            .into_any()
+        }
+        [] if matches!(known.reach.get(), Reach::Live | Reach::Here) => view! {
+            <section class="empty">
+                <h1>"This workflow was not run here"</h1>
+                <p>"Or its runs were forgotten: a coordinator keeps the newest thousand. "<Link to=Route::Workflows>"All runs"</Link></p>
+            </section>
+        }
+        .into_any(),
+        [] if known.reach.get() == Reach::Absent => view! { <NoCoordinator/> }.into_any(),
+        [] => view! { <p class="muted" role="status">"Looking for its runs…"</p> }.into_any(),
+    }
+    }
+}
+
+#[component]
+fn NoCoordinator() -> impl IntoView {
+    view! {
+        <section class="empty">
+            <h1>"No coordinator answers"</h1>
+            <p>"It is called again by itself. "<Link to=Route::Here>"Run something here"</Link></p>
+        </section>
+    }
+}
 
 /// One run.
 #[component]
@@ -63,13 +115,7 @@ pub fn RunPage(
                 </section>
             }
             .into_any(),
-            None if known.reach.get() == Reach::Absent => view! {
-                <section class="empty">
-                    <h1>"No coordinator answers"</h1>
-                    <p>"It is called again by itself. "<Link to=Route::Here>"Run something here"</Link></p>
-                </section>
-            }
-            .into_any(),
+            None if known.reach.get() == Reach::Absent => view! { <NoCoordinator/> }.into_any(),
             None => view! { <p class="muted" role="status">"Loading the run…"</p> }.into_any(),
         }}
     }
@@ -205,7 +251,7 @@ fn TaskList(watched: Watched, selected: RwSignal<Option<u32>>) -> impl IntoView 
                     <button class="link" type="button" on:click=move |_| selected.set(Some(index as u32))>{ellipsis(&title, 40)}</button>
                 </th>
                 <td class="wide"><code>{ellipsis(short_func(&func), 40)}</code></td>
-                <td>{move || view! { <StateBadge state=state.read().state/> }}</td>
+                <td>{move || view! { <StateBadge look=look_of(&state.read())/> }}</td>
                 <td class="number">{move || measure.read().fuel.map(fuel)}</td>
             </tr>
         }
@@ -275,8 +321,11 @@ fn Inspector(
                 <button class="copy" type="button" aria-label="Close" on:click=move |_| selected.set(None)><Icon path=icon::CROSS/></button>
             </header>
             <p>
-                {move || view! { <StateBadge state=head.read().state/> }} " "
-                {let reason = signal; move || { let reason = reason.read().reason.clone(); (!reason.is_empty()).then(|| view! { <span class="muted">{reason}</span> }) }}
+                {move || view! { <StateBadge look=look_of(&head.read())/> }} " "
+                <span class="muted">{move || {
+                    let task = signal.read();
+                    if task.reason.is_empty() { look_of(&task).meaning.to_owned() } else { task.reason.clone() }
+                }}</span>
             </p>
             <section>
                 <h3>"Output"</h3>

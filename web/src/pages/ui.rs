@@ -1,8 +1,8 @@
 //! The pieces that pages are made of.
 
 use asterism_protocol::{
-    Cid, Timestamp,
-    view::{Counts, RunState, TaskState},
+    Cid, Out, Timestamp,
+    view::{Counts, RunState, TaskState, TaskView},
 };
 use gloo_timers::callback::{Interval, Timeout};
 use leptos::prelude::*;
@@ -93,29 +93,100 @@ pub fn Notice(
     view! { <div class=class role=role>{children()}</div> }
 }
 
-/// A state's name, class and shape.
+/// How a task looks: colour, shape, word, and what the word means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Look {
+    /// The word.
+    pub name: &'static str,
+    /// The class that gives the colour.
+    pub class: &'static str,
+    /// One of [`icon`].
+    pub path: &'static str,
+    /// What the word means, as a sentence.
+    pub meaning: &'static str,
+}
+
+/// How a task in this state looks. One that is done and came to an error is done, but not well.
 #[must_use]
-pub fn state_look(state: TaskState) -> (&'static str, &'static str, &'static str) {
-    match state {
-        TaskState::Waiting => ("waiting", "s-waiting", icon::CLOCK),
-        TaskState::Ready => ("ready", "s-ready", icon::RING),
-        TaskState::Leased => ("leased", "s-leased", icon::STAR),
-        TaskState::Computed => ("computed", "s-computed", icon::CHECK),
-        TaskState::Replayed => ("replayed", "s-replayed", icon::REPLAY),
-        TaskState::Skipped => ("skipped", "s-skipped", icon::SKIP),
-        TaskState::Failed => ("failed", "s-failed", icon::BANG),
-        TaskState::Cancelled => ("cancelled", "s-cancelled", icon::SLASH),
+pub fn look_of_state(state: TaskState, is_error: bool) -> Look {
+    let (name, class, path, meaning) = match (state, is_error) {
+        (TaskState::Waiting, _) => (
+            "waiting",
+            "s-waiting",
+            icon::CLOCK,
+            "It waits for other tasks, or for its next attempt.",
+        ),
+        (TaskState::Ready, _) => (
+            "ready",
+            "s-ready",
+            icon::RING,
+            "It waits for somebody who has time.",
+        ),
+        (TaskState::Leased, _) => (
+            "leased",
+            "s-leased",
+            icon::STAR,
+            "Somebody has taken it on and computes it now, or next.",
+        ),
+        (TaskState::Computed, false) => (
+            "computed",
+            "s-computed",
+            icon::CHECK,
+            "Its result came from work in this run.",
+        ),
+        (TaskState::Computed, true) => (
+            "computed: error",
+            "s-failed",
+            icon::BANG,
+            "It was computed in this run, and what it came to is an error.",
+        ),
+        (TaskState::Replayed, false) => (
+            "replayed",
+            "s-replayed",
+            icon::REPLAY,
+            "Its result was known from before; nobody computed it again.",
+        ),
+        (TaskState::Replayed, true) => (
+            "replayed: error",
+            "s-failed",
+            icon::BANG,
+            "What it came to was known from before, and is an error.",
+        ),
+        (TaskState::Skipped, _) => (
+            "skipped",
+            "s-skipped",
+            icon::SKIP,
+            "Nobody needed it: what it feeds was known.",
+        ),
+        (TaskState::Failed, _) => ("failed", "s-failed", icon::BANG, "It cannot be done."),
+        (TaskState::Cancelled, _) => (
+            "cancelled",
+            "s-cancelled",
+            icon::SLASH,
+            "The run was cancelled before it was done.",
+        ),
+    };
+    Look {
+        name,
+        class,
+        path,
+        meaning,
     }
+}
+
+/// How a task looks.
+#[must_use]
+pub fn look_of(task: &TaskView) -> Look {
+    look_of_state(task.state, matches!(task.out, Some(Out::Error(_))))
 }
 
 /// A task's state: colour, shape and word.
 #[component]
 pub fn StateBadge(
-    /// The state.
-    state: TaskState,
+    /// The look.
+    look: Look,
 ) -> impl IntoView {
-    let (name, class, path) = state_look(state);
-    view! { <span class=format!("badge {class}")><Icon path=path/>{name}</span> }
+    view! { <span class=format!("badge {}", look.class) title=look.meaning><Icon path=look.path/>{look.name}</span> }
 }
 
 /// A run's state: colour, shape and word.
@@ -133,35 +204,37 @@ pub fn RunBadge(
     view! { <span class=format!("badge {class}")><Icon path=path/>{name}</span> }
 }
 
-/// How many tasks are in which state, in the order of a task's life.
-#[must_use]
-pub fn counts_of(counts: &Counts) -> [(TaskState, u32); 8] {
-    [
-        (TaskState::Computed, counts.computed),
-        (TaskState::Replayed, counts.replayed),
-        (TaskState::Skipped, counts.skipped),
-        (TaskState::Failed, counts.failed),
-        (TaskState::Cancelled, counts.cancelled),
-        (TaskState::Leased, counts.leased),
-        (TaskState::Ready, counts.ready),
-        (TaskState::Waiting, counts.waiting),
-    ]
+/// How many tasks look how, in the order of a task's life, without the looks that none has.
+fn counts_of(counts: &Counts) -> Vec<(&'static str, &'static str, u32)> {
+    // Which of the two the errors are among is not told; it is seldom both.
+    let computed = counts.computed.saturating_sub(counts.errors);
+    let replayed = (counts.computed + counts.replayed)
+        .saturating_sub(counts.errors)
+        .saturating_sub(computed);
+    let look = |state, count| {
+        let look = look_of_state(state, false);
+        (look.name, look.class, count)
+    };
+    let all = [
+        look(TaskState::Computed, computed),
+        look(TaskState::Replayed, replayed),
+        look(TaskState::Skipped, counts.skipped),
+        ("with an error", "s-failed", counts.errors),
+        look(TaskState::Failed, counts.failed),
+        look(TaskState::Cancelled, counts.cancelled),
+        look(TaskState::Leased, counts.leased),
+        look(TaskState::Ready, counts.ready),
+        look(TaskState::Waiting, counts.waiting),
+    ];
+    all.into_iter().filter(|(_, _, count)| *count > 0).collect()
 }
 
-/// The words for [`CountsBar`], without the states that nothing is in.
+/// The words for [`CountsBar`].
 #[must_use]
 pub fn counts_text(counts: &Counts) -> String {
-    let some = counts_of(counts)
+    let words: Vec<String> = counts_of(counts)
         .into_iter()
-        .filter(|(_, count)| *count > 0);
-    let words: Vec<String> = some
-        .map(|(state, count)| {
-            format!(
-                "{} {}",
-                crate::format::count(count.into()),
-                state_look(state).0
-            )
-        })
+        .map(|(name, _, count)| format!("{} {name}", crate::format::count(count.into())))
         .collect();
     words.join(", ")
 }
@@ -172,18 +245,15 @@ pub fn CountsBar(
     /// The counts.
     counts: Counts,
 ) -> impl IntoView {
-    let all: u32 = counts_of(&counts).iter().map(|(_, count)| count).sum();
+    let shown = counts_of(&counts);
+    let all: u32 = shown.iter().map(|(_, _, count)| count).sum();
     let mut from = 0;
-    let parts = counts_of(&counts)
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(state, count)| {
-            let (_, class, _) = state_look(state);
-            let part =
-                view! { <rect class=format!("fill {class}") x=from y="0" width=count height="6"/> };
-            from += count;
-            part
-        });
+    let parts = shown.into_iter().map(|(_, class, count)| {
+        let part =
+            view! { <rect class=format!("fill {class}") x=from y="0" width=count height="6"/> };
+        from += count;
+        part
+    });
     let parts = parts.collect_view();
     view! {
         <svg class="bar" viewBox=format!("0 0 {} 6", all.max(1)) preserveAspectRatio="none" role="img" aria-label=counts_text(&counts)>
@@ -235,5 +305,42 @@ pub fn CidText(
             <code title=text.clone()>{short_cid(&cid)}</code>
             <Copy text=text what=what/>
         </span>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_counted_apart_from_what_went_well() {
+        let check = |counts: Counts, expect: &str| assert_eq!(counts_text(&counts), expect);
+        let counts = Counts {
+            computed: 3,
+            replayed: 2,
+            errors: 1,
+            ..Counts::default()
+        };
+        check(counts, "2 computed, 2 replayed, 1 with an error");
+        check(
+            Counts {
+                computed: 0,
+                ..counts
+            },
+            "1 replayed, 1 with an error",
+        );
+        check(Counts::default(), "");
+    }
+
+    #[test]
+    fn an_error_does_not_look_like_success() {
+        let (well, ill) = (
+            look_of_state(TaskState::Computed, false),
+            look_of_state(TaskState::Computed, true),
+        );
+        assert_ne!(
+            (well.class, well.path, well.name),
+            (ill.class, ill.path, ill.name)
+        );
     }
 }

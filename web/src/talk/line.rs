@@ -1,32 +1,101 @@
 //! The line to a coordinator: a WebSocket for messages, HTTP for blobs. The one file of the tab that knows sockets.
 
-use std::rc::Weak;
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+};
 
 use asterism_executor::Input;
 use asterism_protocol::{
     Cid, encode,
     limits::BLOB_BYTES_MAX,
     message::{ToCoordinator, decode_frame},
+    view::RunId,
 };
 use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue};
 use web_sys::{CloseEvent, MessageEvent, WebSocket};
 
-use super::{blobs::cid_of, shell::Shell};
-use crate::js::{Listener, request, socket};
+use super::{
+    blobs::cid_of,
+    message::Ask,
+    shell::{Line, Shell},
+};
+use crate::js::{Listener, Method, request, socket};
 
 /// Where executors connect, from the base of the coordinator.
 const PATH: &str = "ws/executor";
 
+/// The line to a coordinator on a server.
+pub(super) struct Server {
+    /// Ends with `/`.
+    base: String,
+    connection: RefCell<Option<Connection>>,
+}
+
+impl Server {
+    /// A line to the coordinator at `base`, an absolute address that ends with `/`.
+    pub(super) fn new(base: String) -> Self {
+        Self {
+            base,
+            connection: RefCell::new(None),
+        }
+    }
+}
+
+impl Line for Server {
+    fn connect(&self, shell: &Rc<Shell>) {
+        match Connection::open(&self.base, &Rc::downgrade(shell)) {
+            Ok(opened) => drop(self.connection.replace(Some(opened))),
+            Err(reason) => shell.tell(Input::Disconnected { reason }),
+        }
+    }
+
+    fn disconnect(&self) {
+        drop(self.connection.take());
+    }
+
+    fn send(&self, message: ToCoordinator) {
+        if let Some(connection) = &*self.connection.borrow() {
+            connection.send(&message);
+        }
+    }
+
+    fn fetch(&self, shell: &Rc<Shell>, cid: Cid) {
+        let base = self.base.clone();
+        shell.spawn(async move |shell| {
+            Some(match fetch(&base, cid).await {
+                Ok(bytes) => shell.fetched(cid, bytes),
+                Err(reason) => Input::FetchFailed { cid, reason },
+            })
+        });
+    }
+
+    fn upload(&self, shell: &Rc<Shell>, cid: Cid, bytes: Uint8Array) {
+        let base = self.base.clone();
+        shell.spawn(async move |_| {
+            Some(match upload(&base, cid, bytes).await {
+                Ok(()) => Input::Uploaded { cid },
+                Err(reason) => Input::UploadFailed { cid, reason },
+            })
+        });
+    }
+
+    // A page asks a server itself.
+    fn watch(&self, _: Option<RunId>) {}
+
+    fn ask(&self, _: u32, _: Ask) {}
+}
+
 /// A connection that is being made or is open; it is closed when this is dropped.
-pub(super) struct Connection {
+struct Connection {
     socket: WebSocket,
     _listeners: [Listener; 3],
 }
 
 impl Connection {
     /// Connects; the shell hears of what happens.
-    pub(super) fn open(base: &str, shell: &Weak<Shell>) -> Result<Self, String> {
+    fn open(base: &str, shell: &Weak<Shell>) -> Result<Self, String> {
         let url = format!("{}{PATH}", base.replacen("http", "ws", 1));
         let socket = socket(&url)?;
         let tell = |shell: &Weak<Shell>, input| {
@@ -75,7 +144,7 @@ impl Connection {
     }
 
     /// Sends, if the connection is open; otherwise the end of it is about to be heard of.
-    pub(super) fn send(&self, message: &ToCoordinator) {
+    fn send(&self, message: &ToCoordinator) {
         let _ = self.socket.send_with_u8_array(&encode(message));
     }
 }
@@ -87,8 +156,8 @@ impl Drop for Connection {
 }
 
 /// Fetches a blob and checks it.
-pub(super) async fn fetch(base: &str, cid: Cid) -> Result<Uint8Array, String> {
-    let answer = request("GET", &format!("{base}blobs/{cid}"), None).await?;
+async fn fetch(base: &str, cid: Cid) -> Result<Uint8Array, String> {
+    let answer = request(Method::GET, &format!("{base}blobs/{cid}"), None).await?;
     if !answer.is_ok() {
         return Err(format!("the coordinator answered with {}", answer.status));
     }
@@ -107,10 +176,10 @@ pub(super) async fn fetch(base: &str, cid: Cid) -> Result<Uint8Array, String> {
 }
 
 /// Brings a blob.
-pub(super) async fn upload(base: &str, cid: Cid, bytes: Uint8Array) -> Result<(), String> {
+async fn upload(base: &str, cid: Cid, bytes: Uint8Array) -> Result<(), String> {
     let body: JsValue = bytes.into();
     let url = format!("{base}blobs/{cid}");
-    let answer = request("PUT", &url, Some(("application/octet-stream", &body))).await?;
+    let answer = request(Method::PUT, &url, Some(("application/octet-stream", &body))).await?;
     if answer.is_ok() {
         Ok(())
     } else {

@@ -1,6 +1,6 @@
 //! The talking worker: it holds the connection, the blobs and the key, and gives work to compute workers. It goes on
-//! while the tab is hidden, where a page's own timers nearly stop. With no coordinator to talk to, it is one itself
-//! ([`crate::here`]).
+//! while the tab is hidden, where a page's own timers nearly stop. Another program has a coordinator of its own beside it
+//! ([`crate::here`]): most visitors never load that.
 
 mod blobs;
 mod key;
@@ -13,30 +13,43 @@ mod worker;
 use std::{cell::RefCell, rc::Rc};
 
 use asterism_executor::Input;
-use asterism_protocol::encode;
-use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-pub use self::worker::TalkWorker;
-pub(crate) use self::{blobs::cid_of, shell::Shell};
+pub use self::worker::{Program, TalkWorker};
+pub(crate) use self::{
+    blobs::cid_of,
+    shell::{Line, Shell},
+};
 use self::{
     key::Key,
-    message::{FromTalk, Place, ToTalk},
-    shell::{Allowed, Line},
+    line::Server,
+    message::{FromTalk, ToTalk, of_js, to_js},
+    shell::Allowed,
 };
-use crate::{here::Here, js::Listener};
+use crate::js::Listener;
 
-/// Serves the page until the worker is ended. `early` is what the page said while this program was loading.
+/// Talks for the page with the coordinator behind a network, until the worker is ended. `early` is what the page said while
+/// this program was loading.
 pub fn start(early: &js_sys::Array) {
+    serve(early, |base| Rc::new(Server::new(base)));
+}
+
+/// Serves the page over the line that `open` makes to the coordinator at a base.
+pub(crate) fn serve(early: &js_sys::Array, open: fn(String) -> Rc<dyn Line>) {
     let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
-    let talk = Rc::new(RefCell::new(Talk::default()));
+    let talk = Rc::new(RefCell::new(Talk {
+        open,
+        shell: None,
+        line: None,
+        waiting: Vec::new(),
+    }));
     for data in early.iter() {
-        Talk::hear(&talk, &data);
+        Talk::hear(&talk, data);
     }
     Listener::new(&scope, "message", move |event| {
-        Talk::hear(&talk, &event.unchecked_into::<MessageEvent>().data())
+        Talk::hear(&talk, event.unchecked_into::<MessageEvent>().data())
     })
     .forever();
 }
@@ -44,33 +57,22 @@ pub fn start(early: &js_sys::Array) {
 /// Says something to the page.
 pub(crate) fn say(said: &FromTalk) {
     let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
-    let bytes = Uint8Array::from(encode(said).as_slice());
-    let _ = scope.post_message_with_transfer(&bytes, &js_sys::Array::of1(&bytes.buffer()));
+    // Fails for what cannot be cloned only.
+    let _ = scope.post_message(&to_js(said));
 }
 
 /// Where the worker stands.
-#[derive(Default)]
 struct Talk {
+    open: fn(String) -> Rc<dyn Line>,
     shell: Option<Rc<Shell>>,
-    here: Option<Rc<Here>>,
+    line: Option<Rc<dyn Line>>,
     /// What came before the session could start.
     waiting: Vec<ToTalk>,
 }
 
 impl Talk {
-    fn hear(talk: &Rc<RefCell<Self>>, data: &JsValue) {
-        let bytes = match data.dyn_ref::<Uint8Array>() {
-            Some(bytes) => bytes.to_vec(),
-            None => data
-                .dyn_ref::<ArrayBuffer>()
-                .map(|buffer| Uint8Array::new(buffer).to_vec())
-                .unwrap_or_default(),
-        };
-        match asterism_protocol::decode(
-            "message of the page",
-            &bytes,
-            asterism_protocol::limits::BLOB_BYTES_MAX as usize,
-        ) {
+    fn hear(talk: &Rc<RefCell<Self>>, data: JsValue) {
+        match of_js(data) {
             Ok(told) => Self::handle(talk, told),
             Err(error) => say(&FromTalk::Broken(format!(
                 "page and worker do not understand each other, load the page again: {error}"
@@ -80,59 +82,53 @@ impl Talk {
 
     fn handle(talk: &Rc<RefCell<Self>>, told: ToTalk) {
         if let ToTalk::Start {
-            place,
+            base,
             threads,
             duty_percent,
+            memory_bytes,
             name,
         } = told
         {
             let allowed = Allowed {
                 threads,
                 duty_percent,
+                memory_bytes,
                 name,
             };
-            spawn_local(Self::start(talk.clone(), place, allowed));
+            spawn_local(Self::start(talk.clone(), base, allowed));
             return;
         }
-        let (shell, here) = (talk.borrow().shell.clone(), talk.borrow().here.clone());
-        let Some(shell) = shell else {
+        let (shell, line) = (talk.borrow().shell.clone(), talk.borrow().line.clone());
+        let (Some(shell), Some(line)) = (shell, line) else {
             talk.borrow_mut().waiting.push(told);
             return;
         };
-        match (told, here) {
-            (ToTalk::Threads(threads), _) => {
+        match told {
+            // It was taken above.
+            ToTalk::Start { .. } => {}
+            ToTalk::Threads(threads) => {
                 shell.tell(Input::Threads(threads));
                 shell.resize(threads);
             }
-            (ToTalk::Duty(percent), _) => shell.tell(Input::Duty(percent)),
-            (ToTalk::Leave { finish }, _) => shell.tell(Input::Leave { finish }),
-            (ToTalk::Watch { run }, Some(here)) => here.watch(run),
-            (ToTalk::Ask { id, ask }, Some(here)) => here.ask(id, ask),
-            // Only a coordinator in the tab is asked through the worker; `Start` was taken above.
-            (ToTalk::Watch { .. } | ToTalk::Ask { .. }, None) | (ToTalk::Start { .. }, _) => {}
+            ToTalk::Duty(percent) => shell.tell(Input::Duty(percent)),
+            ToTalk::Memory(bytes) => shell.tell(Input::Memory(bytes)),
+            ToTalk::Pause { reason } => shell.tell(Input::Pause { reason }),
+            ToTalk::Resume => shell.tell(Input::Resume),
+            ToTalk::Leave { finish } => shell.tell(Input::Leave { finish }),
+            ToTalk::Watch { run } => line.watch(run),
+            ToTalk::Ask { id, ask } => line.ask(id, ask),
         }
     }
 
-    async fn start(talk: Rc<RefCell<Self>>, place: Place, allowed: Allowed) {
+    async fn start(talk: Rc<RefCell<Self>>, base: String, allowed: Allowed) {
+        let open = talk.borrow().open;
+        let line = open(base);
         let key = Key::load_or_make().await;
         say(&FromTalk::Key(key.public()));
-        let (line, here) = match place {
-            Place::Server { base } => (
-                Line::Server {
-                    base,
-                    connection: RefCell::new(None),
-                },
-                None,
-            ),
-            Place::Here => {
-                let here = Here::start();
-                (Line::Here(here.clone()), Some(here))
-            }
-        };
-        let shell = Shell::start(line, key, &allowed);
+        let shell = Shell::start(line.clone(), key, &allowed);
         let waiting = {
             let mut talk = talk.borrow_mut();
-            (talk.shell, talk.here) = (Some(shell), here);
+            (talk.shell, talk.line) = (Some(shell), Some(line));
             std::mem::take(&mut talk.waiting)
         };
         waiting

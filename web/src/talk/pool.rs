@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_executor::{Job, ThreadId};
 use asterism_protocol::{Cid, message::LeaseId};
-use js_sys::Uint8Array;
+use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Event, MessageEvent, Worker, WorkerOptions, WorkerType};
 
+use super::{message::FromTalk, say};
 use crate::{
     compute::message::{FromCompute, ToCompute, pack, unpack},
-    js::{Listener, message_of},
+    js::{Listener, compile, message_of},
 };
 
-/// The script of a compute worker, beside that of the talking worker.
+/// The script of a compute worker, beside that of the talking worker, and its program.
 const SCRIPT: &str = "compute.js";
+const PROGRAM: &str = "compute-worker_bg.wasm";
 
 /// What the pool tells its owner.
 pub(crate) enum Said {
@@ -27,6 +30,8 @@ pub(crate) enum Said {
 /// All compute workers.
 pub(crate) struct Pool {
     threads: BTreeMap<ThreadId, Thread>,
+    /// Their program, compiled once; they have no network to fetch it from.
+    program: Promise,
     hear: std::rc::Rc<dyn Fn(ThreadId, Said)>,
 }
 
@@ -49,6 +54,7 @@ impl Pool {
     pub(crate) fn new(hear: impl Fn(ThreadId, Said) + 'static) -> Self {
         Self {
             threads: BTreeMap::new(),
+            program: compile(PROGRAM),
             hear: std::rc::Rc::new(hear),
         }
     }
@@ -120,20 +126,37 @@ impl Pool {
         Ok(match self.threads.entry(id) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Thread::start(id, &self.hear).map_err(|error| message_of(&error))?)
+                let thread = Thread::start(id, &self.program, &self.hear);
+                entry.insert(thread.map_err(|error| message_of(&error))?)
             }
         })
     }
 }
 
 impl Thread {
-    fn start(id: ThreadId, hear: &std::rc::Rc<dyn Fn(ThreadId, Said)>) -> Result<Self, JsValue> {
+    fn start(
+        id: ThreadId,
+        program: &Promise,
+        hear: &std::rc::Rc<dyn Fn(ThreadId, Said)>,
+    ) -> Result<Self, JsValue> {
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
         options.set_name(&format!("asterism compute {}", id.0));
         let worker = Worker::new_with_options(SCRIPT, &options)?;
-        // Compiled once, by the talking worker; a compute worker has no network to fetch it from.
-        worker.post_message(&wasm_bindgen::module())?;
+        // What it is told before its program comes waits in the script.
+        let (awaited, starting) = (JsFuture::from(program.clone()), worker.clone());
+        spawn_local(async move {
+            let sent = match awaited.await {
+                Ok(program) => starting.post_message(&program),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = sent {
+                say(&FromTalk::Broken(format!(
+                    "the program that computes did not load, try again later: {}",
+                    message_of(&error)
+                )));
+            }
+        });
         let on = |event: &'static str, said: fn(Event) -> Said| {
             let hear = hear.clone();
             Listener::new(&worker, event, move |event| hear(id, said(event)))

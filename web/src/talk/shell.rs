@@ -8,9 +8,10 @@ use std::{
 
 use asterism_executor::{Config, Input, Job, METERING, Output, Session, ThreadId};
 use asterism_protocol::{
-    Cid,
+    Cid, Timestamp,
     limits::MEMORY_BYTES_DEFAULT,
-    message::{Capabilities, Fault, FaultKind, LeaseId},
+    message::{Capabilities, Fault, FaultKind, LeaseId, ToCoordinator},
+    view::RunId,
 };
 use gloo_timers::callback::Timeout;
 use js_sys::Uint8Array;
@@ -19,14 +20,12 @@ use wasm_bindgen_futures::spawn_local;
 use super::{
     blobs::Blobs,
     key::Key,
-    line::{self, Connection},
-    message::{FromTalk, Work},
+    message::{Ask, FromTalk, Work},
     pool::{Pool, Said},
     say,
 };
 use crate::{
     compute::message::FromCompute,
-    here::Here,
     js::{now, random},
 };
 
@@ -40,23 +39,29 @@ const SLEEP_MS_MAX: u64 = 1 << 30;
 /// that a closed tab costs others little.
 const PREFETCH: u32 = 2;
 
-/// Where the coordinator is.
-pub(super) enum Line {
-    /// Behind a network.
-    Server {
-        /// Ends with `/`.
-        base: String,
-        /// The connection, while there is one.
-        connection: RefCell<Option<Connection>>,
-    },
-    /// In this worker.
-    Here(Rc<Here>),
+/// The way to a coordinator, behind a network or in this worker.
+pub(crate) trait Line {
+    /// Opens the connection; the shell is told when it is there and when it ends.
+    fn connect(&self, shell: &Rc<Shell>);
+    /// Closes it.
+    fn disconnect(&self);
+    /// Sends, if it is open.
+    fn send(&self, message: ToCoordinator);
+    /// Fetches a blob; the shell is told what came of it.
+    fn fetch(&self, shell: &Rc<Shell>, cid: Cid);
+    /// Brings a blob; the shell is told what came of it.
+    fn upload(&self, shell: &Rc<Shell>, cid: Cid, bytes: Uint8Array);
+    /// The page wants to know everything about this run.
+    fn watch(&self, run: Option<RunId>);
+    /// The page asks the coordinator something.
+    fn ask(&self, id: u32, ask: Ask);
 }
 
 /// What an owner allows.
 pub(super) struct Allowed {
     pub(super) threads: u32,
     pub(super) duty_percent: u8,
+    pub(super) memory_bytes: u64,
     pub(super) name: String,
 }
 
@@ -66,13 +71,13 @@ pub(crate) struct Shell {
     /// What the session was not told yet: facts may arise while it is being served.
     inbox: RefCell<VecDeque<Fact>>,
     serving: Cell<bool>,
-    line: Line,
+    line: Rc<dyn Line>,
     key: Key,
     blobs: RefCell<Blobs>,
     pool: RefCell<Pool>,
-    alarm: RefCell<Option<Timeout>>,
+    alarm: RefCell<Option<(Timestamp, Timeout)>>,
     report: RefCell<Option<Timeout>>,
-    reported: Cell<asterism_protocol::Timestamp>,
+    reported: Cell<Timestamp>,
     me: Weak<Self>,
 }
 
@@ -83,7 +88,7 @@ enum Fact {
 
 impl Shell {
     /// Starts a session.
-    pub(super) fn start(line: Line, key: Key, allowed: &Allowed) -> Rc<Self> {
+    pub(super) fn start(line: Rc<dyn Line>, key: Key, allowed: &Allowed) -> Rc<Self> {
         let session = Session::new(Config {
             key: key.public(),
             name: allowed.name.clone(),
@@ -95,6 +100,7 @@ impl Shell {
                 memory: MEMORY_BYTES_DEFAULT,
             },
             duty_percent: allowed.duty_percent,
+            memory_bytes: allowed.memory_bytes,
             prefetch: PREFETCH,
             seed: u64::from_le_bytes(random()),
         });
@@ -138,11 +144,6 @@ impl Shell {
         }
     }
 
-    /// Keeps bytes that were made or chosen here.
-    pub(crate) fn blob(&self, cid: Cid) -> Option<Uint8Array> {
-        self.blobs.borrow_mut().get(cid)
-    }
-
     fn serve(&self, fact: Fact) {
         self.inbox.borrow_mut().push_back(fact);
         if self.serving.replace(true) {
@@ -169,34 +170,36 @@ impl Shell {
         self.session.borrow_mut().poll_output()
     }
 
+    /// Wakes the session when it wants to be. An alarm that rings too early does no harm, and most facts move it later: it is
+    /// set anew only when it would ring too late.
     fn set_alarm(&self) {
-        let due = self.session.borrow().poll_timeout();
-        let alarm = due.map(|(at, _)| {
-            let me = self.me.clone();
-            Timeout::new(at.since_ms(now()).min(SLEEP_MS_MAX) as u32, move || {
-                if let Some(shell) = me.upgrade() {
-                    shell.serve(Fact::TimePassed);
-                }
-            })
+        let Some((at, _)) = self.session.borrow().poll_timeout() else {
+            return;
+        };
+        if self
+            .alarm
+            .borrow()
+            .as_ref()
+            .is_some_and(|(set, _)| *set <= at)
+        {
+            return;
+        }
+        let me = self.me.clone();
+        let wait_ms = at.since_ms(now()).min(SLEEP_MS_MAX) as u32;
+        let alarm = Timeout::new(wait_ms, move || {
+            if let Some(shell) = me.upgrade() {
+                shell.alarm.take().map(|(_, alarm)| alarm.forget());
+                shell.serve(Fact::TimePassed);
+            }
         });
-        self.alarm.replace(alarm);
+        self.alarm.replace(Some((at, alarm)));
     }
 
     fn perform(&self, output: Output) {
         match output {
             Output::Connect => self.connect(),
-            Output::Disconnect => match &self.line {
-                Line::Server { connection, .. } => drop(connection.take()),
-                Line::Here(here) => here.disconnected(),
-            },
-            Output::Send(message) => match &self.line {
-                Line::Server { connection, .. } => {
-                    if let Some(connection) = &*connection.borrow() {
-                        connection.send(&message);
-                    }
-                }
-                Line::Here(here) => here.received(message),
-            },
+            Output::Disconnect => self.line.disconnect(),
+            Output::Send(message) => self.line.send(message),
             Output::Sign { id, bytes } => {
                 self.spawn(async move |shell| match shell.key.sign(&bytes).await {
                     Ok(signature) => Some(Input::Signed { id, signature }),
@@ -244,72 +247,34 @@ impl Shell {
     }
 
     fn connect(&self) {
-        match &self.line {
-            Line::Server { base, connection } => match Connection::open(base, &self.me) {
-                Ok(opened) => drop(connection.replace(Some(opened))),
-                Err(reason) => self.tell(Input::Disconnected { reason }),
-            },
-            Line::Here(here) => {
-                self.tell(Input::Connected);
-                here.connected(&self.me);
-            }
+        if let Some(me) = self.me.upgrade() {
+            self.line.connect(&me);
         }
     }
 
     fn fetch(&self, cid: Cid) {
         if self.blobs.borrow_mut().need(cid) {
             self.tell(Input::Fetched { cid });
-            return;
-        }
-        match &self.line {
-            Line::Server { base, .. } => {
-                let base = base.clone();
-                self.spawn(async move |shell| {
-                    Some(match line::fetch(&base, cid).await {
-                        Ok(bytes) => {
-                            shell.blobs.borrow_mut().keep(cid, bytes);
-                            Input::Fetched { cid }
-                        }
-                        Err(reason) => Input::FetchFailed { cid, reason },
-                    })
-                });
-            }
-            Line::Here(here) => self.tell(match here.blob(cid) {
-                Some(bytes) => {
-                    self.blobs.borrow_mut().keep(cid, bytes);
-                    Input::Fetched { cid }
-                }
-                None => Input::FetchFailed {
-                    cid,
-                    reason: "nobody added it to this tab".to_owned(),
-                },
-            }),
+        } else if let Some(me) = self.me.upgrade() {
+            self.line.fetch(&me, cid);
         }
     }
 
+    /// Keeps bytes that a lease needs, which were checked against the CID.
+    pub(crate) fn fetched(&self, cid: Cid, bytes: Uint8Array) -> Input {
+        self.blobs.borrow_mut().keep(cid, bytes);
+        Input::Fetched { cid }
+    }
+
     fn upload(&self, cid: Cid) {
-        let Some(bytes) = self.blob(cid) else {
+        let (Some(bytes), Some(me)) = (self.blobs.borrow_mut().get(cid), self.me.upgrade()) else {
             self.tell(Input::UploadFailed {
                 cid,
                 reason: "it is not here any more".to_owned(),
             });
             return;
         };
-        match &self.line {
-            Line::Server { base, .. } => {
-                let base = base.clone();
-                self.spawn(async move |_| {
-                    Some(match line::upload(&base, cid, bytes).await {
-                        Ok(()) => Input::Uploaded { cid },
-                        Err(reason) => Input::UploadFailed { cid, reason },
-                    })
-                });
-            }
-            Line::Here(here) => {
-                here.keep(cid, bytes);
-                self.tell(Input::Uploaded { cid });
-            }
-        }
+        self.line.upload(&me, cid, bytes);
     }
 
     fn run(
@@ -401,7 +366,7 @@ impl Shell {
     }
 
     /// Does something that takes time, and tells the session what came of it.
-    fn spawn(&self, work: impl AsyncFnOnce(Rc<Self>) -> Option<Input> + 'static) {
+    pub(super) fn spawn(&self, work: impl AsyncFnOnce(Rc<Self>) -> Option<Input> + 'static) {
         let Some(shell) = self.me.upgrade() else {
             return;
         };

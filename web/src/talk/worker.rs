@@ -6,17 +6,22 @@ use std::{
     rc::Rc,
 };
 
-use asterism_protocol::{encode, limits::BLOB_BYTES_MAX};
-use js_sys::{Array, Function, Promise, Uint8Array};
+use js_sys::{Function, Promise};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{MessageEvent, Worker, WorkerOptions, WorkerType};
 
-use super::message::{Answer, Ask, FromTalk, ToTalk};
+use super::message::{Answer, Ask, FromTalk, ToTalk, of_js, to_js};
 use crate::js::{Listener, message_of};
 
-/// Largest message that a worker may send: a blob and a little around it.
-const MESSAGE_BYTES_MAX: usize = BLOB_BYTES_MAX as usize + (1 << 20);
+/// The program of a talking worker: the script that starts it, beside the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// It talks with a coordinator behind a network.
+    Talk,
+    /// It has a coordinator of its own.
+    Here,
+}
 
 /// A talking worker; it is ended when this is dropped.
 pub struct TalkWorker {
@@ -37,24 +42,26 @@ impl TalkWorker {
     ///
     /// # Errors
     /// The browser does not start workers here, in its words.
-    pub fn start(base: &str, hear: impl Fn(FromTalk) + 'static) -> Result<Self, String> {
+    pub fn start(
+        program: Program,
+        base: &str,
+        hear: impl Fn(FromTalk) + 'static,
+    ) -> Result<Self, String> {
+        let (script, name) = match program {
+            Program::Talk => ("talk.js", "asterism talk"),
+            Program::Here => ("here.js", "asterism here"),
+        };
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
-        options.set_name("asterism talk");
-        let worker = Worker::new_with_options(&format!("{base}talk.js"), &options)
+        options.set_name(name);
+        let worker = Worker::new_with_options(&format!("{base}{script}"), &options)
             .map_err(|error| message_of(&error))?;
         let asked: Rc<RefCell<BTreeMap<u32, Asked>>> = Rc::default();
         let hear = Rc::new(hear);
         let (answered, broken) = (asked.clone(), hear.clone());
         let listeners = [
             Listener::new(&worker, "message", move |event| {
-                let data = event.unchecked_into::<MessageEvent>().data();
-                let bytes = data
-                    .dyn_ref::<Uint8Array>()
-                    .map(Uint8Array::to_vec)
-                    .unwrap_or_default();
-                match asterism_protocol::decode("message of the worker", &bytes, MESSAGE_BYTES_MAX)
-                {
+                match of_js(event.unchecked_into::<MessageEvent>().data()) {
                     Ok(FromTalk::Answer { id, answer }) => {
                         let asked = answered.borrow_mut().remove(&id);
                         if let Some(asked) = asked {
@@ -63,7 +70,9 @@ impl TalkWorker {
                         }
                     }
                     Ok(said) => hear(said),
-                    Err(error) => hear(FromTalk::Broken(format!("load the page again: {error}"))),
+                    Err(error) => hear(FromTalk::Broken(format!(
+                        "page and worker do not understand each other, load the page again: {error}"
+                    ))),
                 }
             }),
             Listener::new(&worker, "error", move |event| {
@@ -87,11 +96,8 @@ impl TalkWorker {
 
     /// Tells it something.
     pub fn tell(&self, told: &ToTalk) {
-        let bytes = Uint8Array::from(encode(told).as_slice());
         // Fails for what cannot be cloned only.
-        let _ = self
-            .worker
-            .post_message_with_transfer(&bytes, &Array::of1(&bytes.buffer()));
+        let _ = self.worker.post_message(&to_js(told));
     }
 
     /// Asks it something; the answer comes when the future is awaited, after this is borrowed no more.

@@ -7,6 +7,8 @@
 fn main() {}
 
 #[cfg(not(target_arch = "wasm32"))]
+mod calls;
+#[cfg(not(target_arch = "wasm32"))]
 mod connections;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
@@ -30,10 +32,11 @@ async fn main() -> anyhow::Result<()> {
     if let Some(unknown) = flags.iter().find(|flag| *flag != "--json") {
         anyhow::bail!("`{unknown}` is not known; write `bench [NAME…] [--json]`");
     }
-    const BENCHES: [&str; 6] = [
+    const BENCHES: [&str; 7] = [
         "scheduler",
         "native",
         "tab",
+        "calls",
         "workflows",
         "sizes",
         "connections",
@@ -53,6 +56,7 @@ async fn main() -> anyhow::Result<()> {
             "scheduler" => scheduler::run(&mut table),
             "native" => native::run(&mut table).await,
             "tab" => tab::run(&mut table).await,
+            "calls" => calls::run(&mut table).await?,
             "workflows" => workflows::run(&mut table).await,
             "sizes" => sizes::run(&mut table)?,
             "connections" => connections::run(&mut table).await?,

@@ -1,0 +1,49 @@
+//! What a component costs in a tab with nothing around it. For the benchmarks; no page of the panel loads it.
+
+use std::collections::BTreeMap;
+
+use asterism_executor::{Host as _, Job};
+use asterism_host_browser::BrowserHost;
+use asterism_protocol::{Limits, Value, blob_cid, content_cid};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// Calls that are measured together.
+const CALLS: u32 = 200_000;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    fn performance_now() -> f64;
+}
+
+/// Milliseconds from the bytes of a component to the first result of its `add`, and microseconds of each further call in
+/// one instance.
+///
+/// # Errors
+/// It is not what it should be, in words.
+#[wasm_bindgen]
+pub fn measure(component: &[u8]) -> Result<Vec<f64>, String> {
+    let mut host = BrowserHost::new();
+    let cid = blob_cid(component);
+    let job = Job {
+        instruction: content_cid(b"measure"),
+        component: cid,
+        func: "add".to_owned(),
+        args: vec![Value::Float(3.1), Value::Float(5.2)],
+        blobs: BTreeMap::new(),
+        limits: Limits::default(),
+    };
+    let started = performance_now();
+    host.prepare(cid, component)
+        .map_err(|unfit| unfit.to_string())?;
+    let attempt = host.run(&job).map_err(|fault| fault.message)?;
+    let cold_ms = performance_now() - started;
+    if let Some(failure) = attempt.outcome.failure() {
+        return Err(format!("{failure:?}"));
+    }
+    Ok(vec![cold_ms, host.measure_calls(&job, CALLS)?])
+}
+
+fn main() {
+    console_error_panic_hook::set_once();
+}

@@ -42,6 +42,8 @@ pub struct Known {
     pub components: RwSignal<Vec<ComponentView>>,
     /// What is wrong with the coordinator itself; empty for nothing.
     pub trouble: RwSignal<String>,
+    /// Does the coordinator lease nothing until it is resumed?
+    pub paused: RwSignal<bool>,
     /// The run that is watched, once it is here.
     pub watched: RwSignal<Option<Watched>>,
 }
@@ -67,6 +69,7 @@ impl Default for Known {
             executors: RwSignal::default(),
             components: RwSignal::default(),
             trouble: RwSignal::default(),
+            paused: RwSignal::default(),
             watched: RwSignal::new(None),
         }
     }
@@ -93,6 +96,7 @@ impl Known {
                 );
                 self.components.set(overview.components);
                 self.trouble.set(overview.trouble);
+                self.paused.set(overview.paused);
             }
             ToWatcher::Run(view) => self.hear_run(*view),
             ToWatcher::Changes(changes) => changes
@@ -161,6 +165,7 @@ impl Known {
                 components.retain(|known| known.cid != component.cid);
                 components.push(component);
             }),
+            Change::Paused(paused) => self.paused.set(paused),
         }
     }
 }

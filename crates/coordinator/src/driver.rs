@@ -524,7 +524,11 @@ impl Desk {
                 outbox,
             } => {
                 self.outboxes.insert(connection, outbox);
-                Input::Connected { connection, nonce }
+                Input::Connected {
+                    connection,
+                    nonce,
+                    origin: String::new(),
+                }
             }
             Fact::Received {
                 connection,
@@ -845,6 +849,7 @@ mod tests {
             name: "test".into(),
             submitter: "test".into(),
             known: Vec::new(),
+            terms: asterism_protocol::Terms::default(),
         }
     }
 

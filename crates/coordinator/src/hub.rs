@@ -80,13 +80,17 @@ impl Hub {
                         let _ = waiting.send(());
                     }
                 }
-                Change::Executor(executor) => {
+                Change::Executor(executor) if executor.connected => {
                     state.executors.insert(executor.key, executor.leases);
+                }
+                Change::Executor(executor) => {
+                    state.executors.remove(&executor.key);
                 }
                 Change::ExecutorGone(key) => {
                     state.executors.remove(key);
                 }
-                Change::Run(_) | Change::Task { .. } | Change::Component(_) => {}
+                Change::Run(_) | Change::Task { .. } | Change::Component(_) | Change::Paused(_) => {
+                }
             }
         }
         self.metrics.executors.set(state.executors.len() as i64);

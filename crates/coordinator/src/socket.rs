@@ -576,7 +576,8 @@ async fn tell_changes(
                 Change::Run(_)
                 | Change::Executor(_)
                 | Change::ExecutorGone(_)
-                | Change::Component(_) => sight.overview,
+                | Change::Component(_)
+                | Change::Paused(_) => sight.overview,
             };
             if *edition > seen && told.insert(subject(change)) {
                 news.push(change);
@@ -609,6 +610,7 @@ enum Subject {
     Task(RunId, u32),
     Executor(asterism_protocol::PublicKey),
     Component(Cid),
+    Paused,
 }
 
 fn subject(change: &Change) -> Subject {
@@ -618,5 +620,6 @@ fn subject(change: &Change) -> Subject {
         Change::Executor(executor) => Subject::Executor(executor.key),
         Change::ExecutorGone(key) => Subject::Executor(*key),
         Change::Component(component) => Subject::Component(component.cid),
+        Change::Paused(_) => Subject::Paused,
     }
 }

@@ -707,7 +707,7 @@ async fn a_watcher_sees_a_snapshot_and_then_changes() {
                 }
                 Change::Run(summary) => ended |= summary.state == RunState::Done,
                 Change::Executor(view) => executor |= view.host == "null",
-                Change::ExecutorGone(_) | Change::Component(_) => {}
+                Change::ExecutorGone(_) | Change::Component(_) | Change::Paused(_) => {}
             }
         }
     }

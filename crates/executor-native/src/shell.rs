@@ -111,7 +111,9 @@ pub async fn run(
             metering: METERING.to_owned(),
             threads: options.threads,
             memory: host.memory_max,
+            ..Capabilities::default()
         },
+        enrolment: String::new(),
         duty_percent: options.duty_percent,
         memory_bytes: options.memory_bytes,
         prefetch: options.prefetch,

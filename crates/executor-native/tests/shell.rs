@@ -119,6 +119,7 @@ impl Shared {
             name,
             submitter,
             known: Vec::new(),
+            terms: asterism_protocol::Terms::default(),
         });
         self.handle(Input::Submit {
             request: RequestId(1),
@@ -195,6 +196,7 @@ async fn talk(shared: Shared, mut socket: WebSocket) {
     shared.handle(Input::Connected {
         connection,
         nonce: [connection.0 as u8; 32],
+        origin: String::new(),
     });
     loop {
         tokio::select! {

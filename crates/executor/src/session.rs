@@ -29,6 +29,8 @@ pub struct Config {
     pub key: PublicKey,
     /// A name for people; empty for none.
     pub name: String,
+    /// What proves to which enrolled owner it belongs; empty for none.
+    pub enrolment: String,
     /// Its version.
     pub build: String,
     /// What it offers; `threads` is where it starts, [`Input::Threads`] changes it.

@@ -135,12 +135,14 @@ impl World {
             metering: "wasmtime-48".into(),
             threads: 2,
             memory: 4 << 30,
+            ..Capabilities::default()
         };
         let config = Config {
             key: PublicKey::new([0; 32]),
             name: String::new(),
             build: String::new(),
             capabilities,
+            enrolment: String::new(),
             duty_percent: 100,
             memory_bytes: 4 << 30,
             prefetch: 1,
@@ -260,6 +262,7 @@ impl World {
             ToCoordinator::Started { leases } => {
                 assert!(leases.iter().all(|lease| self.open.contains_key(lease)))
             }
+            ToCoordinator::Commit { .. } => panic!("no lease asked for a commitment"),
             ToCoordinator::Deliver { items, .. } => {
                 assert!(!items.is_empty());
                 for item in items {
@@ -342,6 +345,7 @@ impl World {
             lease_ms: 1_000,
             workflow,
             submitter,
+            commit: false,
         }
     }
 

@@ -9,8 +9,8 @@ use asterism_protocol::{
     Cid, Identity, Instruction, Limits, MerkleTree, Meta, Nonce, Out, Promise, Statement, Task,
     Timestamp, Value, blob_cid,
     message::{
-        Capabilities, Delivery, Fault, FaultKind, Held, Hello, Kept, Lease, LeaseId, ToCoordinator,
-        ToExecutor, hello_bytes,
+        Capabilities, Commitment, Delivery, Fault, FaultKind, Held, Hello, Kept, Lease, LeaseId,
+        ToCoordinator, ToExecutor, commitment, hello_bytes,
     },
 };
 use serde_bytes::ByteArray;
@@ -42,7 +42,9 @@ impl Driver {
                 metering: "wasmtime-48".into(),
                 threads: 1,
                 memory: 4 << 30,
+                ..Capabilities::default()
             },
+            enrolment: String::new(),
             duty_percent: 100,
             memory_bytes: 4 << 30,
             prefetch: 1,
@@ -305,6 +307,7 @@ fn lease_of(id: u64, task: Task) -> Lease {
         lease_ms: 10_000,
         workflow: "a workflow".into(),
         submitter: "somebody".into(),
+        commit: false,
     }
 }
 
@@ -1203,4 +1206,87 @@ fn what_is_said_is_within_the_bounds_of_what_may_be_said() {
         }),
     );
     assert_eq!(driver.faulted(), Some((2, FaultKind::Host)));
+}
+
+fn committing(id: u64) -> Lease {
+    Lease {
+        commit: true,
+        ..lease(id)
+    }
+}
+
+impl Driver {
+    fn committed(&mut self) -> Option<Vec<Commitment>> {
+        self.sent(|message| match message {
+            ToCoordinator::Commit { items } => Some(items),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn an_outcome_is_committed_to_and_told_only_when_it_is_asked_for() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.assign(vec![committing(1)]);
+    driver.perform();
+    let committed = driver.committed().expect("it commits");
+    assert_eq!(committed.len(), 1);
+    driver.wait(100);
+    assert_eq!(driver.delivered(), None, "nobody asked");
+    driver.receive(ToExecutor::Reveal {
+        leases: vec![LeaseId(1)],
+    });
+    let items = driver.delivered().expect("it was asked for");
+    let salt = items[0].salt.expect("the salt comes with it");
+    let statement = Statement {
+        outcome: items[0].outcome.cid(),
+        conditions: items[0].conditions,
+    };
+    assert_eq!(*committed[0].digest, commitment(&salt, &statement));
+    driver.accept(&[1]);
+    assert_eq!(driver.session.status().tasks, 1);
+}
+
+#[test]
+fn what_is_not_to_be_committed_to_is_told_at_once() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.assign(vec![lease(1)]);
+    driver.perform();
+    let items = driver.delivered().expect("it is told");
+    assert_eq!(items[0].salt, None);
+    assert_eq!(driver.committed(), None);
+}
+
+#[test]
+fn after_a_reconnection_it_commits_again_and_is_asked_again() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.assign(vec![committing(1)]);
+    driver.perform();
+    let before = driver.committed().expect("it commits");
+    driver.input(Input::Disconnected {
+        reason: "gone".into(),
+    });
+    driver.wait(5_000);
+    driver.connect(&[1]);
+    assert_eq!(driver.committed().as_ref(), Some(&before), "the same again");
+    driver.receive(ToExecutor::Reveal {
+        leases: vec![LeaseId(1)],
+    });
+    assert_eq!(driver.delivered_ids(), Some(vec![1]));
+}
+
+#[test]
+fn an_excluded_executor_asks_for_nothing_and_says_why() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.assign(vec![]);
+    driver.receive(ToExecutor::Excluded {
+        reason: "caught".into(),
+    });
+    driver.polled();
+    driver.receive(ToExecutor::Assign { leases: vec![] });
+    driver.wait(60_000);
+    assert_eq!(driver.polled(), None);
+    let status = driver.session.status();
+    assert_eq!(status.idle_because, "caught");
+    assert_eq!(status.trouble, "caught");
 }

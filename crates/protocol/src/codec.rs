@@ -1,6 +1,6 @@
 //! The one canonical encoding: strict DAG-CBOR, bounded.
 
-use std::mem;
+use std::{collections::BTreeSet, mem};
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// WebSocket sub-protocol of executors and watchers; its version changes when old parties would misunderstand.
-pub const SUBPROTOCOL: &str = "asterism.v1+dag-cbor";
+pub const SUBPROTOCOL: &str = "asterism.v2+dag-cbor";
 
 /// Media type of DAG-CBOR bodies over HTTP.
 pub const CONTENT_TYPE: &str = "application/vnd.ipld.dag-cbor";
@@ -97,6 +97,18 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
+}
+
+/// Reads a set: in order and each once, so that what was read is written the same.
+pub(crate) fn ascending<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeSet<String>, D::Error> {
+    use serde::de::Error as _;
+    let items = Vec::<String>::deserialize(deserializer)?;
+    if !items.is_sorted_by(|one, next| one < next) {
+        return Err(D::Error::custom("a set is in order, each entry once"));
+    }
+    Ok(items.into_iter().collect())
 }
 
 /// Decoders quote what they did not like, however long it was.

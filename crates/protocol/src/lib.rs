@@ -14,8 +14,10 @@ pub mod limits;
 mod merkle;
 pub mod message;
 mod outcome;
+mod policy;
 mod receipt;
 mod simplified;
+mod terms;
 mod time;
 mod value;
 pub mod view;
@@ -29,8 +31,10 @@ pub use crate::{
     instruction::{Await, Input, Instruction, Limits, Meta, Nonce, Promise, Task},
     merkle::{MerklePath, MerkleTree},
     outcome::{Conditions, Failure, LogLevel, LogLine, Outcome, Remark, Statement, TrapKind},
+    policy::{Basis, Evidence, Policy},
     receipt::{Attestation, Receipt},
     simplified::{Defaults, FunctionLookup, Prepared, SimplifiedError, nearest, prepare},
+    terms::{Requirements, Terms},
     time::Timestamp,
     value::{Out, Value, bytes_of, json_of, value_of_json},
     workflow::{Graph, Invocation, Workflow, WorkflowError},

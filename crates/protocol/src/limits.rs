@@ -47,6 +47,18 @@ pub const POLL_WAIT_MS_MAX: u64 = 60_000;
 /// Most items in one delivery.
 pub const DELIVERY_ITEMS_MAX: usize = 1_024;
 
+/// Most executors that one quorum asks: receipts carry an attestation of each that agrees.
+pub const QUORUM_MAX: u32 = 16;
+
+/// The largest rate of spot checks, in thousandths: all.
+pub const SPOT_PER_MILLE_MAX: u32 = 1_000;
+
+/// The farthest priority from the usual one: a hundred steps order everything that people tell apart.
+pub const PRIORITY_MAX: u32 = 100;
+
+/// Most capabilities, and most labels, of one executor or one task.
+pub const LABELS_MAX: usize = 32;
+
 /// Longest name (of an executor, a function, a workflow, a label), in bytes.
 pub const NAME_BYTES_MAX: usize = 256;
 

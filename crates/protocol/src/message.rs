@@ -4,12 +4,16 @@
 //! [`ToCoordinator::Hello`] and, once welcomed, polls for leases, keeps them by heartbeats and delivers.
 //! Everything between is one DAG-CBOR map a frame.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
 use crate::{
-    Cid, Conditions, DecodeError, Error, Limits, Out, Outcome, PublicKey, Remark, Signature, Task,
+    Cid, Conditions, DecodeError, Error, Limits, Out, Outcome, PublicKey, Remark, Signature,
+    Statement, Task, content_cid, encode,
     limits::{self, at_most},
+    terms::check_offers,
     view,
 };
 
@@ -40,6 +44,12 @@ pub enum ToCoordinator {
     Started {
         /// Their leases.
         leases: Vec<LeaseId>,
+    },
+    /// There are outcomes of leases that ask for a commitment: this is what they will turn out to be. They are delivered
+    /// when the coordinator asks for them.
+    Commit {
+        /// At least one, at most [`limits::DELIVERY_ITEMS_MAX`].
+        items: Vec<Commitment>,
     },
     /// Outcomes, attested.
     Deliver {
@@ -85,12 +95,14 @@ pub struct Hello {
     pub name: String,
     /// What it offers.
     pub capabilities: Capabilities,
+    /// What proves to which enrolled owner it belongs; empty for none. Executors without one count as their network's.
+    pub enrolment: String,
     /// Leases from before a reconnection that it goes on with.
     pub holding: Vec<Held>,
 }
 
 /// What an executor offers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capabilities {
     /// `browser`, `wasmtime` or `null`.
@@ -101,6 +113,21 @@ pub struct Capabilities {
     pub threads: u32,
     /// The largest memory limit it accepts, in bytes.
     pub memory: u64,
+    /// What it can do beyond pure computation, such as `gpu` or `wasi:http`; at most [`limits::LABELS_MAX`].
+    #[serde(deserialize_with = "crate::codec::ascending")]
+    pub offers: BTreeSet<String>,
+    /// What its owner says of it, such as `region` = `eu`; at most [`limits::LABELS_MAX`].
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An outcome that is not told yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commitment {
+    /// The lease.
+    pub lease: LeaseId,
+    /// [`commitment`] of what will be delivered.
+    pub digest: ByteArray<32>,
 }
 
 /// A lease that survived its connection.
@@ -125,6 +152,9 @@ pub struct Delivery {
     pub conditions: Conditions,
     /// What the engine and the guest said.
     pub remark: Remark,
+    /// The salt of the commitment, where the lease asked for one.
+    #[serde(deserialize_with = "crate::codec::present")]
+    pub salt: Option<ByteArray<32>>,
 }
 
 /// What broke, where no result came of it.
@@ -151,6 +181,8 @@ pub enum FaultKind {
     Host,
     /// The executor was lost: its connection closed or its lease ran out. Said by the coordinator only.
     Lost,
+    /// Executors came to different outcomes and not enough of them agree. Said by the coordinator only.
+    Disagreement,
 }
 
 /// What a coordinator says to an executor.
@@ -181,6 +213,16 @@ pub enum ToExecutor {
         /// The leases.
         leases: Vec<LeaseId>,
         /// Why, in words.
+        reason: String,
+    },
+    /// Deliver these: what was committed to can no longer be copied.
+    Reveal {
+        /// The leases.
+        leases: Vec<LeaseId>,
+    },
+    /// This executor was caught with a wrong outcome: nothing is leased to it any more.
+    Excluded {
+        /// What it was caught with, in words for its owner.
         reason: String,
     },
     /// These deliveries are journaled; forget them.
@@ -216,6 +258,8 @@ pub struct Lease {
     pub limits: Limits,
     /// Milliseconds until the lease ends unless heartbeats extend it.
     pub lease_ms: u64,
+    /// Must the outcome be committed to, and delivered only when it is asked for?
+    pub commit: bool,
     /// The workflow's name, for the donor to read.
     pub workflow: String,
     /// Who submitted it, for the donor to read.
@@ -274,12 +318,21 @@ pub enum Change {
     ExecutorGone(PublicKey),
     /// A component was added.
     Component(view::ComponentView),
+    /// The coordinator leases nothing more, or does again.
+    Paused(bool),
 }
 
 /// What an executor signs to prove its key for one connection.
 #[must_use]
 pub fn hello_bytes(nonce: &[u8; 32]) -> Vec<u8> {
     [b"asterism/hello/v1\0".as_slice(), nonce].concat()
+}
+
+/// What is committed to before `statement` is told: nobody can tell it from the digest without knowing `salt`.
+#[must_use]
+pub fn commitment(salt: &[u8; 32], statement: &Statement) -> [u8; 32] {
+    let said = [b"asterism/commit/v1\0".as_slice(), salt, &encode(statement)].concat();
+    content_cid(&said).digest()
 }
 
 impl ToCoordinator {
@@ -323,6 +376,21 @@ impl ToCoordinator {
                 leases.len(),
                 limits::LEASES_HELD_MAX,
             ),
+            Self::Commit { items } => {
+                if items.is_empty() {
+                    let reason = "a commitment is to at least one outcome".to_owned();
+                    return Err(Error::Value {
+                        path: "commit.items".to_owned(),
+                        reason,
+                    });
+                }
+                at_most(
+                    "commit.items",
+                    "commitments",
+                    items.len(),
+                    limits::DELIVERY_ITEMS_MAX,
+                )
+            }
             Self::Deliver {
                 items,
                 signature: _,
@@ -358,9 +426,10 @@ impl ToCoordinator {
                     limits::TEXT_BYTES_MAX,
                 )?;
                 match fault.kind {
-                    FaultKind::Lost => Err(Error::Value {
+                    FaultKind::Lost | FaultKind::Disagreement => Err(Error::Value {
                         path: "fault.kind".to_owned(),
-                        reason: "only the coordinator says that an executor is lost".to_owned(),
+                        reason: "only the coordinator says that executors are lost or disagree"
+                            .to_owned(),
                     }),
                     FaultKind::TimeLimit
                     | FaultKind::StackOverflow
@@ -386,9 +455,15 @@ impl Hello {
             ("hello.name", &self.name),
             ("hello.capabilities.host", &self.capabilities.host),
             ("hello.capabilities.metering", &self.capabilities.metering),
+            ("hello.enrolment", &self.enrolment),
         ] {
             at_most(path, "bytes", name.len(), limits::NAME_BYTES_MAX)?;
         }
+        check_offers(
+            "hello.capabilities",
+            &self.capabilities.offers,
+            &self.capabilities.labels,
+        )?;
         at_most(
             "hello.holding",
             "leases",

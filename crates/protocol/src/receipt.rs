@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cid, Conditions, MerklePath, Out, Outcome, PublicKey, Signature, Value, content_cid, encode,
+    Cid, Conditions, Evidence, MerklePath, Out, Outcome, PublicKey, Signature, Value, content_cid,
+    encode,
 };
 
 /// An attested outcome, in Homestar's shape.
@@ -46,6 +47,8 @@ mod key {
     pub(super) const FUEL: &str = "fuel";
     pub(super) const METERING: &str = "metering";
     pub(super) const ATTESTATION: &str = "attestation";
+    pub(super) const EVIDENCE: &str = "evidence";
+    pub(super) const RESTS_ON: &str = "rests-on";
 }
 
 impl Receipt {
@@ -79,6 +82,39 @@ impl Receipt {
         }
     }
 
+    /// The same receipt, with what it was believed on.
+    #[must_use]
+    pub fn believed(mut self, evidence: &Evidence) -> Self {
+        self.meta
+            .insert(key::EVIDENCE.to_owned(), crate::to_value(evidence));
+        self
+    }
+
+    /// The same receipt of a task whose inputs depended on limits: it answers for the instruction only where these outcomes
+    /// are its inputs too.
+    #[must_use]
+    pub fn resting_on(mut self, outcomes: &[Cid]) -> Self {
+        if !outcomes.is_empty() {
+            let links = outcomes.iter().map(|cid| Value::Link(cid.to_link()));
+            self.meta
+                .insert(key::RESTS_ON.to_owned(), Value::List(links.collect()));
+        }
+        self
+    }
+
+    /// The outcomes named by [`Receipt::resting_on`]; none for most receipts.
+    #[must_use]
+    pub fn rests_on(&self) -> Vec<Cid> {
+        let Some(Value::List(links)) = self.meta.get(key::RESTS_ON) else {
+            return Vec::new();
+        };
+        let cid = |value: &Value| match value {
+            Value::Link(link) => Cid::try_from(*link).ok(),
+            _ => None,
+        };
+        links.iter().filter_map(cid).collect()
+    }
+
     /// The receipt's own name.
     #[must_use]
     pub fn cid(&self) -> Cid {
@@ -108,7 +144,13 @@ impl Receipt {
         })
     }
 
-    /// The evidence; `None` for a receipt that was not made by [`Receipt::attested`].
+    /// What it was believed on; `None` for a receipt that was not made by [`Receipt::believed`].
+    #[must_use]
+    pub fn evidence(&self) -> Option<Evidence> {
+        crate::from_value("evidence", self.meta.get(key::EVIDENCE)?.clone()).ok()
+    }
+
+    /// The issuer's own attestation; `None` for a receipt that was not made by [`Receipt::attested`].
     #[must_use]
     pub fn attestation(&self) -> Option<Attestation> {
         crate::from_value("attestation", self.meta.get(key::ATTESTATION)?.clone()).ok()

@@ -1,8 +1,13 @@
 //! What is shown of the state: the same types as JSON over HTTP and as DAG-CBOR to watchers.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Cid, Limits, Out, PublicKey, Remark, Timestamp, Value, message::Fault};
+use crate::{
+    Basis, Cid, Evidence, Limits, Out, Policy, PublicKey, Remark, Requirements, Timestamp, Value,
+    message::Fault,
+};
 
 /// The number of a run: one execution of a workflow, counted from 1 in one data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +24,8 @@ pub enum TaskState {
     Ready,
     /// An executor holds it.
     Leased,
+    /// There is an outcome, and it is being verified: dependants may run on it, it is not final.
+    Provisional,
     /// An outcome came from work in this run; it may be an error value.
     Computed,
     /// An outcome was known.
@@ -55,6 +62,7 @@ pub struct Counts {
     pub waiting: u32,
     pub ready: u32,
     pub leased: u32,
+    pub provisional: u32,
     pub computed: u32,
     pub replayed: u32,
     pub skipped: u32,
@@ -82,6 +90,16 @@ pub struct RunSummary {
     pub submitted: Timestamp,
     /// When nothing was left to do.
     pub finished: Option<Timestamp>,
+    /// When its outcomes are believed.
+    pub policy: Policy,
+    /// Its head start, in steps.
+    pub priority: i32,
+    /// By when it is wanted.
+    pub deadline: Option<Timestamp>,
+    /// Is what was known run again and compared?
+    pub forced: bool,
+    /// Is nothing more of it leased until it is resumed?
+    pub paused: bool,
 }
 
 /// A run with its tasks, in the order they were written.
@@ -114,6 +132,8 @@ pub struct TaskView {
     pub needs: Vec<u32>,
     /// Its budget.
     pub limits: Limits,
+    /// What an executor must offer for it.
+    pub requires: Requirements,
     /// Where it is.
     pub state: TaskState,
     /// Why it is there, in words, where the state alone does not say it (a broken promise, a backoff).
@@ -126,6 +146,8 @@ pub struct TaskView {
     pub receipt: Option<Cid>,
     /// The CID of the outcome.
     pub outcome: Option<Cid>,
+    /// What the canonical receipt was believed on.
+    pub basis: Option<Basis>,
     /// Who computed it, or who holds it.
     pub executor: Option<PublicKey>,
     /// What engine and guest said, once computed in this run.
@@ -136,6 +158,14 @@ pub struct TaskView {
     pub ready: Option<Timestamp>,
     /// When it was leased last.
     pub leased: Option<Timestamp>,
+    /// When the attempt was said to have begun; attempts that are over at once are not announced.
+    pub started: Option<Timestamp>,
+    /// When the coordinator heard that there is an outcome.
+    pub computed: Option<Timestamp>,
+    /// When the outcome itself came.
+    pub delivered: Option<Timestamp>,
+    /// When the policy was satisfied.
+    pub verified: Option<Timestamp>,
     /// When its state became final.
     pub finished: Option<Timestamp>,
 }
@@ -174,6 +204,101 @@ pub struct ExecutorView {
     pub tasks: u64,
     /// Their fuel.
     pub fuel: u64,
+    /// Is it connected? Those that were caught lying are shown also when they are gone.
+    pub connected: bool,
+    /// Whom it counts for: an enrolled owner, or what its connection tells.
+    pub owner: String,
+    /// What is thought of it.
+    pub standing: Standing,
+    /// How much it is trusted, in thousandths.
+    pub trust: u32,
+    /// Outcomes of it that others agreed with.
+    pub right: u64,
+    /// Outcomes of it that were found to be wrong.
+    pub wrong: u64,
+    /// Why it stands where it does, in words; empty where there is nothing to say.
+    pub reason: String,
+    /// Fuel that its threads use in a second of computing, smoothed; 0 until it is known.
+    pub fuel_per_s: u64,
+    /// The largest memory limit it accepts, in bytes.
+    pub memory: u64,
+    /// What it can do beyond pure computation.
+    #[serde(deserialize_with = "crate::codec::ascending")]
+    pub offers: BTreeSet<String>,
+    /// What its owner says of it.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What is thought of an executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// The operator trusts it.
+    Trusted,
+    /// It is believed as far as the policy says.
+    Stranger,
+    /// It was caught with a wrong outcome: nothing is leased to it.
+    Excluded,
+}
+
+/// Why a task is where it is: every decision about it, for whoever asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explanation {
+    /// The task.
+    pub task: TaskView,
+    /// When its outcome is believed.
+    pub policy: Policy,
+    /// Why it waits, one cause each, in words; empty when it does not.
+    pub waits: Vec<String>,
+    /// Executors that are here, and whether each may have it; at most 256.
+    pub candidates: Vec<Candidate>,
+    /// Who holds it now, and why that one.
+    pub leases: Vec<LeaseView>,
+    /// What executors came to, as far as that is told: not before all whose agreement is needed have committed.
+    pub votes: Vec<VoteView>,
+    /// Why the canonical receipt is believed, in words; empty while there is none.
+    pub believed: String,
+    /// The same as evidence.
+    pub evidence: Option<Evidence>,
+}
+
+/// An executor, seen from one task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// Who.
+    pub executor: PublicKey,
+    /// What it lacks or why it is kept from it, in words; empty if it may have the task.
+    pub lacks: String,
+}
+
+/// A lease, seen from its task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseView {
+    /// Who.
+    pub executor: PublicKey,
+    /// Since when.
+    pub leased: Timestamp,
+    /// Until when, unless it says that it is alive.
+    pub deadline: Timestamp,
+    /// Why this one got it, in words.
+    pub reason: String,
+}
+
+/// What an executor said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VoteView {
+    /// Who.
+    pub executor: PublicKey,
+    /// Whom it counts for.
+    pub owner: String,
+    /// When it committed or delivered.
+    pub at: Timestamp,
+    /// What it came to; `None` while that is only committed to.
+    pub outcome: Option<Cid>,
 }
 
 /// A component that functions can be called of.
@@ -214,4 +339,8 @@ pub struct Overview {
     pub components: Vec<ComponentView>,
     /// What is wrong with the coordinator itself; empty when all is well.
     pub trouble: String,
+    /// When outcomes of runs that do not say it are believed.
+    pub policy: Policy,
+    /// Does the coordinator lease nothing until it is resumed?
+    pub paused: bool,
 }

@@ -6,7 +6,7 @@ use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cid, Error, Promise, Task, Value, content_cid, encode,
+    Cid, Error, Promise, Requirements, Task, Value, content_cid, encode,
     instruction::OP_WASM_RUN,
     limits::{NAME_BYTES_MAX, VALUE_DEPTH_MAX, WORKFLOW_TASKS_MAX},
     value,
@@ -215,7 +215,7 @@ pub(crate) fn check_task(task: &Task) -> Result<(), Error> {
             format!("meta.{}", shorten(key)),
             format!("nested deeper than {VALUE_DEPTH_MAX} levels"),
         ),
-        None => Ok(()),
+        None => Requirements::of_task(task).map(|_| ()),
     }
 }
 

@@ -61,7 +61,25 @@ fn messages_beyond_their_bounds_are_refused_with_their_place() {
         ),
         (
             fault(FaultKind::Lost, String::new()),
-            "fault.kind: only the coordinator says that an executor is lost",
+            "fault.kind: only the coordinator says that executors are lost or disagree",
+        ),
+        (
+            fault(FaultKind::Disagreement, String::new()),
+            "fault.kind: only the coordinator says that executors are lost or disagree",
+        ),
+        (
+            ToCoordinator::Commit { items: vec![] },
+            "commit.items: a commitment is to at least one outcome",
+        ),
+        (
+            hello(|hello| hello.enrolment = "x".repeat(257)),
+            "hello.enrolment: 257 bytes are more than the 256 allowed",
+        ),
+        (
+            hello(|hello| {
+                hello.capabilities.offers = (0..33).map(|n| n.to_string()).collect();
+            }),
+            "hello.capabilities.capabilities: 33 names are more than the 32 allowed",
         ),
         (
             ToCoordinator::Deliver {
@@ -187,6 +205,7 @@ fn values_as_deep_as_allowed_pass_in_every_envelope_on_a_small_stack() {
                     growth_refused: false,
                 },
                 remark: Default::default(),
+                salt: None,
             }],
             signature: Signature::new([0; 64]),
         });
@@ -220,6 +239,7 @@ fn delivery(change: impl FnOnce(&mut Delivery)) -> ToCoordinator {
             growth_refused: false,
         },
         remark: Default::default(),
+        salt: None,
     };
     let mut items = vec![item.clone(), item];
     change(&mut items[1]);
@@ -240,8 +260,10 @@ fn hello(change: impl FnOnce(&mut Hello)) -> ToCoordinator {
             metering: "wasmtime-48".into(),
             threads: 2,
             memory: 4 << 30,
+            ..Capabilities::default()
         },
         holding: vec![],
+        enrolment: String::new(),
     };
     change(&mut hello);
     ToCoordinator::Hello(Box::new(hello))

@@ -117,8 +117,9 @@ fn delivery() -> impl Strategy<Value = Delivery> {
         outcome(),
         conditions(),
         any::<Option<String>>(),
+        any::<Option<[u8; 32]>>(),
     )
-        .prop_map(|(lease, outcome, conditions, message)| Delivery {
+        .prop_map(|(lease, outcome, conditions, message, salt)| Delivery {
             lease: LeaseId(lease),
             outcome,
             conditions,
@@ -126,6 +127,7 @@ fn delivery() -> impl Strategy<Value = Delivery> {
                 message,
                 ..Remark::default()
             },
+            salt: salt.map(Into::into),
         })
 }
 
@@ -138,6 +140,7 @@ fn lease() -> impl Strategy<Value = Lease> {
             task,
             inputs,
             lease_ms: 1,
+            commit: workflow.len() % 2 == 1,
             workflow,
             submitter: String::new(),
         },

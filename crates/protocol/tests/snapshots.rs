@@ -4,18 +4,19 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use asterism_protocol::{
-    Attestation, Await, Cid, Conditions, Failure, Identity, Input, Instruction, Invocation, Limits,
-    LogLevel, LogLine, MerkleTree, Meta, Nonce, Out, Outcome, Promise, PublicKey, Receipt, Remark,
-    Signature, Statement, Task, Timestamp, TrapKind, Value, Workflow, blob_cid, content_cid,
-    decode, encode, from_json,
+    Attestation, Await, Basis, Cid, Conditions, Evidence, Failure, Identity, Input, Instruction,
+    Invocation, Limits, LogLevel, LogLine, MerkleTree, Meta, Nonce, Out, Outcome, Policy, Promise,
+    PublicKey, Receipt, Remark, Requirements, Signature, Statement, Task, Terms, Timestamp,
+    TrapKind, Value, Workflow, blob_cid, content_cid, decode, encode, from_json,
     message::{
-        Capabilities, Change, Delivery, Fault, FaultKind, Held, Hello, Kept, Lease, LeaseId,
-        ToCoordinator, ToExecutor, ToWatched, ToWatcher,
+        Capabilities, Change, Commitment, Delivery, Fault, FaultKind, Held, Hello, Kept, Lease,
+        LeaseId, ToCoordinator, ToExecutor, ToWatched, ToWatcher,
     },
     to_json,
     view::{
-        AttemptView, ComponentView, Counts, ExecutorView, FunctionView, Overview, RunId, RunState,
-        RunSummary, RunView, TaskState, TaskView,
+        AttemptView, Candidate, ComponentView, Counts, ExecutorView, Explanation, FunctionView,
+        LeaseView, Overview, RunId, RunState, RunSummary, RunView, Standing, TaskState, TaskView,
+        VoteView,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -174,6 +175,47 @@ fn receipt() -> Receipt {
     receipt
 }
 
+fn evidence() -> Evidence {
+    Evidence {
+        policy: Policy::Quorum { agree: 2, of: 3 },
+        basis: Basis::Agreed { executors: 2 },
+        agreeing: receipt().attestation().into_iter().collect(),
+    }
+}
+
+fn believed() -> Receipt {
+    let receipt = receipt().believed(&evidence());
+    assert_eq!(receipt.evidence(), Some(evidence()));
+    assert_eq!(receipt.outcome(), Some(outcome()));
+    receipt
+}
+
+fn resting() -> Receipt {
+    let outcomes = [trapped().cid(), outcome().cid()];
+    let receipt = receipt().resting_on(&outcomes);
+    assert_eq!(receipt.rests_on(), outcomes);
+    assert_eq!(receipt.clone().resting_on(&[]), receipt);
+    receipt
+}
+
+fn requirements() -> Requirements {
+    Requirements {
+        capabilities: ["gpu".to_owned()].into(),
+        labels: [("region".to_owned(), "eu".to_owned())].into(),
+        trusted: true,
+        executor: "laptop".into(),
+    }
+}
+
+fn terms() -> Terms {
+    Terms {
+        verify: Some(Policy::Spot { per_mille: 50 }),
+        priority: -2,
+        deadline: Some(Timestamp(9)),
+        force: true,
+    }
+}
+
 fn remark() -> Remark {
     Remark {
         message: Some("wasm trap".into()),
@@ -208,6 +250,15 @@ fn content_keeps_its_bytes() {
         "conditions": conditions(),
         "statement": statement(&outcome()),
         "receipt": receipt(),
+        "receipt-that-is-believed": believed(),
+        "receipt-that-rests-on-limits": resting(),
+        "requirements": requirements(),
+        "terms": terms(),
+        "policy-of-any": Policy::Any,
+        "policy-of-trust": Policy::Trusted,
+        "policy-of-a-quorum": Policy::Quorum { agree: 2, of: 3 },
+        "policy-of-spot-checks": Policy::Spot { per_mille: 50 },
+        "evidence": evidence(),
         "receipt-of-another-issuer": Receipt { meta: BTreeMap::new(), iss: None, prf: vec![content_cid(b"proof")], ..receipt() },
         "remark": remark(),
         "limits": Limits::default(),
@@ -234,6 +285,13 @@ fn what_is_signed_keeps_its_bytes() {
     insta::assert_snapshot!(
         "bytes-signed-for-a-batch",
         hex(&MerkleTree::new(&[statement(&outcome()); 3]).signed_bytes())
+    );
+    insta::assert_snapshot!(
+        "bytes-of-a-commitment",
+        hex(&asterism_protocol::message::commitment(
+            &[5; 32],
+            &statement(&outcome())
+        ))
     );
     insta::assert_snapshot!(
         "bytes-signed-for-a-hello",
@@ -268,6 +326,7 @@ fn every_kind_of_trap_and_fault_keeps_its_name() {
         FaultKind::Blob,
         FaultKind::Host,
         FaultKind::Lost,
+        FaultKind::Disagreement,
     ];
     insta::assert_snapshot!("faults", kinds.map(|kind| to_json(&kind)).join("\n"));
     let levels = [
@@ -293,25 +352,30 @@ fn what_executors_say_keeps_its_bytes() {
             metering: "wasmtime-48".into(),
             threads: 2,
             memory: 1 << 30,
+            offers: ["gpu".to_owned()].into(),
+            labels: [("region".to_owned(), "eu".to_owned())].into(),
         },
         holding: vec![Held {
             lease: LeaseId(7),
             instruction: task().run.cid(),
         }],
+        enrolment: "token".into(),
     };
-    let delivery = |outcome, remark| Delivery {
+    let delivery = |outcome, remark, salt: Option<[u8; 32]>| Delivery {
         lease: LeaseId(300),
         outcome,
         conditions: conditions(),
         remark,
+        salt: salt.map(Into::into),
     };
     let items = vec![
-        delivery(outcome(), Remark::default()),
-        delivery(trapped(), remark()),
+        delivery(outcome(), Remark::default(), None),
+        delivery(trapped(), remark(), Some([7; 32])),
     ];
     let leases = vec![LeaseId(1), LeaseId(1 << 40)];
     check! {
         "to-coordinator-hello": ToCoordinator::Hello(Box::new(hello)),
+        "to-coordinator-commit": ToCoordinator::Commit { items: vec![Commitment { lease: LeaseId(300), digest: [8; 32].into() }] },
         "to-coordinator-poll": ToCoordinator::Poll { slots: 8, wait_ms: 30_000 },
         "to-coordinator-heartbeat": ToCoordinator::Heartbeat { leases: leases.clone() },
         "to-coordinator-started": ToCoordinator::Started { leases: leases.clone() },
@@ -340,6 +404,7 @@ fn what_executors_are_told_keeps_its_bytes() {
         lease_ms: 15_000,
         workflow: "image".into(),
         submitter: "ada".into(),
+        commit: false,
     };
     let leases = vec![LeaseId(9)];
     let reason = || "cancelled".to_owned();
@@ -349,6 +414,8 @@ fn what_executors_are_told_keeps_its_bytes() {
         "to-executor-assign": ToExecutor::Assign { leases: vec![lease] },
         "to-executor-assign-nothing": ToExecutor::Assign { leases: vec![] },
         "to-executor-revoke": ToExecutor::Revoke { leases: leases.clone(), reason: reason() },
+        "to-executor-reveal": ToExecutor::Reveal { leases: leases.clone() },
+        "to-executor-excluded": ToExecutor::Excluded { reason: "two others agree on another outcome".into() },
         "to-executor-accepted": ToExecutor::Accepted { leases },
         "to-executor-rejected": ToExecutor::Rejected { lease: Some(LeaseId(9)), reason: reason() },
         "to-executor-rejected-message": ToExecutor::Rejected { lease: None, reason: reason() },
@@ -368,6 +435,7 @@ fn summary() -> RunSummary {
             waiting: 1,
             ready: 2,
             leased: 3,
+            provisional: 9,
             computed: 4,
             replayed: 5,
             skipped: 6,
@@ -376,6 +444,11 @@ fn summary() -> RunSummary {
         },
         submitted: Timestamp(1_700_000_000_000),
         finished: None,
+        policy: Policy::Quorum { agree: 2, of: 3 },
+        priority: -1,
+        deadline: Some(Timestamp(1_700_000_060_000)),
+        forced: true,
+        paused: true,
     }
 }
 
@@ -400,12 +473,14 @@ fn task_view() -> TaskView {
             memory: 2,
             time_ms: 3,
         },
+        requires: requirements(),
         state: TaskState::Computed,
         reason: String::new(),
         out: Some(Out::Ok(Value::Link(blob_cid(b"picture").to_link()))),
         fuel: Some(5),
         receipt: Some(content_cid(b"receipt")),
         outcome: Some(outcome().cid()),
+        basis: Some(Basis::Agreed { executors: 2 }),
         executor: Some(identity().public_key()),
         remark: Some(remark()),
         attempts: vec![AttemptView {
@@ -415,7 +490,11 @@ fn task_view() -> TaskView {
         }],
         ready: Some(Timestamp(1)),
         leased: Some(Timestamp(2)),
-        finished: Some(Timestamp(3)),
+        started: Some(Timestamp(3)),
+        computed: Some(Timestamp(4)),
+        delivered: Some(Timestamp(5)),
+        verified: Some(Timestamp(6)),
+        finished: Some(Timestamp(7)),
     }
 }
 
@@ -427,11 +506,16 @@ fn waiting_view() -> TaskView {
         fuel: None,
         receipt: None,
         outcome: None,
+        basis: None,
         executor: None,
         remark: None,
         attempts: vec![],
         ready: None,
         leased: None,
+        started: None,
+        computed: None,
+        delivered: None,
+        verified: None,
         finished: None,
         ..task_view()
     }
@@ -448,6 +532,43 @@ fn executor_view() -> ExecutorView {
         leases: 3,
         tasks: 400,
         fuel: 5_000_000,
+        connected: true,
+        owner: "ada".into(),
+        standing: Standing::Excluded,
+        trust: 0,
+        right: 7,
+        wrong: 1,
+        reason: "it lied".into(),
+        fuel_per_s: 1_000_000_000,
+        memory: 4 << 30,
+        offers: ["gpu".to_owned()].into(),
+        labels: [("region".to_owned(), "eu".to_owned())].into(),
+    }
+}
+
+fn explanation() -> Explanation {
+    Explanation {
+        task: waiting_view(),
+        policy: Policy::Trusted,
+        waits: vec!["nobody here offers gpu".into()],
+        candidates: vec![Candidate {
+            executor: identity().public_key(),
+            lacks: "gpu".into(),
+        }],
+        leases: vec![LeaseView {
+            executor: identity().public_key(),
+            leased: Timestamp(1),
+            deadline: Timestamp(2),
+            reason: "it keeps the component".into(),
+        }],
+        votes: vec![VoteView {
+            executor: identity().public_key(),
+            owner: "ada".into(),
+            at: Timestamp(3),
+            outcome: Some(outcome().cid()),
+        }],
+        believed: "two agree".into(),
+        evidence: Some(evidence()),
     }
 }
 
@@ -472,6 +593,8 @@ fn views_keep_their_bytes() {
         executors: vec![executor_view()],
         components: vec![component_view()],
         trouble: "the disk is full".into(),
+        policy: Policy::Spot { per_mille: 50 },
+        paused: true,
     };
     check! {
         "view-of-a-run": RunView { summary: summary(), tasks: vec![task_view()] },
@@ -479,6 +602,7 @@ fn views_keep_their_bytes() {
         "view-of-a-task": task_view(),
         "view-of-a-waiting-task": waiting_view(),
         "view-of-an-executor": executor_view(),
+        "explanation": explanation(),
         "view-of-a-component": component_view(),
         "overview": overview,
     }
@@ -486,6 +610,7 @@ fn views_keep_their_bytes() {
         TaskState::Waiting,
         TaskState::Ready,
         TaskState::Leased,
+        TaskState::Provisional,
         TaskState::Computed,
         TaskState::Replayed,
         TaskState::Skipped,
@@ -519,6 +644,7 @@ fn what_watchers_say_and_hear_keeps_its_bytes() {
         Change::Executor(executor_view()),
         Change::ExecutorGone(identity().public_key()),
         Change::Component(component_view()),
+        Change::Paused(true),
     ];
     check! {
         "to-watched-a-run": ToWatched::Watch { run: Some(RunId(3)) },

@@ -219,6 +219,85 @@ impl Graph {
         }
     }
 
+    /// Gives a node an outcome that is not final. Nodes whose last promise it keeps become ready and are appended to `ready`;
+    /// promises that it would break wait until it is final.
+    pub fn provide(&mut self, node: u32, branch: Branch, ready: &mut Vec<u32>) {
+        self.set(node, TaskState::Provisional);
+        for at in self.feeds_at[node as usize]..self.feeds_at[node as usize + 1] {
+            let edge = self.feeds[at as usize];
+            let consumer = edge.node();
+            if !branch.keeps(edge.branch()) || self.state(consumer) != TaskState::Waiting {
+                continue;
+            }
+            let pending = &mut self.pending[consumer as usize];
+            *pending -= 1;
+            if *pending == 0 {
+                self.set(consumer, TaskState::Ready);
+                ready.push(consumer);
+            }
+        }
+    }
+
+    /// The outcome that [`Graph::provide`] gave is final. Nodes whose promises it breaks fail.
+    pub fn confirm(&mut self, node: u32, branch: Branch) {
+        self.set(node, TaskState::Computed);
+        let mut failed = Vec::new();
+        for at in self.feeds_at[node as usize]..self.feeds_at[node as usize + 1] {
+            let edge = self.feeds[at as usize];
+            if !branch.keeps(edge.branch()) && self.state(edge.node()) == TaskState::Waiting {
+                failed.push(edge.node());
+            }
+        }
+        failed.dedup();
+        for consumer in failed {
+            if self.state(consumer) == TaskState::Waiting {
+                // Nobody depends on it yet: its own outcome was never there.
+                self.settle(consumer, TaskState::Failed, None, &mut Vec::new());
+            }
+        }
+    }
+
+    /// Takes back what [`Graph::provide`] gave: the node is to be done again. Nodes that were begun on it wait again and are
+    /// appended to `back`, in the state they were in.
+    pub fn retract(&mut self, node: u32, branch: Branch, back: &mut Vec<(u32, TaskState)>) {
+        self.set(node, TaskState::Ready);
+        for at in self.feeds_at[node as usize]..self.feeds_at[node as usize + 1] {
+            let edge = self.feeds[at as usize];
+            let consumer = edge.node();
+            if !branch.keeps(edge.branch()) {
+                continue;
+            }
+            match self.state(consumer) {
+                TaskState::Waiting => {}
+                begun @ (TaskState::Ready | TaskState::Leased | TaskState::Provisional) => {
+                    back.push((consumer, begun));
+                    self.set(consumer, TaskState::Waiting);
+                }
+                TaskState::Computed
+                | TaskState::Replayed
+                | TaskState::Skipped
+                | TaskState::Failed
+                | TaskState::Cancelled => continue,
+            }
+            self.pending[consumer as usize] += 1;
+        }
+    }
+
+    /// Is every promise of a node kept by an outcome that is final?
+    #[must_use]
+    pub fn is_grounded(&self, node: u32) -> bool {
+        self.needs(node)
+            .iter()
+            .all(|edge| self.state(edge.node()) != TaskState::Provisional)
+    }
+
+    /// The nodes that await this one, repeated as often as they do.
+    pub fn feeds(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
+        let feeds =
+            self.feeds_at[node as usize] as usize..self.feeds_at[node as usize + 1] as usize;
+        self.feeds[feeds].iter().map(|edge| edge.node())
+    }
+
     /// Moves a node between the states of those that are not done.
     pub fn set(&mut self, node: u32, state: TaskState) {
         let weight = self.weight(node);
@@ -289,7 +368,7 @@ impl Graph {
     /// Tasks that are not done.
     #[must_use]
     pub fn open(&self) -> u32 {
-        self.counts.waiting + self.counts.ready + self.counts.leased
+        self.counts.waiting + self.counts.ready + self.counts.leased + self.counts.provisional
     }
 
     /// Bytes of memory that this graph holds.
@@ -317,6 +396,7 @@ fn count(counts: &mut Counts, state: TaskState) -> &mut u32 {
         TaskState::Waiting => &mut counts.waiting,
         TaskState::Ready => &mut counts.ready,
         TaskState::Leased => &mut counts.leased,
+        TaskState::Provisional => &mut counts.provisional,
         TaskState::Computed => &mut counts.computed,
         TaskState::Replayed => &mut counts.replayed,
         TaskState::Skipped => &mut counts.skipped,

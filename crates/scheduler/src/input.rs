@@ -1,6 +1,6 @@
 //! Facts that a scheduler is told.
 
-use asterism_protocol::{Prepared, Receipt, message::ToCoordinator, view::RunId};
+use asterism_protocol::{Prepared, Receipt, Terms, message::ToCoordinator, view::RunId};
 
 /// A connection of an executor, numbered by the shell; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,9 @@ pub enum Input {
         connection: ConnectionId,
         /// Random bytes for the challenge.
         nonce: [u8; 32],
+        /// Where it comes from, such as a network address: executors without an enrolment that come from the same place count
+        /// as one owner's. Empty where that is not known; then each counts for itself.
+        origin: String,
     },
     /// A decoded message came over a connection. Nothing in it is trusted.
     Received {
@@ -71,4 +74,6 @@ pub struct Submission {
     /// Canonical receipts that the store knows for instructions of this workflow, and for instructions
     /// outside of it that its promises await.
     pub known: Vec<Receipt>,
+    /// How it is verified and ordered.
+    pub terms: Terms,
 }

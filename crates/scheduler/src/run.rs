@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Await, Cid, Failure, Limits, Out, Outcome, Receipt, Task, Timestamp, TrapKind, Workflow,
-    encode, limits,
+    Await, Cid, Failure, Limits, Out, Outcome, Policy, Receipt, Requirements, Task, Timestamp,
+    TrapKind, Workflow, encode, limits,
     message::Kept,
     view::{AttemptView, Counts, RunId, RunState, RunSummary, TaskState, TaskView},
 };
@@ -320,6 +320,11 @@ impl Run {
             },
             submitted: self.header.submitted,
             finished: self.finished,
+            policy: Policy::default(),
+            priority: 0,
+            deadline: None,
+            forced: false,
+            paused: false,
         }
     }
 
@@ -370,6 +375,7 @@ impl Run {
             args: task.run.input.args.clone(),
             needs,
             limits: task.limits(),
+            requires: Requirements::of_task(task).unwrap_or_default(),
             state,
             reason: self.reason(node, memory),
             fuel: outcome.as_ref().and_then(|(_, fuel)| *fuel),
@@ -390,6 +396,7 @@ impl Run {
             },
             out: outcome.map(|(out, _)| out),
             receipt: whole.map(crate::memory::Known::cid),
+            basis: whole.and_then(|known| Some(known.receipt.evidence()?.basis)),
             executor: known.map(|(known, _)| known.key),
             remark: known
                 .filter(|_| computed)
@@ -399,6 +406,10 @@ impl Run {
             leased: known
                 .filter(|_| computed)
                 .and_then(|(known, _)| known.leased),
+            started: None,
+            computed: None,
+            delivered: None,
+            verified: None,
             finished: self.finished_at(node, memory),
         }
     }
@@ -437,6 +448,7 @@ impl Run {
             TaskState::Waiting
             | TaskState::Ready
             | TaskState::Leased
+            | TaskState::Provisional
             | TaskState::Computed
             | TaskState::Replayed
             | TaskState::Cancelled => String::new(),
@@ -488,7 +500,8 @@ impl Run {
     /// When the last promise of a node was kept.
     fn ready_at(&self, node: u32, memory: &Memory) -> Option<Timestamp> {
         match self.graph.state(node) {
-            TaskState::Ready | TaskState::Leased | TaskState::Computed => {}
+            TaskState::Ready | TaskState::Leased | TaskState::Provisional | TaskState::Computed => {
+            }
             TaskState::Waiting
             | TaskState::Replayed
             | TaskState::Skipped
@@ -511,7 +524,9 @@ impl Run {
     fn finished_at(&self, node: u32, memory: &Memory) -> Option<Timestamp> {
         let submitted = self.header.submitted;
         match self.graph.state(node) {
-            TaskState::Waiting | TaskState::Ready | TaskState::Leased => None,
+            TaskState::Waiting | TaskState::Ready | TaskState::Leased | TaskState::Provisional => {
+                None
+            }
             TaskState::Computed | TaskState::Replayed => {
                 let at = self
                     .result(node)

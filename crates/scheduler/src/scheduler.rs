@@ -115,7 +115,11 @@ impl Scheduler {
                 submission,
             } => self.submit(request, *submission),
             Input::Cancel { request, run } => self.cancel(request, run),
-            Input::Connected { connection, nonce } => {
+            Input::Connected {
+                connection,
+                nonce,
+                origin: _,
+            } => {
                 self.executors.connect(connection, nonce);
                 let (nonce, build) = (ByteArray::new(nonce), self.config.build.clone());
                 self.send(connection, ToExecutor::Challenge { nonce, build });

@@ -81,6 +81,7 @@ pub fn scheduler_drain(tasks: usize, clock: &dyn Fn() -> u64) -> Drained {
         Input::Connected {
             connection,
             nonce: [0; 32],
+            origin: String::new(),
         },
         &mut leases,
     );
@@ -94,8 +95,10 @@ pub fn scheduler_drain(tasks: usize, clock: &dyn Fn() -> u64) -> Drained {
             metering: metering.clone(),
             threads: 1,
             memory: 4 << 30,
+            ..Capabilities::default()
         },
         holding: Vec::new(),
+        enrolment: String::new(),
     };
     let message = ToCoordinator::Hello(Box::new(hello));
     tell(
@@ -115,6 +118,7 @@ pub fn scheduler_drain(tasks: usize, clock: &dyn Fn() -> u64) -> Drained {
         name: "drain".into(),
         submitter: String::new(),
         known: Vec::new(),
+        terms: asterism_protocol::Terms::default(),
     };
     let submit = tell(
         Input::Submit {
@@ -220,6 +224,7 @@ fn delivery(lease: &Lease, metering: &str) -> Delivery {
         outcome,
         conditions,
         remark: Remark::default(),
+        salt: None,
     }
 }
 

@@ -57,7 +57,9 @@ impl Executor {
                 metering: METERING.into(),
                 threads: self.threads,
                 memory: self.host.info().memory_max,
+                ..Capabilities::default()
             },
+            enrolment: String::new(),
             duty_percent: 100,
             memory_bytes: self.host.info().memory_max,
             prefetch: 2,

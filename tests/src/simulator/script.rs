@@ -153,7 +153,11 @@ impl Story {
         let nonce = [self.random.number() as u8; 32];
         let teller = &mut self.tellers[who];
         (teller.connection, teller.nonce) = (Some(connection), nonce);
-        self.tell(Input::Connected { connection, nonce });
+        self.tell(Input::Connected {
+            connection,
+            nonce,
+            origin: String::new(),
+        });
         let teller = &self.tellers[who];
         let held = |lease: &Lease| Held {
             lease: lease.id,
@@ -169,8 +173,10 @@ impl Story {
                 metering: self.config.metering.clone(),
                 threads: 2,
                 memory: 4 << 30,
+                ..Capabilities::default()
             },
             holding: teller.leases.iter().map(held).collect(),
+            enrolment: String::new(),
         };
         self.tell(Input::Received {
             connection,
@@ -210,6 +216,7 @@ impl Story {
                     outcome,
                     conditions,
                     remark: Remark::default(),
+                    salt: None,
                 }
             })
             .collect();
@@ -228,6 +235,7 @@ impl Story {
             name: "told".into(),
             submitter: "chance".into(),
             known: Vec::new(),
+            terms: asterism_protocol::Terms::default(),
         };
         self.tell(Input::Submit {
             request,

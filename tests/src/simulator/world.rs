@@ -452,6 +452,7 @@ impl World {
         self.tell_coordinator(Input::Connected {
             connection: ConnectionId(link),
             nonce,
+            origin: String::new(),
         });
     }
 
@@ -522,6 +523,7 @@ impl World {
             name: format!("wish {wish}"),
             submitter: "chance".into(),
             known,
+            terms: asterism_protocol::Terms::default(),
         };
         let request = RequestId(wish as u64);
         self.tell_coordinator(Input::Submit {
@@ -768,6 +770,7 @@ impl World {
                     TaskState::Waiting
                     | TaskState::Ready
                     | TaskState::Leased
+                    | TaskState::Provisional
                     | TaskState::Cancelled => {
                         panic!("{instruction} is {state:?} in a run that is done")
                     }

@@ -154,6 +154,7 @@ impl Here {
             name,
             submitter: SUBMITTER.to_owned(),
             known,
+            terms: asterism_protocol::Terms::default(),
         })
     }
 
@@ -314,6 +315,7 @@ impl Line for Here {
         self.serve(Fact::Input(Input::Connected {
             connection,
             nonce: random(),
+            origin: String::new(),
         }));
     }
 

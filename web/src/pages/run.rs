@@ -412,6 +412,7 @@ fn fault_name(kind: FaultKind) -> &'static str {
         FaultKind::Blob => "Missing bytes",
         FaultKind::Host => "Host broke",
         FaultKind::Lost => "Executor lost",
+        FaultKind::Disagreement => "Executors disagree",
     }
 }
 

@@ -128,6 +128,12 @@ pub fn look_of_state(state: TaskState, is_error: bool) -> Look {
             icon::STAR,
             "Somebody has taken it on and computes it now, or next.",
         ),
+        (TaskState::Provisional, _) => (
+            "provisional",
+            "s-provisional",
+            icon::CLOCK,
+            "There is a result, and it is being verified.",
+        ),
         (TaskState::Computed, false) => (
             "computed",
             "s-computed",
@@ -222,6 +228,7 @@ fn counts_of(counts: &Counts) -> Vec<(&'static str, &'static str, u32)> {
         ("with an error", "s-failed", counts.errors),
         look(TaskState::Failed, counts.failed),
         look(TaskState::Cancelled, counts.cancelled),
+        look(TaskState::Provisional, counts.provisional),
         look(TaskState::Leased, counts.leased),
         look(TaskState::Ready, counts.ready),
         look(TaskState::Waiting, counts.waiting),

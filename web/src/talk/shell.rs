@@ -98,7 +98,9 @@ impl Shell {
                 metering: METERING.to_owned(),
                 threads: allowed.threads,
                 memory: MEMORY_BYTES_DEFAULT,
+                ..Capabilities::default()
             },
+            enrolment: String::new(),
             duty_percent: allowed.duty_percent,
             memory_bytes: allowed.memory_bytes,
             prefetch: PREFETCH,

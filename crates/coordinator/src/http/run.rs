@@ -205,6 +205,7 @@ fn ready(app: &App, body: &[u8], query: RunQuery) -> Result<Ready, ApiError> {
             name,
             submitter,
             known,
+            terms: asterism_protocol::Terms::default(),
         },
         workflow,
     })
@@ -483,6 +484,7 @@ async fn failed(app: &Arc<App>, view: &RunView, task: &TaskView) -> Result<ApiEr
                 FaultKind::Blob => "blob",
                 FaultKind::Host => "host",
                 FaultKind::Lost => "lost",
+                FaultKind::Disagreement => "disagreement",
             };
             details["attempts"] = json!(cause.attempts);
             let status = if attempt.fault.kind == FaultKind::TimeLimit {

@@ -170,6 +170,7 @@ impl FakeExecutor {
             metering: "wasmtime-48".into(),
             threads: 1,
             memory: 4 << 30,
+            ..Capabilities::default()
         };
         self.say(&ToCoordinator::Hello(Box::new(Hello {
             key: self.identity.public_key(),
@@ -178,6 +179,7 @@ impl FakeExecutor {
             name: "test".into(),
             capabilities,
             holding: Vec::new(),
+            enrolment: String::new(),
         })))
         .await;
     }
@@ -284,6 +286,7 @@ pub(crate) fn delivery(lease: &Lease, out: Out, remark: Remark) -> Delivery {
         outcome,
         conditions,
         remark,
+        salt: None,
     }
 }
 

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_protocol::{
-    Cid, Limits, MerkleTree, Signature, Statement, Timestamp, encode,
+    Cid, Limits, MerkleTree, Signature, Statement, Timestamp, content_cid, encode,
     limits::{
         DELIVERY_ITEMS_MAX, FRAME_BYTES_MAX, FUEL_MAX, LEASES_HELD_MAX, NAME_BYTES_MAX,
         POLL_SLOTS_MAX, TEXT_BYTES_MAX,
     },
     message::{
-        Delivery, Fault, FaultKind, Held, Hello, Lease as Leased, LeaseId, ToCoordinator,
-        ToExecutor, hello_bytes,
+        Commitment, Delivery, Fault, FaultKind, Held, Hello, Lease as Leased, LeaseId,
+        ToCoordinator, ToExecutor, commitment, hello_bytes,
     },
 };
+use serde_bytes::ByteArray;
 
 use super::{
     Config, Doing, Input, Output, SignId, Status, ThreadId, TimeoutReason, jitter::Backoff, links,
@@ -97,6 +98,8 @@ pub struct Session {
     ready: BTreeSet<LeaseId>,
     /// What threads are done with and was not looked at yet: a free thread gets its next task first.
     ended: VecDeque<Ended>,
+    /// Leases with an outcome to commit to.
+    committing: BTreeSet<LeaseId>,
     /// Leases with an outcome to sign.
     concluded: BTreeSet<LeaseId>,
     /// Since when the oldest of them waits.
@@ -115,6 +118,10 @@ pub struct Session {
     trip_us: u64,
     refusals_in_a_row: u32,
     paused: Option<String>,
+    /// Why the coordinator leases nothing to this executor any more.
+    excluded: Option<String>,
+    /// What was signed for the connection: only the coordinator knows it, so salts are made of it.
+    proof: Option<Signature>,
     leaving: Option<Leaving>,
     status: Tally,
     changed: bool,
@@ -167,6 +174,8 @@ struct Lease {
     memory_bytes: u64,
     workflow: String,
     submitter: String,
+    /// Must the outcome be committed to before it is told?
+    commit: bool,
     /// The component and the links among the arguments.
     blobs: Vec<Cid>,
     phase: Phase,
@@ -206,6 +215,10 @@ enum Stage {
     Uploading {
         missing: usize,
     },
+    /// It is to be committed to.
+    Committing,
+    /// It was committed to, and is not asked for yet.
+    Committed,
     Ready,
     Signing,
     Sent {
@@ -268,6 +281,7 @@ impl Session {
             fetching: BTreeSet::new(),
             ready: BTreeSet::new(),
             ended: VecDeque::new(),
+            committing: BTreeSet::new(),
             concluded: BTreeSet::new(),
             concluded_since: Timestamp::default(),
             ending: BTreeSet::new(),
@@ -281,6 +295,8 @@ impl Session {
             trip_us: 1_000,
             refusals_in_a_row: 0,
             paused: None,
+            excluded: None,
+            proof: None,
             leaving: None,
             status: Tally::default(),
             changed: true,
@@ -465,6 +481,7 @@ impl Session {
             Connection::Over => return "this executor has left".into(),
             _ if self.leaving.is_some() => return "this executor is leaving".into(),
             _ if self.paused.is_some() => return self.paused.clone().unwrap_or_default(),
+            _ if self.excluded.is_some() => return self.excluded.clone().unwrap_or_default(),
             Connection::Offline { reason, .. } => {
                 return format!("the coordinator is away and is called again soon: {reason}");
             }
@@ -539,6 +556,13 @@ impl Session {
             (ToExecutor::Revoke { leases, reason: _ }, Connection::Welcomed { .. }) => {
                 leases.into_iter().for_each(|lease| self.forget(lease));
             }
+            (ToExecutor::Reveal { leases }, Connection::Welcomed { .. }) => {
+                self.reveal(&leases, now)
+            }
+            (ToExecutor::Excluded { reason }, Connection::Welcomed { .. }) => {
+                self.trouble(reason.clone());
+                self.excluded = Some(reason);
+            }
             (ToExecutor::Accepted { leases }, Connection::Welcomed { .. }) => {
                 self.accepted(&leases, now)
             }
@@ -559,6 +583,8 @@ impl Session {
                 | ToExecutor::Welcome { .. }
                 | ToExecutor::Assign { .. }
                 | ToExecutor::Revoke { .. }
+                | ToExecutor::Reveal { .. }
+                | ToExecutor::Excluded { .. }
                 | ToExecutor::Accepted { .. },
                 // A message that was under way when this side hung up.
                 Connection::Offline { .. } | Connection::Connecting { .. },
@@ -567,7 +593,11 @@ impl Session {
                 self.hang_up("the coordinator began the handshake twice", now);
             }
             (
-                ToExecutor::Assign { .. } | ToExecutor::Revoke { .. } | ToExecutor::Accepted { .. },
+                ToExecutor::Assign { .. }
+                | ToExecutor::Revoke { .. }
+                | ToExecutor::Reveal { .. }
+                | ToExecutor::Excluded { .. }
+                | ToExecutor::Accepted { .. },
                 _,
             ) => {
                 self.hang_up("the coordinator spoke before the handshake was over", now);
@@ -578,6 +608,7 @@ impl Session {
     fn signed(&mut self, id: SignId, signature: Signature, now: Timestamp) {
         match self.connection {
             Connection::Proving { until, sign } if sign == id => {
+                self.proof = Some(signature);
                 let hello = self.hello(signature);
                 self.send(ToCoordinator::Hello(Box::new(hello)));
                 self.connection = Connection::Greeted { until };
@@ -597,6 +628,7 @@ impl Session {
             build: self.config.build.clone(),
             name: self.config.name.clone(),
             capabilities: self.config.capabilities.clone(),
+            enrolment: self.config.enrolment.clone(),
             holding: held.collect(),
         }
     }
@@ -617,18 +649,31 @@ impl Session {
             .copied()
             .collect();
         lost.into_iter().for_each(|id| self.forget(id));
-        // Whether what was sent before arrived is not known: say it again.
+        // Whether what was sent before arrived is not known, nor whether a coordinator that started anew asked for it:
+        // say it again, from the commitment on.
         for (id, lease) in &mut self.leases {
-            if let Phase::Concluded(concluded) = &mut lease.phase
-                && matches!(concluded.stage, Stage::Sent { .. })
-            {
-                concluded.stage = Stage::Ready;
-                self.concluded.insert(*id);
+            let Phase::Concluded(concluded) = &mut lease.phase else {
+                continue;
+            };
+            match concluded.stage {
+                Stage::Uploading { .. } | Stage::Committing => {}
+                _ if lease.commit => {
+                    concluded.stage = Stage::Committing;
+                    self.concluded.remove(id);
+                    self.committing.insert(*id);
+                }
+                // What is being signed is sent once that is done.
+                Stage::Signing => {}
+                Stage::Committed | Stage::Ready | Stage::Sent { .. } => {
+                    concluded.stage = Stage::Ready;
+                    self.concluded.insert(*id);
+                }
             }
         }
         self.fetches.resume();
         self.uploads.resume();
         self.status.trouble.clear();
+        self.excluded = None;
     }
 
     fn is_welcomed(&self) -> bool {
@@ -658,6 +703,7 @@ impl Session {
                 continue;
             }
             let (workflow, submitter) = (lease.workflow.clone(), lease.submitter.clone());
+            let commit = lease.commit;
             let (phase, blobs) = if wanted == 0 || !self.may_begin() {
                 (Phase::Ending(Farewell::HandBack), Vec::new())
             } else {
@@ -685,6 +731,7 @@ impl Session {
                     memory_bytes,
                     workflow,
                     submitter,
+                    commit,
                     blobs,
                     phase,
                 },
@@ -940,11 +987,13 @@ impl Session {
             outcome: outcome.cid(),
             conditions,
         };
+        let commit = self.leases.get(&id).is_some_and(|lease| lease.commit);
         let delivery = Delivery {
             lease: id,
             outcome,
             conditions,
             remark: remark.cut(),
+            salt: commit.then(|| self.salt(id)),
         };
         let size = encode(&delivery).len();
         if size > FRAME_BYTES_MAX - FRAME_ROOM_BYTES {
@@ -989,18 +1038,22 @@ impl Session {
     }
 
     fn sign_if_uploaded(&mut self, id: LeaseId, now: Timestamp) {
-        let Some(Lease {
-            phase: Phase::Concluded(concluded),
-            ..
-        }) = self.leases.get_mut(&id)
-        else {
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return;
+        };
+        let Phase::Concluded(concluded) = &mut lease.phase else {
             return;
         };
         if concluded.stage != (Stage::Uploading { missing: 0 }) {
             return;
         }
-        concluded.stage = Stage::Ready;
         let uploads = std::mem::take(&mut concluded.uploads);
+        if lease.commit {
+            concluded.stage = Stage::Committing;
+            self.committing.insert(id);
+            return self.release_uploads(id, &uploads);
+        }
+        concluded.stage = Stage::Ready;
         self.release_uploads(id, &uploads);
         if self.concluded.is_empty() {
             self.concluded_since = now;
@@ -1009,6 +1062,56 @@ impl Session {
     }
 
     // ---- deliveries ----
+
+    /// Something that only this executor and the coordinator know, for one lease.
+    fn salt(&self, id: LeaseId) -> ByteArray<32> {
+        let proof = self.proof.map_or([0; 64], |proof| *proof.0);
+        let said = [proof.as_slice(), &id.0.to_le_bytes()].concat();
+        ByteArray::new(content_cid(&said).digest())
+    }
+
+    /// Commits to outcomes that are not to be told yet.
+    fn commit(&mut self) {
+        let mut items = Vec::new();
+        for id in std::mem::take(&mut self.committing) {
+            let Some(Lease {
+                phase: Phase::Concluded(concluded),
+                ..
+            }) = self.leases.get_mut(&id)
+            else {
+                continue;
+            };
+            concluded.stage = Stage::Committed;
+            let salt = concluded.delivery.salt.unwrap_or_default();
+            let digest = ByteArray::new(commitment(&salt, &concluded.statement));
+            items.push(Commitment { lease: id, digest });
+        }
+        for items in items.chunks(DELIVERY_ITEMS_MAX) {
+            self.send(ToCoordinator::Commit {
+                items: items.to_vec(),
+            });
+        }
+    }
+
+    /// The coordinator asks for what was committed to.
+    fn reveal(&mut self, leases: &[LeaseId], now: Timestamp) {
+        for id in leases {
+            let Some(Lease {
+                phase: Phase::Concluded(concluded),
+                ..
+            }) = self.leases.get_mut(id)
+            else {
+                continue;
+            };
+            if concluded.stage == Stage::Committed {
+                concluded.stage = Stage::Ready;
+                if self.concluded.is_empty() {
+                    self.concluded_since = now;
+                }
+                self.concluded.insert(*id);
+            }
+        }
+    }
 
     /// Asks for the signature of a batch, if it is time.
     fn sign_batch(&mut self, now: Timestamp) {
@@ -1055,7 +1158,9 @@ impl Session {
             return;
         };
         let still = |lease: &LeaseId| match &self.leases.get(lease)?.phase {
-            Phase::Concluded(concluded) => Some(concluded.delivery.clone()),
+            Phase::Concluded(concluded) => {
+                (concluded.stage == Stage::Signing).then(|| concluded.delivery.clone())
+            }
             Phase::Fetching { .. }
             | Phase::Ready { .. }
             | Phase::Running { .. }
@@ -1122,7 +1227,7 @@ impl Session {
         match &mut farewell {
             Farewell::Fault(fault) => {
                 fault.message = cut(std::mem::take(&mut fault.message), TEXT_BYTES_MAX);
-                if fault.kind == FaultKind::Lost {
+                if matches!(fault.kind, FaultKind::Lost | FaultKind::Disagreement) {
                     // Only the coordinator may say so.
                     fault.kind = FaultKind::Host;
                 }
@@ -1149,6 +1254,7 @@ impl Session {
         };
         self.fetching.remove(&id);
         self.ready.remove(&id);
+        self.committing.remove(&id);
         self.concluded.remove(&id);
         self.ending.remove(&id);
         let blobs = std::mem::take(&mut lease.blobs);
@@ -1248,6 +1354,7 @@ impl Session {
         }
         if self.is_welcomed() {
             self.say_farewells();
+            self.commit();
             self.sign_batch(now);
             self.announce(now);
             self.poll(now);
@@ -1470,7 +1577,7 @@ impl Session {
 
     /// May work be taken and begun?
     fn may_begin(&self) -> bool {
-        self.paused.is_none() && self.leaving.is_none()
+        self.paused.is_none() && self.excluded.is_none() && self.leaving.is_none()
     }
 
     /// Leases that wait for a thread or have one.

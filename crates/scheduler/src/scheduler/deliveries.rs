@@ -88,6 +88,7 @@ impl Scheduler {
             outcome: said,
             conditions,
             remark: _,
+            salt: _,
         } = item;
         let digest = said.instruction.digest();
         if Cid::of_content_digest(digest) != said.instruction {
@@ -145,6 +146,7 @@ impl Scheduler {
             outcome,
             conditions: _,
             remark,
+            salt: _,
         } = item;
         let Wanter { run, node } = self.works.get(id).wanters[0];
         let task = self.runs[&run].task(node);

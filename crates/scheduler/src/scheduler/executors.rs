@@ -48,6 +48,9 @@ impl Scheduler {
                     self.changed_executors.insert(*key);
                 }
             }
+            ToCoordinator::Commit { .. } => {
+                return Err("no lease asks for a commitment".to_owned());
+            }
             ToCoordinator::Deliver { items, signature } => {
                 self.deliver(connection, key, items, &signature)?
             }

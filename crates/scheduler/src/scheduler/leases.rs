@@ -151,6 +151,7 @@ impl Scheduler {
             lease_ms: self.config.lease_ms,
             workflow: run.header.name.clone(),
             submitter: run.header.submitter.clone(),
+            commit: false,
         };
         (lease, run.lease_bytes(node, &self.memory))
     }

@@ -30,6 +30,7 @@ impl Scheduler {
             name,
             submitter,
             known,
+            terms: _,
         } = submission;
         let live: usize = self
             .running
@@ -163,7 +164,10 @@ impl Scheduler {
         let mut left = Vec::new();
         for node in 0..run.graph.len() {
             match run.graph.state(node) {
-                TaskState::Waiting | TaskState::Ready | TaskState::Leased => {
+                TaskState::Waiting
+                | TaskState::Ready
+                | TaskState::Leased
+                | TaskState::Provisional => {
                     left.extend(
                         self.works
                             .find(&run.digests[node as usize])

@@ -1,9 +1,9 @@
 //! What is told of changes, and what is shown of the whole.
 
 use asterism_protocol::{
-    Cid, PublicKey, Receipt, Timestamp, content_cid,
+    Cid, Policy, PublicKey, Receipt, Timestamp, content_cid,
     message::{Change, LeaseId},
-    view::{ExecutorView, Overview, RunId, RunView, TaskState, TaskView},
+    view::{ExecutorView, Overview, RunId, RunView, Standing, TaskState, TaskView},
 };
 
 use super::Scheduler;
@@ -66,6 +66,8 @@ impl Scheduler {
                 .collect(),
             components: Vec::new(),
             trouble: String::new(),
+            policy: Policy::default(),
+            paused: false,
         }
     }
 
@@ -124,7 +126,10 @@ impl Scheduler {
             words.push(run.header.workflow.digest());
             for node in 0..run.graph.len() {
                 number(match run.graph.state(node) {
-                    TaskState::Waiting | TaskState::Ready | TaskState::Leased => 0,
+                    TaskState::Waiting
+                    | TaskState::Ready
+                    | TaskState::Leased
+                    | TaskState::Provisional => 0,
                     done @ (TaskState::Computed
                     | TaskState::Replayed
                     | TaskState::Skipped
@@ -148,7 +153,9 @@ impl Scheduler {
         let mut view = run.view(index, &self.memory);
         let digest = view.instruction.digest();
         let work = match view.state {
-            TaskState::Waiting | TaskState::Ready | TaskState::Leased => self.works.find(&digest),
+            TaskState::Waiting | TaskState::Ready | TaskState::Leased | TaskState::Provisional => {
+                self.works.find(&digest)
+            }
             TaskState::Computed
             | TaskState::Replayed
             | TaskState::Skipped
@@ -226,6 +233,17 @@ impl Scheduler {
             leases: executor.leases.len() as u32,
             tasks: executor.tally.tasks,
             fuel: executor.tally.fuel,
+            connected: executor.connection.is_some(),
+            owner: String::new(),
+            standing: Standing::Stranger,
+            trust: 0,
+            right: 0,
+            wrong: 0,
+            reason: String::new(),
+            fuel_per_s: 0,
+            memory: executor.capabilities.memory,
+            offers: executor.capabilities.offers.clone(),
+            labels: executor.capabilities.labels.clone(),
         }
     }
 

@@ -154,6 +154,7 @@ impl Driver {
             name: "w".into(),
             submitter: "me".into(),
             known,
+            terms: asterism_protocol::Terms::default(),
         };
         self.handle(Input::Submit {
             request,
@@ -224,6 +225,7 @@ impl Driver {
         self.handle(Input::Connected {
             connection,
             nonce: [seed; 32],
+            origin: String::new(),
         });
         let executor = Executor {
             connection,
@@ -383,8 +385,10 @@ impl Executor {
                 metering: METERING.into(),
                 threads: 2,
                 memory: 4 << 30,
+                ..Capabilities::default()
             },
             holding,
+            enrolment: String::new(),
         }
     }
 
@@ -420,6 +424,7 @@ pub(crate) fn delivery(lease: &Lease, out: Out) -> Delivery {
         outcome,
         conditions,
         remark: Remark::default(),
+        salt: None,
     }
 }
 

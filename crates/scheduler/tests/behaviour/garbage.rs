@@ -184,6 +184,7 @@ fn perform(
                         growth_refused: value == 1,
                     },
                     remark: Remark::default(),
+                    salt: (value == 2).then_some([9; 32].into()),
                 })
                 .collect();
             let message = match (items.is_empty(), wrong) {
@@ -259,6 +260,7 @@ proptest! {
                         S::Waiting => &mut counts.waiting,
                         S::Ready => &mut counts.ready,
                         S::Leased => &mut counts.leased,
+                        S::Provisional => &mut counts.provisional,
                         S::Computed => &mut counts.computed,
                         S::Replayed => &mut counts.replayed,
                         S::Skipped => &mut counts.skipped,

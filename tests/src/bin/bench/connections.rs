@@ -82,8 +82,10 @@ async fn connect(coordinator: &Coordinator, i: u32) -> anyhow::Result<Socket> {
             metering: asterism_executor::METERING.into(),
             threads: 1,
             memory: 1 << 30,
+            ..Capabilities::default()
         },
         holding: Vec::new(),
+        enrolment: String::new(),
     };
     socket
         .send(Message::Binary(

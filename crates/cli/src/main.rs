@@ -1,30 +1,31 @@
 //! `asterism`: parses, calls, prints.
 //!
-//! Standard output is data, standard error is talk. With `--json` both data and errors are JSON.
-//! Exit codes: 0 it worked, 1 a task failed (or anything not named here), 2 usage, 3 the coordinator cannot be reached,
-//! 5 the input is invalid.
+//! Standard output is data, standard error is talk. With `--json` both data and errors are JSON. Exit codes are in
+//! [`failure::Exit`]. A flag comes before `ASTERISM_<FLAG>`, that before the files of [`settings`], those before defaults.
 
 mod client;
 mod commands;
+mod console;
 mod failure;
+mod settings;
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    process::ExitCode,
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
+
+use crate::{
+    commands::{blob, component, config, coordinator, executor, receipt, run},
+    console::Console,
+    failure::{Exit, Failure},
+    settings::Settings,
 };
-
-use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
-
-use crate::commands::{blob, component, coordinator, executor, receipt, run};
 
 /// Open-world compute: workflows of WebAssembly components, computed by whoever has time
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "asterism", version, propagate_version = true)]
 struct Args {
-    /// Write results and errors as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    console: Console,
     #[command(subcommand)]
     command: Command,
 }
@@ -47,44 +48,100 @@ enum Command {
     /// Bytes by CID
     #[command(subcommand)]
     Blob(blob::Command),
+    /// Settings and where they are from
+    #[command(subcommand)]
+    Config(config::Command),
 }
 
 fn main() -> ExitCode {
-    let Args { json, command } = Args::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return failure::Failure::other(format!("failed to start threads: {error}"))
-                .report(json);
-        }
-    };
-    let result = runtime.block_on(async {
-        match command {
-            Command::Coordinator(args) => coordinator::serve(args, json).await,
-            Command::Executor(command) => executor::execute(command).await,
-            Command::Run(args) => run::execute(args, json).await,
-            Command::Component(command) => component::execute(command, json).await,
-            Command::Receipt(command) => receipt::execute(command).await,
-            Command::Blob(command) => blob::execute(command, json).await,
-        }
-    });
-    match result {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    // What goes wrong before the command line is understood is said in the form it asks for, too.
+    let json = args.iter().any(|arg| arg == "--json");
+    match start(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(json),
+        Err(Ended::Told(code)) => code,
+        Err(Ended::Failed(failure)) => failure.report(json),
     }
 }
 
-/// Writes a line of data. A reader that went away (`| head`) is no error.
-fn print(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+/// How a command ends when it does not simply succeed.
+enum Ended {
+    /// It has been said: help, version.
+    Told(ExitCode),
+    Failed(Failure),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<clap::Error> for Ended {
+    fn from(error: clap::Error) -> Self {
+        match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                // A reader that went away is no error.
+                let _ = error.print();
+                Self::Told(ExitCode::from(error.exit_code() as u8))
+            }
+            _ => Self::Failed(Failure::of_usage(&error)),
+        }
+    }
+}
+
+fn start(args: Vec<OsString>) -> Result<(), Ended> {
+    let settings = Settings::load(&Args::command())?;
+    let matches = settings.apply(Args::command()).try_get_matches_from(args)?;
+    let Args { console, command } = Args::from_arg_matches(&matches)?;
+    let serves = matches!(
+        command,
+        Command::Coordinator(_) | Command::Executor(executor::Command::Start { .. })
+    );
+    console.start_logging(if serves { "info" } else { "warn" });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other(format!("threads could not be started: {error}")))?;
+    let result = runtime.block_on(async {
+        let command = dispatch(command, &console, &settings);
+        if serves {
+            // It has something to finish when it is told to stop.
+            return command.await;
+        }
+        tokio::select! {
+            result = command => result,
+            () = commands::interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        }
+    });
+    // Reads of standard input cannot be called off.
+    runtime.shutdown_background();
+    Ok(result?)
+}
+
+async fn dispatch(command: Command, console: &Console, settings: &Settings) -> Result<(), Failure> {
+    match command {
+        Command::Coordinator(args) => coordinator::serve(args, console).await,
+        Command::Executor(command) => executor::execute(command).await,
+        Command::Run(args) => run::execute(args, console).await,
+        Command::Component(command) => component::execute(command, console).await,
+        Command::Receipt(command) => receipt::execute(command).await,
+        Command::Blob(command) => blob::execute(command, console).await,
+        Command::Config(command) => {
+            config::execute(&command, settings, &Args::command(), console);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Settings::default().apply(Args::command()).debug_assert();
+    }
 }

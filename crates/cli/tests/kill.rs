@@ -142,6 +142,46 @@ async fn what_was_acknowledged_survives_signal_9() {
     assert_eq!(result.text().await.unwrap(), "1.5");
 }
 
+#[tokio::test]
+async fn a_run_that_is_waited_for_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut coordinator = Coordinator::start(&data, "127.0.0.1:0");
+    post(format!("{}/components?name=math", coordinator.url), math()).await;
+    let file = folder.path().join("add.json");
+    std::fs::write(&file, workflow(&[task("add", "add", "[1, 2]")])).unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_asterism"))
+        .args(["run", "--coordinator", &coordinator.url])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while coordinator.runs().await.is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    coordinator.kill();
+    let mut line = String::new();
+    let mut said = BufReader::new(run.stderr.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    assert!(line.contains("waiting for it to come back"), "{line}");
+
+    let listen = coordinator.url.trim_start_matches("http://").to_owned();
+    let coordinator = Coordinator::start(&data, &listen);
+    let mut executor = FakeExecutor::connect(&coordinator.url, 1).await;
+    let lease = executor.lease(1).await.remove(0);
+    executor
+        .deliver(&lease, compute(&lease), Remark::default())
+        .await;
+    executor.accepted(lease.id).await;
+    let output = tokio::task::spawn_blocking(move || run.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "3");
+}
+
 #[test]
 fn a_second_coordinator_on_the_same_data_says_why_it_cannot_start() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +218,7 @@ fn exit_codes_tell_what_went_wrong() {
     check(
         &["run", path, "--coordinator", "http://127.0.0.1:9"],
         3,
-        "failed to reach",
+        "no coordinator can be reached",
     );
     check(
         &["run", path, "--coordinator", &coordinator.url],
@@ -188,7 +228,7 @@ fn exit_codes_tell_what_went_wrong() {
     check(
         &["run", "absent.json", "--coordinator", &coordinator.url],
         5,
-        "failed to read",
+        "could not read absent.json because",
     );
     check(
         &[

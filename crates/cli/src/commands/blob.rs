@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::{client::Coordinator, commands::read, failure::Failure, print};
+use crate::{
+    client::Coordinator,
+    commands::read,
+    console::{Console, print},
+    failure::{Doing as _, Failure},
+};
 
 /// What to do with blobs.
 #[derive(Subcommand)]
@@ -20,12 +25,15 @@ pub(crate) enum Command {
 }
 
 /// Does it.
-pub(crate) async fn execute(command: Command, json: bool) -> Result<(), Failure> {
+pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), Failure> {
     let Command::Put { file, coordinator } = command;
-    let answer = coordinator.post("/blobs", &[], read(&file)?).await?;
+    let answer = coordinator
+        .post("/blobs", &[], read(&file)?)
+        .await
+        .doing(format_args!("store {}", file.display()))?;
     let stored: Value = serde_json::from_slice(&answer.body)
         .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))?;
-    print(&if json {
+    print(&if console.json {
         stored.to_string()
     } else {
         stored["cid"].as_str().unwrap_or_default().to_owned()

@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::{client::Coordinator, commands::read, failure::Failure, print};
+use crate::{
+    client::Coordinator,
+    commands::read,
+    console::{Console, print},
+    failure::{Doing as _, Failure},
+};
 
 /// What to do with components.
 #[derive(Subcommand)]
@@ -23,7 +28,7 @@ pub(crate) enum Command {
 }
 
 /// Does it.
-pub(crate) async fn execute(command: Command, json: bool) -> Result<(), Failure> {
+pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), Failure> {
     let Command::Add {
         file,
         name,
@@ -34,16 +39,22 @@ pub(crate) async fn execute(command: Command, json: bool) -> Result<(), Failure>
         .or_else(|| file.file_stem()?.to_str().map(str::to_owned))
         .filter(|name| name != "-");
     let query: Vec<_> = name.into_iter().map(|name| ("name", name)).collect();
-    let answer = coordinator.post("/components", &query, bytes).await?;
+    let answer = coordinator
+        .post("/components", &query, bytes)
+        .await
+        .doing(format_args!("add {}", file.display()))?;
     let view: Value = serde_json::from_slice(&answer.body)
         .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))?;
-    if json {
+    if console.json {
         print(&view.to_string());
         return Ok(());
     }
     print(view["cid"].as_str().unwrap_or_default());
     for function in view["functions"].as_array().into_iter().flatten() {
-        eprintln!("  {}", function["signature"].as_str().unwrap_or_default());
+        console.say(&format!(
+            "  {}",
+            function["signature"].as_str().unwrap_or_default()
+        ));
     }
     Ok(())
 }

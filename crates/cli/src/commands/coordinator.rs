@@ -5,7 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{commands::stopped, failure::Failure, print};
+use crate::{
+    commands::stopped,
+    console::{Console, print},
+    failure::{Doing as _, Failure},
+};
 
 /// How to serve.
 #[derive(clap::Args)]
@@ -38,16 +42,17 @@ pub(crate) struct Args {
 }
 
 /// Serves until it is told to stop.
-pub(crate) async fn serve(args: Args, json: bool) -> Result<(), Failure> {
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        Failure::other(format!(
-            "failed to listen on {}: {error}; choose another with --listen",
-            args.listen
-        ))
-    })?;
+pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> {
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| {
+            Failure::other(error.to_string())
+                .hint("choose another address with --listen; port 0 takes a free one")
+        })
+        .doing(format_args!("listen on {}", args.listen))?;
     let address = listener
         .local_addr()
-        .map_err(|error| Failure::other(format!("failed to listen: {error}")))?;
+        .map_err(|error| Failure::other(error.to_string()))?;
     let options = asterism_coordinator::Options {
         data: (!args.in_memory).then_some(args.data),
         panel: args.panel,
@@ -57,13 +62,14 @@ pub(crate) async fn serve(args: Args, json: bool) -> Result<(), Failure> {
     // Told once it serves: whoever reads it may connect at once.
     let ready = move || {
         let url = format!("http://{address}");
-        if json {
+        if console.json {
             print(&json!({ "listening": url }).to_string());
         } else {
-            eprintln!("the coordinator is at {url}");
+            console.say(&format!("the coordinator is at {url}"));
         }
     };
     asterism_coordinator::serve_when_ready(listener, options, ready, stopped())
         .await
         .map_err(|error| Failure::other(error.to_string()))
+        .doing("serve")
 }

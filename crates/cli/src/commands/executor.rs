@@ -6,7 +6,11 @@ use asterism_executor_native::Options;
 use asterism_host_wasmtime::WasmtimeEngine;
 use clap::Subcommand;
 
-use crate::{client::Coordinator, commands::stopped, failure::Failure};
+use crate::{
+    client::Coordinator,
+    commands::stopped,
+    failure::{Doing as _, Failure},
+};
 
 /// What to do with executors.
 #[derive(Subcommand)]
@@ -57,4 +61,5 @@ pub(crate) async fn execute(command: Command) -> Result<(), Failure> {
     asterism_executor_native::run(options, move || Box::new(engine.host()), stopped())
         .await
         .map_err(|error| Failure::other(error.to_string()))
+        .doing("perform tasks")
 }

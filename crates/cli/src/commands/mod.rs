@@ -2,6 +2,7 @@
 
 pub(crate) mod blob;
 pub(crate) mod component;
+pub(crate) mod config;
 pub(crate) mod coordinator;
 pub(crate) mod executor;
 pub(crate) mod receipt;
@@ -9,7 +10,7 @@ pub(crate) mod run;
 
 use std::{io::Read as _, path::Path};
 
-use crate::failure::Failure;
+use crate::failure::{Doing as _, Failure};
 
 /// The bytes of a file, or of standard input for `-`.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -19,12 +20,21 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         std::fs::read(path).map(|read| bytes = read)
     };
-    read.map_err(|error| Failure::invalid(format!("failed to read {}: {error}", path.display())))?;
+    read.map_err(|error| Failure::invalid(error.to_string()))
+        .doing(format_args!("read {}", path.display()))?;
     Ok(bytes)
 }
 
+/// Ends when somebody presses Ctrl-C.
+pub(crate) async fn interrupted() {
+    // An error means that the signal cannot be had; then the process is ended from outside.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Ends when somebody wants this process to stop.
-async fn stopped() {
+pub(crate) async fn stopped() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -36,15 +46,10 @@ async fn stopped() {
             }
         };
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+            () = interrupted() => {}
             () = terminated => {}
         }
     }
     #[cfg(not(unix))]
-    {
-        // An error means that the signal cannot be had; then the process is ended from outside.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
+    interrupted().await;
 }

@@ -7,7 +7,12 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{client::Coordinator, commands::read, failure::Failure, print};
+use crate::{
+    client::Coordinator,
+    commands::read,
+    console::{Console, print},
+    failure::{Doing as _, Failure},
+};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -31,10 +36,10 @@ pub(crate) struct Args {
 }
 
 /// Runs the workflow and prints what its last task came to.
-pub(crate) async fn execute(args: Args, json: bool) -> Result<(), Failure> {
+pub(crate) async fn execute(args: Args, console: &Console) -> Result<(), Failure> {
     let body = read(&args.file)?;
     let name = args.name.or_else(|| name_of(&args.file));
-    let all = args.all || json;
+    let all = args.all || console.json;
     let query: Vec<(&str, String)> = [
         all.then(|| ("allResults", "true".to_owned())),
         args.timeout.map(|ms| ("timeout", ms.to_string())),
@@ -45,9 +50,13 @@ pub(crate) async fn execute(args: Args, json: bool) -> Result<(), Failure> {
     .into_iter()
     .flatten()
     .collect();
-    let answer = args.coordinator.post("/run", &query, body).await?;
+    let answer = args
+        .coordinator
+        .post_patiently("/run", &query, body, console)
+        .await
+        .doing(format_args!("run {}", args.file.display()))?;
 
-    if json && !args.all {
+    if console.json && !args.all {
         let mut results: Vec<Value> = serde_json::from_slice(&answer.body)
             .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))?;
         print(&results.pop().unwrap_or_default().to_string());
@@ -63,11 +72,11 @@ pub(crate) async fn execute(args: Args, json: bool) -> Result<(), Failure> {
             .write_all(&answer.body)
             .and_then(|()| writeln!(stdout));
     } else if stdout.is_terminal() {
-        eprintln!(
+        console.say(&format!(
             "the result is {} bytes of {}: send them to a file with `> FILE`",
             answer.body.len(),
             answer.media_type
-        );
+        ));
     } else {
         let _ = stdout.write_all(&answer.body).and_then(|()| stdout.flush());
     }

@@ -1,0 +1,89 @@
+//! How a command talks: standard output is data, standard error is talk.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// What holds for every command. Data goes through [`print`], talk through [`Console::say`].
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Console {
+    /// Write results and errors as JSON
+    #[arg(long, global = true, help_heading = HEADING)]
+    pub(crate) json: bool,
+    /// Say nothing but errors
+    #[arg(long, short, global = true, help_heading = HEADING)]
+    quiet: bool,
+    /// How log lines are written
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = HEADING)]
+    log_format: LogFormat,
+}
+
+const HEADING: &str = "Manners";
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// A JSON object for each line
+    Json,
+}
+
+impl Console {
+    /// Log lines go to standard error from here on. `RUST_LOG` chooses them; without it `usual` does.
+    pub(crate) fn start_logging(&self, usual: &str) {
+        let usual = if self.quiet { "error" } else { usual };
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(colourful())
+            .with_target(false);
+        match self.log_format {
+            LogFormat::Text => subscriber.init(),
+            LogFormat::Json => subscriber.json().flatten_event(true).init(),
+        }
+    }
+
+    /// A line of talk, unless nobody wants to hear any.
+    pub(crate) fn say(&self, line: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr().lock(), "{}", harmless(line));
+        }
+    }
+}
+
+/// Writes a line of data. A reader that went away (`| head`) is no error.
+pub(crate) fn print(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// May standard error have colours? `NO_COLOR` (any value but none) forbids them: <https://no-color.org>.
+pub(crate) fn colourful() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::io::stderr().is_terminal()
+}
+
+/// Text of others, which must not command a terminal: control characters become visible.
+pub(crate) fn harmless(text: &str) -> String {
+    let visible = |c: char| match c {
+        '\n' | '\t' => c,
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(visible).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_does_not_command_a_terminal() {
+        assert_eq!(
+            harmless("\x1b[2Jred\u{9b}31m\tok\n"),
+            "\u{fffd}[2Jred\u{fffd}31m\tok\n"
+        );
+    }
+}

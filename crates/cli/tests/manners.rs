@@ -1,0 +1,137 @@
+//! How the command line behaves: where words go, what wins over what, what a mistake is answered with.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+/// A command that sees nothing of whoever runs the tests.
+fn asterism(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_asterism"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ASTERISM_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(args)
+        .current_dir(folder)
+        .env("XDG_CONFIG_HOME", folder.join("user"))
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn flag_before_variable_before_project_before_user_before_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("project");
+    std::fs::create_dir_all(folder.path().join("user/asterism")).unwrap();
+    std::fs::create_dir_all(project.join("deep/er")).unwrap();
+    let here = project.join("deep/er");
+    let url = |args: &[&str], variables: &[(&str, &str)]| {
+        // Nobody is at port 1 to 5: the error tells which address was meant.
+        let mut all = vec!["blob", "put", "/dev/null"];
+        all.extend(args);
+        let mut variables = variables.to_vec();
+        let user = folder.path().join("user");
+        variables.push(("XDG_CONFIG_HOME", user.to_str().unwrap()));
+        let output = asterism(&here, &all, &variables);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        let said = stderr(&output);
+        let (_, rest) = said.split_once("http://").unwrap();
+        rest.split(": ").next().unwrap().to_owned()
+    };
+    std::fs::write(
+        folder.path().join("user/asterism/config.toml"),
+        "coordinator = 'http://127.0.0.1:2'",
+    )
+    .unwrap();
+    assert_eq!(url(&[], &[]), "127.0.0.1:2", "the user's file");
+    std::fs::write(
+        project.join("asterism.toml"),
+        "coordinator = 'http://127.0.0.1:3'",
+    )
+    .unwrap();
+    assert_eq!(url(&[], &[]), "127.0.0.1:3", "the project's, from below it");
+    let variable = [("ASTERISM_COORDINATOR", "http://127.0.0.1:4")];
+    assert_eq!(url(&[], &variable), "127.0.0.1:4", "the variable");
+    let flag = ["--coordinator", "http://127.0.0.1:5"];
+    assert_eq!(url(&flag, &variable), "127.0.0.1:5", "the flag");
+
+    let shown = asterism(&here, &["config", "show", "--origin"], &variable);
+    let shown = stdout(&shown);
+    assert!(
+        shown.contains("--coordinator http://127.0.0.1:4  (ASTERISM_COORDINATOR)"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("--listen 127.0.0.1:3000  (default)"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn mistakes_on_the_command_line_say_what_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |args: &[&str], words: &[&str]| {
+        let output = asterism(folder.path(), args, &[]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(output.stdout.is_empty(), "errors are not data");
+        for word in words {
+            assert!(said.contains(word), "{args:?}: {word:?} is not in {said}");
+        }
+    };
+    check(
+        &["rum", "a.json"],
+        &[
+            "error: could not understand the command line because",
+            "hint: ",
+            "'run'",
+        ],
+    );
+    check(
+        &["run", "a.json", "--tiemout", "3"],
+        &["hint: ", "'--timeout'"],
+    );
+    check(&["run"], &["<FILE>", "hint: Usage: asterism run"]);
+    check(&["run", "a.json", "--timeout", "soon"], &["'soon'"]);
+    check(&["--json", "rum"], &["\"code\":\"usage\"", "\"hint\":"]);
+}
+
+#[test]
+fn settings_that_are_not_understood_stop_everything_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("asterism.toml");
+    std::fs::write(&file, "[command.run]\ntimeout = = 4\n").unwrap();
+    let output = asterism(folder.path(), &["blob", "put", "/dev/null"], &[]);
+    assert_eq!(output.status.code(), Some(5));
+    let said = stderr(&output);
+    assert!(
+        said.starts_with("error: could not read the settings in "),
+        "{said}"
+    );
+    assert!(said.contains("line 2, column 11"), "{said}");
+}
+
+#[test]
+fn quiet_and_no_color_are_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = asterism(
+        folder.path(),
+        &["-q", "config", "show"],
+        &[("NO_COLOR", "1")],
+    );
+    assert!(output.status.success());
+    assert!(output.stderr.is_empty());
+    assert!(!stdout(&output).contains('\x1b'));
+}

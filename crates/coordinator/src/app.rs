@@ -32,6 +32,8 @@ pub(crate) struct App {
     pub(crate) trouble: Arc<Trouble>,
     pub(crate) origins: Origins,
     pub(crate) clock: Clock,
+    /// Does every task without a nonce get one of its own?
+    pub(crate) fresh: bool,
     /// Places of everything that is counted.
     pub(crate) places: Places,
     /// Turns true when the coordinator stops.

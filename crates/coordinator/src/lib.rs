@@ -4,6 +4,7 @@
 //! a clock read; only [`store`] knows SQL and files. What is acknowledged is durable: see `driver`.
 
 mod app;
+mod diary;
 mod driver;
 mod error;
 mod http;
@@ -43,6 +44,9 @@ use crate::{
     },
 };
 
+/// Is the panel built into this program?
+pub const HAS_PANEL: bool = cfg!(feature = "embed-panel");
+
 /// What whoever starts a coordinator decides.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -52,6 +56,10 @@ pub struct Options {
     pub panel: Option<PathBuf>,
     /// Origins of pages elsewhere that may use it, such as `https://panel.example`.
     pub allow_origins: Vec<String>,
+    /// Tell of every workflow, receipt and guest log line, through `tracing`: for those who develop.
+    pub diary: bool,
+    /// Give every task without a nonce one of its own: nothing is replayed.
+    pub fresh: bool,
     /// Times and bounds of the scheduler.
     pub scheduler: Config,
 }
@@ -155,6 +163,7 @@ pub async fn serve_when_ready(
         trouble,
         origins: Origins::new(&options.allow_origins, address.ip().is_loopback()),
         clock,
+        fresh: options.fresh,
         places: Places::default(),
         closing,
         next_connection: AtomicU64::new(1),
@@ -164,6 +173,9 @@ pub async fn serve_when_ready(
         .await
         .map_err(io::Error::other)??;
 
+    if options.diary {
+        tokio::spawn(diary::keep(Arc::clone(&app)));
+    }
     tracing::info!(%address, "listening");
     ready();
     server::run(listener, app, close, shutdown).await;

@@ -147,6 +147,10 @@ fn prepared(
         };
         document = workflow;
     }
+    let nonce = match nonce {
+        None if app.fresh => Some(fresh_nonce()?),
+        nonce => nonce,
+    };
     let prepared =
         prepare(&document, &*app.library.shelf(), &Defaults { nonce }).map_err(|error| {
             let details = match &error {
@@ -158,6 +162,13 @@ fn prepared(
             ApiError::invalid(error.to_string()).details(details)
         })?;
     Ok((name, prepared))
+}
+
+/// Never the same twice: what has it was not computed before.
+fn fresh_nonce() -> Result<String, ApiError> {
+    let mut bytes = [0; 12];
+    getrandom::fill(&mut bytes).map_err(|error| ApiError::internal(&error))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Everything that can be refused before a run exists, and what the store knows of its tasks.

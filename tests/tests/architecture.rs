@@ -63,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "asterism-executor",
             "asterism-host-wasmtime",
             "asterism-component",
+            "asterism-world",
             "asterism-protocol",
         ],
     ),

@@ -61,6 +61,13 @@ impl From<NoAnswer> for Failure {
 }
 
 impl Coordinator {
+    /// One at an address that is known.
+    pub(crate) fn at(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+        }
+    }
+
     /// The address, without a slash at its end.
     pub(crate) fn url(&self) -> &str {
         self.url.trim_end_matches('/')

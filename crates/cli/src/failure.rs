@@ -124,6 +124,11 @@ impl Failure {
         failure
     }
 
+    /// What completes "because …".
+    pub(crate) fn reason(&self) -> &str {
+        &self.because
+    }
+
     /// Is it the coordinator's answer that it is about to stop?
     pub(crate) fn says_it_stops(&self) -> bool {
         let code = self.answer.as_ref().map(|answer| &answer["code"]);

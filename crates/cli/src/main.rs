@@ -3,10 +3,14 @@
 //! Standard output is data, standard error is talk. With `--json` both data and errors are JSON. Exit codes are in
 //! [`failure::Exit`]. A flag comes before `ASTERISM_<FLAG>`, that before the files of [`settings`], those before defaults.
 
+mod arguments;
+mod build;
 mod client;
 mod commands;
 mod console;
 mod failure;
+mod local;
+mod scaffold;
 mod settings;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -14,7 +18,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
-    commands::{blob, component, config, coordinator, executor, receipt, run},
+    commands::{blob, component, config, coordinator, dev, executor, function, help, receipt, run},
     console::Console,
     failure::{Exit, Failure},
     settings::Settings,
@@ -32,6 +36,11 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build functions and serve them here: coordinator, executor and panel in one
+    Dev(dev::Args),
+    /// Functions: make, build, add, list, inspect, call
+    #[command(subcommand, name = "fn")]
+    Function(function::Command),
     /// Serve workflows: HTTP, WebSocket and the panel
     Coordinator(coordinator::Args),
     /// Perform tasks on this machine
@@ -51,6 +60,13 @@ enum Command {
     /// Settings and where they are from
     #[command(subcommand)]
     Config(config::Command),
+    /// Print a script that completes commands and flags in a shell
+    Completions(help::Completions),
+    /// Print the manual, for `man -l -`
+    Man {
+        /// Of this command; of the whole program without it
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -96,11 +112,15 @@ fn start(args: Vec<OsString>) -> Result<(), Ended> {
     let settings = Settings::load(&Args::command())?;
     let matches = settings.apply(Args::command()).try_get_matches_from(args)?;
     let Args { console, command } = Args::from_arg_matches(&matches)?;
-    let serves = matches!(
-        command,
-        Command::Coordinator(_) | Command::Executor(executor::Command::Start { .. })
-    );
-    console.start_logging(if serves { "info" } else { "warn" });
+    let (serves, usual) = match &command {
+        Command::Coordinator(_) | Command::Executor(executor::Command::Start { .. }) => {
+            (true, "info")
+        }
+        // The diary tells the same, and more of it.
+        Command::Dev(_) => (true, "info,asterism_coordinator::driver=warn"),
+        _ => (false, "warn"),
+    };
+    console.start_logging(usual);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -123,6 +143,8 @@ fn start(args: Vec<OsString>) -> Result<(), Ended> {
 
 async fn dispatch(command: Command, console: &Console, settings: &Settings) -> Result<(), Failure> {
     match command {
+        Command::Dev(args) => dev::serve(args, console).await,
+        Command::Function(command) => function::execute(command, console).await,
         Command::Coordinator(args) => coordinator::serve(args, console).await,
         Command::Executor(command) => executor::execute(command).await,
         Command::Run(args) => run::execute(args, console).await,
@@ -133,6 +155,11 @@ async fn dispatch(command: Command, console: &Console, settings: &Settings) -> R
             config::execute(&command, settings, &Args::command(), console);
             Ok(())
         }
+        Command::Completions(args) => {
+            help::completions(&args, Args::command());
+            Ok(())
+        }
+        Command::Man { command } => help::manual(&command, Args::command()),
     }
 }
 

@@ -4,7 +4,10 @@ pub(crate) mod blob;
 pub(crate) mod component;
 pub(crate) mod config;
 pub(crate) mod coordinator;
+pub(crate) mod dev;
 pub(crate) mod executor;
+pub(crate) mod function;
+pub(crate) mod help;
 pub(crate) mod receipt;
 pub(crate) mod run;
 
@@ -13,7 +16,7 @@ use std::{io::Read as _, path::Path};
 use crate::failure::{Doing as _, Failure};
 
 /// The bytes of a file, or of standard input for `-`.
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         std::io::stdin().lock().read_to_end(&mut bytes).map(drop)

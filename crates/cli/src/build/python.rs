@@ -1,0 +1,71 @@
+//! Python, by componentize-py. The world is inferred from annotations, see `python.py`.
+
+use std::{fs, path::Path};
+
+use serde_json::json;
+use tokio::process::Command;
+
+use super::{Missing, Options, javascript::answer, read_made, run, scratch, tools};
+use crate::{console::Console, failure::Failure};
+
+const SCRIPT: &str = include_str!("python.py");
+
+const PYTHON: Missing<'_> = Missing {
+    program: "python",
+    remedy: "remove the folder `tools` in asterism's cache folder: the builder is fetched again",
+};
+
+/// A component of a module and what it imports from its own folder.
+pub(super) async fn build(
+    source: &Path,
+    options: &Options,
+    console: &Console,
+) -> Result<Vec<u8>, Failure> {
+    let tools = tools::python(console).await?;
+    let scratch = scratch()?;
+    let work = scratch.path();
+    let broken =
+        |error: std::io::Error| Failure::other(format!("no script can be written: {error}"));
+    let source = fs::canonicalize(source).map_err(broken)?;
+    let (wit, world, module) = match &options.wit {
+        // The module itself implements the world, as componentize-py's own documentation tells.
+        Some(wit) => {
+            let stem = source.file_stem().unwrap_or_default();
+            let module = stem.to_string_lossy().into_owned();
+            (
+                fs::canonicalize(wit).map_err(broken)?,
+                options.world.clone(),
+                module,
+            )
+        }
+        None => {
+            let script = work.join("infer.py");
+            fs::write(&script, SCRIPT).map_err(broken)?;
+            let order = json!({ "source": source, "work": work });
+            let mut command = Command::new(tools.join("bin/python"));
+            command.arg(&script).arg(order.to_string());
+            answer(&run(&mut command, PYTHON).await?)?;
+            (
+                work.join("wit"),
+                Some("guest".to_owned()),
+                "asterism_adapter".to_owned(),
+            )
+        }
+    };
+    let made = work.join("component.wasm");
+    let mut command = Command::new(tools.join("bin/componentize-py"));
+    // Compiled modules belong to whoever runs them, not beside the author's source.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.current_dir(work).arg("-d").arg(wit);
+    if let Some(world) = world {
+        command.args(["-w", &world]);
+    }
+    command.args(["componentize", &module, "-p"]).arg(work);
+    command
+        .arg("-p")
+        .arg(source.parent().unwrap_or(Path::new(".")))
+        .arg("-o")
+        .arg(&made);
+    run(&mut command, PYTHON).await?;
+    read_made(&made, "componentize-py")
+}

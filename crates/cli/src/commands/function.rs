@@ -1,0 +1,570 @@
+//! `asterism fn`: from a source file to a called function.
+
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use asterism_component::{Component, Function, outline};
+use asterism_protocol::{
+    Cid, Failure as Trap, LogLine, Out, Value, from_json, json_of, nearest, value_of_json,
+    view::ComponentView,
+};
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+
+use crate::{
+    arguments,
+    build::{self, Built},
+    client::Coordinator,
+    console::{Console, print},
+    failure::{Doing as _, Exit, Failure},
+    local, scaffold,
+};
+
+/// What to do with functions.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a project with a function and its test
+    New {
+        /// Folder to make; its name is the project's
+        name: PathBuf,
+        /// Language
+        #[arg(long, value_enum)]
+        lang: Language,
+    },
+    /// Build a component from Cargo.toml, .ts, .js, .py, .c, .wat or .wasm; prints its file
+    Build {
+        /// The source
+        source: PathBuf,
+        /// File to write; the source's name with .wasm in this folder without it
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        options: build::Options,
+    },
+    /// Build a component and add it to a coordinator; prints its CID
+    Add {
+        /// The source, as for `build`
+        source: PathBuf,
+        /// Name for people; the source's without it
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        options: build::Options,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// List the functions that a coordinator has
+    List {
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// Tell what a component is: its CID, functions and imports
+    Inspect {
+        /// A source file, or the name or CID of a component of the coordinator
+        component: String,
+        #[command(flatten)]
+        options: build::Options,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// Print the JSON Schema of a function's arguments, or of all functions'
+    Schema {
+        /// A source file, or the name or CID of a component of the coordinator
+        component: String,
+        /// The function; all of them without it
+        function: Option<String>,
+        #[command(flatten)]
+        options: build::Options,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// Call a function: of a source file here, of a component on the coordinator
+    ///
+    /// Arguments are JSON or WAVE; texts need no quotes; @FILE are a file's bytes. `math/add` is the same as `math add`.
+    Call {
+        /// A source file, or the name or CID of a component of the coordinator
+        component: String,
+        /// The function and its arguments
+        #[arg(allow_negative_numbers = true)]
+        call: Vec<String>,
+        /// Fail unless this is what comes of it, as JSON or as text
+        #[arg(long, value_name = "VALUE")]
+        expect: Option<String>,
+        #[command(flatten)]
+        options: build::Options,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+}
+
+/// Languages of `asterism fn new`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// A Cargo package
+    Rust,
+    /// TypeScript
+    Ts,
+    /// Python
+    Py,
+}
+
+/// Does it.
+pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), Failure> {
+    match command {
+        Command::New { name, lang } => scaffold::make(&name, lang, console),
+        Command::Build {
+            source,
+            out,
+            options,
+        } => {
+            let built = build::build(&source, &options, console).await?;
+            write(&built, out, &source, console)
+        }
+        Command::Add {
+            source,
+            name,
+            options,
+            coordinator,
+        } => {
+            let mut built = build::build(&source, &options, console).await?;
+            if let Some(name) = name {
+                built.name = name;
+            }
+            add(&built, &coordinator)
+                .await
+                .doing(format_args!("add {}", source.display()))?;
+            if console.json {
+                print(&described(
+                    &built.name,
+                    built.cid(),
+                    built.bytes.len(),
+                    &built.component,
+                ));
+            } else {
+                print(&built.cid().to_string());
+                built.signatures().for_each(|line| console.say(&line));
+            }
+            Ok(())
+        }
+        Command::List { coordinator } => list(&coordinator, console).await,
+        Command::Inspect {
+            component,
+            options,
+            coordinator,
+        } => {
+            let found = find(&component, &options, &coordinator, console).await?;
+            inspect(&found, console);
+            Ok(())
+        }
+        Command::Schema {
+            component,
+            function,
+            options,
+            coordinator,
+        } => {
+            let (component, named) = split(&component);
+            let found = find(component, &options, &coordinator, console).await?;
+            match function.as_deref().or(named) {
+                Some(name) => {
+                    let function = function_of(&found.component, name)
+                        .doing(format_args!("read the schema of `{name}`"))?;
+                    print(&function.schema().to_string());
+                }
+                None => found
+                    .component
+                    .functions
+                    .iter()
+                    .for_each(|function| print(&function.schema().to_string())),
+            }
+            Ok(())
+        }
+        Command::Call {
+            component,
+            call: words,
+            expect,
+            options,
+            coordinator,
+        } => {
+            let (component, named) = split(&component);
+            let mut words = words;
+            let name = match named {
+                Some(name) => name.to_owned(),
+                None if words.is_empty() => {
+                    return Err(Failure::new(Exit::Usage, "no function is named")
+                        .hint("`asterism fn call COMPONENT FUNCTION [ARGUMENT]…`"))
+                    .doing("call a function");
+                }
+                None => words.remove(0),
+            };
+            let found = find(component, &options, &coordinator, console).await?;
+            let function =
+                function_of(&found.component, &name).doing(format_args!("call `{name}`"))?;
+            let args = arguments::of_texts(function, &words)?;
+            let called = call(&found, function, args, &coordinator, console)
+                .await
+                .doing(format_args!("call `{}`", function.name))?;
+            match expect {
+                Some(expected) => compare(&called, &expected)
+                    .doing(format_args!("confirm what `{name}` comes to"))?,
+                None => show(&called, console),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A component, and where it is run.
+pub(crate) struct Found {
+    name: String,
+    cid: Cid,
+    bytes: usize,
+    component: Component,
+    /// Here; on the coordinator if it is none.
+    built: Option<Built>,
+}
+
+/// `math/add` is the component `math` and its function `add`, unless there is a file of that name.
+fn split(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('/') {
+        Some((component, function))
+            if !component.is_empty() && component != "." && !Path::new(text).exists() =>
+        {
+            (component, Some(function))
+        }
+        _ => (text, None),
+    }
+}
+
+/// A source file is built; any other word is looked for on the coordinator.
+async fn find(
+    text: &str,
+    options: &build::Options,
+    coordinator: &Coordinator,
+    console: &Console,
+) -> Result<Found, Failure> {
+    let path = Path::new(text);
+    let is_file_name = path.exists()
+        || path.extension().is_some_and(|ending| {
+            [
+                "wasm", "wat", "ts", "js", "mjs", "mts", "py", "c", "rs", "toml",
+            ]
+            .iter()
+            .any(|known| ending == *known)
+        });
+    if is_file_name {
+        let built = build::build(path, options, console).await?;
+        return Ok(Found {
+            name: built.name.clone(),
+            cid: built.cid(),
+            bytes: built.bytes.len(),
+            component: built.component.clone(),
+            built: Some(built),
+        });
+    }
+    let doing = format!("find the component `{text}`");
+    let views = components(coordinator).await.doing(&doing)?;
+    // The one that was added last is meant, as in a workflow.
+    let view = views
+        .iter()
+        .rev()
+        .find(|view| view.name == text || view.cid.to_string() == text);
+    let view = view
+        .ok_or_else(|| {
+            let names = views.iter().map(|view| view.name.as_str());
+            let failure = Failure::new(
+                Exit::NotFound,
+                format!(
+                    "the coordinator at {} has none of that name",
+                    coordinator.url()
+                ),
+            );
+            failure.hint(match nearest(text, names) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "`asterism fn list` lists what there is, `asterism fn add FILE` adds one"
+                    .to_owned(),
+            })
+        })
+        .doing(&doing)?;
+    let answer = coordinator
+        .get(&format!("/blobs/{}", view.cid), &[])
+        .await
+        .doing(&doing)?;
+    let component = outline(&answer.body)
+        .map_err(|refusal| Failure::other(refusal.to_string()))
+        .doing(&doing)?;
+    Ok(Found {
+        name: view.name.clone(),
+        cid: view.cid,
+        bytes: answer.body.len(),
+        component,
+        built: None,
+    })
+}
+
+pub(crate) async fn components(coordinator: &Coordinator) -> Result<Vec<ComponentView>, Failure> {
+    let answer = coordinator.get("/components", &[]).await?;
+    from_json("list of components", &answer.body).map_err(|error| {
+        Failure::other(format!(
+            "the answer of {} is not understood: {error}",
+            coordinator.url()
+        ))
+    })
+}
+
+/// The function of this name, or what was probably meant.
+pub(crate) fn function_of<'a>(
+    component: &'a Component,
+    name: &str,
+) -> Result<&'a Function, Failure> {
+    component.function(name).ok_or_else(|| {
+        let names = || {
+            component
+                .functions
+                .iter()
+                .map(|function| function.name.as_str())
+        };
+        let bare = component.functions.iter().map(|function| function.path().1);
+        let failure = Failure::new(Exit::NotFound, format!("the component exports no `{name}`"));
+        match nearest(name, names().chain(bare)) {
+            Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
+            None => failure.hint(format!(
+                "it exports {}",
+                names().take(12).collect::<Vec<_>>().join(", ")
+            )),
+        }
+    })
+}
+
+/// Adds a component to a coordinator.
+pub(crate) async fn add(built: &Built, coordinator: &Coordinator) -> Result<(), Failure> {
+    let query = [("name", built.name.clone())];
+    coordinator
+        .post("/components", &query, built.bytes.clone())
+        .await
+        .map(drop)
+}
+
+fn write(
+    built: &Built,
+    out: Option<PathBuf>,
+    source: &Path,
+    console: &Console,
+) -> Result<(), Failure> {
+    let out = out.unwrap_or_else(|| PathBuf::from(format!("{}.wasm", built.name)));
+    let doing = format!("write {}", out.display());
+    if out.exists() && same_file(&out, source) {
+        return Err(Failure::invalid("that is the source itself").hint("name another with --out"))
+            .doing(doing);
+    }
+    std::fs::write(&out, &built.bytes)
+        .map_err(|error| Failure::other(error.to_string()))
+        .doing(doing)?;
+    if console.json {
+        let mut line: serde_json::Value = serde_json::from_str(&described(
+            &built.name,
+            built.cid(),
+            built.bytes.len(),
+            &built.component,
+        ))
+        .unwrap_or_default();
+        line["file"] = json!(out);
+        print(&line.to_string());
+    } else {
+        print(&out.display().to_string());
+        built.signatures().for_each(|line| console.say(&line));
+    }
+    Ok(())
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+fn described(name: &str, cid: Cid, bytes: usize, component: &Component) -> String {
+    let functions = component.functions.iter();
+    let functions: Vec<_> = functions
+        .map(|function| json!({ "name": function.name, "signature": function.signature(), "schema": function.schema() }))
+        .collect();
+    json!({ "name": name, "cid": cid.to_string(), "bytes": bytes, "functions": functions, "imports": component.imports })
+        .to_string()
+}
+
+fn inspect(found: &Found, console: &Console) {
+    let Found {
+        name,
+        cid,
+        bytes,
+        component,
+        ..
+    } = found;
+    if console.json {
+        return print(&described(name, *cid, *bytes, component));
+    }
+    print(&format!("name      {name}"));
+    print(&format!("cid       {cid}"));
+    print(&format!("bytes     {bytes}"));
+    for function in &component.functions {
+        print(&format!("function  {}", function.signature()));
+    }
+    for import in &component.imports {
+        print(&format!("import    {import}"));
+    }
+}
+
+async fn list(coordinator: &Coordinator, console: &Console) -> Result<(), Failure> {
+    let views = components(coordinator).await.doing("list functions")?;
+    for view in &views {
+        for function in &view.functions {
+            if console.json {
+                print(
+                    &json!({ "component": view.name, "cid": view.cid.to_string(), "name": function.name, "signature": function.signature })
+                        .to_string(),
+                );
+            } else {
+                print(&format!("{}/{}", view.name, function.signature));
+            }
+        }
+    }
+    if views.is_empty() {
+        console.say("no functions are there yet: `asterism fn add FILE` adds some");
+    }
+    Ok(())
+}
+
+/// What a call came to, and the bytes that it links to.
+struct Called {
+    value: Value,
+}
+
+async fn call(
+    found: &Found,
+    function: &Function,
+    args: Vec<Value>,
+    coordinator: &Coordinator,
+    console: &Console,
+) -> Result<Called, Failure> {
+    match &found.built {
+        Some(built) => {
+            let attempt = local::call(built, &function.name, args).await?;
+            for line in &attempt.remark.logs {
+                console.say(&log_line(line));
+            }
+            match attempt.outcome.out {
+                Out::Ok(value) => Ok(Called {
+                    value: with_bytes(value, &attempt.blobs),
+                }),
+                Out::Error(value) => {
+                    let said = attempt.remark.message.unwrap_or_default();
+                    Err(Failure::new(Exit::Failed, reason(&value, &said)))
+                }
+            }
+        }
+        None => {
+            let args = json_of(&Value::List(args));
+            let (func, cid) = (json!(function.name), found.cid);
+            let workflow = format!(
+                r#"{{"tasks":[{{"run":{{"name":{func},"rsc":"ipfs://{cid}","input":{{"func":{func},"args":{args}}}}}}}]}}"#
+            );
+            let query = [
+                ("allResults", "true".to_owned()),
+                ("name", format!("{} {}", found.name, function.path().1)),
+            ];
+            let answer = coordinator
+                .post_patiently("/run", &query, workflow.into_bytes(), console)
+                .await?;
+            let results = value_of_json(&answer.body);
+            let value = match results {
+                Ok(Value::List(mut results)) => match results.pop() {
+                    Some(Value::Map(mut result)) => result.remove("out"),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let value = value
+                .ok_or_else(|| Failure::other("the coordinator's answer is not understood"))?;
+            Ok(Called {
+                value: fetched(value, coordinator).await?,
+            })
+        }
+    }
+}
+
+/// A result that became a blob is what the author asked for, not its CID.
+async fn fetched(value: Value, coordinator: &Coordinator) -> Result<Value, Failure> {
+    match &value {
+        Value::Link(link) => {
+            let answer = coordinator.get(&format!("/blobs/{link}"), &[]).await?;
+            Ok(Value::Bytes(answer.body))
+        }
+        _ => Ok(value),
+    }
+}
+
+fn with_bytes(value: Value, blobs: &BTreeMap<Cid, serde_bytes::ByteBuf>) -> Value {
+    match &value {
+        Value::Link(link) => match Cid::try_from(*link).ok().and_then(|cid| blobs.get(&cid)) {
+            Some(bytes) => Value::Bytes(bytes.to_vec()),
+            None => value,
+        },
+        _ => value,
+    }
+}
+
+fn reason(value: &Value, said: &str) -> String {
+    match Trap::of_value(value) {
+        Some(trap) if said.is_empty() => format!("it failed: {}", trap.trap.name()),
+        Some(trap) => format!("it failed: {} ({said})", trap.trap.name()),
+        None => format!("it returned the error {}", json_of(value)),
+    }
+}
+
+/// `info guest:rust:add: 3.1 + 5.2 = 8.3`.
+pub(crate) fn log_line(line: &LogLine) -> String {
+    let level = format!("{:?}", line.level).to_lowercase();
+    format!("guest log: {level} {}: {}", line.context, line.message)
+}
+
+fn show(called: &Called, console: &Console) {
+    match &called.value {
+        value if console.json => print(&json_of(value)),
+        Value::Bytes(bytes) if std::io::stdout().is_terminal() => console.say(&format!(
+            "the result is {} bytes: send them to a file with `> FILE`",
+            bytes.len()
+        )),
+        Value::Bytes(bytes) => {
+            let mut stdout = std::io::stdout().lock();
+            // As `print`: a reader that went away is no error.
+            let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        }
+        value => print(&text_of(value)),
+    }
+}
+
+/// Texts as they are, the rest as JSON; whole numbers without `.0`, as JavaScript writes them.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            format!("{number:.0}")
+        }
+        value => json_of(value),
+    }
+}
+
+fn compare(called: &Called, expected: &str) -> Result<(), Failure> {
+    let said = text_of(&called.value);
+    let equal = said == expected
+        || value_of_json(expected.as_bytes())
+            .is_ok_and(|value| value == called.value || text_of(&value) == said);
+    if equal {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            Exit::Failed,
+            format!("it is {said} and not {expected}"),
+        ))
+    }
+}

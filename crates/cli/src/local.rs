@@ -1,0 +1,49 @@
+//! One function of one component, run here: no coordinator, no network.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use asterism_executor::{Attempt, Host as _, Job};
+use asterism_host_wasmtime::WasmtimeEngine;
+use asterism_protocol::{Input, Instruction, Limits, Nonce, Value};
+
+use crate::{
+    build::{Built, cache},
+    failure::Failure,
+};
+
+/// Runs it under the usual limits. What is compiled is kept in the user's cache.
+pub(crate) async fn call(built: &Built, func: &str, args: Vec<Value>) -> Result<Attempt, Failure> {
+    let component = built.cid();
+    let instruction = Instruction {
+        rsc: format!("ipfs://{component}"),
+        op: "wasm/run".to_owned(),
+        input: Input {
+            func: func.to_owned(),
+            args: args.clone(),
+        },
+        nnc: Nonce::Empty,
+    };
+    let job = Job {
+        instruction: instruction.cid(),
+        component,
+        func: func.to_owned(),
+        args,
+        blobs: BTreeMap::new(),
+        limits: Limits::default(),
+    };
+    let compiled = cache()?.join("compiled");
+    let bytes: Arc<[u8]> = built.bytes.clone().into();
+    let run = move || {
+        let engine = WasmtimeEngine::new(Some(&compiled))
+            .map_err(|error| Failure::other(error.to_string()))?;
+        let mut host = engine.host();
+        host.prepare(component, &bytes)
+            .map_err(|unfit| Failure::invalid(unfit.to_string()))?;
+        host.run(&job).map_err(|fault| {
+            Failure::other(format!("the host could not run it: {}", fault.message))
+        })
+    };
+    tokio::task::spawn_blocking(run)
+        .await
+        .map_err(|error| Failure::other(error.to_string()))?
+}

@@ -1,0 +1,374 @@
+//! What is answered to those who make a mistake: one table. Each case ends in time and with its exit code, says what is
+//! wrong and where, and leaves nothing behind.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The longest that any of them takes, builds of others beside it.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// A mistake: files that are there, words on the command line, and what is said of it. `URL` in the words is the
+/// coordinator's address.
+struct Case {
+    name: &'static str,
+    files: &'static [(&'static str, &'static str)],
+    args: &'static [&'static str],
+    exit: i32,
+    said: &'static [&'static str],
+}
+
+const fn case(
+    name: &'static str,
+    files: &'static [(&'static str, &'static str)],
+    args: &'static [&'static str],
+    exit: i32,
+    said: &'static [&'static str],
+) -> Case {
+    Case {
+        name,
+        files,
+        args,
+        exit,
+        said,
+    }
+}
+
+/// A component to make mistakes with.
+const GOOD: &str = r#"(component
+  (core module $m
+    (func (export "add") (param f64 f64) (result f64) (f64.add (local.get 0) (local.get 1)))
+    (func (export "byte") (param i32) (result i32) (local.get 0))
+    (func (export "draw") (param f64 i32) (result f64) (local.get 0))
+    (func (export "fail") unreachable))
+  (core instance $i (instantiate $m))
+  (type $point' (record (field "x" f64) (field "on" bool)))
+  (export $point "point" (type $point'))
+  (func (export "add") (param "a" f64) (param "b" f64) (result f64) (canon lift (core func $i "add")))
+  (func (export "byte") (param "n" u8) (result u8) (canon lift (core func $i "byte")))
+  (func (export "draw") (param "at" $point) (result f64) (canon lift (core func $i "draw")))
+  (func (export "fail") (canon lift (core func $i "fail"))))"#;
+
+/// A workflow of one task.
+macro_rules! one {
+    ($task:literal) => {
+        concat!(r#"{"tasks":[{"run":{"name":"a","input":"#, $task, "}}]}")
+    };
+}
+
+/// `asterism run` of a workflow in `w.json`.
+const RUN: &[&str] = &["run", "w.json", "--coordinator", "URL"];
+const ADD: &[&str] = &["fn", "add", "c.wat", "--coordinator", "URL"];
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    // The command line.
+    case("a command that is not there", &[], &["rum", "w.json"], 2, &["could not understand the command line", "'rum'", "hint: ", "'run'"]),
+    case("no command", &[], &[], 2, &["Usage: asterism"]),
+    case("a flag that is not there", &[], &["run", "w.json", "--tiemout", "3"], 2, &["'--tiemout'", "'--timeout'"]),
+    case("a flag without its value", &[], &["run", "w.json", "--timeout"], 2, &["--timeout <MS>"]),
+    case("words for a number", &[], &["run", "w.json", "--timeout", "soon"], 2, &["'soon'"]),
+    case("a file too few", &[], &["run"], 2, &["<FILE>"]),
+    case("a port beyond ports", &[], &["dev", "--port", "70000"], 2, &["70000"]),
+    case("no threads at all", &[], &["dev", "--threads", "0"], 2, &["0 is not in 1..=256"]),
+    case("two flags that exclude each other", &[], &["dev", "--in-memory", "--data", "d"], 2, &["cannot be used with"]),
+    case("no address to listen on", &[], &["coordinator", "--listen", "here"], 2, &["'here'"]),
+    case("a language nobody speaks", &[], &["fn", "new", "--lang", "cobol", "a"], 2, &["'cobol'", "rust"]),
+    case("a shell nobody has", &[], &["completions", "comand.com"], 2, &["comand.com"]),
+    case("a manual of nothing", &[], &["man", "rum"], 5, &["no command `rum`", "did you mean `run`?"]),
+    // Settings.
+    case("settings that are no TOML", &[("asterism.toml", "a = = 1")], &["config", "show"], 5, &["could not read the settings in", "line 1, column 5"]),
+    case("a setting that is not there", &[("asterism.toml", "coordinato = 'x'")], &["config", "show"], 5, &["--coordinato", "did you mean `coordinator`?"]),
+    case("a setting of the wrong type", &[("asterism.toml", "[command.run]\ntimeout = 'soon'")], &["config", "show"], 5, &["`timeout`", "'soon'"]),
+    case("a setting for no command", &[("asterism.toml", "[command.rum]\ntimeout = 1")], &["config", "show"], 5, &["`rum`", "did you mean `run`?"]),
+    // The way to the coordinator.
+    case("nobody listens", &[("w.json", one!(r#"{"func":"add","args":[1,2]}"#))], &["run", "w.json", "--coordinator", "http://127.0.0.1:9"], 3, &["could not run w.json because", "127.0.0.1:9", "hint: start one"]),
+    case("no such host", &[("w.json", "{}")], &["run", "w.json", "--coordinator", "http://nobody.invalid"], 3, &["nobody.invalid"]),
+    case("no address", &[("w.json", "{}")], &["run", "w.json", "--coordinator", "not an address"], 5, &["not an address"]),
+    case("an address of another kind", &[("w.json", "{}")], &["run", "w.json", "--coordinator", "ftp://a"], 5, &["http://HOST:PORT"]),
+    // Workflows.
+    case("no file", &[], RUN, 5, &["could not read w.json because"]),
+    case("a folder for a file", &[], &["run", ".", "--coordinator", "URL"], 5, &["could not read . because"]),
+    case("nothing in the file", &[("w.json", "")], RUN, 5, &["could not run w.json because"]),
+    case("broken JSON", &[("w.json", "{\"tasks\":[")], RUN, 5, &["could not run w.json because"]),
+    case("a number for a workflow", &[("w.json", "7")], RUN, 5, &["tasks"]),
+    case("a list for a workflow", &[("w.json", "[]")], RUN, 5, &["tasks"]),
+    case("tasks that are no list", &[("w.json", r#"{"tasks":{}}"#)], RUN, 5, &["`tasks`"]),
+    case("no tasks", &[("w.json", r#"{"tasks":[]}"#)], RUN, 5, &["task"]),
+    case("a task that is no map", &[("w.json", r#"{"tasks":[3]}"#)], RUN, 5, &["tasks[0]"]),
+    case("a task that runs nothing", &[("w.json", r#"{"tasks":[{}]}"#)], RUN, 5, &["tasks[0]", "run"]),
+    case("a key that is not there", &[("w.json", r#"{"tasks":[{"rum":{}}]}"#)], RUN, 5, &["tasks[0]", "rum"]),
+    case("a function that is not there", &[("w.json", one!(r#"{"func":"ad","args":[1,2]}"#))], RUN, 5, &["tasks[0].run.input.func", "`ad`", "did you mean `add`?"]),
+    case("too few arguments", &[("w.json", one!(r#"{"func":"add","args":[1]}"#))], RUN, 5, &["tasks[0]", "takes 2 arguments, 1 are given"]),
+    case("too many arguments", &[("w.json", one!(r#"{"func":"add","args":[1,2,3]}"#))], RUN, 5, &["takes 2 arguments, 3 are given"]),
+    case("300 for a u8", &[("w.json", one!(r#"{"func":"byte","args":[300]}"#))], RUN, 5, &["args[0]", "300 does not fit u8"]),
+    case("-1 for a u8", &[("w.json", one!(r#"{"func":"byte","args":[-1]}"#))], RUN, 5, &["args[0]", "-1"]),
+    case("a text for a number", &[("w.json", one!(r#"{"func":"add","args":["one",2]}"#))], RUN, 5, &["args[0]"]),
+    case("a number in quotes for an f64", &[("w.json", one!(r#"{"func":"add","args":["1",2]}"#))], RUN, 5, &["args[0]"]),
+    case("a field that is not there", &[("w.json", one!(r#"{"func":"draw","args":[{"x":1,"on":true,"y":2}]}"#))], RUN, 5, &["args[0]", "y"]),
+    case("a field too few", &[("w.json", one!(r#"{"func":"draw","args":[{"x":1}]}"#))], RUN, 5, &["args[0]", "on"]),
+    case("a task that needs itself", &[("w.json", one!(r#"{"func":"add","args":["{{needs.a.output}}",2]}"#))], RUN, 5, &["`a`"]),
+    case("two tasks that need each other", &[("w.json", r#"{"tasks":[{"run":{"name":"a","input":{"func":"add","args":["{{needs.b.output}}",1]}}},{"run":{"name":"b","input":{"func":"add","args":["{{needs.a.output}}",1]}}}]}"#)], RUN, 5, &["`a`", "a → b → a"]),
+    case("a need of nobody", &[("w.json", one!(r#"{"func":"add","args":["{{needs.b.output}}",2]}"#))], RUN, 5, &["args[0]", "`b`"]),
+    case("a need within a text", &[("w.json", one!(r#"{"func":"add","args":["is {{needs.b.output}}",2]}"#))], RUN, 5, &["args[0]"]),
+    case("a name twice", &[("w.json", r#"{"tasks":[{"run":{"name":"a","input":{"func":"add","args":[1,1]}}},{"run":{"name":"a","input":{"func":"add","args":[1,2]}}}]}"#)], RUN, 5, &["`a`"]),
+    case("arguments that are no list", &[("w.json", one!(r#"{"func":"add","args":{"a":1}}"#))], RUN, 5, &["args"]),
+    case("a component that is no CID", &[("w.json", r#"{"tasks":[{"run":{"name":"a","rsc":"ipfs://nonsense","input":{"func":"add","args":[1,2]}}}]}"#)], RUN, 5, &["tasks[0]", "rsc"]),
+    case("a component that is not here", &[("w.json", r#"{"tasks":[{"run":{"name":"a","rsc":"ipfs://bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy","input":{"func":"add","args":[1,2]}}}]}"#)], RUN, 5, &["bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"]),
+    case("an operation that is not there", &[("w.json", r#"{"tasks":[{"run":{"name":"a","op":"sql/run","input":{"func":"add","args":[1,2]}}}]}"#)], RUN, 5, &["op"]),
+    // Components.
+    case("no component", &[("c.wasm", "hello")], &["fn", "add", "c.wasm", "--coordinator", "URL"], 5, &["could not build c.wasm because", "not WebAssembly"]),
+    case("an empty component", &[("c.wasm", "")], &["fn", "add", "c.wasm", "--coordinator", "URL"], 5, &["could not build c.wasm because"]),
+    case("a component cut short", &[("c.wasm", "\0asm\r\0\u{1}\0\u{1}")], &["fn", "add", "c.wasm", "--coordinator", "URL"], 5, &["cut short"]),
+    case("text that is no WebAssembly", &[("c.wat", "(component\n  (oops))")], ADD, 5, &["line 2, column 4"]),
+    case("a component that exports nothing", &[("c.wat", "(component)")], ADD, 5, &["exports no function"]),
+    case("a component that wants the network", &[("c.wat", r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func)))) (core module $m (func (export "f"))) (core instance $i (instantiate $m)) (func (export "f") (canon lift (core func $i "f"))))"#)], ADD, 5, &["wasi:http/outgoing-handler", "no network"]),
+    case("a component of resources", &[("c.wat", r#"(component (type $r' (resource (rep i32))) (export $r "r" (type $r')) (core module $m (func (export "f") (result i32) (i32.const 0))) (core instance $i (instantiate $m)) (func (export "f") (result (own $r)) (canon lift (core func $i "f"))))"#)], ADD, 5, &["f, result", "resource"]),
+    case("a module for JavaScript", &[("c.wat", r#"(module (import "__wbindgen_placeholder__" "__wbindgen_throw" (func (param i32 i32))) (func (export "f")))"#)], ADD, 5, &["wasm-bindgen"]),
+    case("a module of WASI's first preview", &[("c.wat", r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))) (func (export "f")))"#)], ADD, 5, &["wasi_snapshot_preview1", "wasm32-wasip2"]),
+    case("a module that was not linked", &[("c.wat", r#"(module (import "env" "puts" (func (param i32))) (func (export "f")))"#)], ADD, 5, &["`env`", "puts"]),
+    case("a module with threads", &[("c.wat", r#"(module (import "env" "memory" (memory 1 1 shared)) (func (export "f")))"#)], ADD, 5, &["env"]),
+    // Sources.
+    case("no source", &[], &["fn", "build", "absent.ts"], 5, &["could not build absent.ts because"]),
+    case("a file of no language", &[("a.cob", "MOVE A TO B")], &["fn", "build", "a.cob"], 5, &["nothing is known", ".ts"]),
+    case("a Rust file without its package", &[("lib.rs", "fn f() {}")], &["fn", "build", "lib.rs"], 5, &["Cargo.toml"]),
+    case("a folder without a package", &[], &["fn", "build", "."], 5, &["without a Cargo.toml"]),
+    case("no clang", &[("a.c", "int f(void) { return 1; }")], &["fn", "build", "a.c"], 5, &["`clang` is not installed", "apt-get install clang lld"]),
+    case("no cargo", &[("Cargo.toml", "[package]\nname = \"a\"")], &["fn", "build", "Cargo.toml"], 5, &["`cargo` is not installed", "sh.rustup.rs"]),
+    case("no npm", &[("a.ts", "export const a = 1;")], &["fn", "build", "a.ts"], 5, &["`npm` is not installed", "nodejs.org"]),
+    case("no Python", &[("a.py", "def f() -> int: return 1")], &["fn", "build", "a.py"], 5, &["`python3` is not installed", "python.org"]),
+    case("a world without its WIT", &[("a.ts", "")], &["fn", "build", "a.ts", "--world", "w"], 2, &["--wit"]),
+    case("dev of what cannot be built", &[("c.wat", "(oops)")], &["dev", "c.wat"], 5, &["could not build c.wat because", "line 1, column 2"]),
+    case("a name that is none", &[], &["fn", "new", "--lang", "py", "Nine Lives"], 5, &["not a name", "word-count"]),
+    case("a project over another", &[("a/x", "")], &["fn", "new", "--lang", "py", "a"], 5, &["is there"]),
+    // Calls.
+    case("a function too few", &[("c.wat", GOOD)], &["fn", "call", "c.wat"], 2, &["no function is named"]),
+    case("a call of nothing", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "ad", "1", "2"], 4, &["`ad`", "did you mean `add`?"]),
+    case("a call with an argument too few", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "add", "1"], 5, &["2 arguments, 1 given", "add(a: f64, b: f64) -> f64"]),
+    case("a call with 300 for a u8", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "byte", "300"], 5, &["args[0] (`n`)", "300 does not fit u8"]),
+    case("a call with gibberish", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "draw", "{x: }"], 5, &["args[0] (`at`)", "neither JSON nor WAVE"]),
+    case("a call that traps", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "fail"], 1, &["could not call `fail` because", "unreachable"]),
+    case("a call that comes to something else", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "add", "1", "2", "--expect", "4"], 1, &["it is 3 and not 4"]),
+    case("a component that nobody added", &[], &["fn", "call", "maths", "add", "1", "2", "--coordinator", "URL"], 4, &["could not find the component `maths`", "hint: "]),
+    case("the schema of nothing", &[("c.wat", GOOD)], &["fn", "schema", "c.wat", "ad"], 4, &["`ad`", "did you mean `add`?"]),
+    // Receipts and blobs.
+    case("a receipt that is no CID", &[], &["receipt", "get", "nonsense", "--coordinator", "URL"], 5, &["could not get a receipt because"]),
+    case("a receipt that is not here", &[], &["receipt", "get", "bafyrmihmxmsbt4n3g6dzmj7rho34mzfbaoqqbsfcq7etsogslqftbyj7du", "--coordinator", "URL"], 4, &["could not get receipt bafyrmi"]),
+    case("a blob of no file", &[], &["blob", "put", "absent.png", "--coordinator", "URL"], 5, &["could not read absent.png because"]),
+];
+
+struct Coordinator {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Coordinator {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_asterism"))
+            .args([
+                "coordinator",
+                "--json",
+                "--in-memory",
+                "--listen",
+                "127.0.0.1:0",
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let url = said["listening"].as_str().unwrap().to_owned();
+        Self { child, url }
+    }
+}
+
+/// Folders of one case: where it works, and where its temporary files, settings and caches go.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["work", "tmp", "home", "bin"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for (name, text) in files {
+            let file = folder.path().join("work").join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// No program is found, nobody's settings are read.
+    fn command(&self, args: &[&str], url: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_asterism"));
+        command
+            .args(
+                args.iter()
+                    .map(|word| if *word == "URL" { url } else { word }),
+            )
+            .current_dir(self.path("work"))
+            .env_clear()
+            .env("PATH", self.path("bin"))
+            .env("HOME", self.path("home"))
+            .env("TMPDIR", self.path("tmp"))
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+/// Everything below a folder, by its path in it.
+fn listed(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            found.push(path.strip_prefix(folder).unwrap().to_owned());
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+struct Ended {
+    exit: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs it to its end; one that does not end is ended.
+fn run(mut command: Command) -> Option<Ended> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let read = |mut from: Box<dyn std::io::Read + Send>| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            from.read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    };
+    let stdout = read(Box::new(child.stdout.take().unwrap()));
+    let stderr = read(Box::new(child.stderr.take().unwrap()));
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if started.elapsed() > WITHIN {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    Some(Ended {
+        exit: status.code(),
+        stdout: stdout.join().unwrap(),
+        stderr: stderr.join().unwrap(),
+    })
+}
+
+/// What is wrong with how a case ended; empty when it is as the table says.
+fn complaints(case: &Case, url: &str) -> Vec<String> {
+    let place = Place::new(case.files);
+    let before = listed(&place.path("work"));
+    let Some(ended) = run(place.command(case.args, url)) else {
+        return vec![format!("did not end within {} s", WITHIN.as_secs())];
+    };
+    let mut complaints = Vec::new();
+    let said = &ended.stderr;
+    if ended.exit != Some(case.exit) {
+        complaints.push(format!("exit code {:?} and not {}", ended.exit, case.exit));
+    }
+    for word in case.said {
+        if !said.contains(word) {
+            complaints.push(format!("does not say {word:?}"));
+        }
+    }
+    if said.contains("panicked") {
+        complaints.push("panicked".to_owned());
+    }
+    // Help that is asked for by saying nothing is clap's own.
+    let has_error = said.lines().any(|line| line.starts_with("error: "));
+    if !has_error && !case.args.is_empty() {
+        complaints.push("has no line that begins with `error: `".to_owned());
+    }
+    if !ended.stdout.is_empty() {
+        complaints.push(format!("writes to standard output: {:?}", ended.stdout));
+    }
+    if listed(&place.path("work")) != before {
+        complaints.push(format!("leaves {:?}", listed(&place.path("work"))));
+    }
+    if !listed(&place.path("tmp")).is_empty() {
+        complaints.push(format!("leaves {:?}", listed(&place.path("tmp"))));
+    }
+    if !complaints.is_empty() {
+        complaints.push(format!("it said: {said}"));
+    }
+    complaints
+}
+
+#[test]
+fn every_mistake_is_answered_with_its_place_and_leaves_nothing() {
+    assert!(CASES.len() >= 60);
+    let coordinator = Coordinator::start();
+    let place = Place::new(&[("good.wat", GOOD)]);
+    let added = run(place.command(
+        &["fn", "add", "good.wat", "--coordinator", "URL"],
+        &coordinator.url,
+    ));
+    assert_eq!(added.unwrap().exit, Some(0));
+    let mut wrong = Vec::new();
+    for case in CASES {
+        let complaints = complaints(case, &coordinator.url);
+        if !complaints.is_empty() {
+            wrong.push(format!("{}:\n  {}", case.name, complaints.join("\n  ")));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{}",
+        wrong.len(),
+        CASES.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn a_workflow_larger_than_may_be_is_refused() {
+    let coordinator = Coordinator::start();
+    let place = Place::new(&[]);
+    let file = fs::File::create(place.path("work/w.json")).unwrap();
+    file.set_len(65 << 20).unwrap();
+    let ended = run(place.command(RUN, &coordinator.url)).unwrap();
+    assert_eq!(ended.exit, Some(5), "{}", ended.stderr);
+    assert!(ended.stderr.contains("larger than"), "{}", ended.stderr);
+}

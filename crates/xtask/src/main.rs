@@ -7,6 +7,7 @@
 mod bench;
 mod bundle;
 mod compress;
+mod docs;
 mod examples;
 mod process;
 mod setup;
@@ -41,6 +42,8 @@ enum Command {
     Bench(Passed),
     /// Builds panel and worker into dist/.
     Bundle,
+    /// Builds the guide into target/docs/.
+    Docs,
     /// Makes what the page runs without a server; Trunk calls it before each build.
     Examples,
     /// Prints the sizes of what dist/ holds and fails above the budgets.
@@ -79,6 +82,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(&args),
         Command::Bench(passed) => bench::run(&passed.args),
         Command::Bundle => bundle::build(),
+        Command::Docs => docs::build(),
         Command::Examples => examples::build(),
         Command::Size => size::run(),
         Command::Trunk(passed) => trunk::run(passed.args),

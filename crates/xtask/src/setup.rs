@@ -15,6 +15,9 @@ use crate::{
 /// Newer ones need a newer compiler than rust-toolchain.toml names.
 const TRUNK_VERSION: &str = "0.21.14";
 
+/// The newest of the line that needs no newer compiler.
+const MDBOOK_VERSION: &str = "0.4.52";
+
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// Debian's names; other distributions have one of these.
@@ -43,37 +46,45 @@ pub(crate) fn wasm_target() -> Result<()> {
 
 /// Trunk in target/tools, so that nothing outside the repository is touched.
 pub(crate) fn trunk() -> Result<PathBuf> {
+    tool("trunk", TRUNK_VERSION, &[])
+}
+
+/// mdBook in target/tools. Without its search and server: the guide needs neither.
+pub(crate) fn mdbook() -> Result<PathBuf> {
+    tool("mdbook", MDBOOK_VERSION, &["--no-default-features"])
+}
+
+/// A tool of this version, installed if it was missing.
+fn tool(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf> {
     let root = workspace::tools();
-    let trunk = root.join("bin/trunk");
+    let program = root.join("bin").join(name);
     let is_right = || {
-        let version = Step::new("ask Trunk for its version", &trunk)
+        let said = Step::new(format!("ask {name} for its version"), &program)
             .arg("--version")
             .read();
-        version.is_ok_and(|text| text.trim().ends_with(TRUNK_VERSION))
+        said.is_ok_and(|text| text.trim().ends_with(version))
     };
-    if trunk.is_file() && is_right() {
-        return Ok(trunk);
+    if program.is_file() && is_right() {
+        return Ok(program);
     }
-    eprintln!(
-        "installing trunk {TRUNK_VERSION} into {}, once",
-        root.display()
-    );
-    // Unoptimised: Trunk waits for compilers, and its own build is waited for on every fresh machine.
-    Step::cargo("install Trunk")
+    eprintln!("installing {name} {version} into {}, once", root.display());
+    // Unoptimised: its own build is waited for on every fresh machine, and it does not do much.
+    Step::cargo(format!("install {name}"))
         .args([
             "install",
-            "trunk",
+            name,
             "--version",
-            TRUNK_VERSION,
+            version,
             "--locked",
             "--debug",
             "--force",
-            "--root",
         ])
+        .args(flags)
+        .arg("--root")
         .arg(&root)
         .remedy("it again where there is a network")
         .run()?;
-    Ok(trunk)
+    Ok(program)
 }
 
 /// node, for wasm tests without a browser.

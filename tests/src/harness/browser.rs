@@ -1,7 +1,9 @@
 //! Chromium, driven by chromedriver.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -125,6 +127,35 @@ impl Browser {
         text.as_str().unwrap_or_default().to_owned()
     }
 
+    /// Processor time that each Web Worker took so far, in microseconds, by the number of its thread: unlike what a clock says,
+    /// it does not depend on what else the machine does. Empty where the system does not tell (it is Linux that does).
+    #[must_use]
+    pub fn worker_cpu_us(&self) -> BTreeMap<u32, f64> {
+        let profile = self._profile.path().display().to_string();
+        let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+        let mut found = BTreeMap::new();
+        for process in entries(Path::new("/proc")) {
+            let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            if number(&process).is_none() || !String::from_utf8_lossy(&command).contains(&profile) {
+                continue;
+            }
+            for thread in entries(&process.join("task")) {
+                let name = std::fs::read_to_string(thread.join("comm")).unwrap_or_default();
+                let spent = std::fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+                let nanoseconds = spent
+                    .split(' ')
+                    .next()
+                    .and_then(|ns| ns.parse::<f64>().ok());
+                if name.trim() == "DedicatedWorker"
+                    && let (Some(thread), Some(nanoseconds)) = (number(&thread), nanoseconds)
+                {
+                    found.insert(thread, nanoseconds / 1e3);
+                }
+            }
+        }
+        found
+    }
+
     /// Ends the browser without goodbye, as a crash does.
     pub fn crash(mut self) {
         self.end();
@@ -145,6 +176,14 @@ impl Drop for Browser {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// What is in a folder, if there is one.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 fn hyper_connector() -> hyper_util::client::legacy::connect::HttpConnector {

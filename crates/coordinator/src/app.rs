@@ -17,6 +17,7 @@ use crate::{
     metrics::Metrics,
     origin::Origins,
     panel::Panel,
+    peer::Veil,
     store::{Blobs, Journal},
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     /// Does every task without a nonce get one of its own?
     pub(crate) fresh: bool,
+    pub(crate) veil: Veil,
     /// Places of everything that is counted.
     pub(crate) places: Places,
     /// Turns true when the coordinator stops.

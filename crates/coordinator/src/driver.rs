@@ -150,9 +150,20 @@ enum Fact {
         run: RunId,
         answer: Answer,
     },
+    CancelTask {
+        run: RunId,
+        task: u32,
+        answer: Answer,
+    },
+    Pause {
+        run: Option<RunId>,
+        paused: bool,
+        answer: Answer,
+    },
     Connected {
         connection: ConnectionId,
         nonce: [u8; 32],
+        origin: String,
         outbox: Outbox,
     },
     Received {
@@ -313,6 +324,31 @@ impl Driver {
         Ok(answered.await.map_err(|_| NoAnswer::Unavailable)??)
     }
 
+    /// Ends one task of a run.
+    pub(crate) async fn cancel_task(&self, run: RunId, task: u32) -> Result<RunId, NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        self.facts
+            .send(Fact::CancelTask { run, task, answer })
+            .await
+            .map_err(|_| NoAnswer::Unavailable)?;
+        Ok(answered.await.map_err(|_| NoAnswer::Unavailable)??)
+    }
+
+    /// Pauses or resumes a run, or the coordinator.
+    pub(crate) async fn pause(&self, run: Option<RunId>, paused: bool) -> Result<(), NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        self.facts
+            .send(Fact::Pause {
+                run,
+                paused,
+                answer,
+            })
+            .await
+            .map_err(|_| NoAnswer::Unavailable)?;
+        answered.await.map_err(|_| NoAnswer::Unavailable)??;
+        Ok(())
+    }
+
     /// Looks at the scheduler's state, as durable as it is published.
     pub(crate) async fn look<T: Send + 'static>(
         &self,
@@ -333,16 +369,18 @@ impl Driver {
         answered.await.map_err(|_| NoAnswer::Unavailable)
     }
 
-    /// Tells of an executor's connection; the scheduler's words come through what is returned.
+    /// Tells of an executor's connection and where it comes from; the scheduler's words come through what is returned.
     pub(crate) async fn connected(
         &self,
         connection: ConnectionId,
         nonce: [u8; 32],
+        origin: String,
     ) -> Result<OutboxReceiver, NoAnswer> {
         let (outbox, receiver) = Outbox::new();
         let fact = Fact::Connected {
             connection,
             nonce,
+            origin,
             outbox,
         };
         self.facts
@@ -518,16 +556,31 @@ impl Desk {
                 request: self.request(answer),
                 run,
             },
+            Fact::CancelTask { run, task, answer } => Input::CancelTask {
+                request: self.request(answer),
+                run,
+                task,
+            },
+            Fact::Pause {
+                run,
+                paused,
+                answer,
+            } => Input::Pause {
+                request: self.request(answer),
+                run,
+                paused,
+            },
             Fact::Connected {
                 connection,
                 nonce,
+                origin,
                 outbox,
             } => {
                 self.outboxes.insert(connection, outbox);
                 Input::Connected {
                     connection,
                     nonce,
-                    origin: String::new(),
+                    origin,
                 }
             }
             Fact::Received {
@@ -640,7 +693,31 @@ impl Desk {
                 warn!(%instruction, attempts = attempts.len(), last, "gave up");
             }
             Event::Cancelled { run, .. } => info!(run = run.0, "workflow cancelled"),
-            Event::LeasesReserved { .. } => {}
+            Event::Caught {
+                executor,
+                name,
+                reason,
+                ..
+            } => warn!(%executor, name, reason, "an executor is excluded"),
+            Event::Parted {
+                instruction,
+                policy,
+                ..
+            } => warn!(%instruction, %policy, "executors do not agree"),
+            Event::Repeated {
+                instruction,
+                outcome,
+                executor,
+                agrees: false,
+                ..
+            } => {
+                error!(%instruction, %outcome, %executor, "done again, a task came to another outcome than the canonical one")
+            }
+            Event::TaskCancelled { run, task, .. } => info!(run = run.0, task, "task cancelled"),
+            Event::Paused { run, paused } => {
+                info!(run = run.map(|run| run.0), paused, "paused or resumed");
+            }
+            Event::Voted { .. } | Event::Repeated { .. } | Event::LeasesReserved { .. } => {}
         }
         self.pending.batch.events.push(encode(event));
     }

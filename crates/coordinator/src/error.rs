@@ -123,10 +123,14 @@ impl From<NoAnswer> for ApiError {
             NoAnswer::Busy => Self::busy(message),
             NoAnswer::Unavailable => Self::unavailable(message).hint("see /health"),
             NoAnswer::Refused(SubmitError::Full { .. }) => Self::busy(message),
-            NoAnswer::Refused(SubmitError::UnknownRun(_)) => Self::not_found(message),
-            NoAnswer::Refused(SubmitError::Workflow(_) | SubmitError::UnknownPromise { .. }) => {
-                Self::invalid(message)
+            NoAnswer::Refused(SubmitError::UnknownRun(_) | SubmitError::UnknownTask { .. }) => {
+                Self::not_found(message)
             }
+            NoAnswer::Refused(
+                SubmitError::Workflow(_)
+                | SubmitError::UnknownPromise { .. }
+                | SubmitError::Terms(_),
+            ) => Self::invalid(message),
         }
     }
 }

@@ -15,6 +15,7 @@ mod media;
 mod metrics;
 mod origin;
 mod panel;
+mod peer;
 mod server;
 mod socket;
 pub mod store;
@@ -26,7 +27,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use asterism_scheduler::Config;
+pub use asterism_scheduler::Config;
 use tokio::{net::TcpListener, sync::watch};
 
 pub use crate::panel::PanelError;
@@ -38,6 +39,7 @@ use crate::{
     metrics::Metrics,
     origin::Origins,
     panel::Panel,
+    peer::Veil,
     store::{
         BlobError, Blobs, DataDirectory, FolderBlobs, Journal, JournalError, LockError,
         MemoryBlobs, MemoryJournal, SqliteJournal,
@@ -135,6 +137,8 @@ pub async fn serve_when_ready(
     };
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(io::Error::other)?;
     let metrics = Arc::new(Metrics::new());
     let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
     let trouble = Arc::new(Trouble::default());
@@ -164,6 +168,7 @@ pub async fn serve_when_ready(
         origins: Origins::new(&options.allow_origins, address.ip().is_loopback()),
         clock,
         fresh: options.fresh,
+        veil: Veil::new(secret),
         places: Places::default(),
         closing,
         next_connection: AtomicU64::new(1),

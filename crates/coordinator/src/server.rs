@@ -2,7 +2,12 @@
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -18,6 +23,7 @@ use crate::{
     http,
     limits::{CONNECTIONS_MAX, FIRST_WORD_MAX, SHUTDOWN_MAX},
     metrics::{Counted, Metrics},
+    peer::Peer,
 };
 
 /// Buffer of a connection for heads of requests, in bytes. Kept by idle connections, so not more than is needed.
@@ -44,7 +50,7 @@ pub(crate) async fn run(
             accepted = accept(&listener, &places) => accepted,
             () = &mut shutdown => break,
         };
-        let (stream, place) = match accepted {
+        let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
@@ -56,11 +62,16 @@ pub(crate) async fn run(
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "a connection broke before it was used");
         }
+        let inner = service.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            inner.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(FIRST_WORD_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service.clone())
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let counted = Counted::new(&app.metrics.connections);
         let app = Arc::clone(&app);
@@ -105,11 +116,15 @@ pub(crate) async fn run(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(
+    tokio::net::TcpStream,
+    Peer,
+    tokio::sync::OwnedSemaphorePermit,
+)> {
     let place = Arc::clone(places)
         .acquire_owned()
         .await
         .expect("the places are never closed");
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, Peer(address.ip()), place))
 }

@@ -15,6 +15,7 @@ use asterism_protocol::{
 };
 use asterism_scheduler::{ConnectionId, Scheduler};
 use axum::{
+    Extension,
     extract::{
         State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
@@ -42,6 +43,7 @@ use crate::{
         CHANGES_FRAME_MAX, FIRST_WORD_MAX, PING_EVERY, SEND_MAX, SILENCE_MAX, SOCKET_BUFFER_BYTES,
     },
     metrics::Counted,
+    peer::Peer,
 };
 
 /// Close codes of RFC 6455.
@@ -80,7 +82,12 @@ fn upgrade(upgrade: Upgrade, uri: &Uri) -> Result<WebSocketUpgrade, ApiError> {
 type Upgrade = Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>;
 
 /// `/ws/executor`.
-pub(crate) async fn executor(State(app): State<Arc<App>>, uri: Uri, ws: Upgrade) -> Response {
+pub(crate) async fn executor(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+    ws: Upgrade,
+) -> Response {
     let ws = match upgrade(ws, &uri) {
         Ok(ws) => ws,
         Err(error) => return error.into_response(),
@@ -88,7 +95,7 @@ pub(crate) async fn executor(State(app): State<Arc<App>>, uri: Uri, ws: Upgrade)
     let Ok(place) = Arc::clone(&app.places.executors).try_acquire_owned() else {
         return ApiError::busy("as many executors are connected as may be").into_response();
     };
-    ws.on_upgrade(move |socket| serve_executor(app, socket, place))
+    ws.on_upgrade(move |socket| serve_executor(app, socket, peer, place))
 }
 
 /// Writes with a deadline: who does not read is not waited for.
@@ -140,7 +147,7 @@ enum End {
     Stops,
 }
 
-async fn serve_executor(app: Arc<App>, socket: WebSocket, place: OwnedSemaphorePermit) {
+async fn serve_executor(app: Arc<App>, socket: WebSocket, peer: Peer, place: OwnedSemaphorePermit) {
     let _counted = Counted::new(&app.metrics.executor_connections);
     let connection = app.connection();
     let (sink, mut stream) = socket.split();
@@ -150,7 +157,8 @@ async fn serve_executor(app: Arc<App>, socket: WebSocket, place: OwnedSemaphoreP
         warn!(%error, "the system has no random bytes");
         End::Stops
     } else {
-        match app.driver.connected(connection, nonce).await {
+        let origin = app.veil.name(peer);
+        match app.driver.connected(connection, nonce, origin).await {
             Ok(mut outbox) => {
                 let end = talk(&app, connection, &mut stream, &mut writer, &mut outbox).await;
                 app.driver.disconnected(connection).await;

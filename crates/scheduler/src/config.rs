@@ -1,5 +1,9 @@
 //! What whoever runs a scheduler decides once.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use asterism_protocol::{Policy, PublicKey};
+
 /// Times and bounds of a scheduler. All of them may change between restarts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -23,6 +27,16 @@ pub struct Config {
     pub live_tasks_max: usize,
     /// How many finished runs stay in memory; the one that finished first goes first, with the receipts that it alone held.
     pub finished_runs_max: usize,
+    /// When outcomes of runs that do not say it are believed.
+    pub verify: Policy,
+    /// Executors that the operator trusts.
+    pub trusted: BTreeSet<PublicKey>,
+    /// Owners by what executors enrol with.
+    pub owners: BTreeMap<String, String>,
+    /// Shares of submitters, where that is not one.
+    pub shares: BTreeMap<String, u32>,
+    /// After this time, in milliseconds, a lease is slow: an executor that has nothing else to do is given the same.
+    pub straggler_ms: u64,
 }
 
 impl Default for Config {
@@ -38,6 +52,11 @@ impl Default for Config {
             reconnect_grace_ms: 5_000,
             live_tasks_max: 2_000_000,
             finished_runs_max: 1_000,
+            verify: Policy::Any,
+            trusted: BTreeSet::new(),
+            owners: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            straggler_ms: 10_000,
         }
     }
 }

@@ -8,7 +8,7 @@ use asterism_protocol::{
     message::{Capabilities, Hello, LeaseId, hello_bytes},
 };
 
-use crate::{ConnectionId, works::WorkId};
+use crate::{ConnectionId, Owner, works::WorkId};
 
 /// Most executors that are gone and whose tallies are kept for their return.
 const TALLIES_MAX: usize = 4_096;
@@ -16,6 +16,7 @@ const TALLIES_MAX: usize = 4_096;
 /// A connection, from its challenge on.
 pub(crate) struct Connection {
     nonce: [u8; 32],
+    origin: String,
     pub(crate) key: Option<PublicKey>,
 }
 
@@ -41,6 +42,9 @@ pub(crate) struct Executor {
     /// Until when its return is waited for.
     pub(crate) grace: Option<Timestamp>,
     pub(crate) name: String,
+    pub(crate) owner: Owner,
+    /// Fuel used in a second of computing, smoothed; 0 until it is known.
+    pub(crate) fuel_per_s: u64,
     pub(crate) capabilities: Capabilities,
     pub(crate) since: Timestamp,
     pub(crate) poll: Option<Poll>,
@@ -56,7 +60,21 @@ pub(crate) struct Lease {
     pub(crate) key: PublicKey,
     pub(crate) limits: Limits,
     pub(crate) leased: Timestamp,
+    pub(crate) started: Option<Timestamp>,
+    /// Why this executor got it.
+    pub(crate) why: Why,
     pub(crate) deadline: Timestamp,
+}
+
+/// Why an executor got a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It was its turn, and the instruction's.
+    Turn,
+    /// It had nothing else to do, and another one is slow.
+    Backup,
+    /// It came back with it.
+    Resumed,
 }
 
 /// Everybody who is connected or waited for.
@@ -71,9 +89,13 @@ pub(crate) struct Executors {
 }
 
 impl Executors {
-    pub(crate) fn connect(&mut self, connection: ConnectionId, nonce: [u8; 32]) {
-        self.connections
-            .insert(connection, Connection { nonce, key: None });
+    pub(crate) fn connect(&mut self, connection: ConnectionId, nonce: [u8; 32], origin: String) {
+        let entry = Connection {
+            nonce,
+            origin: shorten(&origin, NAME_BYTES_MAX),
+            key: None,
+        };
+        self.connections.insert(connection, entry);
     }
 
     /// Is this hello true, and fit to work with?
@@ -82,7 +104,8 @@ impl Executors {
         connection: ConnectionId,
         hello: &Hello,
         metering: &str,
-    ) -> Result<(), String> {
+        owners: &BTreeMap<String, String>,
+    ) -> Result<Owner, String> {
         let nonce = self
             .connections
             .get(&connection)
@@ -97,7 +120,20 @@ impl Executors {
                 "fuel is counted by {metering} here, not by {theirs}: update the executor"
             ));
         }
-        Ok(())
+        if !hello.enrolment.is_empty() {
+            return match owners.get(&hello.enrolment) {
+                Some(owner) => Ok(Owner::Enrolled(owner.clone())),
+                None => Err(
+                    "its enrolment is not known here: ask the operator for one, or come without"
+                        .to_owned(),
+                ),
+            };
+        }
+        let origin = self.connections.get(&connection).map(|entry| &entry.origin);
+        Ok(match origin.filter(|origin| !origin.is_empty()) {
+            Some(origin) => Owner::Origin(origin.clone()),
+            None => Owner::Alone(hello.key),
+        })
     }
 
     /// Welcomes an executor that passed [`Executors::check`]; leases of an earlier connection stay with it.
@@ -105,6 +141,7 @@ impl Executors {
         &mut self,
         connection: ConnectionId,
         hello: &Hello,
+        owner: Owner,
         now: Timestamp,
     ) -> &mut Executor {
         if let Some(connection) = self.connections.get_mut(&connection) {
@@ -117,6 +154,8 @@ impl Executors {
             connection: None,
             grace: None,
             name: String::new(),
+            owner: owner.clone(),
+            fuel_per_s: 0,
             capabilities: capabilities.clone(),
             since: now,
             poll: None,
@@ -126,6 +165,7 @@ impl Executors {
         });
         executor.connection = Some(connection);
         executor.grace = None;
+        executor.owner = owner;
         executor.name = shorten(&hello.name, NAME_BYTES_MAX);
         executor.capabilities = capabilities;
         executor.since = now;

@@ -86,6 +86,8 @@ pub struct Graph {
     /// Promises of a node that are not kept yet.
     pending: Vec<u32>,
     state: Vec<TaskState>,
+    /// How many nodes are on the longest way from a node to the end.
+    heights: Vec<u32>,
     /// How many tasks a node stands for, where that is not one.
     weights: BTreeMap<u32, u32>,
     counts: Counts,
@@ -128,6 +130,7 @@ impl Graph {
             feeds,
             pending: vec![0; len],
             state: vec![TaskState::Waiting; len],
+            heights: vec![0; len],
             weights,
             counts: Counts::default(),
             changed: None,
@@ -148,6 +151,10 @@ impl Graph {
         let mut fed = vec![false; self.state.len()];
         for node in order.iter().rev().copied() {
             let at = node as usize;
+            let above = self
+                .feeds(node)
+                .map(|above| self.heights[above as usize] + 1);
+            self.heights[at] = above.max().unwrap_or(0);
             let wanted = fed[at] || self.feeds_at[at] == self.feeds_at[at + 1];
             if known(node).is_some() {
                 self.set(node, TaskState::Replayed);
@@ -257,10 +264,16 @@ impl Graph {
         }
     }
 
-    /// Takes back what [`Graph::provide`] gave: the node is to be done again. Nodes that were begun on it wait again and are
+    /// Takes back what [`Graph::provide`] gave: the node stands where `then` says. Nodes that were begun on it wait again and are
     /// appended to `back`, in the state they were in.
-    pub fn retract(&mut self, node: u32, branch: Branch, back: &mut Vec<(u32, TaskState)>) {
-        self.set(node, TaskState::Ready);
+    pub fn retract(
+        &mut self,
+        node: u32,
+        then: TaskState,
+        branch: Branch,
+        back: &mut Vec<(u32, TaskState)>,
+    ) {
+        self.set(node, then);
         for at in self.feeds_at[node as usize]..self.feeds_at[node as usize + 1] {
             let edge = self.feeds[at as usize];
             let consumer = edge.node();
@@ -346,6 +359,12 @@ impl Graph {
         self.state.is_empty()
     }
 
+    /// How many nodes are on the longest way from a node to the end.
+    #[must_use]
+    pub fn height(&self, node: u32) -> u32 {
+        self.heights[node as usize]
+    }
+
     /// Where a node stands.
     #[must_use]
     pub fn state(&self, node: u32) -> TaskState {
@@ -357,6 +376,21 @@ impl Graph {
     pub fn needs(&self, node: u32) -> &[Edge] {
         &self.needs
             [self.needs_at[node as usize] as usize..self.needs_at[node as usize + 1] as usize]
+    }
+
+    /// Is a node still to be done?
+    #[must_use]
+    pub fn is_open(&self, node: u32) -> bool {
+        match self.state(node) {
+            TaskState::Waiting | TaskState::Ready | TaskState::Leased | TaskState::Provisional => {
+                true
+            }
+            TaskState::Computed
+            | TaskState::Replayed
+            | TaskState::Skipped
+            | TaskState::Failed
+            | TaskState::Cancelled => false,
+        }
     }
 
     /// Tasks by state.
@@ -378,7 +412,7 @@ impl Graph {
             + self.needs.capacity()
             + self.feeds_at.capacity()
             + self.feeds.capacity())
-            + 4 * self.pending.capacity()
+            + 4 * (self.pending.capacity() + self.heights.capacity())
             + self.state.capacity()
     }
 

@@ -27,6 +27,24 @@ pub enum Input {
         /// The run.
         run: RunId,
     },
+    /// Somebody ends one task of a run; what awaits it fails.
+    CancelTask {
+        /// Who waits for the reply.
+        request: RequestId,
+        /// The run.
+        run: RunId,
+        /// The task's place in it.
+        task: u32,
+    },
+    /// Nothing more of a run is leased, or of any run, until it is resumed. What is leased goes on.
+    Pause {
+        /// Who waits for the reply.
+        request: RequestId,
+        /// The run; `None` for the coordinator.
+        run: Option<RunId>,
+        /// Pause or resume?
+        paused: bool,
+    },
     /// An executor's connection was opened; the scheduler challenges it.
     Connected {
         /// The connection.

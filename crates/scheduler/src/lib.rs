@@ -9,18 +9,22 @@
 //!
 //! Inside are rooms that do not know each other: [`graph`] counts promises, `memory` keeps canonical receipts, `run` lays
 //! a workflow's contents over a graph, `works` queues the instructions that are to be done now and picks the next one,
-//! `executors` knows who is here and what they hold, `trust` decides what is believed. `scheduler` is the outer machine
-//! that opens the doors between them.
+//! `flows` says whose turn it is, `matching` what an executor lacks for an instruction, `executors` knows who is here and
+//! what they hold, `proof` weighs what they came to, `trust` remembers who was right. `scheduler` is the outer machine that
+//! opens the doors between them.
 //!
 //! This crate knows no clock, no socket, no randomness, no store, and not whether it runs in a server or in a tab.
 
 mod config;
 mod digests;
 mod executors;
+mod flows;
 pub mod graph;
 mod input;
+mod matching;
 mod memory;
 mod output;
+mod proof;
 mod random;
 mod run;
 mod scheduler;
@@ -32,4 +36,5 @@ pub use crate::{
     input::{ConnectionId, Input, RequestId, Submission},
     output::{Event, Output, SubmitError, TimeoutReason},
     scheduler::Scheduler,
+    trust::Owner,
 };

@@ -3,13 +3,14 @@
 use std::sync::OnceLock;
 
 use asterism_protocol::{
-    Attestation, Cid, Conditions, Limits, Outcome, PublicKey, Receipt, Remark, Timestamp,
-    content_cid, encode,
+    Attestation, Basis, Cid, Conditions, Limits, Outcome, PublicKey, Receipt, Remark, Timestamp,
+    TrapKind, content_cid, encode,
 };
 
 use crate::{
     digests::{Digest, Digests},
     graph::Branch,
+    works::memory_key,
 };
 
 /// A receipt with what is asked of it often.
@@ -22,8 +23,16 @@ pub(crate) struct Known {
     pub(crate) key: PublicKey,
     /// Only of what was computed since the journal began.
     pub(crate) remark: Option<Remark>,
-    /// When the lease was given that this came of, if that is known.
+    /// What it was believed on.
+    pub(crate) basis: Basis,
+    /// Would another limit change the outcome?
+    pub(crate) limited: bool,
+    /// When the lease was given that this came of, when its attempt was said to begin, when it was committed to and when it
+    /// came, as far as that is known.
     pub(crate) leased: Option<Timestamp>,
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) computed: Option<Timestamp>,
+    pub(crate) delivered: Option<Timestamp>,
     /// When it became canonical; the beginning of time for what came with a submission.
     pub(crate) at: Timestamp,
     /// Size of the outcome as a lease's input, in bytes.
@@ -51,6 +60,9 @@ impl Known {
         bytes: u32,
         attestation: &Attestation,
     ) -> Self {
+        let trap = outcome.failure().map(|failure| failure.trap);
+        let digest = memory_key(&outcome.instruction.digest(), &receipt.rests_on());
+        let evidence = receipt.evidence();
         Self {
             receipt,
             outcome: cid,
@@ -59,11 +71,17 @@ impl Known {
             conditions: attestation.conditions,
             key: attestation.key,
             remark: None,
+            basis: evidence.map_or(Basis::Unverified, |evidence| evidence.basis),
+            limited: attestation.conditions.growth_refused
+                || matches!(trap, Some(TrapKind::OutOfFuel | TrapKind::OutOfMemory)),
             leased: None,
+            started: None,
+            computed: None,
+            delivered: None,
             at: Timestamp::default(),
             bytes,
             cid: OnceLock::new(),
-            digest: outcome.instruction.digest(),
+            digest,
             holders: 0,
         }
     }
@@ -82,7 +100,7 @@ impl Known {
         ))
     }
 
-    /// The instruction that it is for.
+    /// What it is found by.
     pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
@@ -150,15 +168,20 @@ impl Memory {
     /// Makes a receipt the canonical one of its instruction. The caller holds it at once.
     pub(crate) fn insert(&mut self, known: Known) -> u32 {
         let digest = known.digest;
-        let slot = if let Some(slot) = self.free.pop() {
+        let slot = self.insert_aside(known);
+        self.canonical.insert(digest, slot);
+        slot
+    }
+
+    /// Keeps a receipt that is not canonical. The caller holds it at once.
+    pub(crate) fn insert_aside(&mut self, known: Known) -> u32 {
+        if let Some(slot) = self.free.pop() {
             self.slots[slot as usize] = Some(known);
             slot
         } else {
             self.slots.push(Some(known));
             self.slots.len() as u32 - 1
-        };
-        self.canonical.insert(digest, slot);
-        slot
+        }
     }
 
     /// The canonical receipt of an instruction.

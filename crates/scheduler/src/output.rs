@@ -1,13 +1,13 @@
 //! Duties that a scheduler hands out.
 
 use asterism_protocol::{
-    Receipt, Timestamp, Workflow,
+    Attestation, Cid, Outcome, Policy, PublicKey, Receipt, Remark, Terms, Timestamp, Workflow,
     message::{Change, ToExecutor},
     view::RunId,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnectionId, RequestId};
+use crate::{ConnectionId, Owner, RequestId};
 
 /// What the shell has to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub enum Output {
     Reply {
         /// The request.
         request: RequestId,
-        /// The run that it made or ended.
+        /// The run that it made or ended; number 0 for what is about the coordinator.
         result: Result<RunId, SubmitError>,
     },
     /// Tell watchers, once all that was to be persisted before it is durable.
@@ -64,6 +64,69 @@ pub enum Event {
         names: Vec<String>,
         /// Receipts known then: this run replays them.
         known: Vec<Receipt>,
+        /// How it is verified and ordered; the policy is never left open.
+        #[serde(default)]
+        terms: Terms,
+    },
+    /// An executor came to an outcome that is not final.
+    Voted {
+        /// When.
+        at: Timestamp,
+        /// When it is believed: with the next two, which of those that are to be done it is for.
+        policy: Policy,
+        /// See [`Receipt::rests_on`].
+        rests_on: Vec<Cid>,
+        /// Whom the executor counts for.
+        owner: Owner,
+        /// The outcome.
+        outcome: Box<Outcome>,
+        /// Its attestation.
+        attestation: Box<Attestation>,
+        /// What engine and guest said.
+        remark: Box<Remark>,
+        /// Is another executor asked for the same?
+        picked: bool,
+    },
+    /// Outcomes of an instruction were too different: all of them count no longer.
+    Parted {
+        /// When.
+        at: Timestamp,
+        /// The instruction.
+        instruction: Cid,
+        /// As above.
+        policy: Policy,
+        /// As above.
+        rests_on: Vec<Cid>,
+    },
+    /// An executor was caught with a wrong outcome.
+    Caught {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        executor: PublicKey,
+        /// As it called itself.
+        name: String,
+        /// Whom it counts for.
+        owner: Owner,
+        /// What it was caught with.
+        reason: String,
+    },
+    /// What was known was done again, because somebody insisted. The canonical receipt stays.
+    Repeated {
+        /// When.
+        at: Timestamp,
+        /// The instruction.
+        instruction: Cid,
+        /// As above.
+        policy: Policy,
+        /// As above.
+        rests_on: Vec<Cid>,
+        /// What it came to now.
+        outcome: Cid,
+        /// There.
+        executor: PublicKey,
+        /// Is it the canonical outcome?
+        agrees: bool,
     },
     /// A receipt became canonical, by work.
     Computed {
@@ -79,7 +142,13 @@ pub enum Event {
         /// When.
         at: Timestamp,
         /// The instruction.
-        instruction: asterism_protocol::Cid,
+        instruction: Cid,
+        /// When an outcome of it would have been believed.
+        #[serde(default)]
+        policy: Policy,
+        /// See [`Receipt::rests_on`].
+        #[serde(default)]
+        rests_on: Vec<Cid>,
         /// Why its attempts failed, the last one last.
         attempts: Vec<asterism_protocol::view::AttemptView>,
     },
@@ -89,6 +158,22 @@ pub enum Event {
         run: RunId,
         /// When.
         at: Timestamp,
+    },
+    /// A task was cancelled.
+    TaskCancelled {
+        /// Its run.
+        run: RunId,
+        /// Its place there.
+        task: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// A run, or the coordinator, was paused or resumed.
+    Paused {
+        /// The run; `None` for the coordinator.
+        run: Option<RunId>,
+        /// Paused?
+        paused: bool,
     },
     /// Lease numbers up to this one may have been given out: after a restart, counting goes on behind it.
     LeasesReserved {
@@ -109,8 +194,11 @@ pub enum SubmitError {
         /// The task's place.
         task: usize,
         /// The instruction awaited.
-        instruction: asterism_protocol::Cid,
+        instruction: Cid,
     },
+    /// The terms are out of their bounds.
+    #[error(transparent)]
+    Terms(#[from] asterism_protocol::Error),
     /// Too much is live already; try again later.
     #[error("{live} tasks are live and {max} may be; try again when some are done")]
     Full {
@@ -122,6 +210,14 @@ pub enum SubmitError {
     /// There is no such run.
     #[error("there is no run {}", .0.0)]
     UnknownRun(RunId),
+    /// There is no such task.
+    #[error("run {} has no tasks[{task}]", .run.0)]
+    UnknownTask {
+        /// The run.
+        run: RunId,
+        /// The place asked for.
+        task: u32,
+    },
 }
 
 /// Why [`crate::Scheduler::poll_timeout`] wants to be called again.
@@ -133,6 +229,8 @@ pub enum TimeoutReason {
     Poll,
     /// A backoff is over.
     Backoff,
+    /// An executor's outcomes have waited long enough for a check of it.
+    Check,
     /// An executor that lost its connection is not waited for any longer.
     Reconnect,
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Await, Cid, Failure, Limits, Out, Outcome, Policy, Receipt, Requirements, Task, Timestamp,
-    TrapKind, Workflow, encode, limits,
+    Await, Cid, Failure, Invocation, Limits, Out, Outcome, Policy, Receipt, Requirements, Task,
+    Terms, Timestamp, TrapKind, Workflow, encode, limits,
     message::Kept,
     view::{AttemptView, Counts, RunId, RunState, RunSummary, TaskState, TaskView},
 };
@@ -13,6 +13,7 @@ use crate::{
     SubmitError,
     digests::Digest,
     graph::{Branch, Graph},
+    matching::Needs,
     memory::{Answer, Held, Memory},
 };
 
@@ -151,6 +152,14 @@ pub(crate) struct Header {
     pub(crate) name: String,
     pub(crate) submitter: String,
     pub(crate) submitted: Timestamp,
+    /// The policy is never left open here.
+    pub(crate) terms: Terms,
+}
+
+impl Header {
+    pub(crate) fn policy(&self) -> Policy {
+        self.terms.verify.unwrap_or_default()
+    }
 }
 
 /// One execution of a workflow.
@@ -159,6 +168,7 @@ pub(crate) struct Run {
     pub(crate) graph: Graph,
     pub(crate) finished: Option<Timestamp>,
     pub(crate) cancelled: bool,
+    pub(crate) paused: bool,
     tasks: Vec<Task>,
     names: Vec<String>,
     pub(crate) digests: Vec<Digest>,
@@ -171,6 +181,10 @@ pub(crate) struct Run {
     results: Vec<Held>,
     /// Attempts of nodes that came to nothing.
     pub(crate) attempts: BTreeMap<u32, Vec<AttemptView>>,
+    /// What nodes need of an executor; most need nothing.
+    needs: BTreeMap<u32, Needs>,
+    /// What is to be said of nodes beside their state.
+    pub(crate) notes: BTreeMap<u32, String>,
     /// Tasks that came to an error value, and tasks that failed.
     errors: u32,
 }
@@ -201,6 +215,7 @@ impl Run {
             graph: Graph::new(plan.digests.len() as u32, &plan.promises, weights),
             finished: None,
             cancelled: false,
+            paused: false,
             tasks: plan.tasks,
             names: plan.names,
             digests: plan.digests,
@@ -210,8 +225,20 @@ impl Run {
             bytes: plan.bytes,
             results: Vec::new(),
             attempts: BTreeMap::new(),
+            needs: BTreeMap::new(),
+            notes: BTreeMap::new(),
             errors: 0,
         };
+        run.needs = (0..inside as u32)
+            .filter_map(|node| {
+                let task = run.task(node);
+                if task.meta.0.is_empty() {
+                    return None;
+                }
+                let requirements = Requirements::of_task(task).ok()?;
+                (!requirements.is_empty()).then_some((node, Needs(requirements)))
+            })
+            .collect();
         run.graph.plan(
             &plan.order,
             |node| branch(memory, results[node as usize]),
@@ -228,6 +255,91 @@ impl Run {
     /// The task that a node works for.
     pub(crate) fn task(&self, node: u32) -> &Task {
         &self.tasks[self.task_of_node[node as usize] as usize]
+    }
+
+    pub(crate) fn func(&self, node: u32) -> &str {
+        &self.task(node).run.input.func
+    }
+
+    /// What is asked for when this node is: the invocation that its receipt names.
+    pub(crate) fn invocation(&self, node: u32) -> Cid {
+        let task = self.task(node);
+        Invocation { task }.cid()
+    }
+
+    pub(crate) fn digest(&self, node: u32) -> &Digest {
+        &self.digests[node as usize]
+    }
+
+    /// What a node needs of an executor beside memory.
+    pub(crate) fn needs(&self, node: u32) -> Option<&Needs> {
+        self.needs.get(&node)
+    }
+
+    /// The outcomes among a node's inputs that another limit would change.
+    pub(crate) fn rests_on(&self, node: u32, memory: &Memory) -> Vec<Cid> {
+        let mut found: Vec<Cid> = self
+            .graph
+            .needs(node)
+            .iter()
+            .filter_map(|edge| {
+                let (slot, answer) = self.result(edge.node()).get()?;
+                match answer {
+                    Answer::Whole if !memory.get(slot).limited => None,
+                    Answer::Whole => Some(memory.get(slot).outcome),
+                    Answer::OutOfFuel => self.outcome_cid(edge.node(), memory),
+                }
+            })
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// A node runs on an outcome that is not final.
+    pub(crate) fn provide(
+        &mut self,
+        node: u32,
+        result: Held,
+        memory: &Memory,
+        ready: &mut Vec<u32>,
+    ) {
+        self.results[node as usize] = result;
+        if let Some(branch) = branch(memory, result) {
+            self.graph.provide(node, branch, ready);
+        }
+    }
+
+    /// A node has no outcome any more that was not final, and is where `then` says; what it held is the caller's to release. `back` are the nodes that
+    /// were begun on it.
+    pub(crate) fn retract(
+        &mut self,
+        node: u32,
+        then: TaskState,
+        memory: &Memory,
+        back: &mut Vec<(u32, TaskState)>,
+    ) -> Option<u32> {
+        let held = std::mem::replace(&mut self.results[node as usize], Held::NOTHING);
+        let branch = branch(memory, held)?;
+        self.graph.retract(node, then, branch, back);
+        held.get().map(|(slot, _)| slot)
+    }
+
+    /// The provisional outcome of a node is final under another number; what it held is the caller's to release.
+    pub(crate) fn confirm(&mut self, node: u32, result: Held, memory: &Memory) -> Option<u32> {
+        let held = std::mem::replace(&mut self.results[node as usize], result);
+        let branch = branch(memory, result)?;
+        if branch == Branch::Error {
+            self.errors += self.graph.weight(node);
+        }
+        self.graph.confirm(node, branch);
+        held.get().map(|(slot, _)| slot)
+    }
+
+    /// Takes away what a node held that was not final.
+    pub(crate) fn drop_provisional(&mut self, node: u32) -> Option<u32> {
+        let held = std::mem::replace(&mut self.results[node as usize], Held::NOTHING);
+        held.get().map(|(slot, _)| slot)
     }
 
     pub(crate) fn limits(&self, node: u32) -> Limits {
@@ -300,7 +412,7 @@ impl Run {
             RunState::Cancelled
         } else if self.graph.open() > 0 {
             RunState::Running
-        } else if self.errors + self.graph.counts().failed > 0 {
+        } else if self.errors + self.graph.counts().failed + self.graph.counts().cancelled > 0 {
             RunState::Failed
         } else {
             RunState::Done
@@ -320,11 +432,11 @@ impl Run {
             },
             submitted: self.header.submitted,
             finished: self.finished,
-            policy: Policy::default(),
-            priority: 0,
-            deadline: None,
-            forced: false,
-            paused: false,
+            policy: self.header.policy(),
+            priority: self.header.terms.priority,
+            deadline: self.header.terms.deadline,
+            forced: self.header.terms.force,
+            paused: self.paused,
         }
     }
 
@@ -346,10 +458,11 @@ impl Run {
         let node = self.node_of_task[index as usize];
         let task = &self.tasks[index as usize];
         let state = self.graph.state(node);
-        let outcome = self.outcome(node, memory);
-        let known = self
-            .result(node)
-            .get()
+        // What is not final is nobody's to see: an executor that is asked for the same could copy it.
+        let told = (state != TaskState::Provisional).then(|| self.result(node));
+        let outcome = told.and_then(|_| self.outcome(node, memory));
+        let known = told
+            .and_then(Held::get)
             .map(|(slot, answer)| (memory.get(slot), answer));
         let whole = known
             .filter(|(_, answer)| *answer == Answer::Whole)
@@ -379,24 +492,10 @@ impl Run {
             state,
             reason: self.reason(node, memory),
             fuel: outcome.as_ref().and_then(|(_, fuel)| *fuel),
-            outcome: match (whole, &outcome) {
-                (Some(known), _) => Some(known.outcome),
-                (None, Some((out, fuel))) => known.and_then(|(known, _)| {
-                    let (out, fuel) = (out.clone(), *fuel);
-                    Some(
-                        Outcome {
-                            out,
-                            fuel,
-                            ..known.receipt.outcome()?
-                        }
-                        .cid(),
-                    )
-                }),
-                (None, None) => None,
-            },
+            outcome: told.and_then(|_| self.outcome_cid(node, memory)),
             out: outcome.map(|(out, _)| out),
             receipt: whole.map(crate::memory::Known::cid),
-            basis: whole.and_then(|known| Some(known.receipt.evidence()?.basis)),
+            basis: whole.map(|known| known.basis),
             executor: known.map(|(known, _)| known.key),
             remark: known
                 .filter(|_| computed)
@@ -406,11 +505,31 @@ impl Run {
             leased: known
                 .filter(|_| computed)
                 .and_then(|(known, _)| known.leased),
-            started: None,
-            computed: None,
-            delivered: None,
-            verified: None,
+            started: known
+                .filter(|_| computed)
+                .and_then(|(known, _)| known.started),
+            computed: known
+                .filter(|_| computed)
+                .and_then(|(known, _)| known.computed.or(known.delivered)),
+            delivered: known
+                .filter(|_| computed)
+                .and_then(|(known, _)| known.delivered),
+            verified: known.filter(|_| computed).map(|(known, _)| known.at),
             finished: self.finished_at(node, memory),
+        }
+    }
+
+    /// The name of what a node came to.
+    fn outcome_cid(&self, node: u32, memory: &Memory) -> Option<Cid> {
+        let (slot, answer) = self.result(node).get()?;
+        let known = memory.get(slot);
+        match answer {
+            Answer::Whole => Some(known.outcome),
+            Answer::OutOfFuel => {
+                let (out, fuel) = self.outcome(node, memory)?;
+                let whole = known.receipt.outcome()?;
+                Some(Outcome { out, fuel, ..whole }.cid())
+            }
         }
     }
 
@@ -433,6 +552,9 @@ impl Run {
 
     /// Why a node is where it is, where its state alone does not say it.
     fn reason(&self, node: u32, memory: &Memory) -> String {
+        if let Some(note) = self.notes.get(&node) {
+            return note.clone();
+        }
         if let Some((slot, Answer::OutOfFuel)) = self.result(node).get() {
             let (used, limit) = (memory.get(slot).fuel, self.limits(node).fuel);
             return match used {

@@ -3,7 +3,9 @@
 mod deliveries;
 mod executors;
 mod leases;
+mod provisional;
 mod runs;
+mod verify;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +23,7 @@ use crate::{
     memory::Memory,
     random::Random,
     run::Run,
+    trust::Trust,
     works::{Wanter, WorkId, Works},
 };
 
@@ -31,6 +34,7 @@ enum Due {
     Poll(PublicKey),
     Backoff(WorkId),
     Reconnect(PublicKey),
+    Check(PublicKey),
 }
 
 /// A scheduler; see the crate's documentation for its contract.
@@ -49,6 +53,15 @@ pub struct Scheduler {
     /// In the order in which they finished.
     finished: VecDeque<RunId>,
     memory: Memory,
+    trust: Trust,
+    /// Executors of which a check comes due.
+    checks: BTreeSet<PublicKey>,
+    /// Nodes whose provisional outcomes may be final now, because what they await is.
+    regrounded: VecDeque<Wanter>,
+    /// Is a journal being replayed? Then nothing is decided that is in it.
+    recovering: bool,
+    /// Were votes recovered that nobody has weighed yet?
+    unweighed: bool,
 
     works: Works,
     /// Nodes that became ready and were not looked at yet.
@@ -80,6 +93,11 @@ impl Scheduler {
             running: BTreeSet::new(),
             finished: VecDeque::new(),
             memory: Memory::default(),
+            trust: Trust::default(),
+            checks: BTreeSet::new(),
+            regrounded: VecDeque::new(),
+            recovering: false,
+            unweighed: false,
             works: Works::default(),
             ready: VecDeque::new(),
             executors: Executors::default(),
@@ -95,15 +113,19 @@ impl Scheduler {
     /// Takes back what the journal remembers, in its order, before anything else is handled. There are no outputs: whoever
     /// holds leases will come back and say so.
     pub fn recover(&mut self, events: impl IntoIterator<Item = Event>, now: Timestamp) {
+        self.recovering = true;
         for event in events {
             self.apply(event);
             self.follow();
         }
+        self.recovering = false;
+        self.unweighed = true;
         self.now = self.now.max(now);
         // Lease numbers up to the reserved one may be in executors' hands.
         self.next_lease = self.leases_reserved + 1;
         self.outputs.clear();
         self.changed_runs.clear();
+        self.changed_executors.clear();
     }
 
     /// Takes a fact. Then [`Scheduler::poll_output`] is to be drained.
@@ -115,12 +137,18 @@ impl Scheduler {
                 submission,
             } => self.submit(request, *submission),
             Input::Cancel { request, run } => self.cancel(request, run),
+            Input::CancelTask { request, run, task } => self.cancel_task(request, run, task),
+            Input::Pause {
+                request,
+                run,
+                paused,
+            } => self.pause(request, run, paused),
             Input::Connected {
                 connection,
                 nonce,
-                origin: _,
+                origin,
             } => {
-                self.executors.connect(connection, nonce);
+                self.executors.connect(connection, nonce, origin);
                 let (nonce, build) = (ByteArray::new(nonce), self.config.build.clone());
                 self.send(connection, ToExecutor::Challenge { nonce, build });
             }
@@ -154,6 +182,7 @@ impl Scheduler {
             Due::Poll(_) => TimeoutReason::Poll,
             Due::Backoff(_) => TimeoutReason::Backoff,
             Due::Reconnect(_) => TimeoutReason::Reconnect,
+            Due::Check(_) => TimeoutReason::Check,
         };
         Some((*at, reason))
     }
@@ -174,6 +203,7 @@ impl Scheduler {
                 }
                 Due::Backoff(work) => self.offer(work),
                 Due::Reconnect(key) => self.lose_executor(&key, "the executor did not come back"),
+                Due::Check(key) => self.check_now(&key),
             }
         }
         self.conclude();
@@ -181,6 +211,13 @@ impl Scheduler {
 
     /// What every call ends with: ready tasks go out, changes are told.
     fn conclude(&mut self) {
+        if std::mem::take(&mut self.unweighed) {
+            for work in self.works.verified() {
+                if self.works.contains(work) {
+                    self.recount(work);
+                }
+            }
+        }
         self.follow();
         self.assign();
         self.publish();
@@ -190,6 +227,10 @@ impl Scheduler {
     /// is forgotten.
     fn follow(&mut self) {
         self.look_at_ready();
+        while let Some(wanter) = self.regrounded.pop_front() {
+            self.recount_above(wanter);
+            self.look_at_ready();
+        }
         self.evict();
     }
 

@@ -1,27 +1,30 @@
 //! Instructions that are to be done now, whichever runs want them, and who may get which next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use asterism_protocol::{
-    Limits, PublicKey, Timestamp,
+    Cid, Limits, Policy, PublicKey, Timestamp, content_cid, encode,
     message::LeaseId,
     view::{AttemptView, RunId, TaskState},
 };
+use serde_bytes::Bytes;
 
-use crate::digests::{Digest, Digests};
+use crate::{
+    digests::{Digest, Digests},
+    flows::Flows,
+    matching::{Asker, Needs},
+    proof::Proof,
+};
 
 /// Most executors that are remembered for having refused one instruction.
 const REFUSALS_MAX: usize = 64;
-
-/// How many of the instructions that not everybody may get are looked at for one lease.
-const PICKY_LOOKS_MAX: usize = 256;
 
 /// The number of an instruction that is to be done; used again after it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WorkId(pub(crate) u32);
 
 /// A node of a run that waits for an instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wanter {
     pub(crate) run: RunId,
     pub(crate) node: u32,
@@ -30,16 +33,24 @@ pub(crate) struct Wanter {
 /// An instruction that is to be done.
 pub(crate) struct Work {
     pub(crate) digest: Digest,
+    /// What it is found by, where that is not its digest alone.
+    key: Option<Box<Digest>>,
     /// The wanter with the largest limits first: its limits and its task are what is leased.
     pub(crate) wanters: Vec<Wanter>,
     /// The first wanter's.
     pub(crate) limits: Limits,
+    /// When an outcome of it is believed; that of all of its wanters.
+    pub(crate) policy: Policy,
+    /// What was said so far, where the policy needs more than one word.
+    pub(crate) proof: Option<Box<Proof>>,
+    /// What an executor must offer beside memory.
+    pub(crate) needs: Option<Box<Needs>>,
     pub(crate) leases: Vec<LeaseId>,
     /// What went wrong so far; most instructions never need it.
     pub(crate) trouble: Option<Box<Trouble>>,
-    /// Its place among all: what became ready first goes first.
-    order: u64,
-    queued: Option<Queue>,
+    /// Its place in its run: what is on the longest way to the end first, then what became ready first.
+    pub(crate) rank: u64,
+    pub(crate) queued: Option<Place>,
 }
 
 /// What went wrong with an instruction.
@@ -57,26 +68,47 @@ pub(crate) struct Trouble {
     pub(crate) refusal: String,
 }
 
-/// Where an instruction waits for an executor.
+/// Where an instruction waits for an executor: in a run's queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Queue {
+pub(crate) struct Place {
+    pub(crate) run: RunId,
+    pub(crate) lane: Lane,
+}
+
+/// With whom it waits there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
     /// With others that need the same power of two of memory, and are otherwise for everybody.
     Memory(u64),
     /// With those that must be looked at one by one.
     Picky,
 }
 
-/// An executor that asks.
-pub(crate) struct Asker<'a> {
-    pub(crate) key: &'a PublicKey,
-    pub(crate) memory: u64,
-    pub(crate) now: Timestamp,
+/// What an instruction is found by: receipts that rest on outcomes which another limit would change, and those of another
+/// policy, are not the same.
+pub(crate) fn work_key(digest: &Digest, policy: &Policy, rests_on: &[Cid]) -> Digest {
+    if *policy == Policy::Any && rests_on.is_empty() {
+        *digest
+    } else {
+        content_cid(&encode(&(Bytes::new(digest), policy, rests_on))).digest()
+    }
+}
+
+/// What a canonical receipt is found by.
+pub(crate) fn memory_key(digest: &Digest, rests_on: &[Cid]) -> Digest {
+    work_key(digest, &Policy::Any, rests_on)
 }
 
 impl Work {
     /// Where the nodes that want it stand.
     pub(crate) fn state(&self) -> TaskState {
-        if !self.leases.is_empty() {
+        if self
+            .proof
+            .as_ref()
+            .is_some_and(|proof| proof.provisional.is_some())
+        {
+            TaskState::Provisional
+        } else if !self.leases.is_empty() {
             TaskState::Leased
         } else if self
             .trouble
@@ -89,26 +121,89 @@ impl Work {
         }
     }
 
+    /// What keeps this executor from it, if anything does.
+    pub(crate) fn obstacle(&self, asker: &Asker<'_>) -> Option<String> {
+        if asker.excluded {
+            return Some("it was caught with a wrong outcome".to_owned());
+        }
+        if self.limits.memory > asker.memory {
+            let (needed, has) = (self.limits.memory, asker.memory);
+            return Some(format!(
+                "it accepts {has} bytes of memory, {needed} are the limit"
+            ));
+        }
+        if self.policy == Policy::Trusted && !asker.trusted {
+            return Some("the operator does not trust it, as the policy asks".to_owned());
+        }
+        if let Some(lacks) = self.needs.as_ref().and_then(|needs| needs.obstacle(asker)) {
+            return Some(lacks);
+        }
+        if let Some(proof) = &self.proof
+            && !proof.may_ask(asker.key, asker.owner)
+        {
+            return Some("its owner was asked already: another one is needed".to_owned());
+        }
+        let trouble = self.trouble.as_ref()?;
+        if trouble.refused.contains(asker.key) {
+            return Some(format!("it refused: {}", trouble.refusal));
+        }
+        let avoided = trouble
+            .avoid
+            .iter()
+            .find(|(key, until)| key == asker.key && *until > asker.now)?;
+        let seconds = avoided.1.since_ms(asker.now).div_ceil(1_000);
+        Some(format!("it failed, and may try again in {seconds} s"))
+    }
+
     /// May this executor have it?
     pub(crate) fn suits(&self, asker: &Asker<'_>) -> bool {
-        let troubled = self.trouble.as_ref().is_some_and(|trouble| {
+        let Self {
+            limits,
+            policy,
+            proof,
+            needs,
+            trouble,
+            ..
+        } = self;
+        let troubled = trouble.as_ref().is_some_and(|trouble| {
             trouble.refused.contains(asker.key)
                 || trouble
                     .avoid
                     .iter()
                     .any(|(key, until)| key == asker.key && *until > asker.now)
         });
-        self.limits.memory <= asker.memory && !troubled
+        limits.memory <= asker.memory
+            && !troubled
+            && (*policy != Policy::Trusted || asker.trusted)
+            && needs
+                .as_ref()
+                .is_none_or(|needs| needs.obstacle(asker).is_none())
+            && proof
+                .as_ref()
+                .is_none_or(|proof| proof.may_ask(asker.key, asker.owner))
     }
 
-    fn queue(&self, now: Timestamp) -> Queue {
-        let picky = self.trouble.as_ref().is_some_and(|trouble| {
+    /// Is another executor wanted for it?
+    pub(crate) fn wants_more(&self) -> bool {
+        match &self.proof {
+            Some(proof) => proof.wants_more(),
+            None => self.leases.is_empty(),
+        }
+    }
+
+    fn lane(&self, now: Timestamp) -> Lane {
+        let troubled = self.trouble.as_ref().is_some_and(|trouble| {
             !trouble.refused.is_empty() || trouble.avoid.iter().any(|(_, until)| *until > now)
         });
+        let begun = self
+            .proof
+            .as_ref()
+            .is_some_and(|proof| !proof.asked.is_empty() || !proof.votes.is_empty());
+        let picky = troubled || begun || self.needs.is_some() || self.policy == Policy::Trusted;
         if picky || !self.limits.memory.is_power_of_two() {
-            Queue::Picky
+            Lane::Picky
         } else {
-            Queue::Memory(self.limits.memory)
+            Lane::Memory(self.limits.memory)
         }
     }
 }
@@ -126,22 +221,34 @@ impl Trouble {
     }
 }
 
-/// All instructions that are to be done, and the queues of those that nobody holds.
+/// All instructions that are to be done, and the queues of those that more executors are wanted for.
 #[derive(Default)]
 pub(crate) struct Works {
     slots: Vec<Option<Work>>,
     free: Vec<u32>,
     index: Digests,
-    next_order: u64,
-    /// At most 64 queues: one for each power of two.
-    by_memory: BTreeMap<u64, BTreeSet<(u64, WorkId)>>,
-    picky: BTreeSet<(u64, WorkId)>,
+    next_order: u32,
+    pub(crate) flows: Flows,
+    /// Those that one executor is slow with, while others have nothing to do.
+    pub(crate) stragglers: BTreeSet<WorkId>,
+}
+
+/// A new instruction.
+pub(crate) struct NewWork {
+    pub(crate) digest: Digest,
+    pub(crate) key: Digest,
+    pub(crate) wanter: Wanter,
+    pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
+    pub(crate) needs: Option<Box<Needs>>,
+    /// How many tasks are on the longest way from it to the end.
+    pub(crate) height: u32,
 }
 
 impl Works {
-    /// An instruction, if it is to be done.
-    pub(crate) fn find(&self, digest: &Digest) -> Option<WorkId> {
-        self.index.get(digest).map(WorkId)
+    /// An instruction by what it is found by, if it is to be done.
+    pub(crate) fn find(&self, key: &Digest) -> Option<WorkId> {
+        self.index.get(key).map(WorkId)
     }
 
     pub(crate) fn get(&self, id: WorkId) -> &Work {
@@ -156,16 +263,43 @@ impl Works {
             .expect("numbers of works are dropped with them")
     }
 
+    /// Those that are verified, by number.
+    pub(crate) fn verified(&self) -> Vec<WorkId> {
+        (0..)
+            .zip(&self.slots)
+            .filter(|(_, work)| work.as_ref().is_some_and(|work| work.proof.is_some()))
+            .map(|(id, _)| WorkId(id))
+            .collect()
+    }
+
+    /// Is this number one of an instruction that is to be done?
+    pub(crate) fn contains(&self, id: WorkId) -> bool {
+        self.slots.get(id.0 as usize).is_some_and(Option::is_some)
+    }
+
     /// A new instruction that is to be done; it is not queued yet.
-    pub(crate) fn insert(&mut self, digest: Digest, wanter: Wanter, limits: Limits) -> WorkId {
-        self.next_order += 1;
+    pub(crate) fn insert(&mut self, new: NewWork) -> WorkId {
+        self.next_order = self.next_order.wrapping_add(1);
+        let NewWork {
+            digest,
+            key,
+            wanter,
+            limits,
+            policy,
+            needs,
+            height,
+        } = new;
         let work = Work {
             digest,
+            key: (key != digest).then(|| Box::new(key)),
             wanters: vec![wanter],
             limits,
+            policy,
+            proof: policy.commits().then(|| Box::new(Proof::new(&policy))),
+            needs,
             leases: Vec::new(),
             trouble: None,
-            order: self.next_order,
+            rank: u64::from(u32::MAX - height) << 32 | u64::from(self.next_order),
             queued: None,
         };
         let id = if let Some(slot) = self.free.pop() {
@@ -175,96 +309,88 @@ impl Works {
             self.slots.push(Some(work));
             WorkId(self.slots.len() as u32 - 1)
         };
-        self.index.insert(digest, id.0);
+        self.index.insert(key, id.0);
         id
     }
 
     /// It is done, or nobody wants it any more.
     pub(crate) fn remove(&mut self, id: WorkId) -> Work {
         self.unqueue(id);
+        self.stragglers.remove(&id);
         let work = self.slots[id.0 as usize]
             .take()
             .expect("numbers of works are dropped with them");
-        self.index.remove(&work.digest);
+        self.index
+            .remove(work.key.as_deref().unwrap_or(&work.digest));
         self.free.push(id.0);
         work
     }
 
-    /// Offers it to executors, unless one holds it. Called again whenever its limits or its trouble changed.
+    /// Offers it to executors, unless enough hold it. Called again whenever its wanters, its limits or its trouble changed.
     pub(crate) fn queue(&mut self, id: WorkId, now: Timestamp) {
         self.unqueue(id);
-        let work = self.get_mut(id);
-        if !work.leases.is_empty() {
+        let work = self.slots[id.0 as usize]
+            .as_mut()
+            .expect("numbers of works are dropped with them");
+        if !work.wants_more() {
             return;
         }
-        let (order, queue) = (work.order, work.queue(now));
-        work.queued = Some(queue);
-        match queue {
-            Queue::Memory(memory) => self
-                .by_memory
-                .entry(memory)
-                .or_default()
-                .insert((order, id)),
-            Queue::Picky => self.picky.insert((order, id)),
+        // In the queue of whichever of its runs is served first.
+        let Some(run) = self
+            .flows
+            .first_of(work.wanters.iter().map(|wanter| wanter.run))
+        else {
+            return;
         };
+        let lane = work.lane(now);
+        work.queued = Some(Place { run, lane });
+        self.flows.push(run, lane, work.rank, id);
     }
 
     /// Stops offering it.
     pub(crate) fn unqueue(&mut self, id: WorkId) {
-        let work = self.get_mut(id);
-        let order = work.order;
-        match work.queued.take() {
-            Some(Queue::Memory(memory)) => {
-                if let Some(queue) = self.by_memory.get_mut(&memory) {
-                    queue.remove(&(order, id));
-                }
-            }
-            Some(Queue::Picky) => {
-                self.picky.remove(&(order, id));
-            }
-            None => {}
+        let work = self.slots[id.0 as usize]
+            .as_mut()
+            .expect("numbers of works are dropped with them");
+        if let Some(place) = work.queued.take() {
+            self.flows.remove(place, work.rank, id);
         }
     }
 
     /// Does anything wait for an executor?
     pub(crate) fn any_queued(&self) -> bool {
-        !self.picky.is_empty() || self.by_memory.values().any(|queue| !queue.is_empty())
+        self.flows.any_queued()
     }
 
-    /// Which instruction an executor gets next: of those it may have, the one that became ready first.
-    /// Requirements, trust, locality and fairness between workflows are decided here and nowhere else.
-    pub(crate) fn pick(&mut self, asker: &Asker<'_>) -> Option<WorkId> {
-        let plain = self
-            .by_memory
-            .range(..=asker.memory)
-            .filter_map(|(_, queue)| queue.first().copied())
-            .min();
-        let (mut picky, mut passed) = (None, Vec::new());
-        for (order, id) in self.picky.iter().take(PICKY_LOOKS_MAX).copied() {
-            if plain.is_some_and(|(first, _)| first < order) {
-                break;
-            }
-            if self.get(id).suits(asker) {
-                picky = Some((order, id));
-                break;
-            }
-            passed.push(id);
-        }
-        if passed.len() == PICKY_LOOKS_MAX {
+    /// Which instruction an executor gets next, and whose turn it uses up.
+    pub(crate) fn pick(&mut self, asker: &Asker<'_>) -> Option<(WorkId, RunId)> {
+        let slots = &self.slots;
+        let suits = |id: WorkId| {
+            slots[id.0 as usize]
+                .as_ref()
+                .is_some_and(|work| work.suits(asker))
+        };
+        let found = self.flows.pick(asker, suits);
+        for (place, rank, id) in found.passed {
             // Others must come into view the next time: these queue up again at the end.
-            for id in passed {
-                self.requeue_last(id);
-            }
+            self.flows.remove(place, rank, id);
+            self.next_order = self.next_order.wrapping_add(1);
+            let rank = u64::MAX << 32 | u64::from(self.next_order);
+            self.get_mut(id).rank = rank;
+            self.flows.push(place.run, place.lane, rank, id);
         }
-        picky.into_iter().chain(plain).min().map(|(_, id)| id)
+        found.picked
     }
 
-    fn requeue_last(&mut self, id: WorkId) {
-        let order = self.get(id).order;
-        self.picky.remove(&(order, id));
-        self.next_order += 1;
-        let order = self.next_order;
-        self.get_mut(id).order = order;
-        self.picky.insert((order, id));
+    /// An instruction that one executor is slow with, for another one that has nothing else to do.
+    pub(crate) fn pick_straggler(
+        &self,
+        asker: &Asker<'_>,
+        holds: impl Fn(WorkId) -> bool,
+    ) -> Option<WorkId> {
+        self.stragglers
+            .iter()
+            .copied()
+            .find(|id| !holds(*id) && self.get(*id).suits(asker))
     }
 }

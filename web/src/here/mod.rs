@@ -217,6 +217,12 @@ impl Here {
             Output::Persist(
                 Event::Submitted { .. }
                 | Event::GaveUp { .. }
+                | Event::Voted { .. }
+                | Event::Parted { .. }
+                | Event::Caught { .. }
+                | Event::Repeated { .. }
+                | Event::TaskCancelled { .. }
+                | Event::Paused { .. }
                 | Event::Cancelled { .. }
                 | Event::LeasesReserved { .. },
             ) => {}

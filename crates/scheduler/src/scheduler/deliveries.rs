@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Attestation, Cid, Invocation, MerkleTree, Outcome, PublicKey, Receipt, Signature, Statement,
-    content_cid, encode,
+    Attestation, Basis, Cid, Evidence, MerkleTree, Outcome, Policy, PublicKey, Receipt, Remark,
+    Signature, Statement, Timestamp, content_cid, encode,
     message::{Delivery, Fault, FaultKind, LeaseId, ToExecutor},
     view::TaskState,
 };
@@ -12,9 +12,8 @@ use asterism_protocol::{
 use super::Scheduler;
 use crate::{
     ConnectionId, Event,
-    memory::{Known, answer},
-    trust::{self, Verdict},
-    works::{Wanter, WorkId},
+    memory::{Answer, Held, Known, answer},
+    works::{Wanter, WorkId, memory_key, work_key},
 };
 
 impl Scheduler {
@@ -58,7 +57,11 @@ impl Scheduler {
                         path: tree.path(place),
                         signature: *signature,
                     };
-                    self.believe(work, item, statement.outcome, sizes[place], &attestation);
+                    if self.works.get(work).proof.is_some() {
+                        self.vote(work, item, statement.outcome, sizes[place], attestation);
+                    } else {
+                        self.believe(work, item, statement.outcome, sizes[place], &attestation);
+                    }
                     accepted.push(lease);
                 }
                 Err(reason) => {
@@ -76,7 +79,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Is an outcome one to be believed? `Some`: yes, for this instruction. `None`: it was believed before.
+    /// Is an outcome one to be weighed? `Some`: yes, for this instruction. `None`: it was believed before.
     pub(super) fn weigh(
         &self,
         key: &PublicKey,
@@ -100,7 +103,11 @@ impl Scheduler {
         if said.metering != self.config.metering {
             return Err(format!("fuel is counted by {} here", self.config.metering));
         }
-        if let Some(lease) = self.leases.get(lease).filter(|lease| lease.key == *key) {
+        if let Some(exclusion) = self.trust.excluded(key) {
+            return Err(exclusion.reason.clone());
+        }
+        let lease = self.leases.get(lease).filter(|lease| lease.key == *key);
+        if let Some(lease) = lease {
             if self.works.get(lease.work).digest != digest {
                 return Err("the lease is for another instruction".to_owned());
             }
@@ -108,16 +115,25 @@ impl Scheduler {
                 return Err("the limits are not those of the lease".to_owned());
             }
         }
-        match trust::judge(key, said) {
-            Verdict::Believed => {}
-        }
-        if let Some(id) = self.works.find(&digest) {
-            let wanters = &self.works.get(id).wanters;
+        // Content is right whoever brings it and whenever: without a lease too, where one word is enough.
+        let late = || {
+            let trusted = Policy::Trusted;
+            let by_trust = self.trusts(key).then(|| work_key(&digest, &trusted, &[]));
+            let by_trust = by_trust.and_then(|key| self.works.find(&key));
+            self.works.find(&digest).or(by_trust)
+        };
+        if let Some(id) = lease.map(|lease| lease.work).or_else(late) {
+            let work = self.works.get(id);
+            if work.policy == Policy::Trusted && !self.trusts(key) {
+                return Err("only an executor that the operator trusts is believed".to_owned());
+            }
             let limits = |wanter: &Wanter| self.runs[&wanter.run].limits(wanter.node);
-            if wanters
+            if work
+                .wanters
                 .iter()
                 .any(|wanter| answer(conditions, said, &limits(wanter)).is_some())
             {
+                self.check_commitment(id, key, item, outcome)?;
                 return Ok(Some(id));
             }
         }
@@ -131,7 +147,7 @@ impl Scheduler {
         }
     }
 
-    /// An outcome becomes the canonical one.
+    /// An outcome becomes the canonical one, on the word of whoever attests it.
     pub(super) fn believe(
         &mut self,
         id: WorkId,
@@ -148,28 +164,125 @@ impl Scheduler {
             remark,
             salt: _,
         } = item;
+        let policy = self.works.get(id).policy;
+        let rests_on = self.rests_on(id);
         let Wanter { run, node } = self.works.get(id).wanters[0];
-        let task = self.runs[&run].task(node);
-        let ran = Invocation { task }.cid();
-        let receipt = Receipt::attested(ran, &task.run.input.func, &outcome, attestation);
-        self.persist(Event::Computed {
-            at,
-            receipt: Box::new(receipt.clone()),
-            remark: Box::new(remark.clone()),
-        });
-        if let Some(executor) = self.executors.by_key.get_mut(&key) {
-            let tally = &mut executor.tally;
-            tally.tasks += 1;
-            tally.fuel = tally.fuel.saturating_add(outcome.fuel.unwrap_or(0));
-            self.changed_executors.insert(key);
+        let run = &self.runs[&run];
+        let mut receipt =
+            Receipt::attested(run.invocation(node), run.func(node), &outcome, attestation)
+                .resting_on(&rests_on);
+        // A receipt without evidence was believed on one word of a stranger: most receipts, so nothing is said of it.
+        if self.trusts(&key) {
+            receipt = receipt.believed(&Evidence {
+                policy,
+                basis: Basis::Trusted,
+                agreeing: Vec::new(),
+            });
         }
+        self.count_outcome(&key, &outcome, &remark);
         // Its own lease ends without a word; others are told to stop.
         let own = self.leases.get(&lease).filter(|lease| lease.key == key);
-        let leased = own.map(|lease| lease.leased);
+        let (leased, started) = (
+            own.map(|lease| lease.leased),
+            own.and_then(|own| own.started),
+        );
         self.end_own_lease(&key, lease);
         let mut known = Known::new(receipt, &outcome, cid, bytes, attestation);
-        (known.at, known.remark, known.leased) = (at, Some(remark), leased);
-        self.become_canonical(known, &outcome);
+        (known.at, known.leased, known.started) = (at, leased, started);
+        known.delivered = Some(at);
+        known.remark = Some(remark);
+        if self.repeats(id, &known) {
+            return;
+        }
+        self.persist(Event::Computed {
+            at,
+            receipt: Box::new(known.receipt.clone()),
+            remark: Box::new(known.remark.clone().unwrap_or_default()),
+        });
+        self.become_canonical(id, known);
+    }
+
+    /// Is this what is known already, and was it done again because somebody insisted? Then the canonical receipt stays, and a
+    /// difference is told.
+    pub(super) fn repeats(&mut self, id: WorkId, known: &Known) -> bool {
+        let Some((_, canonical)) = self.memory.find(&known.digest()) else {
+            return false;
+        };
+        let work = self.works.get(id);
+        let answers = work.wanters.iter().all(|wanter| {
+            let limits = self.runs[&wanter.run].limits(wanter.node);
+            canonical.answer(&limits).is_some()
+        });
+        if !answers || !canonical.basis.satisfies(&work.policy) {
+            return false;
+        }
+        let event = Event::Repeated {
+            at: self.now,
+            instruction: Cid::of_content_digest(work.digest),
+            policy: work.policy,
+            rests_on: known.receipt.rests_on(),
+            outcome: known.outcome,
+            executor: known.key,
+            agrees: canonical.outcome == known.outcome,
+        };
+        self.persist(event);
+        self.repeat(id, known.outcome, known.key);
+        true
+    }
+
+    /// Those who wanted an instruction done again have its canonical receipt, and are told if it came out differently.
+    pub(super) fn repeat(&mut self, id: WorkId, outcome: Cid, executor: PublicKey) {
+        let Wanter { run, node } = self.works.get(id).wanters[0];
+        let key = memory_key(
+            &self.works.get(id).digest,
+            &self.runs[&run].rests_on(node, &self.memory),
+        );
+        let Some((slot, canonical)) = self.memory.find(&key) else {
+            return;
+        };
+        let (at, right) = (self.now, canonical.outcome);
+        self.retract(id);
+        let wanters = self.works.get(id).wanters.clone();
+        let mut revoked = BTreeMap::new();
+        self.drop_work(id, &mut revoked);
+        for wanter in wanters {
+            let Some(run) = self.runs.get_mut(&wanter.run) else {
+                continue;
+            };
+            if right != outcome {
+                run.notes.insert(
+                    wanter.node,
+                    format!(
+                        "DISAGREEMENT: done again it came to {outcome} at {executor}; the canonical outcome {right} stands"
+                    ),
+                );
+            }
+            let answer = self.memory.get(slot).answer(&run.limits(wanter.node));
+            let answer = answer.map(|answer| (slot, answer));
+            self.settle(wanter, TaskState::Computed, answer, at);
+        }
+        self.revoke(revoked, "another executor was faster");
+    }
+
+    /// Counts an outcome for whoever came to it.
+    pub(super) fn count_outcome(&mut self, key: &PublicKey, outcome: &Outcome, remark: &Remark) {
+        let Some(executor) = self.executors.by_key.get_mut(key) else {
+            return;
+        };
+        let fuel = outcome.fuel.unwrap_or(0);
+        executor.tally.tasks += 1;
+        executor.tally.fuel = executor.tally.fuel.saturating_add(fuel);
+        if let Some(speed) = fuel
+            .saturating_mul(1_000_000)
+            .checked_div(remark.elapsed_us)
+            .filter(|speed| *speed > 0)
+        {
+            executor.fuel_per_s = match executor.fuel_per_s {
+                0 => speed,
+                known => known - known / 8 + speed / 8,
+            };
+        }
+        self.changed_executors.insert(*key);
     }
 
     /// An outcome is refused: an attempt that came to nothing, if it was one.
@@ -191,10 +304,20 @@ impl Scheduler {
     }
 
     /// Whoever waits for an instruction has its receipt now, as far as it answers.
-    pub(super) fn become_canonical(&mut self, known: Known, outcome: &Outcome) {
-        let Some(id) = self.works.find(&outcome.instruction.digest()) else {
+    pub(super) fn become_canonical(&mut self, id: WorkId, known: Known) {
+        let Some(outcome) = known.receipt.outcome() else {
             return;
         };
+        self.trust.learn(&known.receipt);
+        let provisional = self
+            .works
+            .get(id)
+            .proof
+            .as_ref()
+            .and_then(|proof| proof.provisional);
+        if provisional.is_some_and(|slot| self.memory.get(slot).outcome != known.outcome) {
+            self.retract(id);
+        }
         let (conditions, at) = (known.conditions, known.at);
         let (answered, left): (Vec<_>, Vec<_>) = self
             .works
@@ -206,7 +329,7 @@ impl Scheduler {
                     *wanter,
                     answer(
                         &conditions,
-                        outcome,
+                        &outcome,
                         &self.runs[&wanter.run].limits(wanter.node),
                     ),
                 )
@@ -226,6 +349,7 @@ impl Scheduler {
             self.drop_work(id, &mut revoked);
         } else {
             self.works.get_mut(id).wanters = left.into_iter().map(|(wanter, _)| wanter).collect();
+            self.forget_votes(id);
             self.settle_limits(id);
             self.offer(id);
         }
@@ -236,13 +360,33 @@ impl Scheduler {
             {
                 run.attempts.insert(wanter.node, attempts.clone());
             }
-            self.settle(
-                wanter,
-                TaskState::Computed,
-                answer.map(|answer| (slot, answer)),
-                at,
-            );
+            self.settle_or_confirm(wanter, slot, answer, at);
         }
         self.revoke(revoked, "another executor was faster");
+    }
+
+    fn settle_or_confirm(
+        &mut self,
+        wanter: Wanter,
+        slot: u32,
+        answer: Option<Answer>,
+        at: Timestamp,
+    ) {
+        let Some(answer) = answer else {
+            return;
+        };
+        let Some(run) = self.runs.get_mut(&wanter.run) else {
+            return;
+        };
+        if run.result(wanter.node).get().is_none() {
+            return self.settle(wanter, TaskState::Computed, Some((slot, answer)), at);
+        }
+        self.memory.hold(slot);
+        if let Some(held) = run.confirm(wanter.node, Held::new(slot, answer), &self.memory) {
+            self.memory.release(held);
+        }
+        self.changed_runs.insert(wanter.run);
+        self.regrounded.push_back(wanter);
+        self.finish_if_done(wanter.run, at);
     }
 }

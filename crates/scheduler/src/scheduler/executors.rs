@@ -1,12 +1,17 @@
 //! Executors: hello, polls, heartbeats, and how they go.
 
 use asterism_protocol::{
-    PublicKey, limits,
+    Policy, PublicKey, limits,
     message::{Change, Held as HeldLease, Hello, LeaseId, ToCoordinator, ToExecutor},
 };
 
 use super::{Due, Scheduler};
-use crate::{ConnectionId, Output, executors::Poll};
+use crate::{
+    ConnectionId, Output,
+    digests::Digest,
+    executors::{Poll, Why},
+    works::{WorkId, work_key},
+};
 
 impl Scheduler {
     pub(super) fn received(&mut self, connection: ConnectionId, message: ToCoordinator) {
@@ -39,6 +44,11 @@ impl Scheduler {
             ToCoordinator::Poll { slots, wait_ms } => self.poll(connection, key, slots, wait_ms),
             ToCoordinator::Heartbeat { leases } => self.heartbeat(connection, key, leases),
             ToCoordinator::Started { leases } => {
+                for lease in &leases {
+                    if let Some(lease) = self.leases.get_mut(lease).filter(|own| own.key == *key) {
+                        lease.started.get_or_insert(self.now);
+                    }
+                }
                 if let Some(executor) = self.executors.by_key.get_mut(key) {
                     executor.begun.extend(
                         leases
@@ -48,9 +58,7 @@ impl Scheduler {
                     self.changed_executors.insert(*key);
                 }
             }
-            ToCoordinator::Commit { .. } => {
-                return Err("no lease asks for a commitment".to_owned());
-            }
+            ToCoordinator::Commit { items } => self.commit(connection, key, items),
             ToCoordinator::Deliver { items, signature } => {
                 self.deliver(connection, key, items, &signature)?
             }
@@ -81,8 +89,7 @@ impl Scheduler {
                 self.executors.connections.remove(&connection);
                 self.end_poll(key);
                 self.executors.forget(key);
-                self.outputs
-                    .push_back(Output::Publish(Change::ExecutorGone(*key)));
+                self.publish_gone(key);
                 self.outputs.push_back(Output::Disconnect { connection });
             }
         }
@@ -90,12 +97,16 @@ impl Scheduler {
     }
 
     pub(super) fn hello(&mut self, connection: ConnectionId, hello: &Hello) {
-        if let Err(reason) = self
-            .executors
-            .check(connection, hello, &self.config.metering)
-        {
-            return self.turn_away(connection, &reason);
-        }
+        let checked = self.executors.check(
+            connection,
+            hello,
+            &self.config.metering,
+            &self.config.owners,
+        );
+        let owner = match checked {
+            Ok(owner) => owner,
+            Err(reason) => return self.turn_away(connection, &reason),
+        };
         let key = hello.key;
         if let Some(older) = self.executors.connection_of(&key) {
             self.end_poll(&key);
@@ -110,7 +121,7 @@ impl Scheduler {
         if let Some(until) = executor.and_then(|executor| executor.grace.take()) {
             self.dues.remove(&(until, Due::Reconnect(key)));
         }
-        let executor = self.executors.welcome(connection, hello, now);
+        let executor = self.executors.welcome(connection, hello, owner, now);
         let before = executor.leases.clone();
         let resumed: Vec<LeaseId> = hello
             .holding
@@ -129,6 +140,10 @@ impl Scheduler {
                 resumed,
             },
         );
+        if let Some(exclusion) = self.trust.excluded(&key) {
+            let reason = exclusion.reason.clone();
+            self.send(connection, ToExecutor::Excluded { reason });
+        }
         self.changed_executors.insert(key);
     }
 
@@ -142,7 +157,10 @@ impl Scheduler {
             }
             return same;
         }
-        let Some(work) = self.works.find(&digest) else {
+        if self.trust.excluded(key).is_some() {
+            return false;
+        }
+        let Some(work) = self.resumable(&digest, key) else {
             return false;
         };
         let entry = self.works.get(work);
@@ -152,11 +170,45 @@ impl Scheduler {
             .by_key
             .get(key)
             .is_some_and(|executor| executor.leases.len() < limits::LEASES_HELD_MAX);
-        if !entry.leases.is_empty() || !mine || !room {
+        if !entry.wants_more() || !mine || !room {
             return false;
         }
-        self.lease_to(held.lease, work, key);
+        self.lease_to(held.lease, work, key, Why::Resumed);
         true
+    }
+
+    /// What an executor may go on with that holds a lease from before this scheduler began.
+    fn resumable(&self, digest: &Digest, key: &PublicKey) -> Option<WorkId> {
+        let mut policies = vec![Policy::Any, Policy::Trusted, self.config.verify];
+        policies.extend(
+            self.running
+                .iter()
+                .map(|run| self.runs[run].header.policy()),
+        );
+        policies.sort_unstable();
+        policies.dedup();
+        let owner = self.owner_of(key);
+        policies
+            .iter()
+            .filter_map(|policy| self.works.find(&work_key(digest, policy, &[])))
+            .find(|id| {
+                let work = self.works.get(*id);
+                work.wants_more()
+                    && (work.policy != Policy::Trusted || self.trusts(key))
+                    && work
+                        .proof
+                        .as_ref()
+                        .is_none_or(|proof| proof.may_ask(key, &owner))
+            })
+    }
+
+    /// Tells that an executor is gone; one that was caught lying is shown on.
+    pub(super) fn publish_gone(&mut self, key: &PublicKey) {
+        let change = match self.excluded_view(key) {
+            Some(view) => Change::Executor(view),
+            None => Change::ExecutorGone(*key),
+        };
+        self.outputs.push_back(Output::Publish(change));
     }
 
     pub(super) fn poll(
@@ -263,8 +315,7 @@ impl Scheduler {
         executor.grace = Some(until);
         self.dues.insert((until, Due::Reconnect(key)));
         self.changed_executors.remove(&key);
-        self.outputs
-            .push_back(Output::Publish(Change::ExecutorGone(key)));
+        self.publish_gone(&key);
         self.forget_if_gone(&key);
     }
 

@@ -10,10 +10,12 @@ use asterism_protocol::{
 
 use super::{Due, Scheduler};
 use crate::{
-    Event, Output,
-    executors::Lease,
+    Config, Event, Output,
+    executors::{Executor, Lease, Why},
+    matching::Asker,
     run::LEASE_BYTES_MAX,
-    works::{Asker, Wanter, WorkId},
+    trust::Trust,
+    works::{Wanter, WorkId},
 };
 
 /// How many lease numbers are reserved in the journal at a time.
@@ -43,16 +45,16 @@ impl Scheduler {
             let Some(executor) = self.executors.by_key.get(&key) else {
                 continue;
             };
-            let asker = Asker {
-                key: &key,
-                memory: executor.capabilities.memory,
-                now: self.now,
-            };
-            let Some(work) = self.works.pick(&asker) else {
+            let asker = asker(&self.config, &self.trust, &key, executor, self.now);
+            if asker.excluded {
+                continue;
+            }
+            let Some((work, run)) = self.works.pick(&asker) else {
                 continue;
             };
+            self.works.flows.served(run, self.now);
             let id = self.number();
-            self.lease_to(id, work, &key);
+            self.lease_to(id, work, &key, Why::Turn);
             let (lease, bytes) = self.write_lease(id, work);
             let (leases, total) = given.entry(key).or_default();
             leases.push(lease);
@@ -74,6 +76,7 @@ impl Scheduler {
                 self.executors.turns.insert(next_turn, key);
             }
         }
+        self.back_up(&mut given);
         for (key, (leases, _)) in given {
             self.end_poll(&key);
             let Some(connection) = self.executors.connection_of(&key) else {
@@ -96,6 +99,36 @@ impl Scheduler {
         }
     }
 
+    /// Executors that have nothing else to do get what others are slow with.
+    fn back_up(&mut self, given: &mut BTreeMap<PublicKey, (Vec<LeaseMessage>, usize)>) {
+        let mut turn = 0;
+        while !self.works.stragglers.is_empty() && !self.works.flows.all_paused {
+            let next = self.executors.turns.range(turn..).next();
+            let Some((at, key)) = next.map(|(at, key)| (*at, *key)) else {
+                break;
+            };
+            turn = at + 1;
+            let Some(executor) = self.executors.by_key.get(&key) else {
+                continue;
+            };
+            let asker = asker(&self.config, &self.trust, &key, executor, self.now);
+            if asker.excluded || given.contains_key(&key) {
+                continue;
+            }
+            let holds = |work: WorkId| {
+                let mut leases = self.works.get(work).leases.iter();
+                leases.any(|lease| self.leases.get(lease).is_some_and(|lease| lease.key == key))
+            };
+            let Some(work) = self.works.pick_straggler(&asker, holds) else {
+                continue;
+            };
+            self.works.stragglers.remove(&work);
+            let id = self.number();
+            self.lease_to(id, work, &key, Why::Backup);
+            given.insert(key, (vec![self.write_lease(id, work).0], 0));
+        }
+    }
+
     /// A lease number never given out before, not even by a scheduler before this one.
     pub(super) fn number(&mut self) -> LeaseId {
         let id = LeaseId(self.next_lease);
@@ -110,10 +143,15 @@ impl Scheduler {
         id
     }
 
-    pub(super) fn lease_to(&mut self, id: LeaseId, work: WorkId, key: &PublicKey) {
+    pub(super) fn lease_to(&mut self, id: LeaseId, work: WorkId, key: &PublicKey, why: Why) {
         self.works.unqueue(work);
+        let verified = self.works.get(work).proof.is_some();
+        let owner = verified.then(|| self.owner_of(key));
         let entry = self.works.get_mut(work);
         entry.leases.push(id);
+        if let (Some(proof), Some(owner)) = (&mut entry.proof, owner) {
+            proof.asked.push((id, *key, owner));
+        }
         let limits = entry.limits;
         if let Some(trouble) = &mut entry.trouble
             && let Some(until) = trouble.backoff.take()
@@ -128,12 +166,17 @@ impl Scheduler {
                 key: *key,
                 limits,
                 leased: self.now,
+                started: None,
+                why,
                 deadline,
             },
         );
         self.dues.insert((deadline, Due::Lease(id)));
         if let Some(executor) = self.executors.by_key.get_mut(key) {
             executor.leases.insert(id);
+        }
+        if self.works.get(work).wants_more() {
+            self.works.queue(work, self.now);
         }
         self.mirror(work);
     }
@@ -151,7 +194,7 @@ impl Scheduler {
             lease_ms: self.config.lease_ms,
             workflow: run.header.name.clone(),
             submitter: run.header.submitter.clone(),
-            commit: false,
+            commit: work.proof.is_some(),
         };
         (lease, run.lease_bytes(node, &self.memory))
     }
@@ -160,10 +203,11 @@ impl Scheduler {
     pub(super) fn end_lease(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.leases.remove(&id)?;
         self.dues.remove(&(lease.deadline, Due::Lease(id)));
-        self.works
-            .get_mut(lease.work)
-            .leases
-            .retain(|other| *other != id);
+        let work = self.works.get_mut(lease.work);
+        work.leases.retain(|other| *other != id);
+        if let Some(proof) = &mut work.proof {
+            proof.lease_ended(id);
+        }
         if let Some(executor) = self.executors.by_key.get_mut(&lease.key) {
             executor.leases.remove(&id);
             executor.begun.remove(&id);
@@ -184,7 +228,7 @@ impl Scheduler {
         let now = self.now;
         self.works.queue(id, now);
         let work = self.works.get_mut(id);
-        let held = !work.leases.is_empty();
+        let held = !work.wants_more();
         if let Some(trouble) = &mut work.trouble {
             let pauses = trouble
                 .avoid
@@ -206,9 +250,17 @@ impl Scheduler {
     /// Nodes show where their instruction stands.
     pub(super) fn mirror(&mut self, work: WorkId) {
         let work = self.works.get(work);
-        let state = work.state();
+        let (state, held) = (work.state(), !work.leases.is_empty());
         for Wanter { run: id, node } in &work.wanters {
             if let Some(run) = self.runs.get_mut(id) {
+                let state = match state {
+                    // Its limits are others': the outcome does not answer it.
+                    TaskState::Provisional if run.result(*node).get().is_none() && held => {
+                        TaskState::Leased
+                    }
+                    TaskState::Provisional if run.result(*node).get().is_none() => TaskState::Ready,
+                    state => state,
+                };
                 run.graph.set(*node, state);
                 run.graph.touch(*node);
                 self.changed_runs.insert(*id);
@@ -257,6 +309,7 @@ impl Scheduler {
 
     pub(super) fn attempt_failed(&mut self, id: WorkId, key: PublicKey, fault: Fault) {
         let (now, config) = (self.now, &self.config);
+        self.works.stragglers.remove(&id);
         let work = self.works.get_mut(id);
         let trouble = work.trouble.get_or_insert_default();
         trouble.attempts.push(AttemptView {
@@ -267,10 +320,13 @@ impl Scheduler {
         let failed = trouble.attempts.len() as u32;
         if failed >= config.attempts_max {
             let attempts = std::mem::take(&mut trouble.attempts);
-            let instruction = Cid::of_content_digest(work.digest);
+            let (instruction, policy) = (Cid::of_content_digest(work.digest), work.policy);
+            let rests_on = self.rests_on(id);
             self.persist(Event::GaveUp {
                 at: now,
                 instruction,
+                policy,
+                rests_on,
                 attempts: attempts.clone(),
             });
             self.give_up(id, &attempts, now);
@@ -291,6 +347,7 @@ impl Scheduler {
 
     /// An instruction's attempts are used up: whoever waits for it fails.
     pub(super) fn give_up(&mut self, id: WorkId, attempts: &[AttemptView], at: Timestamp) {
+        self.retract(id);
         let wanters = self.works.get(id).wanters.clone();
         let mut revoked = BTreeMap::new();
         self.drop_work(id, &mut revoked);
@@ -310,5 +367,32 @@ impl Scheduler {
         self.dues.remove(&(lease.deadline, Due::Lease(id)));
         lease.deadline = self.now.after_ms(self.config.lease_ms);
         self.dues.insert((lease.deadline, Due::Lease(id)));
+        // It lives, and is slow: whoever has nothing else to do may overtake it.
+        let slow = self.now.since_ms(lease.leased) >= self.config.straggler_ms;
+        let work = lease.work;
+        if slow && self.works.get(work).leases.len() == 1 && self.works.get(work).queued.is_none() {
+            self.works.stragglers.insert(work);
+        }
+    }
+}
+
+/// An executor that asks for work, or that could.
+pub(super) fn asker<'a>(
+    config: &Config,
+    trust: &Trust,
+    key: &'a PublicKey,
+    executor: &'a Executor,
+    now: Timestamp,
+) -> Asker<'a> {
+    let excluded = trust.excluded(key).is_some();
+    Asker {
+        key,
+        owner: &executor.owner,
+        name: &executor.name,
+        capabilities: &executor.capabilities,
+        memory: executor.capabilities.memory,
+        trusted: !excluded && config.trusted.contains(key),
+        excluded,
+        now,
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_protocol::{
-    Receipt, Timestamp, Workflow, limits,
-    message::{LeaseId, ToExecutor},
+    Cid, Policy, Receipt, Timestamp, Workflow, content_cid, encode, limits,
+    message::{Change, LeaseId, ToExecutor},
     view::{RunId, TaskState},
 };
 
@@ -14,8 +14,10 @@ use crate::{
     digests::Digest,
     executors::shorten,
     memory::{Answer, Held, Known},
+    proof::{Pick, Told},
     run::{Header, LEASE_BYTES_MAX, Plan, Run, rank, replayed},
-    works::{Wanter, WorkId},
+    trust::Exclusion,
+    works::{NewWork, Wanter, WorkId, memory_key, work_key},
 };
 
 impl Scheduler {
@@ -30,8 +32,10 @@ impl Scheduler {
             name,
             submitter,
             known,
-            terms: _,
+            mut terms,
         } = submission;
+        terms.check()?;
+        terms.verify.get_or_insert(self.config.verify);
         let live: usize = self
             .running
             .iter()
@@ -49,6 +53,7 @@ impl Scheduler {
             name: shorten(&name, limits::NAME_BYTES_MAX),
             submitter: shorten(&submitter, limits::NAME_BYTES_MAX),
             submitted: self.now,
+            terms,
         };
         let (run, name, submitter) = (header.id, header.name.clone(), header.submitter.clone());
         let plan = self.plan(prepared.workflow, prepared.names, &known)?;
@@ -63,6 +68,7 @@ impl Scheduler {
             workflow,
             names,
             known,
+            terms,
         });
         self.enter(begun);
         Ok(run)
@@ -90,10 +96,12 @@ impl Scheduler {
             .filter_map(Known::read)
             .map(|known| (known.digest(), known))
             .collect();
+        let (policy, force) = (header.policy(), header.terms.force);
         let results = plan
             .requests()
             .map(|(digest, limits)| {
                 let answers = |known: &Known| match &limits {
+                    Some(_) if force || !known.basis.satisfies(&policy) => None,
                     Some(limits) => known.answer(limits),
                     None => Some(Answer::Whole),
                 };
@@ -112,6 +120,10 @@ impl Scheduler {
             })
             .collect();
         let mut ready = Vec::new();
+        let share = self.config.shares.get(&header.submitter).copied();
+        self.works
+            .flows
+            .open(header.id, &header, share.unwrap_or(1));
         let run = Run::new(header, plan, results, &self.memory, &mut ready);
         self.ready.extend(ready.into_iter().map(|node| Wanter {
             run: run.header.id,
@@ -139,6 +151,7 @@ impl Scheduler {
         if run.graph.open() == 0 && self.running.remove(&id) {
             run.finished = Some(at);
             self.finished.push_back(id);
+            self.works.flows.close(id);
         }
     }
 
@@ -158,29 +171,34 @@ impl Scheduler {
 
     /// Cancels whatever of a run is not done; what another run wants goes on for it.
     pub(super) fn end_run(&mut self, id: RunId, at: Timestamp) {
+        let Some(run) = self.runs.get(&id) else {
+            return;
+        };
+        let nodes = 0..run.graph.len();
+        let open: Vec<u32> = nodes.filter(|node| run.graph.is_open(*node)).collect();
+        // Works are found by what their nodes await, so before any of them is cancelled.
+        let left: Vec<(WorkId, u32)> = open
+            .iter()
+            .filter_map(|node| {
+                Some((
+                    self.work_of(Wanter {
+                        run: id,
+                        node: *node,
+                    })?,
+                    *node,
+                ))
+            })
+            .collect();
         let Some(run) = self.runs.get_mut(&id) else {
             return;
         };
-        let mut left = Vec::new();
-        for node in 0..run.graph.len() {
-            match run.graph.state(node) {
-                TaskState::Waiting
-                | TaskState::Ready
-                | TaskState::Leased
-                | TaskState::Provisional => {
-                    left.extend(
-                        self.works
-                            .find(&run.digests[node as usize])
-                            .map(|work| (work, node)),
-                    );
-                    run.graph.set(node, TaskState::Cancelled);
-                }
-                TaskState::Computed
-                | TaskState::Replayed
-                | TaskState::Skipped
-                | TaskState::Failed
-                | TaskState::Cancelled => {}
+        for node in open {
+            if run.graph.state(node) == TaskState::Provisional
+                && let Some(slot) = run.drop_provisional(node)
+            {
+                self.memory.release(slot);
             }
+            run.graph.set(node, TaskState::Cancelled);
         }
         run.cancelled = true;
         self.changed_runs.insert(id);
@@ -191,6 +209,98 @@ impl Scheduler {
             self.unwant(work, Wanter { run: id, node }, &mut revoked);
         }
         self.revoke(revoked, "the run was cancelled");
+    }
+
+    pub(super) fn cancel_task(&mut self, request: RequestId, run: RunId, task: u32) {
+        let result = match self.runs.get(&run) {
+            None => Err(SubmitError::UnknownRun(run)),
+            Some(entry) if task >= entry.len() => Err(SubmitError::UnknownTask { run, task }),
+            Some(entry) => {
+                if entry.graph.is_open(entry.node_of_task[task as usize]) {
+                    let at = self.now;
+                    self.persist(Event::TaskCancelled { run, task, at });
+                    self.end_task(run, task, at);
+                }
+                Ok(run)
+            }
+        };
+        self.outputs.push_back(Output::Reply { request, result });
+    }
+
+    /// Cancels a task, and with it the tasks that ask for the same; what awaits them fails.
+    pub(super) fn end_task(&mut self, id: RunId, task: u32, at: Timestamp) {
+        let Some(run) = self.runs.get(&id) else {
+            return;
+        };
+        let Some(node) = run.node_of_task.get(task as usize).copied() else {
+            return;
+        };
+        let wanter = Wanter { run: id, node };
+        if !run.graph.is_open(node) {
+            return;
+        }
+        if run.graph.state(node) == TaskState::Provisional {
+            self.retract_from(wanter);
+        }
+        let work = self.work_of(wanter);
+        self.ready.retain(|other| *other != wanter);
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.notes.insert(node, "it was cancelled".to_owned());
+        }
+        self.settle(wanter, TaskState::Cancelled, None, at);
+        let mut revoked = BTreeMap::new();
+        if let Some(work) = work {
+            self.unwant(work, wanter, &mut revoked);
+        }
+        self.revoke(revoked, "the task was cancelled");
+    }
+
+    pub(super) fn pause(&mut self, request: RequestId, run: Option<RunId>, paused: bool) {
+        let result = match run {
+            Some(id) if !self.runs.contains_key(&id) => Err(SubmitError::UnknownRun(id)),
+            _ => {
+                if self.is_paused(run) != paused {
+                    self.persist(Event::Paused { run, paused });
+                    self.set_paused(run, paused);
+                }
+                Ok(run.unwrap_or(RunId(0)))
+            }
+        };
+        self.outputs.push_back(Output::Reply { request, result });
+    }
+
+    fn is_paused(&self, run: Option<RunId>) -> bool {
+        match run {
+            Some(run) => self.runs.get(&run).is_some_and(|run| run.paused),
+            None => self.works.flows.all_paused,
+        }
+    }
+
+    /// Leases nothing more of a run, or of any, or does again.
+    pub(super) fn set_paused(&mut self, run: Option<RunId>, paused: bool) {
+        let Some(id) = run else {
+            self.works.flows.all_paused = paused;
+            self.outputs
+                .push_back(Output::Publish(Change::Paused(paused)));
+            return;
+        };
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        run.paused = paused;
+        self.changed_runs.insert(id);
+        self.works.flows.pause(id, paused);
+        // What it waits for is queued with another run that wants it, or with this one again.
+        let Some(run) = self.runs.get(&id) else {
+            return;
+        };
+        let nodes = (0..run.graph.len()).filter(|node| run.graph.is_open(*node));
+        let works: Vec<WorkId> = nodes
+            .filter_map(|node| self.work_of(Wanter { run: id, node }))
+            .collect();
+        for work in works {
+            self.offer(work);
+        }
     }
 
     /// A node wants an instruction no longer. Leases that nobody wants then are noted in `revoked`.
@@ -237,6 +347,9 @@ impl Scheduler {
             }
         }
         let work = self.works.remove(id);
+        if let Some(proof) = &work.proof {
+            self.end_votes(id, proof);
+        }
         if let Some(until) = work.trouble.and_then(|trouble| trouble.backoff) {
             self.dues.remove(&(until, Due::Backoff(id)));
         }
@@ -259,21 +372,36 @@ impl Scheduler {
             let Some(run) = self.runs.get(&wanter.run) else {
                 continue;
             };
-            let (digest, limits) = (run.digests[wanter.node as usize], run.limits(wanter.node));
+            let (digest, limits) = (*run.digest(wanter.node), run.limits(wanter.node));
+            let (policy, force) = (run.header.policy(), run.header.terms.force);
+            let rests_on = run.rests_on(wanter.node, &self.memory);
             let known = self
                 .memory
-                .find(&digest)
+                .find(&memory_key(&digest, &rests_on))
+                .filter(|(_, known)| !force && known.basis.satisfies(&policy))
                 .and_then(|(slot, known)| Some((slot, known.answer(&limits)?)));
-            if let Some((slot, answer)) = known {
+            let key = work_key(&digest, &policy, &rests_on);
+            if let Some((slot, answer)) = known
+                && run.graph.is_grounded(wanter.node)
+            {
                 self.settle(wanter, TaskState::Replayed, Some((slot, answer)), self.now);
             } else if run.lease_bytes(wanter.node, &self.memory) > LEASE_BYTES_MAX {
                 self.settle(wanter, TaskState::Failed, None, self.now);
-            } else if let Some(work) = self.works.find(&digest) {
+            } else if let Some(work) = self.works.find(&key) {
                 self.works.get_mut(work).wanters.push(wanter);
                 self.settle_limits(work);
+                self.provide_to(work, wanter);
                 self.offer(work);
             } else {
-                let work = self.works.insert(digest, wanter, limits);
+                let work = self.works.insert(NewWork {
+                    digest,
+                    key,
+                    wanter,
+                    limits,
+                    policy,
+                    needs: run.needs(wanter.node).cloned().map(Box::new),
+                    height: run.graph.height(wanter.node),
+                });
                 self.offer(work);
             }
         }
@@ -315,6 +443,7 @@ impl Scheduler {
                 workflow,
                 names,
                 known,
+                terms,
             } => {
                 self.now = self.now.max(at);
                 let cid = workflow.cid();
@@ -324,6 +453,7 @@ impl Scheduler {
                     name,
                     submitter,
                     submitted: at,
+                    terms,
                 };
                 // What was accepted once is a workflow; a journal that says otherwise is not of this program.
                 if let Ok(plan) = self.plan(workflow, names, &known) {
@@ -337,23 +467,108 @@ impl Scheduler {
                 remark,
             } => {
                 self.now = self.now.max(at);
+                let policy = receipt.evidence().map(|evidence| evidence.policy);
                 if let Some(mut known) = Known::read(*receipt) {
                     (known.at, known.remark) = (at, Some(*remark));
-                    if let Some(outcome) = known.receipt.outcome() {
-                        self.become_canonical(known, &outcome);
+                    let instruction = known.receipt.outcome().map(|outcome| outcome.instruction);
+                    let work = instruction.and_then(|instruction| {
+                        let policy = policy.unwrap_or_default();
+                        self.journaled(instruction, &policy, &known.receipt.rests_on())
+                    });
+                    if let Some(work) = work {
+                        self.become_canonical(work, known);
                     }
+                }
+            }
+            Event::Voted {
+                at,
+                policy,
+                rests_on,
+                owner,
+                outcome,
+                attestation,
+                remark,
+                picked,
+            } => {
+                self.now = self.now.max(at);
+                if let Some(work) = self.journaled(outcome.instruction, &policy, &rests_on) {
+                    let encoded = encode(&*outcome);
+                    let told = Told {
+                        cid: content_cid(&encoded),
+                        bytes: encoded.len() as u32,
+                        outcome: *outcome,
+                        attestation: *attestation,
+                        remark: *remark,
+                        leased: None,
+                        delivered: at,
+                        pick: if picked {
+                            Pick::Checked
+                        } else {
+                            Pick::Unpicked
+                        },
+                    };
+                    self.tell(work, None, owner, told);
+                    self.recount(work);
+                }
+            }
+            Event::Parted {
+                at,
+                instruction,
+                policy,
+                rests_on,
+            } => {
+                self.now = self.now.max(at);
+                if let Some(work) = self.journaled(instruction, &policy, &rests_on) {
+                    self.part(work);
+                }
+            }
+            Event::Caught {
+                at,
+                executor,
+                name,
+                owner,
+                reason,
+            } => {
+                self.now = self.now.max(at);
+                let exclusion = Exclusion {
+                    at,
+                    name,
+                    owner,
+                    reason,
+                };
+                self.exclude(&executor, exclusion);
+            }
+            Event::Repeated {
+                at,
+                instruction,
+                policy,
+                rests_on,
+                outcome,
+                executor,
+                agrees: _,
+            } => {
+                self.now = self.now.max(at);
+                if let Some(work) = self.journaled(instruction, &policy, &rests_on) {
+                    self.repeat(work, outcome, executor);
                 }
             }
             Event::GaveUp {
                 at,
                 instruction,
+                policy,
+                rests_on,
                 attempts,
             } => {
                 self.now = self.now.max(at);
-                if let Some(work) = self.works.find(&instruction.digest()) {
+                if let Some(work) = self.journaled(instruction, &policy, &rests_on) {
                     self.give_up(work, &attempts, at);
                 }
             }
+            Event::TaskCancelled { run, task, at } => {
+                self.now = self.now.max(at);
+                self.end_task(run, task, at);
+            }
+            Event::Paused { run, paused } => self.set_paused(run, paused),
             Event::Cancelled { run, at } => {
                 self.now = self.now.max(at);
                 self.end_run(run, at);
@@ -362,6 +577,12 @@ impl Scheduler {
                 self.leases_reserved = self.leases_reserved.max(up_to)
             }
         }
+    }
+
+    /// The instruction that an event is about.
+    fn journaled(&self, instruction: Cid, policy: &Policy, rests_on: &[Cid]) -> Option<WorkId> {
+        self.works
+            .find(&work_key(&instruction.digest(), policy, rests_on))
     }
 
     /// Forgets the runs that finished first, beyond those that are kept for show.

@@ -1,16 +1,33 @@
 //! What is told of changes, and what is shown of the whole.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use asterism_protocol::{
-    Cid, Policy, PublicKey, Receipt, Timestamp, content_cid,
+    Basis, Cid, PublicKey, Receipt, Timestamp, content_cid,
     message::{Change, LeaseId},
-    view::{ExecutorView, Overview, RunId, RunView, Standing, TaskState, TaskView},
+    view::{
+        Candidate, ExecutorView, Explanation, LeaseView, Overview, RunId, RunView, Standing,
+        TaskState, TaskView, VoteView,
+    },
 };
 
-use super::Scheduler;
-use crate::{Output, executors::Executor, run::Run, works::Wanter};
+use super::{Scheduler, leases::asker};
+use crate::{
+    Output,
+    executors::{Executor, Lease, Why},
+    proof::{Said, Vote},
+    run::Run,
+    works::{Wanter, Work},
+};
 
 /// Most runs in an overview.
 const OVERVIEW_RUNS_MAX: usize = 1_000;
+
+/// Most executors that an explanation judges.
+const CANDIDATES_MAX: usize = 256;
+
+/// Most causes that a reason names.
+const LACKS_MAX: usize = 8;
 
 /// Most functions that an executor's view names.
 const DOING_MAX: usize = 16;
@@ -63,11 +80,12 @@ impl Scheduler {
                 .executors
                 .here()
                 .map(|(key, executor)| self.executor_view(key, executor))
+                .chain(self.excluded_and_gone())
                 .collect(),
             components: Vec::new(),
             trouble: String::new(),
-            policy: Policy::default(),
-            paused: false,
+            policy: self.config.verify,
+            paused: self.works.flows.all_paused,
         }
     }
 
@@ -151,31 +169,20 @@ impl Scheduler {
 
     pub(super) fn task_view(&self, run: &Run, index: u32) -> TaskView {
         let mut view = run.view(index, &self.memory);
-        let digest = view.instruction.digest();
-        let work = match view.state {
-            TaskState::Waiting | TaskState::Ready | TaskState::Leased | TaskState::Provisional => {
-                self.works.find(&digest)
-            }
-            TaskState::Computed
-            | TaskState::Replayed
-            | TaskState::Skipped
-            | TaskState::Failed
-            | TaskState::Cancelled => None,
-        };
-        // A node that waits for promises may name an instruction that another run has in work already.
         let node = run.node_of_task[index as usize];
         let wanter = Wanter {
             run: run.header.id,
             node,
         };
-        let Some(work) = work
-            .map(|id| self.works.get(id))
-            .filter(|work| work.wanters.contains(&wanter))
-        else {
+        if !run.graph.is_open(node) {
+            return view;
+        }
+        let Some(work) = self.work_of(wanter).map(|id| self.works.get(id)) else {
             return view;
         };
         if let Some(lease) = work.leases.first().and_then(|id| self.leases.get(id)) {
             (view.executor, view.leased) = (Some(lease.key), Some(lease.leased));
+            view.started = lease.started;
         }
         if let Some(trouble) = &work.trouble {
             view.attempts.clone_from(&trouble.attempts);
@@ -185,24 +192,174 @@ impl Scheduler {
                     format!("after a fault: again in {seconds} s, or at once on another executor");
             }
         }
-        if view.state == TaskState::Ready && self.executors.here().next().is_some() {
-            let mut here = self.executors.here();
-            if here.all(|(_, executor)| executor.capabilities.memory < work.limits.memory) {
-                let memory = work.limits.memory;
-                view.reason = format!("no executor here accepts a memory limit of {memory} bytes");
-            } else if let Some(trouble) = &work.trouble
-                && self
-                    .executors
-                    .here()
-                    .all(|(key, _)| trouble.refused.contains(key))
-            {
-                view.reason = format!(
-                    "every executor here refused it, the last one: {}",
-                    trouble.refusal
-                );
-            }
+        let settled = view.state == TaskState::Leased && work.proof.is_none();
+        if !settled && view.reason.is_empty() {
+            view.reason = self.waits(run, work);
         }
         view
+    }
+
+    /// Why an instruction waits for an executor, where its state alone does not say it.
+    fn waits(&self, run: &Run, work: &Work) -> String {
+        if self.works.flows.all_paused {
+            return "the coordinator is paused".to_owned();
+        }
+        if run.paused {
+            return "the run is paused".to_owned();
+        }
+        if !work.wants_more() {
+            return match &work.proof {
+                Some(_) if work.leases.is_empty() => {
+                    "an outcome is here; what it was computed from, or its executor, is being checked"
+                        .to_owned()
+                }
+                Some(_) => self.waits_for_another(work),
+                None => String::new(),
+            };
+        }
+        let mut lacks: Vec<String> = Vec::new();
+        let mut here = 0;
+        for (key, executor) in self.executors.here() {
+            here += 1;
+            let asker = asker(&self.config, &self.trust, key, executor, self.now);
+            match work.obstacle(&asker) {
+                None => return self.waits_for_another(work),
+                Some(obstacle) if !lacks.contains(&obstacle) && lacks.len() < LACKS_MAX => {
+                    lacks.push(obstacle);
+                }
+                Some(_) => {}
+            }
+        }
+        let asked = self.waits_for_another(work);
+        match (here, asked.is_empty()) {
+            (0, true) => String::new(),
+            (0, false) => format!("{asked}; none is here"),
+            (_, true) => format!("no executor here can have it: {}", lacks.join("; ")),
+            (_, false) => format!("{asked}; none here can have it: {}", lacks.join("; ")),
+        }
+    }
+
+    fn waits_for_another(&self, work: &Work) -> String {
+        let Some(proof) = &work.proof else {
+            return String::new();
+        };
+        let begun = proof.asked.len() + proof.told().count();
+        if begun == 0 {
+            return String::new();
+        }
+        format!(
+            "{} asks for {} executors of different owners, {begun} are at it or done",
+            work.policy, proof.wanted
+        )
+    }
+
+    /// Every decision about a task: why it waits, who may have it, who has it and why, what was said, what was believed.
+    #[must_use]
+    pub fn explain(&self, run: RunId, task: u32) -> Option<Explanation> {
+        let entry = self.runs.get(&run).filter(|entry| task < entry.len())?;
+        let node = entry.node_of_task[task as usize];
+        let view = self.task_view(entry, task);
+        let work = entry
+            .graph
+            .is_open(node)
+            .then(|| self.work_of(Wanter { run, node }))
+            .flatten()
+            .map(|id| self.works.get(id));
+        let mut waits: Vec<String> = Vec::new();
+        if !view.reason.is_empty() && entry.graph.is_open(node) {
+            waits.push(view.reason.clone());
+        }
+        if entry.graph.state(node) == TaskState::Waiting && work.is_none() {
+            let open = view.needs.iter().filter(|need| {
+                let need = entry.node_of_task[**need as usize];
+                entry.graph.is_open(need) && entry.graph.state(need) != TaskState::Provisional
+            });
+            waits.extend(
+                open.take(LACKS_MAX)
+                    .map(|need| format!("for tasks[{need}]")),
+            );
+        }
+        let candidates = work.map(|work| {
+            let here = self.executors.here().take(CANDIDATES_MAX);
+            here.map(|(key, executor)| {
+                let asker = asker(&self.config, &self.trust, key, executor, self.now);
+                let lacks = work.obstacle(&asker).unwrap_or_default();
+                Candidate {
+                    executor: *key,
+                    lacks,
+                }
+            })
+            .collect()
+        });
+        let leases = work.map(|work| {
+            let leases = work.leases.iter().filter_map(|id| self.leases.get(id));
+            leases.map(|lease| lease_view(lease, work)).collect()
+        });
+        let votes = work.and_then(|work| work.proof.as_ref()).map(|proof| {
+            let hidden = proof.votes.len() < proof.wanted as usize;
+            let vote = |vote: &Vote| VoteView {
+                executor: vote.key,
+                owner: vote.owner.to_string(),
+                at: vote.at,
+                outcome: match &vote.said {
+                    Said::Told(told) if !hidden => Some(told.cid),
+                    Said::Told(_) | Said::Committed { .. } => None,
+                },
+            };
+            proof.votes.iter().map(vote).collect()
+        });
+        let known = entry
+            .result(node)
+            .get()
+            .filter(|_| !entry.graph.is_open(node))
+            .map(|(slot, _)| self.memory.get(slot));
+        let evidence = known.and_then(|known| known.receipt.evidence());
+        Some(Explanation {
+            policy: entry.header.policy(),
+            waits,
+            candidates: candidates.unwrap_or_default(),
+            leases: leases.unwrap_or_default(),
+            votes: votes.unwrap_or_default(),
+            believed: known.map(|known| believed(known.basis)).unwrap_or_default(),
+            evidence,
+            task: view,
+        })
+    }
+
+    /// An executor that was caught lying and is gone.
+    pub(super) fn excluded_view(&self, key: &PublicKey) -> Option<ExecutorView> {
+        let record = self.trust.get(key)?;
+        let exclusion = record.excluded.as_ref()?;
+        Some(ExecutorView {
+            key: *key,
+            name: exclusion.name.clone(),
+            host: String::new(),
+            threads: 0,
+            since: exclusion.at,
+            doing: Vec::new(),
+            leases: 0,
+            tasks: 0,
+            fuel: 0,
+            connected: false,
+            owner: exclusion.owner.to_string(),
+            standing: Standing::Excluded,
+            trust: 0,
+            right: record.right,
+            wrong: record.wrong,
+            reason: exclusion.reason.clone(),
+            fuel_per_s: 0,
+            memory: 0,
+            offers: BTreeSet::new(),
+            labels: BTreeMap::new(),
+        })
+    }
+
+    fn excluded_and_gone(&self) -> impl Iterator<Item = ExecutorView> + '_ {
+        self.trust
+            .all_excluded()
+            .filter(|key| self.executors.connection_of(key).is_none())
+            .filter_map(|key| self.excluded_view(key))
+            .take(OVERVIEW_RUNS_MAX)
     }
 
     pub(super) fn executor_view(&self, key: &PublicKey, executor: &Executor) -> ExecutorView {
@@ -223,6 +380,7 @@ impl Scheduler {
                     .first()?;
                 Some(self.runs.get(&run)?.task(node).run.input.func.clone())
             });
+        let (standing, record) = (self.standing(key), self.trust.get(key));
         ExecutorView {
             key: *key,
             name: executor.name.clone(),
@@ -234,13 +392,16 @@ impl Scheduler {
             tasks: executor.tally.tasks,
             fuel: executor.tally.fuel,
             connected: executor.connection.is_some(),
-            owner: String::new(),
-            standing: Standing::Stranger,
-            trust: 0,
-            right: 0,
-            wrong: 0,
-            reason: String::new(),
-            fuel_per_s: 0,
+            owner: executor.owner.to_string(),
+            standing,
+            trust: self.trust.score(key, standing),
+            right: record.map_or(0, |record| record.right),
+            wrong: record.map_or(0, |record| record.wrong),
+            reason: record
+                .and_then(|record| record.excluded.as_ref())
+                .map(|exclusion| exclusion.reason.clone())
+                .unwrap_or_default(),
+            fuel_per_s: executor.fuel_per_s,
             memory: executor.capabilities.memory,
             offers: executor.capabilities.offers.clone(),
             labels: executor.capabilities.labels.clone(),
@@ -258,5 +419,33 @@ impl Scheduler {
                 entry.graph.watch(false);
             }
         }
+    }
+}
+
+fn lease_view(lease: &Lease, work: &Work) -> LeaseView {
+    let reason = match (lease.why, &work.proof) {
+        (Why::Turn, None) => "it was its turn, and it may have it",
+        (Why::Turn, Some(_)) => "it was its turn, and nobody of its owner was asked before",
+        (Why::Backup, _) => "another executor is slow with it, and this one had nothing else to do",
+        (Why::Resumed, _) => "it came back with it after a connection was lost",
+    };
+    LeaseView {
+        executor: lease.key,
+        leased: lease.leased,
+        deadline: lease.deadline,
+        reason: reason.to_owned(),
+    }
+}
+
+fn believed(basis: Basis) -> String {
+    match basis {
+        Basis::Unverified => "one attestation; nobody checked it".to_owned(),
+        Basis::Sampled { passed } => format!(
+            "the record of its executor, which passed the next check after it, and {passed} in all"
+        ),
+        Basis::Agreed { executors } => {
+            format!("{executors} executors of different owners came to the same")
+        }
+        Basis::Trusted => "the operator trusts its executor".to_owned(),
     }
 }

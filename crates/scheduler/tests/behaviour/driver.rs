@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use asterism_protocol::{
     Cid, Conditions, Identity, Instruction, MerkleTree, Meta, Nonce, Out, Outcome, Prepared,
-    Promise, PublicKey, Receipt, Remark, Statement, Task, Timestamp, Value, Workflow, blob_cid,
-    encode,
+    Promise, PublicKey, Receipt, Remark, Statement, Task, Terms, Timestamp, Value, Workflow,
+    blob_cid, encode,
     limits::FRAME_BYTES_MAX,
     message::{
-        Capabilities, Change, Delivery, Fault, FaultKind, Held, Hello, Lease, LeaseId,
-        ToCoordinator, ToExecutor, hello_bytes,
+        Capabilities, Change, Commitment, Delivery, Fault, FaultKind, Held, Hello, Lease, LeaseId,
+        ToCoordinator, ToExecutor, commitment, hello_bytes,
     },
     view::{RunId, RunState, RunView, TaskState, TaskView},
 };
@@ -33,12 +33,14 @@ pub(crate) fn config() -> Config {
         finished_runs_max: 4,
         build: "test".into(),
         metering: METERING.into(),
+        ..Config::default()
     }
 }
 
 /// A scheduler and all that came out of it.
 pub(crate) struct Driver {
     pub(crate) scheduler: Scheduler,
+    config: Config,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<Event>,
     /// Messages that executors did not take yet.
@@ -58,7 +60,8 @@ impl Driver {
 
     pub(crate) fn with(config: Config) -> Self {
         Self {
-            scheduler: Scheduler::new(config, 7),
+            scheduler: Scheduler::new(config.clone(), 7),
+            config,
             now: Timestamp(1_000_000),
             journal: Vec::new(),
             sent: BTreeMap::new(),
@@ -72,7 +75,7 @@ impl Driver {
 
     /// The same journal under a new scheduler: what a restart leaves.
     pub(crate) fn restarted(&self) -> Self {
-        let mut driver = Self::with(config());
+        let mut driver = Self::with(self.config.clone());
         driver.now = self.now;
         driver.next = self.next + 100;
         driver.journal = self.journal.clone();
@@ -142,6 +145,22 @@ impl Driver {
         tasks: Vec<Task>,
         known: Vec<Receipt>,
     ) -> Result<RunId, SubmitError> {
+        self.submit_as("me", tasks, known, Terms::default())
+    }
+
+    /// Submits under terms.
+    pub(crate) fn submit_on(&mut self, terms: Terms, tasks: Vec<Task>) -> RunId {
+        self.submit_as("me", tasks, Vec::new(), terms)
+            .expect("accepted")
+    }
+
+    pub(crate) fn submit_as(
+        &mut self,
+        submitter: &str,
+        tasks: Vec<Task>,
+        known: Vec<Receipt>,
+        terms: Terms,
+    ) -> Result<RunId, SubmitError> {
         let names = (0..tasks.len()).map(|index| format!("t{index}")).collect();
         self.next += 1;
         let request = RequestId(self.next);
@@ -152,9 +171,9 @@ impl Driver {
         let submission = Submission {
             prepared,
             name: "w".into(),
-            submitter: "me".into(),
+            submitter: submitter.into(),
             known,
-            terms: asterism_protocol::Terms::default(),
+            terms,
         };
         self.handle(Input::Submit {
             request,
@@ -170,12 +189,28 @@ impl Driver {
     }
 
     pub(crate) fn cancel(&mut self, run: RunId) -> Result<RunId, SubmitError> {
+        self.request(|request| Input::Cancel { request, run })
+    }
+
+    pub(crate) fn cancel_task(&mut self, run: RunId, task: u32) -> Result<RunId, SubmitError> {
+        self.request(|request| Input::CancelTask { request, run, task })
+    }
+
+    pub(crate) fn pause(&mut self, run: Option<RunId>, paused: bool) -> Result<RunId, SubmitError> {
+        self.request(|request| Input::Pause {
+            request,
+            run,
+            paused,
+        })
+    }
+
+    fn request(&mut self, input: impl FnOnce(RequestId) -> Input) -> Result<RunId, SubmitError> {
         self.next += 1;
         let request = RequestId(self.next);
-        self.handle(Input::Cancel { request, run });
+        self.handle(input(request));
         self.replies
             .remove(&request)
-            .expect("a cancellation is replied to")
+            .expect("a request is replied to")
     }
 
     pub(crate) fn view(&self, run: RunId) -> RunView {
@@ -218,14 +253,38 @@ impl Driver {
         (executor, welcome.expect("it is welcomed"))
     }
 
+    /// An executor that says of itself what `change` makes of a hello.
+    pub(crate) fn executor_that(
+        &mut self,
+        seed: u8,
+        origin: &str,
+        change: impl FnOnce(&mut Hello),
+    ) -> Executor {
+        let executor = self.connect_from(seed, origin);
+        let mut hello = executor.hello(Vec::new());
+        change(&mut hello);
+        self.say(&executor, ToCoordinator::Hello(Box::new(hello)));
+        let welcomed = self.take(&executor);
+        assert!(
+            matches!(welcomed.first(), Some(ToExecutor::Welcome { .. })),
+            "{welcomed:?}"
+        );
+        executor
+    }
+
     /// An executor that was challenged and has said nothing yet.
     pub(crate) fn connect(&mut self, seed: u8) -> Executor {
+        self.connect_from(seed, "")
+    }
+
+    /// As above, from an origin.
+    pub(crate) fn connect_from(&mut self, seed: u8, origin: &str) -> Executor {
         self.next += 1;
         let connection = ConnectionId(self.next);
         self.handle(Input::Connected {
             connection,
             nonce: [seed; 32],
-            origin: String::new(),
+            origin: origin.to_owned(),
         });
         let executor = Executor {
             connection,
@@ -300,6 +359,99 @@ impl Driver {
                 _ => false,
             });
         assert!(accepted, "the delivery is accepted");
+    }
+
+    /// Commits to an outcome, and says whether it is asked for at once.
+    pub(crate) fn commit(&mut self, executor: &Executor, lease: &Lease, out: Out) -> bool {
+        let item = salted(lease, out);
+        let statement = Statement {
+            outcome: item.outcome.cid(),
+            conditions: item.conditions,
+        };
+        let salt = item.salt.expect("it is salted");
+        let digest = commitment(&salt, &statement).into();
+        let items = vec![Commitment {
+            lease: lease.id,
+            digest,
+        }];
+        self.say(executor, ToCoordinator::Commit { items });
+        self.revealed(executor).contains(&lease.id)
+    }
+
+    /// Tells what was committed to.
+    pub(crate) fn reveal(&mut self, executor: &Executor, lease: &Lease, out: Out) {
+        self.deliver(executor, vec![salted(lease, out)]);
+    }
+
+    /// The leases that an executor was asked to reveal, among what came for it.
+    pub(crate) fn revealed(&mut self, executor: &Executor) -> Vec<LeaseId> {
+        let asked = self
+            .take(executor)
+            .into_iter()
+            .filter_map(|message| match message {
+                ToExecutor::Reveal { leases } => Some(leases),
+                _ => None,
+            });
+        asked.flatten().collect()
+    }
+
+    /// Everything that executors can do is done, with commitments where they are asked for. `out` says what each comes to.
+    pub(crate) fn work_off_all(
+        &mut self,
+        executors: &[Executor],
+        out: impl Fn(usize, &Lease) -> Out,
+    ) {
+        let mut held: Vec<(usize, Lease, Out)> = Vec::new();
+        for _ in 0..200 {
+            let mut idle = true;
+            for (who, executor) in executors.iter().enumerate() {
+                let wait_ms = 0;
+                self.say(executor, ToCoordinator::Poll { slots: 4, wait_ms });
+                for message in self.take(executor) {
+                    match message {
+                        ToExecutor::Assign { leases } => {
+                            for lease in leases {
+                                idle = false;
+                                let out = out(who, &lease);
+                                if lease.commit {
+                                    held.push((who, lease.clone(), out.clone()));
+                                    self.commit_quietly(executor, &lease, out);
+                                } else {
+                                    self.deliver(executor, vec![delivery(&lease, out)]);
+                                }
+                            }
+                        }
+                        ToExecutor::Reveal { leases } => {
+                            idle = false;
+                            for id in leases {
+                                let mine = held.iter().find(|(_, lease, _)| lease.id == id);
+                                let (_, lease, out) = mine.cloned().expect("it was leased");
+                                self.reveal(executor, &lease, out);
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            if idle {
+                self.pass(500);
+            }
+        }
+    }
+
+    fn commit_quietly(&mut self, executor: &Executor, lease: &Lease, out: Out) {
+        let item = salted(lease, out);
+        let statement = Statement {
+            outcome: item.outcome.cid(),
+            conditions: item.conditions,
+        };
+        let salt = item.salt.expect("it is salted");
+        let digest = commitment(&salt, &statement).into();
+        let items = vec![Commitment {
+            lease: lease.id,
+            digest,
+        }];
+        self.say(executor, ToCoordinator::Commit { items });
     }
 
     pub(crate) fn fault(&mut self, executor: &Executor, lease: LeaseId, kind: FaultKind) {
@@ -425,6 +577,14 @@ pub(crate) fn delivery(lease: &Lease, out: Out) -> Delivery {
         conditions,
         remark: Remark::default(),
         salt: None,
+    }
+}
+
+/// A delivery of a lease that was committed to.
+pub(crate) fn salted(lease: &Lease, out: Out) -> Delivery {
+    Delivery {
+        salt: Some([lease.id.0 as u8; 32].into()),
+        ..delivery(lease, out)
     }
 }
 

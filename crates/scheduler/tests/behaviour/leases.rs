@@ -289,7 +289,7 @@ fn refusal_is_no_attempt_and_is_not_repeated() {
     assert_eq!(driver.states(run), [Ready]);
     assert_eq!(
         driver.task(run, 0).reason,
-        "every executor here refused it, the last one: neither here"
+        "no executor here can have it: it refused: neither here"
     );
 }
 
@@ -311,7 +311,7 @@ fn memory_limit_is_a_requirement() {
     let reason = driver.task(run, 0).reason;
     assert_eq!(
         reason,
-        "no executor here accepts a memory limit of 4294967296 bytes"
+        "no executor here can have it: it accepts 1073741824 bytes of memory, 4294967296 are the limit"
     );
 }
 

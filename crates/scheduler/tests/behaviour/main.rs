@@ -3,4 +3,7 @@
 mod driver;
 mod garbage;
 mod leases;
+mod matching;
+mod order;
 mod runs;
+mod verification;

@@ -1,0 +1,52 @@
+//! Where a connection comes from, as far as others may know.
+
+use std::net::IpAddr;
+
+use asterism_protocol::content_cid;
+
+/// The other end's network address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Makes names of addresses that say who is equal and nothing else: views show them to everybody.
+pub(crate) struct Veil([u8; 32]);
+
+impl Veil {
+    /// A veil of its own for each start: names of one are not those of another.
+    pub(crate) fn new(secret: [u8; 32]) -> Self {
+        Self(secret)
+    }
+
+    /// The name of an address; of IPv6, of the network that one customer is given.
+    pub(crate) fn name(&self, peer: Peer) -> String {
+        let network = match peer.0.to_canonical() {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets()[..8].to_vec(),
+        };
+        let digest = content_cid(&[self.0.as_slice(), &network].concat()).digest();
+        let name: String = digest[..6]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("network {name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_networks_have_equal_names_that_tell_nothing() {
+        let veil = Veil::new([1; 32]);
+        let name = |text: &str| veil.name(Peer(text.parse().expect("an address")));
+        assert_eq!(name("192.0.2.1"), name("192.0.2.1"));
+        assert_eq!(name("192.0.2.1"), name("::ffff:192.0.2.1"));
+        assert_ne!(name("192.0.2.1"), name("192.0.2.2"));
+        assert_eq!(name("2001:db8:1:2::1"), name("2001:db8:1:2:3:4:5:6"));
+        assert_ne!(name("2001:db8:1:2::1"), name("2001:db8:1:3::1"));
+        let other = Veil::new([2; 32]);
+        let address = Peer("192.0.2.1".parse().expect("an address"));
+        assert_ne!(other.name(address), veil.name(address));
+    }
+}

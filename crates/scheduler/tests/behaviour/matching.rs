@@ -1,0 +1,82 @@
+//! Who may have what, and what is said when nobody may.
+
+use asterism_protocol::{Task, Value};
+
+use crate::driver::{Driver, ok, task};
+
+fn requiring(json: &str) -> Task {
+    let mut task = task("a", vec![Value::String(json.into())]);
+    let value = asterism_protocol::value_of_json(json.as_bytes()).expect("it is JSON");
+    task.meta.0.insert("requires".into(), value);
+    task
+}
+
+#[test]
+fn capabilities_labels_and_names_are_required() {
+    let wishes = [
+        (r#"{"capabilities": ["gpu"]}"#, "it does not offer gpu"),
+        (
+            r#"{"labels": {"region": "eu"}}"#,
+            "its region is us, not eu",
+        ),
+        (r#"{"labels": {"rack": "7"}}"#, "it has no label rack=7"),
+        (r#"{"executor": "rack-7"}"#, "it is not rack-7"),
+        (r#"{"trust": "trusted"}"#, "the operator does not trust it"),
+    ];
+    for (wish, lack) in wishes {
+        let mut driver = Driver::new();
+        let run = driver.submit(vec![requiring(wish)]);
+        let plain = driver.executor_that(1, "", |hello| {
+            hello
+                .capabilities
+                .labels
+                .insert("region".into(), "us".into());
+        });
+        assert!(driver.poll_for(&plain, 1).is_empty(), "{wish}");
+        let reason = driver.task(run, 0).reason;
+        assert_eq!(reason, format!("no executor here can have it: {lack}"));
+        let explained = driver.scheduler.explain(run, 0).expect("it is there");
+        assert_eq!(explained.candidates[0].lacks, lack);
+        if wish.contains("trust") {
+            continue;
+        }
+        let fit = driver.executor_that(2, "", |hello| {
+            hello.name = "rack-7".into();
+            hello.capabilities.offers.insert("gpu".into());
+            let labels = [("region", "eu"), ("rack", "7")];
+            hello.capabilities.labels = labels.map(|(a, b)| (a.into(), b.into())).into();
+        });
+        let lease = driver.poll_for_one(&fit);
+        driver.complete(&fit, &lease, ok(1));
+    }
+}
+
+#[test]
+fn what_only_some_may_have_does_not_hold_up_the_others() {
+    let mut driver = Driver::new();
+    let mut tasks: Vec<Task> = (0..400)
+        .map(|n| {
+            let mut task = requiring(r#"{"capabilities": ["gpu"]}"#);
+            task.run.input.args.push(Value::Integer(n));
+            task
+        })
+        .collect();
+    let mut trusted = requiring(r#"{"capabilities": ["wasi:http"]}"#);
+    trusted.run.input.func = "reached".into();
+    tasks.push(trusted);
+    driver.submit(tasks);
+    let other = driver.executor_that(1, "", |hello| {
+        hello.capabilities.offers.insert("wasi:http".into());
+    });
+    let mut reached = false;
+    for _ in 0..3 {
+        let leases = driver.poll_for(&other, 1);
+        reached |= leases
+            .iter()
+            .any(|lease| lease.task.run.input.func == "reached");
+    }
+    assert!(
+        reached,
+        "it comes into view behind 400 that it may not have"
+    );
+}

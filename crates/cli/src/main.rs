@@ -146,7 +146,7 @@ async fn dispatch(command: Command, console: &Console, settings: &Settings) -> R
         Command::Dev(args) => dev::serve(args, console).await,
         Command::Function(command) => function::execute(command, console).await,
         Command::Coordinator(args) => coordinator::serve(args, console).await,
-        Command::Executor(command) => executor::execute(command).await,
+        Command::Executor(command) => executor::execute(command, console).await,
         Command::Run(args) => run::execute(args, console).await,
         Command::Component(command) => component::execute(command, console).await,
         Command::Receipt(command) => receipt::execute(command).await,

@@ -38,6 +38,10 @@ pub struct Options {
     pub data: PathBuf,
     /// A name for people; empty for none.
     pub name: String,
+    /// What proves to which enrolled owner it belongs; empty for none.
+    pub enrolment: String,
+    /// What the owner says of it, for tasks that ask for it.
+    pub labels: BTreeMap<String, String>,
     /// How many tasks are performed at the same time.
     pub threads: u32,
     /// Share of time that threads compute, in percent from 1 to 100.
@@ -58,6 +62,8 @@ impl Options {
             server: server.into(),
             data: data.into(),
             name: String::new(),
+            enrolment: String::new(),
+            labels: BTreeMap::new(),
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32),
             duty_percent: 100,
             memory_bytes: u64::MAX,
@@ -111,9 +117,10 @@ pub async fn run(
             metering: METERING.to_owned(),
             threads: options.threads,
             memory: host.memory_max,
+            labels: options.labels,
             ..Capabilities::default()
         },
-        enrolment: String::new(),
+        enrolment: options.enrolment,
         duty_percent: options.duty_percent,
         memory_bytes: options.memory_bytes,
         prefetch: options.prefetch,

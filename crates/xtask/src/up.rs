@@ -48,6 +48,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let data = std::path::absolute(&args.data).context("failed to understand --data")?;
     signals::watch()?;
 
+    // Whoever starts both trusts the executor that is started here.
+    let trusted = match args.no_executor {
+        true => Vec::new(),
+        false => {
+            let key = Step::new("read the executor's key", &asterism)
+                .args(["executor", "key", "--data"])
+                .arg(data.join("executor"))
+                .remedy("what it says above")
+                .read()?;
+            vec!["--trust".to_owned(), key.trim().to_owned()]
+        }
+    };
     let (coordinator, lines) = Step::new("keep the coordinator running", &asterism)
         .args([
             "coordinator",
@@ -59,6 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .arg(&data)
         .arg("--panel")
         .arg(workspace::dist())
+        .args(&trusted)
         .remedy("`cargo xtask up --port 0` if the port is taken")
         .start_piped()?;
     // The executor is behind the coordinator, so that it is stopped first and can hand its leases back.

@@ -1,6 +1,13 @@
 //! `asterism coordinator`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use asterism_coordinator::Config;
+use asterism_protocol::{Policy, PublicKey};
 
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -39,7 +46,64 @@ pub(crate) struct Args {
     /// Origin of pages elsewhere that may use this coordinator, such as `https://panel.example`; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    /// When outcomes of runs that do not say it are believed: `any`, `trusted`, `quorum:2/3` or `spot:5%`
+    #[arg(
+        long,
+        env = "ASTERISM_VERIFY",
+        default_value = "any",
+        value_name = "POLICY"
+    )]
+    verify: Policy,
+    /// Key of an executor to be trusted, as `did:key:…`; may be repeated
+    #[arg(long, value_name = "KEY")]
+    trust: Vec<PublicKey>,
+    /// File of enrolments, one a line: an owner's name, a space, and the secret that its executors say; without an enrolment
+    /// all executors of one network count as one owner's
+    #[arg(long, value_name = "FILE")]
+    owners: Option<PathBuf>,
+    /// A submitter's share where that is not one, as `name=3`; may be repeated
+    #[arg(long, value_name = "NAME=N", value_parser = share)]
+    share: Vec<(String, u32)>,
 }
+
+fn share(text: &str) -> Result<(String, u32), String> {
+    let (name, share) = text.rsplit_once('=').ok_or("write NAME=N")?;
+    let share = share
+        .parse()
+        .ok()
+        .filter(|share| (1..=1_000).contains(share))
+        .ok_or("a share is a number from 1 to 1000")?;
+    Ok((name.to_owned(), share))
+}
+
+/// Owners by the secrets that their executors say.
+fn enrolments(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let refuse = |reason: String| Failure::invalid(format!("{}: {reason}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;
+    let lines = (1..)
+        .zip(text.lines())
+        .map(|(number, line)| (number, line.trim()));
+    let mut owners = BTreeMap::new();
+    for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        let (name, secret) = line
+            .split_once(' ')
+            .ok_or_else(|| refuse(format!("line {number} is not a name, a space and a secret")))?;
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(refuse(format!(
+                "the secret in line {number} is shorter than {SECRET_BYTES_MIN} bytes"
+            )));
+        }
+        if owners.insert(secret.to_owned(), name.to_owned()).is_some() {
+            return Err(refuse(format!(
+                "the secret in line {number} was given before"
+            )));
+        }
+    }
+    Ok(owners)
+}
+
+/// Shorter secrets are guessed.
+const SECRET_BYTES_MIN: usize = 16;
 
 /// Serves until it is told to stop.
 pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> {
@@ -53,10 +117,19 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
     let address = listener
         .local_addr()
         .map_err(|error| Failure::other(error.to_string()))?;
+    let owners = args.owners.as_deref().map(enrolments).transpose()?;
+    let scheduler = Config {
+        verify: args.verify,
+        trusted: args.trust.into_iter().collect(),
+        owners: owners.unwrap_or_default(),
+        shares: args.share.into_iter().collect(),
+        ..Config::default()
+    };
     let options = asterism_coordinator::Options {
         data: (!args.in_memory).then_some(args.data),
         panel: args.panel,
         allow_origins: args.allow_origin,
+        scheduler,
         ..asterism_coordinator::Options::default()
     };
     // Told once it serves: whoever reads it may connect at once.

@@ -9,6 +9,7 @@ use clap::Subcommand;
 use crate::{
     client::Coordinator,
     commands::stopped,
+    console::{Console, print},
     failure::{Doing as _, Failure},
 };
 
@@ -34,19 +35,66 @@ pub(crate) enum Command {
         /// Most memory that a task may have, in MiB; what wants more is left to other executors
         #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         memory: Option<u64>,
+        /// What the operator gave its owner, so that it counts as theirs
+        #[arg(
+            long,
+            env = "ASTERISM_ENROLMENT",
+            default_value = "",
+            hide_env_values = true
+        )]
+        enrolment: String,
+        /// A label that tasks may ask for, as `region=eu`; may be repeated
+        #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
+        label: Vec<(String, String)>,
+    },
+    /// Who is here, and what is thought of them
+    List {
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// Print the executor's key, making it if there is none: what `asterism coordinator --trust` takes
+    Key {
+        /// Folder of the executor's key
+        #[arg(long, default_value = "data/executor", value_name = "DIR")]
+        data: PathBuf,
     },
 }
 
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// Does it.
-pub(crate) async fn execute(command: Command) -> Result<(), Failure> {
-    let Command::Start {
-        coordinator,
-        data,
-        threads,
-        name,
-        duty,
-        memory,
-    } = command;
+pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), Failure> {
+    let (coordinator, data, threads, name, duty, memory, enrolment, label) = match command {
+        Command::Start {
+            coordinator,
+            data,
+            threads,
+            name,
+            duty,
+            memory,
+            enrolment,
+            label,
+        } => (
+            coordinator,
+            data,
+            threads,
+            name,
+            duty,
+            memory,
+            enrolment,
+            label,
+        ),
+        Command::List { coordinator } => return list(&coordinator, console).await,
+        Command::Key { data } => {
+            let key = asterism_executor_native::load_key(&data)
+                .map_err(|error| Failure::other(error.to_string()))?;
+            print(&key.public_key().did());
+            return Ok(());
+        }
+    };
     let compiled = data.join("compiled");
     let engine =
         WasmtimeEngine::new(Some(&compiled)).map_err(|error| Failure::other(error.to_string()))?;
@@ -56,10 +104,52 @@ pub(crate) async fn execute(command: Command) -> Result<(), Failure> {
         duty_percent: duty,
         memory_bytes: memory.map_or(usual.memory_bytes, |mib| mib << 20),
         threads: threads.unwrap_or(usual.threads),
+        enrolment,
+        labels: label.into_iter().collect(),
         ..usual
     };
     asterism_executor_native::run(options, move || Box::new(engine.host()), stopped())
         .await
         .map_err(|error| Failure::other(error.to_string()))
         .doing("perform tasks")
+}
+
+/// Prints one line for each executor.
+async fn list(coordinator: &Coordinator, console: &Console) -> Result<(), Failure> {
+    let answer = coordinator.get("/executors", &[]).await?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    if console.json {
+        print(&text);
+        return Ok(());
+    }
+    let executors: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))?;
+    for executor in executors.as_array().into_iter().flatten() {
+        let text = |field: &str| executor[field].as_str().unwrap_or_default().to_owned();
+        let number = |field: &str| executor[field].as_u64().unwrap_or_default();
+        let name = match text("name") {
+            name if name.is_empty() => "-".to_owned(),
+            name => name,
+        };
+        let gone = match executor["connected"].as_bool() {
+            Some(false) => " (gone)",
+            _ => "",
+        };
+        let mut line = format!(
+            "{}  {name}{gone}  {}  trust {}.{} %  {} tasks  {} right  {} wrong  owner {}",
+            text("key"),
+            text("standing"),
+            number("trust") / 10,
+            number("trust") % 10,
+            number("tasks"),
+            number("right"),
+            number("wrong"),
+            text("owner"),
+        );
+        if !text("reason").is_empty() {
+            line = format!("{line}\n    {}", text("reason"));
+        }
+        print(&line);
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use asterism_protocol::{
     Cid, DecodeError, Defaults, Failure, Invocation, Out, Prepared, Receipt, Remark,
-    SimplifiedError, Value, decode, json_of,
+    SimplifiedError, Terms, Value, decode, json_of,
     limits::{NAME_BYTES_MAX, WORKFLOW_BYTES_MAX},
     message::FaultKind,
     prepare, to_value, value_of_json,
@@ -39,6 +39,14 @@ pub(super) struct RunQuery {
     submitter: String,
     /// A nonce for every task that has none: nothing is replayed.
     nonce: Option<String>,
+    /// When outcomes are believed: `any`, `trusted`, `quorum:2/3` or `spot:5%`.
+    verify: Option<String>,
+    /// A head start, in steps.
+    priority: i32,
+    /// By when it is wanted, in milliseconds from now.
+    deadline: Option<u64>,
+    /// Run what is known too, and compare.
+    force: bool,
 }
 
 /// A submission, looked at from all sides but the scheduler's.
@@ -209,6 +217,17 @@ fn ready(app: &App, body: &[u8], query: RunQuery) -> Result<Ready, ApiError> {
             )));
         }
     }
+    let verify = query.verify.map(|verify| verify.parse()).transpose();
+    let terms = Terms {
+        verify: verify
+            .map_err(|error: asterism_protocol::Error| ApiError::invalid(error.to_string()))?,
+        priority: query.priority,
+        deadline: query.deadline.map(|ms| app.clock.now().after_ms(ms)),
+        force: query.force,
+    };
+    terms
+        .check()
+        .map_err(|error| ApiError::invalid(error.to_string()))?;
     let workflow = prepared.workflow.cid();
     Ok(Ready {
         submission: Submission {
@@ -216,7 +235,7 @@ fn ready(app: &App, body: &[u8], query: RunQuery) -> Result<Ready, ApiError> {
             name,
             submitter,
             known,
-            terms: asterism_protocol::Terms::default(),
+            terms,
         },
         workflow,
     })

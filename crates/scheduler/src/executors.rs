@@ -89,10 +89,10 @@ pub(crate) struct Executors {
 }
 
 impl Executors {
-    pub(crate) fn connect(&mut self, connection: ConnectionId, nonce: [u8; 32], origin: String) {
+    pub(crate) fn connect(&mut self, connection: ConnectionId, nonce: [u8; 32], origin: &str) {
         let entry = Connection {
             nonce,
-            origin: shorten(&origin, NAME_BYTES_MAX),
+            origin: shorten(origin, NAME_BYTES_MAX),
             key: None,
         };
         self.connections.insert(connection, entry);

@@ -148,7 +148,7 @@ impl Scheduler {
                 nonce,
                 origin,
             } => {
-                self.executors.connect(connection, nonce, origin);
+                self.executors.connect(connection, nonce, &origin);
                 let (nonce, build) = (ByteArray::new(nonce), self.config.build.clone());
                 self.send(connection, ToExecutor::Challenge { nonce, build });
             }

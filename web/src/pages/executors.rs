@@ -1,6 +1,9 @@
 //! Who is here, and what they do.
 
-use asterism_protocol::{PublicKey, view::ExecutorView};
+use asterism_protocol::{
+    PublicKey,
+    view::{ExecutorView, Standing},
+};
 use leptos::prelude::*;
 
 use super::{
@@ -114,23 +117,36 @@ fn Row(executor: ExecutorView) -> impl IntoView {
             plural(executor.leases.into(), "lease", "leases")
         ),
     };
+    let standing = match executor.standing {
+        Standing::Trusted => Some(("tag mine", "trusted")),
+        Standing::Stranger => None,
+        Standing::Excluded => Some(("tag bad", "excluded")),
+    };
+    let owner = executor.owner.clone();
+    let reason = executor.reason.clone();
+    let connected = executor.connected;
     view! {
         <article class="row executor">
             <span class="row-main">
                 <span class="row-title">
                     {name} " " <span class="tag">{executor.host}</span>
+                    {standing.map(|(class, word)| view! { " " <span class=class>{word}</span> })}
                     {move || (mine.get() == Some(key)).then(|| view! { " " <span class="tag mine">"this browser"</span> })}
                 </span>
                 <span class="muted">
                     <code title=key.did()>{short_key(&key)}</code> <Copy text=key.did() what="key"/>
-                    " here for " {move || duration_ms(clock.now.get().since_ms(since))}
+                    {if connected { " here for " } else { " gone, excluded for " }}
+                    {move || duration_ms(clock.now.get().since_ms(since))}
+                    {(!owner.is_empty()).then(|| format!(" · owner: {owner}"))}
                 </span>
+                {(!reason.is_empty()).then(|| view! { <span class="notice bad">{reason}</span> })}
             </span>
             <dl class="figures">
                 <div><dt>"Doing"</dt><dd>{doing}</dd></div>
                 <div><dt>"Threads"</dt><dd>{executor.threads}</dd></div>
                 <div><dt>"Tasks"</dt><dd>{count(executor.tasks)}</dd></div>
                 <div><dt>"Fuel"</dt><dd>{fuel(executor.fuel)}</dd></div>
+                <div><dt>"Trust"</dt><dd>{format!("{} %", executor.trust / 10)}</dd></div>
             </dl>
         </article>
     }

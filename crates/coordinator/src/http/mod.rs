@@ -45,6 +45,14 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             get(workflows::show).delete(workflows::cancel),
         )
         .route("/workflows/{cid}/cancel", post(workflows::cancel))
+        .route("/workflows/{cid}/pause", post(workflows::pause))
+        .route("/workflows/{cid}/resume", post(workflows::resume))
+        .route(
+            "/workflows/{cid}/tasks/{task}/cancel",
+            post(workflows::cancel_task),
+        )
+        .route("/pause", post(workflows::pause_all))
+        .route("/resume", post(workflows::resume_all))
         .route("/receipts/{cid}", get(receipts::show))
         .route("/executors", get(workflows::executors))
         .route("/health", get(status::health))

@@ -91,3 +91,55 @@ pub(super) async fn cancel(
     let run = app.driver.cancel(run).await?;
     Ok(Json(json!({ "run": run.0, "cancelled": true })).into_response())
 }
+
+/// Ends one task, by its place in the workflow; what awaits it fails.
+pub(super) async fn cancel_task(
+    State(app): Shared,
+    Path((cid, task)): Path<(String, u32)>,
+    Query(RunQuery { run }): Query<RunQuery>,
+) -> Result<Response, ApiError> {
+    let run = run_of(&app, cid_of(&cid)?, run).await?;
+    let run = app.driver.cancel_task(run, task).await?;
+    Ok(Json(json!({ "run": run.0, "task": task, "cancelled": true })).into_response())
+}
+
+/// Leases nothing more of a run until it is resumed.
+pub(super) async fn pause(
+    State(app): Shared,
+    Path(cid): Path<String>,
+    Query(RunQuery { run }): Query<RunQuery>,
+) -> Result<Response, ApiError> {
+    set_paused(&app, &cid, run, true).await
+}
+
+/// Leases what a run waits for again.
+pub(super) async fn resume(
+    State(app): Shared,
+    Path(cid): Path<String>,
+    Query(RunQuery { run }): Query<RunQuery>,
+) -> Result<Response, ApiError> {
+    set_paused(&app, &cid, run, false).await
+}
+
+async fn set_paused(
+    app: &App,
+    cid: &str,
+    run: Option<u64>,
+    paused: bool,
+) -> Result<Response, ApiError> {
+    let run = run_of(app, cid_of(cid)?, run).await?;
+    app.driver.pause(Some(run), paused).await?;
+    Ok(Json(json!({ "run": run.0, "paused": paused })).into_response())
+}
+
+/// Leases nothing more of any run until all is resumed.
+pub(super) async fn pause_all(State(app): Shared) -> Result<Response, ApiError> {
+    app.driver.pause(None, true).await?;
+    Ok(Json(json!({ "paused": true })).into_response())
+}
+
+/// Leases again.
+pub(super) async fn resume_all(State(app): Shared) -> Result<Response, ApiError> {
+    app.driver.pause(None, false).await?;
+    Ok(Json(json!({ "paused": false })).into_response())
+}

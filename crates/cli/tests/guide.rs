@@ -60,19 +60,19 @@ impl Drop for Server {
     }
 }
 
-/// A reader who follows one page in an empty folder.
-struct Reader {
+/// A reader who follows one page, with the files of the pages before it.
+struct Reader<'a> {
     page: String,
-    folder: tempfile::TempDir,
+    folder: &'a Path,
     coordinator: Option<String>,
     servers: Vec<Server>,
 }
 
-impl Reader {
-    fn new(page: &str) -> Self {
+impl<'a> Reader<'a> {
+    fn new(page: &str, folder: &'a Path) -> Self {
         Self {
             page: page.to_owned(),
-            folder: tempfile::tempdir().unwrap(),
+            folder,
             coordinator: None,
             servers: Vec::new(),
         }
@@ -84,9 +84,9 @@ impl Reader {
         let mut command = Command::new(env!("CARGO_BIN_EXE_asterism"));
         command
             .args(words)
-            .current_dir(self.folder.path())
-            .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
-            .env("XDG_CACHE_HOME", self.folder.path().join("cache"))
+            .current_dir(self.folder)
+            .env("XDG_CONFIG_HOME", self.folder.join("config"))
+            .env("XDG_CACHE_HOME", self.folder.join("cache"))
             .env_remove("ASTERISM_COORDINATOR");
         if let Some(url) = &self.coordinator {
             command.env("ASTERISM_COORDINATOR", url);
@@ -150,7 +150,7 @@ impl Reader {
             let language = info.next().unwrap_or_default();
             let rest: Vec<&str> = info.collect();
             if let Some(name) = rest.iter().find_map(|word| word.strip_prefix("file=")) {
-                fs::write(self.folder.path().join(name), &block.text).unwrap();
+                fs::write(self.folder.join(name), &block.text).unwrap();
             }
             if language != "console" {
                 assert!(
@@ -184,9 +184,10 @@ impl Reader {
 #[test]
 fn every_command_does_what_the_page_says() {
     let mut commands = 0;
+    let folder = tempfile::tempdir().unwrap();
     for page in pages() {
         let text = fs::read_to_string(guide().join(&page)).unwrap();
-        commands += Reader::new(&page).follow(&text);
+        commands += Reader::new(&page, folder.path()).follow(&text);
     }
     assert!(commands >= 10, "only {commands} commands were found");
 }

@@ -7,15 +7,37 @@ use std::{
     process::Command,
 };
 
-/// Name of the constant, folder, name of the library.
-const GUESTS: [(&str, &str, &str); 3] = [
-    ("CONFORMANCE", "tests/guests/conformance", "conformance"),
-    ("MATH", "examples/math", "math"),
-    ("IMAGE", "examples/image", "image_example"),
+/// Name of the constant, folder, name of the library, target.
+const GUESTS: [(&str, &str, &str, &str); 4] = [
+    (
+        "CONFORMANCE",
+        "tests/guests/conformance",
+        "conformance",
+        "wasm32-unknown-unknown",
+    ),
+    (
+        "WASIP2",
+        "tests/guests/wasip2",
+        "wasip2_guest",
+        "wasm32-wasip2",
+    ),
+    ("MATH", "examples/math", "math", "wasm32-unknown-unknown"),
+    (
+        "IMAGE",
+        "examples/image",
+        "image_example",
+        "wasm32-unknown-unknown",
+    ),
 ];
 
-/// A component in text, which the executor's conformance suite keeps.
-const INSTRUCTIONS: &str = "crates/executor/src/conformance/instructions.wat";
+/// Components in text, which the executor's conformance suite keeps.
+const TEXTS: [(&str, &str); 2] = [
+    (
+        "INSTRUCTIONS",
+        "crates/executor/src/conformance/instructions.wat",
+    ),
+    ("RESOURCES", "crates/executor/src/conformance/resources.wat"),
+];
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -24,12 +46,12 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     println!("cargo::rerun-if-changed=build.rs");
 
-    for (name, folder, library) in GUESTS {
+    for (name, folder, library, triple) in GUESTS {
         let folder = root.join(folder);
         for part in ["Cargo.toml", "Cargo.lock", "src", "wit"] {
             println!("cargo::rerun-if-changed={}", folder.join(part).display());
         }
-        let module = build(root, &folder, library);
+        let module = build(root, &folder, library, triple);
         let bytes = fs::read(&module)
             .unwrap_or_else(|error| panic!("{} cannot be read: {error}", module.display()));
         let component = asterism_component::wrap(&bytes)
@@ -37,14 +59,16 @@ fn main() {
         publish(&out, name, &component);
     }
 
-    let text = root.join(INSTRUCTIONS);
-    println!("cargo::rerun-if-changed={}", text.display());
-    let component = wat::parse_file(&text).unwrap_or_else(|error| panic!("{error}"));
-    publish(&out, "INSTRUCTIONS", &component);
+    for (name, text) in TEXTS {
+        let text = root.join(text);
+        println!("cargo::rerun-if-changed={}", text.display());
+        let component = wat::parse_file(&text).unwrap_or_else(|error| panic!("{error}"));
+        publish(&out, name, &component);
+    }
 }
 
-/// Builds one guest for wasm32-unknown-unknown, and gives the path of its core module.
-fn build(root: &Path, folder: &Path, library: &str) -> PathBuf {
+/// Builds one guest, and gives the path of its core module or component.
+fn build(root: &Path, folder: &Path, library: &str, triple: &str) -> PathBuf {
     let target = root.join("target/guests");
     let cargo = env::var_os("CARGO").expect("cargo sets it");
     let mut command = Command::new(cargo);
@@ -55,7 +79,7 @@ fn build(root: &Path, folder: &Path, library: &str) -> PathBuf {
             "--release",
             "--locked",
             "--target",
-            "wasm32-unknown-unknown",
+            triple,
         ])
         .arg("--target-dir")
         .arg(&target)
@@ -81,11 +105,9 @@ fn build(root: &Path, folder: &Path, library: &str) -> PathBuf {
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
 
     match command.status() {
-        Ok(status) if status.success() => {
-            target.join(format!("wasm32-unknown-unknown/release/{library}.wasm"))
-        }
+        Ok(status) if status.success() => target.join(format!("{triple}/release/{library}.wasm")),
         Ok(status) => panic!(
-            "building the guest in {} ended with {status}; is the target there? `rustup target add wasm32-unknown-unknown`",
+            "building the guest in {} ended with {status}; is the target there? `rustup target add {triple}`",
             folder.display()
         ),
         Err(error) => panic!(

@@ -6,6 +6,12 @@ pub const CONFORMANCE: &[u8] = include_bytes!(env!("GUEST_CONFORMANCE"));
 /// Single instructions: the executor's `conformance/instructions.wat`.
 pub const INSTRUCTIONS: &[u8] = include_bytes!(env!("GUEST_INSTRUCTIONS"));
 
+/// Handles of resources: the executor's `conformance/resources.wat`.
+pub const RESOURCES: &[u8] = include_bytes!(env!("GUEST_RESOURCES"));
+
+/// `tests/guests/wasip2`: what guests can ask of their world.
+pub const WASIP2: &[u8] = include_bytes!(env!("GUEST_WASIP2"));
+
 /// `examples/math`.
 pub const MATH: &[u8] = include_bytes!(env!("GUEST_MATH"));
 

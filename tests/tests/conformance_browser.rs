@@ -68,6 +68,8 @@ fn browser_host_conforms_and_consumes_the_fuel_that_wasmtime_does() {
     let components = Components {
         guest: guests::CONFORMANCE,
         instructions: guests::INSTRUCTIONS,
+        resources: guests::RESOURCES,
+        wasip2: guests::WASIP2,
     };
     let consumed = check_all(&mut BrowserHost::new(), components, &recorded)
         .unwrap_or_else(|wrong| panic!("{wrong}"));

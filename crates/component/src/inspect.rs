@@ -644,8 +644,11 @@ fn remedy(interface: &str) -> &'static str {
             "guests have no network; fetch before, and pass the bytes as an argument"
         }
         "wasi:cli" | "wasi:io" | "wasi:clocks" | "wasi:random" | "wasi:filesystem" => {
-            "WASI is not provided yet; build for `wasm32-unknown-unknown`, which needs none"
+            "of WASI, what its versions 0.2.x have is: build it for those"
         }
-        _ => "only `wasi:logging` is; pass what it needs as arguments, or link the interface in",
+        _ => {
+            "only `wasi:logging` and WASI 0.2 are, no executor offers more; pass what it needs as arguments, or link \
+             the interface in"
+        }
     }
 }

@@ -39,6 +39,7 @@ impl Library {
             cid: record.cid,
             name: record.name.clone(),
             bytes: record.bytes,
+            determinism: asterism_world::determinism(&component.import_functions),
             functions: functions
                 .map(|function| FunctionView {
                     name: function.name.clone(),

@@ -1,8 +1,10 @@
-//! What every host must do alike, as data: calls of two components, and what must come of them.
+//! What every host must do alike, as data: calls of four components, and what must come of them.
 //!
-//! A host's test builds the components (the guest in `tests/guests/conformance`, and [`INSTRUCTIONS_WAT`]), reads the
+//! A host's test builds the components (the guests in `tests/guests/conformance` and `tests/guests/wasip2`, [`INSTRUCTIONS_WAT`] and [`RESOURCES_WAT`]), reads the
 //! recorded fuel with [`Fuel::of_json`], and calls [`check_all`]. The recording is made by a host that is trusted:
 //! run with an empty one, and write what comes back.
+
+mod world;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +22,9 @@ use crate::{Attempt, Host, Job, METERING};
 /// A component of single instructions, for traps that no compiler emits without a guard.
 pub const INSTRUCTIONS_WAT: &str = include_str!("conformance/instructions.wat");
 
+/// A component of handles: of its own resources and of the world's.
+pub const RESOURCES_WAT: &str = include_str!("conformance/resources.wat");
+
 /// Which component a case calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
@@ -27,6 +32,10 @@ pub enum Subject {
     Guest,
     /// [`INSTRUCTIONS_WAT`].
     Instructions,
+    /// [`RESOURCES_WAT`].
+    Resources,
+    /// The guest in `tests/guests/wasip2`.
+    Wasip2,
 }
 
 /// One call.
@@ -63,9 +72,12 @@ pub enum Expect {
     Trap(TrapKind, String),
     /// No outcome: a fault of this kind.
     Fault(FaultKind),
+    /// A value that the case cannot know, for it follows from the component's CID. Its outcome is recorded.
+    Recorded,
 }
 
-/// Fuel by case, as recorded; `None` where an outcome carries none.
+/// Fuel by case, as recorded; `None` where an outcome carries none. With it, for cases that expect what is recorded,
+/// the start of their outcomes' CIDs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fuel(pub BTreeMap<String, Option<u64>>);
 
@@ -109,13 +121,17 @@ impl Fuel {
     }
 }
 
-/// The bytes of the two components.
+/// The bytes of the components.
 #[derive(Clone, Copy, Debug)]
 pub struct Components<'a> {
     /// [`Subject::Guest`].
     pub guest: &'a [u8],
     /// [`Subject::Instructions`], as binary.
     pub instructions: &'a [u8],
+    /// [`Subject::Resources`], as binary.
+    pub resources: &'a [u8],
+    /// [`Subject::Wasip2`].
+    pub wasip2: &'a [u8],
 }
 
 /// Performs all cases twice each; gives back the fuel that they consumed.
@@ -132,6 +148,8 @@ pub fn check_all(
         let bytes = match case.subject {
             Subject::Guest => components.guest,
             Subject::Instructions => components.instructions,
+            Subject::Resources => components.resources,
+            Subject::Wasip2 => components.wasip2,
         };
         let component = (blob_cid(bytes), bytes);
         if let Expect::Fault(_) = case.expect {
@@ -148,6 +166,18 @@ pub fn check_all(
                         case.name
                     ));
                 }
+                if case.expect == Expect::Recorded {
+                    let name = format!("{}: its outcome", case.name);
+                    let start = start_of(attempt.outcome.cid());
+                    if recorded
+                        .0
+                        .get(&name)
+                        .is_some_and(|known| *known != Some(start))
+                    {
+                        wrong.push(format!("{name} is another than the one that is recorded"));
+                    }
+                    fuel.0.insert(name, Some(start));
+                }
                 fuel.0.insert(case.name, attempt.outcome.fuel);
             }
             Err(error) => wrong.push(error),
@@ -158,6 +188,13 @@ pub fn check_all(
     } else {
         Err(wrong.join("\n"))
     }
+}
+
+/// The start of a CID's digest, as a number: enough to tell outcomes apart.
+fn start_of(cid: Cid) -> u64 {
+    let digest = cid.digest();
+    let start = digest.first_chunk().expect("a digest has 32 bytes");
+    u64::from_le_bytes(*start)
 }
 
 /// Performs one case twice, and compares what came with what must come, and both with each other.
@@ -262,7 +299,7 @@ impl Case {
         let expected = match &self.expect {
             Expect::Ok(text) => Some(Out::Ok(value(text)?)),
             Expect::Err(text) => Some(Out::Error(value(text)?)),
-            Expect::Trap(..) => None,
+            Expect::Trap(..) | Expect::Recorded => None,
             Expect::Fault(kind) => {
                 return Err(self.wrong(&format!("an outcome instead of a fault {kind:?}")));
             }
@@ -276,6 +313,10 @@ impl Case {
                 json_of(&expected.to_value()),
             );
             return Err(self.wrong(&format!("{is} instead of {must} ({said})")));
+        }
+        if self.expect == Expect::Recorded && matches!(outcome.out, Out::Error(_)) {
+            let is = json_of(&outcome.out.to_value());
+            return Err(self.wrong(&format!("{is} instead of a value ({said})")));
         }
         if let Expect::Trap(kind, words) = &self.expect {
             let failure = outcome.failure();
@@ -350,6 +391,8 @@ pub fn cases() -> Vec<Case> {
     all.extend(calls());
     all.extend(traps());
     all.extend(budgets());
+    all.extend(world::resources());
+    all.extend(world::wasip2());
     all
 }
 
@@ -903,6 +946,8 @@ mod tests {
         let components = Components {
             guest: bytes,
             instructions: bytes,
+            resources: bytes,
+            wasip2: bytes,
         };
         assert!(check_all(&mut host, components, &Fuel::default()).is_err());
     }

@@ -156,7 +156,7 @@ pub fn conclude(job: &Job, ran: Ran) -> Attempt {
         Ended::Ok(_)
         | Ended::Err(_)
         | Ended::Trap {
-            kind: TrapKind::OutputTooLarge,
+            kind: TrapKind::OutputTooLarge | TrapKind::Exit,
             ..
         } if ran.fuel > job.limits.fuel => {
             let message = format!(
@@ -187,7 +187,8 @@ pub fn conclude(job: &Job, ran: Ran) -> Attempt {
                 TrapKind::OutOfFuel => Some(job.limits.fuel),
                 // The guest was never entered.
                 TrapKind::BadArguments | TrapKind::UnknownFunction => Some(0),
-                TrapKind::OutputTooLarge => Some(ran.fuel),
+                // The guest stood still in a call, where every engine knows its fuel.
+                TrapKind::OutputTooLarge | TrapKind::Exit => Some(ran.fuel),
                 TrapKind::Unreachable
                 | TrapKind::OutOfBounds
                 | TrapKind::DivideByZero

@@ -1,5 +1,6 @@
 //! The four globals that rewritten modules count in.
 
+use asterism_protocol::TrapKind;
 use js_sys::{JsString, Object, Reflect, WebAssembly::Global};
 use wasm_bindgen::JsValue;
 
@@ -22,14 +23,8 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn new() -> Result<Self, JsValue> {
-        let global = |ty: &str, value: JsValue| {
-            let descriptor = Object::new();
-            Reflect::set(&descriptor, &"value".into(), &ty.into())?;
-            Reflect::set(&descriptor, &"mutable".into(), &JsValue::TRUE)?;
-            Global::new(&descriptor, &value)
-        };
-        let (fuel, room) = (global("i64", 0_i64.into())?, global("i64", 0_i64.into())?);
-        let (refused, stopped) = (global("i32", 0.into())?, global("i32", 0.into())?);
+        let (fuel, room) = (global("i64", &0_i64.into())?, global("i64", &0_i64.into())?);
+        let (refused, stopped) = (global("i32", &0.into())?, global("i32", &0.into())?);
         let module = Object::new();
         for (name, global) in [
             (FUEL, &fuel),
@@ -80,6 +75,23 @@ impl Counters {
         self.fuel.set_value(&start(granted).into());
     }
 
+    /// Takes fuel for what the host did; a guest that has no more than this is out of fuel.
+    pub(crate) fn charge(&self, fuel: u64) -> Result<(), Halt> {
+        if fuel == 0 {
+            return Ok(());
+        }
+        let charged = i64::try_from(fuel).unwrap_or(i64::MAX);
+        let counter = integer(&self.fuel)?.saturating_add(charged);
+        if counter >= 0 {
+            return Err(Halt::trap(
+                TrapKind::OutOfFuel,
+                "the fuel limit was reached",
+            ));
+        }
+        self.fuel.set_value(&counter.into());
+        Ok(())
+    }
+
     /// What was used of it since.
     pub(crate) fn used(&self, granted: u64) -> Result<u64, Halt> {
         Ok(integer(&self.fuel)?
@@ -96,6 +108,14 @@ impl Counters {
         let stopped = self.stopped.value().as_f64()? as i32;
         Stop::of_global(stopped)
     }
+}
+
+/// A global that core modules may write.
+pub(crate) fn global(ty: &str, value: &JsValue) -> Result<Global, JsValue> {
+    let descriptor = Object::new();
+    Reflect::set(&descriptor, &"value".into(), &ty.into())?;
+    Reflect::set(&descriptor, &"mutable".into(), &JsValue::TRUE)?;
+    Global::new(&descriptor, value)
 }
 
 fn start(granted: u64) -> i64 {

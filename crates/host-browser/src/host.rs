@@ -186,7 +186,10 @@ impl BrowserHost {
             ended,
             fuel,
             growth_refused: counters.growth_refused(),
-            logs: instance.take_world().into_logs(),
+            logs: instance
+                .take_world()
+                .map(World::into_logs)
+                .unwrap_or_default(),
             elapsed_us,
         })
     }

@@ -1,7 +1,7 @@
 //! A component instance: the initializers of its component carried out, and calls into it.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell, RefMut},
     rc::Rc,
 };
 
@@ -14,15 +14,16 @@ use wasmtime_environ::{
     EntityIndex,
     component::{
         CoreDef, CoreExport, ExportItem, GlobalInitializer, InstantiateModule,
-        RuntimeInstanceIndex, StaticModuleIndex,
+        RuntimeInstanceIndex, StaticModuleIndex, TypeResourceTableIndex,
     },
 };
 
 use crate::{
     abi::Abi,
-    counters::Counters,
+    counters::{self, Counters},
     flat::{Flat, u32_of_number},
     halt::Halt,
+    handles::{Handles, Origin, ResourceTable},
     layout::FLAT_PARAMS_MAX,
     metering::Stop,
     program::{Exported, Options, Program},
@@ -37,10 +38,13 @@ pub(crate) struct Instance {
     memories: Vec<OnceCell<WebAssembly::Memory>>,
     reallocs: Vec<OnceCell<Function>>,
     post_returns: Vec<OnceCell<Function>>,
-    world: RefCell<World>,
+    world: RefCell<Option<World>>,
     context: Cell<[i32; 2]>,
-    /// May host functions be called? Not while the guest allocates or cleans up for the host.
-    may_leave: Cell<bool>,
+    handles: RefCell<Handles>,
+    /// Destructors of the resources that the component defines, in their order.
+    destructors: Vec<OnceCell<Function>>,
+    /// For each component instance.
+    leave: Vec<Leave>,
     /// What a host function threw, until it comes back through the guest.
     thrown: Cell<Option<Halt>>,
 }
@@ -63,9 +67,11 @@ impl Instance {
             memories: slots(program.memories),
             reallocs: slots(program.reallocs),
             post_returns: slots(program.post_returns),
-            world: RefCell::new(world),
+            world: RefCell::new(Some(world)),
             context: Cell::default(),
-            may_leave: Cell::new(true),
+            handles: RefCell::new(Handles::new(program.guests)),
+            destructors: slots(program.definitions),
+            leave: (0..program.guests).map(|_| Leave::default()).collect(),
             thrown: Cell::default(),
             program,
             counters,
@@ -106,12 +112,17 @@ impl Instance {
                         self.core_def(&post_return.def)?,
                     )?;
                 }
+                GlobalInitializer::Resource(resource) => {
+                    if let Some(destructor) = &resource.dtor {
+                        let destructor = self.core_def(destructor)?;
+                        fill(&self.destructors, resource.index.as_u32(), destructor)?;
+                    }
+                }
                 // Its trampoline knows it already.
                 GlobalInitializer::LowerImport { .. } => {}
                 GlobalInitializer::InstantiateModule(InstantiateModule::Import(..), _)
                 | GlobalInitializer::ExtractCallback(_)
-                | GlobalInitializer::ExtractTable(_)
-                | GlobalInitializer::Resource(_) => {
+                | GlobalInitializer::ExtractTable(_) => {
                     return Err(Halt::host("an initializer that was refused before"));
                 }
             }
@@ -151,9 +162,8 @@ impl Instance {
             CoreDef::UnsafeIntrinsic(intrinsic) => {
                 self.program.trampolines.intrinsic(*intrinsic).cloned()
             }
-            CoreDef::InstanceFlags(_) | CoreDef::TaskMayBlock => {
-                Err(Halt::host("composed components are not supported"))
-            }
+            CoreDef::InstanceFlags(guest) => self.leave(guest.as_u32() as usize)?.global(),
+            CoreDef::TaskMayBlock => Err(Halt::host("asynchronous functions are not supported")),
         }
     }
 
@@ -189,33 +199,89 @@ impl Instance {
         let realloc = options
             .realloc
             .and_then(|index| self.reallocs.get(index)?.get());
-        Abi::new(self, memory, realloc)
+        Abi::new(self, memory, realloc, options.guest)
     }
 
     /// Runs guest code that may not call host functions.
     pub(crate) fn without_leave<T>(
         &self,
+        guest: usize,
         call: impl FnOnce() -> Result<T, JsValue>,
     ) -> Result<T, Halt> {
-        let may_leave = self.may_leave.replace(false);
+        let leave = self.leave(guest)?;
+        let may_leave = leave.get();
+        leave.set(false);
         let result = call().map_err(|exception| self.halt(&exception));
-        self.may_leave.set(may_leave);
+        leave.set(may_leave);
         result
     }
 
     /// Has the guest allocate: with context slots of its own, as on a fresh thread.
     pub(crate) fn allocating<T>(
         &self,
+        guest: usize,
         call: impl FnOnce() -> Result<T, JsValue>,
     ) -> Result<T, Halt> {
         let context = self.context.take();
-        let result = self.without_leave(call);
+        let result = self.without_leave(guest, call);
         self.context.set(context);
         result
     }
 
-    pub(crate) fn may_leave(&self) -> bool {
-        self.may_leave.get()
+    /// A component instance may not leave while it allocates or cleans up for its caller.
+    pub(crate) fn expect_may_leave(&self, guest: usize) -> Result<(), Halt> {
+        if self.leave(guest)?.get() {
+            return Ok(());
+        }
+        Err(Halt::abi("a host function was called where none may be"))
+    }
+
+    fn leave(&self, guest: usize) -> Result<&Leave, Halt> {
+        self.leave
+            .get(guest)
+            .ok_or_else(|| Halt::host("a component instance is out of its range"))
+    }
+
+    /// A memory that values pass through.
+    pub(crate) fn memory(&self, index: usize) -> Result<&WebAssembly::Memory, Halt> {
+        let memory = self.memories.get(index).and_then(OnceCell::get);
+        memory.ok_or_else(|| Halt::host("a memory is not there yet"))
+    }
+
+    pub(crate) fn handles(&self) -> RefMut<'_, Handles> {
+        self.handles.borrow_mut()
+    }
+
+    /// What is known of a resource type.
+    pub(crate) fn resource(&self, ty: TypeResourceTableIndex) -> Result<ResourceTable, Halt> {
+        let table = self.program.resources.get(ty.as_u32() as usize);
+        table
+            .copied()
+            .flatten()
+            .ok_or_else(|| Halt::host("a resource type is out of its range"))
+    }
+
+    /// Ends a resource whose last handle the component instance `guest` dropped.
+    pub(crate) fn destroy(&self, guest: usize, origin: Origin, rep: u32) -> Result<(), Halt> {
+        let (instance, definition) = match origin {
+            Origin::World => {
+                let mut world = self.world.borrow_mut();
+                world.as_mut().ok_or_else(no_world)?.drop_resource(rep);
+                return Ok(());
+            }
+            Origin::Guest {
+                instance,
+                definition,
+            } => (instance, definition),
+        };
+        if instance != guest {
+            self.expect_may_leave(instance)?;
+        }
+        if let Some(destructor) = self.destructors.get(definition).and_then(OnceCell::get) {
+            let returned = destructor.call1(&JsValue::UNDEFINED, &rep.cast_signed().into());
+            returned.map_err(|exception| self.halt(&exception))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn context(&self, slot: usize) -> i32 {
@@ -234,8 +300,11 @@ impl Instance {
         func: &str,
         args: &[Val],
     ) -> Result<Vec<Val>, Halt> {
-        let result = self.world.borrow_mut().call(interface, func, args);
-        result.map_err(|denied| Halt::trap(asterism_world::Denied::TRAP, denied.to_string()))
+        let mut world = self.world.borrow_mut();
+        let world = world.as_mut().ok_or_else(no_world)?;
+        let result = world.call(interface, func, args);
+        self.counters.charge(world.take_fuel())?;
+        result.map_err(|end| Halt::trap(end.trap(), end.to_string()))
     }
 
     /// Remembers why a host function does not return; gives what to throw through the guest.
@@ -273,7 +342,7 @@ impl Instance {
     }
 
     /// The world, for what the guest logged: the instance has none after it.
-    pub(crate) fn take_world(&self) -> World {
+    pub(crate) fn take_world(&self) -> Option<World> {
         self.world.take()
     }
 }
@@ -329,10 +398,11 @@ impl Bound<'_> {
             .post_return
             .and_then(|index| self.instance.post_returns.get(index)?.get())
         {
-            self.instance.without_leave(|| match &signature.result {
-                None => post_return.call0(&JsValue::UNDEFINED),
-                Some(_) => post_return.call1(&JsValue::UNDEFINED, &returned),
-            })?;
+            self.instance
+                .without_leave(options.guest, || match &signature.result {
+                    None => post_return.call0(&JsValue::UNDEFINED),
+                    Some(_) => post_return.call1(&JsValue::UNDEFINED, &returned),
+                })?;
         }
         result
     }
@@ -351,6 +421,55 @@ impl Bound<'_> {
         };
         returned.map_err(|exception| self.instance.halt(&exception))
     }
+}
+
+/// Whether a component instance may call out of itself. Adapters between components read and write it as a global.
+#[derive(Debug)]
+struct Leave {
+    may: Cell<bool>,
+    global: OnceCell<WebAssembly::Global>,
+}
+
+impl Default for Leave {
+    fn default() -> Self {
+        Self {
+            may: Cell::new(true),
+            global: OnceCell::new(),
+        }
+    }
+}
+
+impl Leave {
+    fn get(&self) -> bool {
+        match self.global.get() {
+            Some(global) => global.value().as_f64() != Some(0.0),
+            None => self.may.get(),
+        }
+    }
+
+    fn set(&self, may: bool) {
+        match self.global.get() {
+            Some(global) => global.set_value(&i32::from(may).into()),
+            None => self.may.set(may),
+        }
+    }
+
+    fn global(&self) -> Result<JsValue, Halt> {
+        if self.global.get().is_none() {
+            let global = counters::global("i32", &i32::from(self.get()).into())
+                .map_err(|exception| Halt::of_exception(&exception))?;
+            // It was looked at just now.
+            let _ = self.global.set(global);
+        }
+        let global = self.global.get();
+        global
+            .map(|global| global.into())
+            .ok_or_else(|| Halt::host("a global was not kept"))
+    }
+}
+
+fn no_world() -> Halt {
+    Halt::host("the task is over")
 }
 
 fn core_index(index: RuntimeInstanceIndex) -> usize {

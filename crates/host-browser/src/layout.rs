@@ -1,6 +1,8 @@
 //! Component types with their place in memory and in core signatures worked out, once for each component.
 
-use wasmtime_environ::component::{ComponentTypes, InterfaceType, TypeFuncIndex};
+use wasmtime_environ::component::{
+    ComponentTypes, InterfaceType, TypeFuncIndex, TypeResourceTableIndex,
+};
 
 use crate::flat::FlatType;
 
@@ -45,6 +47,10 @@ pub(crate) enum Shape {
     Result(Cases),
     Enum(Cases),
     Flags(usize),
+    /// An owned handle.
+    Own(TypeResourceTableIndex),
+    /// A borrowed handle.
+    Borrow(TypeResourceTableIndex),
 }
 
 /// A member of a record or tuple.
@@ -178,7 +184,8 @@ impl Layout {
                 )?)
             }
             T::Flags(flags) => Shape::Flags(types[flags].names.len()),
-            T::Own(_) | T::Borrow(_) => return Err(Unsupported("resources")),
+            T::Own(resource) => Shape::Own(resource),
+            T::Borrow(resource) => Shape::Borrow(resource),
             T::Map(_) => return Err(Unsupported("maps")),
             T::Future(_) | T::Stream(_) => return Err(Unsupported("streams and futures")),
             T::ErrorContext(_) => return Err(Unsupported("error contexts")),
@@ -205,7 +212,9 @@ impl Shape {
             | Self::U16
             | Self::S32
             | Self::U32
-            | Self::Char => [F::I32].into(),
+            | Self::Char
+            | Self::Own(_)
+            | Self::Borrow(_) => [F::I32].into(),
             Self::S64 | Self::U64 => [F::I64].into(),
             Self::F32 => [F::F32].into(),
             Self::F64 => [F::F64].into(),

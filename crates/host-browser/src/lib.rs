@@ -6,14 +6,16 @@
 //! `script-src 'self' 'wasm-unsafe-eval'` suffices.
 //!
 //! From the outside in: `host` (cache and tasks) → `program` (a component made ready) → `instance` (one task's) → `abi`
-//! (values) and `trampoline` (host functions); `halt` says in one vocabulary why a call did not return.
+//! (values), `handles` (resources) and `trampoline` (host functions); `halt` says in one vocabulary why a call did not return.
 //!
 //! It never panics on what a guest does, and guests reach nothing but what [`asterism_world`] provides.
 
 mod abi;
+mod builtin;
 mod counters;
 mod flat;
 mod halt;
+mod handles;
 mod host;
 mod instance;
 mod layout;

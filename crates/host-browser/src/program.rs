@@ -9,13 +9,14 @@ use wasmtime_environ::{
     component::{
         CanonicalOptions, Component, ComponentTypes, ComponentTypesBuilder, CoreDef, Export,
         ExportIndex, GlobalInitializer, InstantiateModule, OptionsIndex, StaticModuleIndex,
-        StringEncoding, Translator,
+        StringEncoding, Translator, TypeResourceTable, TypeResourceTableIndex,
     },
     wasmparser::Validator,
 };
 
 use crate::{
     halt::Halt,
+    handles::{Origin, ResourceTable},
     layout::Signature,
     metering::{self, MeteringError},
     stage::Stage,
@@ -28,6 +29,12 @@ pub(crate) struct Program {
     pub(crate) memories: usize,
     pub(crate) reallocs: usize,
     pub(crate) post_returns: usize,
+    /// Component instances.
+    pub(crate) guests: usize,
+    /// Resource types, as component instances see them.
+    pub(crate) resources: Vec<Option<ResourceTable>>,
+    /// Resources that component instances define.
+    pub(crate) definitions: usize,
     modules: Vec<CoreModule>,
     pub(crate) trampolines: Trampolines,
     outline: Outline,
@@ -56,6 +63,8 @@ pub(crate) struct Exported {
 /// Canonical options, as far as they are supported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
+    /// The component instance.
+    pub(crate) guest: usize,
     pub(crate) memory: Option<usize>,
     pub(crate) realloc: Option<usize>,
     pub(crate) post_return: Option<usize>,
@@ -85,13 +94,21 @@ impl Program {
 
         let mut validator = Validator::new_with_features(asterism_component::features());
         let mut builder = ComponentTypesBuilder::new(&validator);
-        let tunables = Tunables::default_u32();
+        let tunables = Tunables {
+            // As Wasmtime is built here: adapters between components are other code with it, of other fuel.
+            concurrency_support: false,
+            ..Tunables::default_u32()
+        };
         let scope = ScopeVec::new();
         let translator = Translator::new(&tunables, &mut validator, &mut builder, &scope);
         let (translated, core_modules) =
             translator.translate(bytes).map_err(|e| translation(&e))?;
+        let resource_tables = builder.num_resource_tables();
         let (types, _) = builder.finish(&Default::default());
         let component = translated.component;
+        let resources: Vec<_> = (0..resource_tables)
+            .map(|index| resource_table(&component, &types, index as u32))
+            .collect();
         supported(&component.initializers)?;
 
         let mut size = 0;
@@ -116,7 +133,13 @@ impl Program {
             });
         }
 
-        let trampolines = Trampolines::of(&component, &translated.trampolines, &types, stage)?;
+        let trampolines = Trampolines::of(
+            &component,
+            &translated.trampolines,
+            &types,
+            &resources,
+            stage,
+        )?;
         let mut exports = BTreeMap::new();
         for function in &outline.functions {
             exports.insert(
@@ -128,6 +151,9 @@ impl Program {
             memories: component.num_runtime_memories as usize,
             reallocs: component.num_runtime_reallocs as usize,
             post_returns: component.num_runtime_post_returns as usize,
+            guests: component.num_runtime_component_instances as usize,
+            resources,
+            definitions: component.defined_resource_instances.len(),
             initializers: component.initializers,
             modules,
             trampolines,
@@ -172,6 +198,7 @@ impl Options {
             ));
         };
         Ok(Self {
+            guest: options.instance.as_u32() as usize,
             memory: memory.memory.map(|index| index.as_u32() as usize),
             realloc: memory.realloc.map(|index| index.as_u32() as usize),
             post_return: options.post_return.map(|index| index.as_u32() as usize),
@@ -189,19 +216,40 @@ fn supported(initializers: &[GlobalInitializer]) -> Result<(), ProgramError> {
     let unsupported = initializers
         .iter()
         .find_map(|initializer| match initializer {
-            G::InstantiateModule(InstantiateModule::Static(..), Some(_))
+            G::InstantiateModule(InstantiateModule::Static(..), _)
             | G::LowerImport { .. }
             | G::ExtractMemory(_)
             | G::ExtractRealloc(_)
-            | G::ExtractPostReturn(_) => None,
-            G::InstantiateModule(InstantiateModule::Static(..), None) => {
-                Some("composed components")
-            }
+            | G::ExtractPostReturn(_)
+            | G::Resource(_) => None,
             G::InstantiateModule(InstantiateModule::Import(..), _) => Some("imported core modules"),
             G::ExtractCallback(_) | G::ExtractTable(_) => Some("asynchronous functions"),
-            G::Resource(_) => Some("resources of its own"),
         });
     unsupported.map_or(Ok(()), |what| Err(ProgramError::Unsupported(what.into())))
+}
+
+/// `None` for types of resources that no instance has.
+fn resource_table(
+    component: &Component,
+    types: &ComponentTypes,
+    index: u32,
+) -> Option<ResourceTable> {
+    let TypeResourceTable::Concrete { ty, instance } =
+        types[TypeResourceTableIndex::from_u32(index)]
+    else {
+        return None;
+    };
+    let origin = match component.defined_resource_index(ty) {
+        Some(definition) => Origin::Guest {
+            instance: component.defined_resource_instances[definition].as_u32() as usize,
+            definition: definition.as_u32() as usize,
+        },
+        None => Origin::World,
+    };
+    Some(ResourceTable {
+        instance: instance.as_u32() as usize,
+        origin,
+    })
 }
 
 fn compile(wasm: &[u8]) -> Result<Module, ProgramError> {

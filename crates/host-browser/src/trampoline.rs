@@ -6,20 +6,23 @@
 
 use std::rc::Rc;
 
+use asterism_component::Val;
 use js_sys::{Array, Error, Object, Proxy, Reflect};
 use wasm_bindgen::{JsCast as _, JsValue, prelude::Closure};
 use wasmtime_environ::{
     PrimaryMap,
     component::{
-        Component, ComponentTypes, GlobalInitializer, LoweredIndex, Trampoline, TrampolineIndex,
-        UnsafeIntrinsic,
+        Component, ComponentTypes, FixedEncoding, GlobalInitializer, LoweredIndex, Trampoline,
+        TrampolineIndex, Transcode, TypeResourceTableIndex, UnsafeIntrinsic,
     },
 };
 
 use crate::{
-    abi::Abi,
+    abi::{Abi, mismatch},
+    builtin,
     flat::{Flat, u32_of_number},
     halt::Halt,
+    handles::ResourceTable,
     instance::Instance,
     layout::Signature,
     program::{Options, ProgramError},
@@ -33,7 +36,7 @@ pub(crate) struct Trampolines {
     functions: Vec<Option<JsValue>>,
     contexts: [Context; 2],
     /// Rust's ends of the functions.
-    _closures: Vec<Variadic>,
+    _closures: Vec<Box<dyn std::any::Any>>,
 }
 
 impl Trampolines {
@@ -41,9 +44,14 @@ impl Trampolines {
         component: &Component,
         trampolines: &PrimaryMap<TrampolineIndex, Trampoline>,
         types: &ComponentTypes,
+        resources: &[Option<ResourceTable>],
         stage: &Rc<Stage>,
     ) -> Result<Self, ProgramError> {
-        let (mut functions, mut closures) = (Vec::new(), Vec::new());
+        let (mut functions, mut closures) = (Vec::new(), Vec::<Box<dyn std::any::Any>>::new());
+        let resource = |ty: TypeResourceTableIndex| {
+            let table = resources.get(ty.as_u32() as usize).copied().flatten();
+            table.ok_or_else(|| ProgramError::Translation("a resource type is missing".into()))
+        };
         for (_, trampoline) in trampolines {
             functions.push(match trampoline {
                 Trampoline::LowerImport {
@@ -59,9 +67,57 @@ impl Trampolines {
                     let (function, closure) = lowered
                         .into_function(Rc::clone(stage))
                         .map_err(|_| callable())?;
-                    closures.push(closure);
+                    closures.push(Box::new(closure));
                     Some(function)
                 }
+                Trampoline::ResourceNew { instance, ty } => {
+                    let guest = instance.as_u32() as usize;
+                    Some(builtin::resource_new(
+                        stage,
+                        guest,
+                        resource(*ty)?,
+                        *ty,
+                        &mut closures,
+                    ))
+                }
+                Trampoline::ResourceRep { ty, .. } => Some(builtin::resource_rep(
+                    stage,
+                    resource(*ty)?,
+                    *ty,
+                    &mut closures,
+                )),
+                Trampoline::ResourceDrop { instance, ty } => {
+                    let guest = instance.as_u32() as usize;
+                    Some(builtin::resource_drop(
+                        stage,
+                        guest,
+                        resource(*ty)?,
+                        *ty,
+                        &mut closures,
+                    ))
+                }
+                Trampoline::ResourceTransferOwn => {
+                    Some(builtin::transfer_own(stage, &mut closures))
+                }
+                Trampoline::ResourceTransferBorrow => {
+                    Some(builtin::transfer_borrow(stage, &mut closures))
+                }
+                Trampoline::EnterSyncCall => Some(builtin::enter_call(stage, &mut closures)),
+                Trampoline::ExitSyncCall => Some(builtin::exit_call(stage, &mut closures)),
+                Trampoline::Transcoder {
+                    op: Transcode::Copy(FixedEncoding::Utf8),
+                    from,
+                    to,
+                    ..
+                } => {
+                    let (from, to) = (from.as_u32() as usize, to.as_u32() as usize);
+                    Some(builtin::copy_utf8(stage, from, to, &mut closures))
+                }
+                Trampoline::Transcoder { .. } => {
+                    let what = "components with strings in other encodings than UTF-8 that call each other";
+                    return Err(ProgramError::Unsupported(what.into()));
+                }
+                Trampoline::Trap => Some(builtin::trap(stage, &mut closures)),
                 // Translation lists some that no module imports; whoever does import them is told at instantiation.
                 _ => None,
             });
@@ -150,9 +206,7 @@ impl Lowered {
     }
 
     fn call(&self, instance: &Instance, args: &Array) -> Result<JsValue, Halt> {
-        if !instance.may_leave() {
-            return Err(Halt::abi("a host function was called where none may be"));
-        }
+        instance.expect_may_leave(self.options.guest)?;
         let abi = instance.abi(&self.options);
         let address_at = |i: usize| {
             u32_of_number(
@@ -163,12 +217,18 @@ impl Lowered {
         };
 
         let signature = &self.signature;
+        instance.handles().enter();
         let values = if signature.params_in_memory() {
             abi.lift_fields(&signature.params, signature.block, address_at(0))?
         } else {
             self.lift_flat_params(&abi, args)?
         };
+        abi.release();
         let results = instance.call_world(&self.path.interface, &self.path.func, &values)?;
+        let mut handles = instance.handles();
+        handles.expect_room(results.iter().map(owned).sum())?;
+        handles.exit()?;
+        drop(handles);
 
         match (&signature.result, &results[..]) {
             (None, []) => Ok(JsValue::UNDEFINED),
@@ -188,18 +248,11 @@ impl Lowered {
                     .first()
                     .map_or(JsValue::UNDEFINED, |value| value.to_js()))
             }
-            _ => Err(Halt::host(format!(
-                "{}#{} gave another number of results",
-                self.path.interface, self.path.func
-            ))),
+            _ => Err(mismatch()),
         }
     }
 
-    fn lift_flat_params(
-        &self,
-        abi: &Abi<'_>,
-        args: &Array,
-    ) -> Result<Vec<asterism_component::Val>, Halt> {
+    fn lift_flat_params(&self, abi: &Abi<'_>, args: &Array) -> Result<Vec<Val>, Halt> {
         let flat: Result<Vec<Flat>, Halt> = (0..)
             .zip(&self.signature.flat_params)
             .map(|(i, ty)| Flat::of_js(*ty, &args.get(i)))
@@ -210,6 +263,17 @@ impl Lowered {
             .iter()
             .map(|field| abi.lift_flat(&field.layout, &mut flat))
             .collect()
+    }
+}
+
+/// Handles in a value that the world gives away.
+fn owned(val: &Val) -> usize {
+    let payload = |val: &Option<Box<Val>>| val.as_deref().map_or(0, owned);
+    match val {
+        Val::Own(_) => 1,
+        Val::List(vals) | Val::Record(vals) | Val::Tuple(vals) => vals.iter().map(owned).sum(),
+        Val::Variant(_, val) | Val::Option(val) | Val::Result(Ok(val) | Err(val)) => payload(val),
+        _ => 0,
     }
 }
 

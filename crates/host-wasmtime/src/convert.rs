@@ -1,64 +1,7 @@
-//! Our values as Wasmtime's and back, and its types as ours.
+//! Our values as Wasmtime's and back.
 
 use asterism_component::{Type, Val};
-use wasmtime::component::{Val as WasmVal, types};
-
-/// A WIT type of Wasmtime as ours; `None` for handles and whatever else no value of ours has.
-pub(crate) fn type_of(ty: &types::Type) -> Option<Type> {
-    let boxed = |ty: Option<types::Type>| match ty {
-        Some(ty) => type_of(&ty).map(|ty| Some(Box::new(ty))),
-        None => Some(None),
-    };
-    Some(match ty {
-        types::Type::Bool => Type::Bool,
-        types::Type::S8 => Type::S8,
-        types::Type::U8 => Type::U8,
-        types::Type::S16 => Type::S16,
-        types::Type::U16 => Type::U16,
-        types::Type::S32 => Type::S32,
-        types::Type::U32 => Type::U32,
-        types::Type::S64 => Type::S64,
-        types::Type::U64 => Type::U64,
-        types::Type::Float32 => Type::F32,
-        types::Type::Float64 => Type::F64,
-        types::Type::Char => Type::Char,
-        types::Type::String => Type::String,
-        types::Type::List(list) => Type::List(Box::new(type_of(&list.ty())?)),
-        types::Type::Record(record) => Type::Record(
-            record
-                .fields()
-                .map(|field| Some((field.name.to_owned(), type_of(&field.ty)?)))
-                .collect::<Option<_>>()?,
-        ),
-        types::Type::Tuple(tuple) => Type::Tuple(
-            tuple
-                .types()
-                .map(|ty| type_of(&ty))
-                .collect::<Option<_>>()?,
-        ),
-        types::Type::Variant(variant) => {
-            let case = |case: types::Case<'_>| match case.ty {
-                Some(ty) => Some((case.name.to_owned(), Some(type_of(&ty)?))),
-                None => Some((case.name.to_owned(), None)),
-            };
-            Type::Variant(variant.cases().map(case).collect::<Option<_>>()?)
-        }
-        types::Type::Enum(cases) => Type::Enum(cases.names().map(ToOwned::to_owned).collect()),
-        types::Type::Flags(flags) => Type::Flags(flags.names().map(ToOwned::to_owned).collect()),
-        types::Type::Option(option) => Type::Option(Box::new(type_of(&option.ty())?)),
-        types::Type::Result(result) => Type::Result {
-            ok: boxed(result.ok())?,
-            err: boxed(result.err())?,
-        },
-        types::Type::Map(_)
-        | types::Type::FixedLengthList(_)
-        | types::Type::Own(_)
-        | types::Type::Borrow(_)
-        | types::Type::Future(_)
-        | types::Type::Stream(_)
-        | types::Type::ErrorContext => return None,
-    })
-}
+use wasmtime::component::Val as WasmVal;
 
 /// A value for Wasmtime; `None` if it is not of this type.
 pub(crate) fn to_wasm(ty: &Type, val: Val) -> Option<WasmVal> {

@@ -11,17 +11,11 @@ use asterism_component::{Function, outline};
 use asterism_executor::Unfit;
 use asterism_protocol::Cid;
 use wasmtime::{
-    Engine, StoreContextMut,
-    component::{Component, ComponentExportIndex, InstancePre, Linker, Val as WasmVal, types},
+    Engine,
+    component::{Component, ComponentExportIndex, InstancePre},
 };
 
-use crate::{
-    WasmtimeHost,
-    cache::DiskCache,
-    config::config,
-    convert::{of_wasm, to_wasm, type_of},
-    host::Task,
-};
+use crate::{WasmtimeHost, cache::DiskCache, config::config, host::Task, import::link};
 
 /// How often guests are asked for the time, in milliseconds: the wall clock's precision.
 pub(crate) const TICK_MS: u64 = 10;
@@ -194,74 +188,4 @@ impl WasmtimeEngine {
             exports,
         })
     }
-}
-
-/// Gives the component what the world provides, and refuses what it does not.
-fn link(engine: &Engine, compiled: &Component) -> wasmtime::Result<InstancePre<Task>> {
-    let mut linker: Linker<Task> = Linker::new(engine);
-    for (name, item) in compiled.component_type().imports(engine) {
-        match item.ty {
-            types::ComponentItem::ComponentInstance(interface) => {
-                let mut instance = linker.instance(name)?;
-                for (func, item) in interface.exports(engine) {
-                    if let types::ComponentItem::ComponentFunc(ty) = item.ty {
-                        instance.func_new(func, import(name, func, &ty)?)?;
-                    }
-                }
-            }
-            types::ComponentItem::ComponentFunc(ty) => {
-                linker.root().func_new(name, import("", name, &ty)?)?
-            }
-            // What else can be imported needs nothing, or instantiation refuses it.
-            _ => {}
-        }
-    }
-    linker.instantiate_pre(compiled)
-}
-
-type HostFunc = Box<
-    dyn Fn(
-            StoreContextMut<'_, Task>,
-            types::ComponentFunc,
-            &[WasmVal],
-            &mut [WasmVal],
-        ) -> wasmtime::Result<()>
-        + Send
-        + Sync,
->;
-
-/// A host function that asks the task's world.
-fn import(interface: &str, func: &str, ty: &types::ComponentFunc) -> wasmtime::Result<HostFunc> {
-    let error =
-        |what: &str| wasmtime::Error::msg(format!("it imports `{interface}#{func}`, {what}"));
-    if !asterism_world::provides(interface, func) {
-        return Err(error("which is not provided"));
-    }
-    let types = |types: Option<Vec<_>>| {
-        types.ok_or_else(|| error("whose types are not those of the interface provided"))
-    };
-    let params = types(ty.params().map(|(_, ty)| type_of(&ty)).collect())?;
-    let results = types(ty.results().map(|ty| type_of(&ty)).collect())?;
-    let (interface, func) = (interface.to_owned(), func.to_owned());
-    Ok(Box::new(move |mut store, _, args, out| {
-        let mismatch =
-            || wasmtime::Error::msg(format!("{interface}#{func}: values are not of its types"));
-        let args = params
-            .iter()
-            .zip(args)
-            .map(|(ty, val)| of_wasm(ty, val.clone()));
-        let args = args.collect::<Option<Vec<_>>>().ok_or_else(mismatch)?;
-        let given = store
-            .data_mut()
-            .world
-            .call(&interface, &func, &args)
-            .map_err(wasmtime::Error::from)?;
-        if (given.len(), results.len()) != (out.len(), out.len()) {
-            return Err(mismatch());
-        }
-        for ((ty, val), out) in results.iter().zip(given).zip(out) {
-            *out = to_wasm(ty, val).ok_or_else(mismatch)?;
-        }
-        Ok(())
-    }))
 }

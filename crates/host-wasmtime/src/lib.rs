@@ -11,6 +11,7 @@ mod convert;
 mod engine;
 mod fast;
 mod host;
+mod import;
 mod limiter;
 mod trap;
 

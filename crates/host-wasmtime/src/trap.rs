@@ -6,7 +6,7 @@ use asterism_protocol::{
     limits::TEXT_BYTES_MAX,
     message::{Fault, FaultKind},
 };
-use asterism_world::Denied;
+use asterism_world::End;
 use wasmtime::{Error, Trap, WasmBacktrace};
 
 use crate::limiter::Limiter;
@@ -47,9 +47,10 @@ pub(crate) fn ended(error: &Error, limiter: &Limiter, time_ms: u64) -> Result<En
             );
         }
         Some(trap) => trap_kind(*trap),
-        None if error.is::<Denied>() => Denied::TRAP,
         // A string that is not UTF-8, a list outside of memory: errors without a code.
-        None => TrapKind::InvalidAbi,
+        None => error
+            .downcast_ref::<End>()
+            .map_or(TrapKind::InvalidAbi, End::trap),
     };
     Ok(Ended::Trap {
         kind,
@@ -66,7 +67,7 @@ pub(crate) fn not_instantiated(
 ) -> Result<Ended, Fault> {
     // Whatever has a backtrace happened in the guest's code.
     let by_guest = error.is::<Trap>()
-        || error.is::<Denied>()
+        || error.is::<End>()
         || error.is::<Interruption>()
         || error.is::<WasmBacktrace>();
     if by_guest || limiter.exhausted.is_some() {

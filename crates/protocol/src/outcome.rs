@@ -91,11 +91,13 @@ pub enum TrapKind {
     UnknownFunction,
     /// The value is larger than an outcome may be.
     OutputTooLarge,
+    /// The guest ended itself instead of returning; with which code, the remark says.
+    Exit,
 }
 
 impl TrapKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Unreachable,
         Self::OutOfBounds,
         Self::DivideByZero,
@@ -108,6 +110,7 @@ impl TrapKind {
         Self::BadArguments,
         Self::UnknownFunction,
         Self::OutputTooLarge,
+        Self::Exit,
     ];
 
     /// Its name in outcomes.
@@ -126,6 +129,7 @@ impl TrapKind {
             Self::BadArguments => "bad-arguments",
             Self::UnknownFunction => "unknown-function",
             Self::OutputTooLarge => "output-too-large",
+            Self::Exit => "exit",
         }
     }
 }

@@ -311,8 +311,34 @@ pub struct ComponentView {
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
+    /// What its outcomes depend on.
+    pub determinism: Determinism,
     /// Its functions.
     pub functions: Vec<FunctionView>,
+}
+
+/// What the outcomes of a component depend on, as follows from its imports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Determinism {
+    /// On nothing but the task: it imports logging at most.
+    Pure,
+    /// On nothing but the task: clocks, randomness and whatever else it imports of WASI are made of the instruction.
+    Virtual,
+    /// On the world outside: it needs a capability that an executor offers, and is never remembered.
+    Effectful,
+}
+
+impl Determinism {
+    /// Its name, as JSON has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pure => "pure",
+            Self::Virtual => "virtual",
+            Self::Effectful => "effectful",
+        }
+    }
 }
 
 /// A function of a component.

@@ -14,9 +14,9 @@ use asterism_protocol::{
     },
     to_json,
     view::{
-        AttemptView, Candidate, ComponentView, Counts, ExecutorView, Explanation, FunctionView,
-        LeaseView, Overview, RunId, RunState, RunSummary, RunView, Standing, TaskState, TaskView,
-        VoteView,
+        AttemptView, Candidate, ComponentView, Counts, Determinism, ExecutorView, Explanation,
+        FunctionView, LeaseView, Overview, RunId, RunState, RunSummary, RunView, Standing,
+        TaskState, TaskView, VoteView,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -582,6 +582,7 @@ fn component_view() -> ComponentView {
         cid: component(),
         name: "math".into(),
         bytes: 35_000,
+        determinism: Determinism::Pure,
         functions: vec![function],
     }
 }

@@ -1,49 +1,126 @@
 //! What a guest may ask of its host, one implementation for every host. Deny is the default.
 //!
-//! A host asks [`provides`] for each function that a component imports, makes one [`World`] for each task, and passes
-//! every call to [`World::call`]. Nothing here knows an engine. One file is one interface; `INTERFACES` lists them.
+//! A host asks [`provides`] for each function that a component imports, makes one [`World`] for each task, passes
+//! every call to [`World::call`] and every handle that the guest drops to [`World::drop_resource`]; what a call costs
+//! besides the guest's own instructions, it takes with [`World::take_fuel`]. Nothing here knows an engine. One file is
+//! one package; `INTERFACES` lists what is in them.
+//!
+//! The world is *virtual*: whatever a guest could learn from it follows from the task's instruction. The clock starts at
+//! a time made of the instruction's CID and advances only by what the guest itself waits for, randomness is a stream with
+//! that seed, environment, arguments, input and files are empty, networks refuse. So a component that imports WASI has
+//! one outcome, too, and it may be remembered.
 
+mod cli;
+mod clocks;
+mod filesystem;
+mod http;
+mod io;
 mod logging;
+mod random;
+mod resources;
+mod sockets;
 
-use asterism_component::Val;
-use asterism_protocol::{LogLine, TrapKind};
+use asterism_component::{Import, Val};
+use asterism_protocol::{Cid, LogLine, TrapKind, view::Determinism};
+
+use crate::{clocks::Clock, io::Output, logging::Logs, random::Random, resources::Resources};
 
 /// Every interface that is provided.
-const INTERFACES: &[Interface] = &[logging::INTERFACE];
+const INTERFACES: &[&[Interface]] = &[
+    &[logging::INTERFACE],
+    cli::INTERFACES,
+    clocks::INTERFACES,
+    filesystem::INTERFACES,
+    http::INTERFACES,
+    io::INTERFACES,
+    random::INTERFACES,
+    sockets::INTERFACES,
+];
 
 /// An interface with its functions.
 struct Interface {
     /// The name without a version.
     name: &'static str,
-    /// The versions under which guests ask for it; without one it is always found.
-    versions: &'static [&'static str],
+    versions: Versions,
     functions: &'static [(&'static str, Call)],
 }
 
-/// A host function. The error is a sentence about arguments that its interface does not have.
-type Call = fn(&mut World, &[Val]) -> Result<Vec<Val>, String>;
+/// Under which versions guests find an interface.
+enum Versions {
+    /// These, and without one.
+    These(&'static [&'static str]),
+    /// WASI 0.2, whichever patch: they only ever add functions.
+    Wasi02,
+}
+
+/// A host function.
+type Call = fn(&mut World, &[Val]) -> Result<Vec<Val>, Stop>;
+
+/// Why a host function does not return.
+enum Stop {
+    /// The guest did what it may not; the sentence says what.
+    Denied(String),
+    /// It asked to end.
+    Exit(u8),
+}
+
+impl From<String> for Stop {
+    fn from(reason: String) -> Self {
+        Self::Denied(reason)
+    }
+}
+
+impl From<&str> for Stop {
+    fn from(reason: &str) -> Self {
+        Self::Denied(reason.to_owned())
+    }
+}
+
+/// Arguments that a function of the interface does not have: the component declares other types than WASI.
+fn other_types<T>() -> Result<T, Stop> {
+    Err("the component declares it with other types than it has".into())
+}
 
 /// What one task's guest sees of the world.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct World {
-    logs: logging::Logs,
+    logs: Logs,
+    stdout: Output,
+    stderr: Output,
+    clock: Clock,
+    random: Random,
+    resources: Resources,
+    /// Fuel that calls cost and that no host has taken yet.
+    owed: u64,
 }
 
 /// A call that ends the guest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{interface}#{func}: {reason}")]
-pub struct Denied {
-    /// The interface.
-    pub interface: String,
-    /// The function.
-    pub func: String,
-    /// Why.
-    pub reason: String,
+pub enum End {
+    /// The guest asked for what it may not have, or in a way that its interface forbids.
+    #[error("{interface}#{func}: {reason}")]
+    Denied {
+        /// The interface.
+        interface: String,
+        /// The function.
+        func: String,
+        /// Why.
+        reason: String,
+    },
+    /// The guest asked to end (wasi:cli/exit).
+    #[error("the guest exited with code {0}")]
+    Exited(u8),
 }
 
-impl Denied {
+impl End {
     /// The trap that it counts as, on every host.
-    pub const TRAP: TrapKind = TrapKind::InvalidAbi;
+    #[must_use]
+    pub fn trap(&self) -> TrapKind {
+        match self {
+            Self::Denied { .. } => TrapKind::InvalidAbi,
+            Self::Exited(_) => TrapKind::Exit,
+        }
+    }
 }
 
 /// Is this import provided? `interface` as the component writes it, with or without a version.
@@ -52,13 +129,36 @@ pub fn provides(interface: &str, func: &str) -> bool {
     find(interface, func).is_some()
 }
 
-fn find(interface: &str, func: &str) -> Option<Call> {
-    let (name, version) = match interface.split_once('@') {
+/// How much the outcomes of a component with these imports are worth remembering.
+#[must_use]
+pub fn determinism(imports: &[Import]) -> Determinism {
+    let mut class = Determinism::Pure;
+    for Import { interface, func } in imports {
+        if !provides(interface, func) {
+            return Determinism::Effectful;
+        }
+        if name_and_version(interface).0 != logging::INTERFACE.name {
+            class = Determinism::Virtual;
+        }
+    }
+    class
+}
+
+fn name_and_version(interface: &str) -> (&str, Option<&str>) {
+    match interface.split_once('@') {
         Some((name, version)) => (name, Some(version)),
         None => (interface, None),
-    };
-    let interface = INTERFACES.iter().find(|known| known.name == name)?;
-    if version.is_some_and(|version| !interface.versions.contains(&version)) {
+    }
+}
+
+fn find(interface: &str, func: &str) -> Option<Call> {
+    let (name, version) = name_and_version(interface);
+    let interface = INTERFACES
+        .iter()
+        .copied()
+        .flatten()
+        .find(|known| known.name == name)?;
+    if !interface.versions.admit(version) {
         return None;
     }
     interface
@@ -68,126 +168,95 @@ fn find(interface: &str, func: &str) -> Option<Call> {
         .map(|(_, call)| *call)
 }
 
+impl Versions {
+    fn admit(&self, version: Option<&str>) -> bool {
+        match (self, version) {
+            (Self::These(_), None) => true,
+            (Self::These(known), Some(version)) => known.contains(&version),
+            (Self::Wasi02, None) => false,
+            (Self::Wasi02, Some(version)) => {
+                let patch = version.strip_prefix("0.2.").unwrap_or_default();
+                !patch.is_empty() && patch.bytes().all(|digit| digit.is_ascii_digit())
+            }
+        }
+    }
+}
+
 impl World {
-    /// The world of the task with this instruction: its CID is the seed of all that looks random.
+    /// The world of the task with this instruction: its CID is the seed of all that looks random, and of the clock.
     #[must_use]
-    pub fn new(_instruction: asterism_protocol::Cid) -> Self {
-        Self::default()
+    pub fn new(instruction: Cid) -> Self {
+        let seed = instruction.digest();
+        Self {
+            logs: Logs::default(),
+            stdout: Output::stdout(),
+            stderr: Output::stderr(),
+            clock: Clock::new(seed),
+            random: Random::new(seed),
+            resources: Resources::default(),
+            owed: 0,
+        }
     }
 
-    /// Performs a host function.
+    /// Performs a host function. Handles among arguments and results are numbers of this world: an
+    /// [`Own`](Val::Own) among the arguments is given back to it, one among the results belongs to the guest.
     ///
     /// # Errors
-    /// The guest asked for what it may not have; the host ends it.
-    pub fn call(&mut self, interface: &str, func: &str, args: &[Val]) -> Result<Vec<Val>, Denied> {
-        let denied = |reason| Denied {
-            interface: interface.into(),
-            func: func.into(),
-            reason,
+    /// The guest asked for what it may not have, or to end; the host ends it.
+    pub fn call(&mut self, interface: &str, func: &str, args: &[Val]) -> Result<Vec<Val>, End> {
+        let result = match find(interface, func) {
+            Some(call) => call(self, args),
+            None => Err("not provided".into()),
         };
-        let call = find(interface, func).ok_or_else(|| denied("not provided".into()))?;
-        call(self, args).map_err(denied)
+        result.map_err(|stop| match stop {
+            Stop::Denied(reason) => End::Denied {
+                interface: interface.into(),
+                func: func.into(),
+                reason,
+            },
+            Stop::Exit(code) => End::Exited(code),
+        })
     }
 
-    /// What the guest logged, bounded; the drop of more is said in a last line.
+    /// The guest dropped a handle that it owned.
+    pub fn drop_resource(&mut self, handle: u32) {
+        self.resources.drop(handle);
+    }
+
+    /// Fuel that calls cost since this was asked last: for time that the guest waited, and for bytes made for it. The
+    /// host takes it from the guest's, which is out of fuel if it has no more than this.
     #[must_use]
-    pub fn into_logs(self) -> Vec<LogLine> {
+    pub fn take_fuel(&mut self) -> u64 {
+        std::mem::take(&mut self.owed)
+    }
+
+    fn owe(&mut self, fuel: u64) {
+        self.owed = self.owed.saturating_add(fuel);
+    }
+
+    /// What the guest logged and printed, bounded; the drop of more is said in a last line.
+    #[must_use]
+    pub fn into_logs(mut self) -> Vec<LogLine> {
+        self.stdout.end(&mut self.logs);
+        self.stderr.end(&mut self.logs);
         self.logs.into_lines()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use asterism_protocol::{LogLevel, content_cid, limits};
-
-    use super::*;
-
-    fn log(world: &mut World, message: &str) {
-        let args = [
-            Val::Enum(2),
-            Val::String("guest:test".into()),
-            Val::String(message.into()),
-        ];
-        assert_eq!(world.call("wasi:logging/logging", "log", &args), Ok(vec![]));
-    }
-
-    fn world() -> World {
-        World::new(content_cid(b"an instruction"))
-    }
-
-    #[test]
-    fn logging_is_provided_with_and_without_its_version() {
-        assert!(provides("wasi:logging/logging", "log"));
-        assert!(provides("wasi:logging/logging@0.1.0-draft", "log"));
-        assert!(!provides("wasi:logging/logging@9.0.0", "log"));
-        assert!(!provides("wasi:logging/logging", "erase"));
-        assert!(!provides("wasi:http/outgoing-handler", "handle"));
-        assert!(!provides("", "log"));
-    }
-
-    #[test]
-    fn what_is_not_provided_is_denied_by_name() {
-        let denied = world().call("wasi:http/types", "get", &[]).unwrap_err();
-        assert_eq!(denied.to_string(), "wasi:http/types#get: not provided");
-    }
-
-    #[test]
-    fn arguments_of_another_interface_are_denied() {
-        let args = [
-            Val::Enum(9),
-            Val::String(String::new()),
-            Val::String(String::new()),
-        ];
-        assert!(world().call("wasi:logging/logging", "log", &args).is_err());
-        assert!(
-            world()
-                .call("wasi:logging/logging", "log", &[Val::U8(1)])
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn lines_keep_level_context_and_text() {
-        let mut world = world();
-        log(&mut world, "3.1 + 5.2 = 8.3");
-        let line = LogLine {
-            level: LogLevel::Info,
-            context: "guest:test".into(),
-            message: "3.1 + 5.2 = 8.3".into(),
-        };
-        assert_eq!(world.into_logs(), [line]);
-    }
-
-    #[test]
-    fn more_lines_than_the_limit_are_dropped_and_counted() {
-        let mut world = world();
-        for n in 0..limits::LOG_LINES_MAX + 5 {
-            log(&mut world, &n.to_string());
-        }
-        let lines = world.into_logs();
-        assert_eq!(lines.len(), limits::LOG_LINES_MAX);
-        assert_eq!(
-            lines.last().map(|line| line.message.as_str()),
-            Some("6 more lines were dropped")
-        );
-    }
-
-    #[test]
-    fn long_lines_are_cut_between_characters() {
-        let mut world = world();
-        log(&mut world, &"é".repeat(limits::LOG_BYTES_MAX));
-        log(&mut world, "after");
-        let lines = world.into_logs();
-        let bytes: usize = lines
-            .iter()
-            .map(|line| line.context.len() + line.message.len())
-            .sum();
-        assert!(bytes <= limits::LOG_BYTES_MAX + 64, "{bytes}");
-        assert!(lines[0].message.ends_with('é'));
-        assert!(
-            lines
-                .last()
-                .is_some_and(|line| line.message.contains("dropped"))
-        );
-    }
+/// `ok(val)`.
+fn ok(val: Val) -> Val {
+    Val::Result(Ok(Some(Box::new(val))))
 }
+
+/// `ok`, without a payload.
+fn done() -> Vec<Val> {
+    vec![Val::Result(Ok(None))]
+}
+
+/// `err(val)`.
+fn err(val: Val) -> Vec<Val> {
+    vec![Val::Result(Err(Some(Box::new(val))))]
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@ use asterism_protocol::{
     limits::{LOG_BYTES_MAX, LOG_LINES_MAX},
 };
 
-use crate::{Interface, World};
+use crate::{Interface, Stop, Versions, World, other_types};
 
 pub(crate) const INTERFACE: Interface = Interface {
     name: "wasi:logging/logging",
-    versions: &["0.1.0-draft"],
+    versions: Versions::These(&["0.1.0-draft"]),
     functions: &[("log", log)],
 };
 
@@ -24,9 +24,9 @@ const LEVELS: [LogLevel; 6] = [
     LogLevel::Critical,
 ];
 
-fn log(world: &mut World, args: &[Val]) -> Result<Vec<Val>, String> {
+fn log(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
     let [Val::Enum(level), Val::String(context), Val::String(message)] = args else {
-        return Err("its arguments are a level, a context and a message".into());
+        return other_types();
     };
     let level = LEVELS
         .get(*level as usize)
@@ -45,7 +45,7 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    fn add(&mut self, level: LogLevel, context: &str, message: &str) {
+    pub(crate) fn add(&mut self, level: LogLevel, context: &str, message: &str) {
         // One line is left for the count of what was dropped.
         let room = LOG_BYTES_MAX.saturating_sub(self.bytes);
         if self.lines.len() + 1 >= LOG_LINES_MAX || room == 0 || self.cut {

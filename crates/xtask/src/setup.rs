@@ -18,7 +18,8 @@ const TRUNK_VERSION: &str = "0.21.14";
 /// The newest of the line that needs no newer compiler.
 const MDBOOK_VERSION: &str = "0.4.52";
 
-const WASM_TARGET: &str = "wasm32-unknown-unknown";
+/// What programs for browsers are built for, and guests of either kind.
+const WASM_TARGETS: [&str; 2] = ["wasm32-unknown-unknown", "wasm32-wasip2"];
 
 /// Debian's names; other distributions have one of these.
 const BROWSERS: [&str; 4] = [
@@ -28,18 +29,22 @@ const BROWSERS: [&str; 4] = [
     "google-chrome-stable",
 ];
 
-/// The standard library for wasm.
-pub(crate) fn wasm_target() -> Result<()> {
+/// The standard libraries for wasm.
+pub(crate) fn wasm_targets() -> Result<()> {
+    WASM_TARGETS.into_iter().try_for_each(wasm_target)
+}
+
+fn wasm_target(target: &str) -> Result<()> {
     let libdir = Step::new("ask rustc where its libraries are", "rustc")
-        .args(["--print", "target-libdir", "--target", WASM_TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .read()?;
     if Path::new(libdir.trim()).is_dir() {
         return Ok(());
     }
-    Step::new("install the wasm target", "rustup")
-        .args(["target", "add", WASM_TARGET])
+    Step::new("install a wasm target", "rustup")
+        .args(["target", "add", target])
         .remedy(format!(
-            "`rustup target add {WASM_TARGET}` where there is a network"
+            "`rustup target add {target}` where there is a network"
         ))
         .run()
 }

@@ -101,7 +101,7 @@ impl Level {
     /// What the level needs of the machine.
     fn set_up(self) -> Result<()> {
         // Guests of native tests are wasm, too.
-        setup::wasm_target()?;
+        setup::wasm_targets()?;
         match self {
             Self::Native => Ok(()),
             Self::Node => setup::node(),

@@ -40,7 +40,7 @@ pub(crate) fn cargo(purpose: &str) -> Step {
 
 /// Trunk, installed if it was missing, with everything it needs on its PATH.
 pub(crate) fn step(purpose: &str) -> Result<Step> {
-    setup::wasm_target()?;
+    setup::wasm_targets()?;
     let trunk = setup::trunk()?;
     lend_wasm_bindgen()?;
     let step = Step::new(purpose, trunk)

@@ -35,6 +35,7 @@ impl Components {
             cid,
             name,
             bytes: bytes.len() as u64,
+            determinism: asterism_world::determinism(&component.import_functions),
             functions: functions.collect(),
         };
         self.0.retain(|entry| entry.view.cid != cid);

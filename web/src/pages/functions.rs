@@ -1,6 +1,6 @@
 //! Components and their functions: what can be called, a form to call it, a place to add more.
 
-use asterism_protocol::view::{ComponentView, FunctionView};
+use asterism_protocol::view::{ComponentView, Determinism, FunctionView};
 use js_sys::Uint8Array;
 use leptos::prelude::*;
 
@@ -106,14 +106,22 @@ fn Component(component: ComponentView) -> impl IntoView {
         cid,
         name,
         bytes: size,
+        determinism,
         functions,
     } = component;
+    let depends = match determinism {
+        Determinism::Pure => "Its results depend on its arguments alone",
+        Determinism::Virtual => {
+            "Clocks and random numbers that it sees are made of the task: its results depend on its arguments alone"
+        }
+        Determinism::Effectful => "Its results depend on the world outside and are not remembered",
+    };
     view! {
         <section class="card component">
             <header class="component-head">
                 <h2>{name}</h2>
                 <p class="muted">
-                    {plural(functions.len() as u64, "function", "functions")} " · " {bytes(size)} " · " <CidText cid=cid what="component CID"/>
+                    {plural(functions.len() as u64, "function", "functions")} " · " {bytes(size)} " · " <span title=depends>{determinism.name()}</span> " · " <CidText cid=cid what="component CID"/>
                 </p>
             </header>
             <ul class="functions">

@@ -95,6 +95,8 @@ impl Abi<'_> {
                 let payload = payload(cases, tag)?;
                 Val::Result(if tag == 0 { Ok(payload) } else { Err(payload) })
             }
+            Shape::Own(ty) => self.lift_own(*ty, u32::from_le_bytes(at(bytes)))?,
+            Shape::Borrow(ty) => self.lift_borrow(*ty, u32::from_le_bytes(at(bytes)))?,
             Shape::Flags(count) => Val::Flags(
                 (0..*count)
                     .map(|i| bytes[i / 8] >> (i % 8) & 1 == 1)
@@ -175,6 +177,8 @@ impl Abi<'_> {
                 let (address, length) = (int(values), int(values));
                 self.pointed(&layout.shape, address, length)?
             }
+            Shape::Own(ty) => self.lift_own(*ty, int(values))?,
+            Shape::Borrow(ty) => self.lift_borrow(*ty, int(values))?,
             Shape::Record(fields) => Val::Record(self.lift_flat_fields(fields, values)?),
             Shape::Tuple(fields) => Val::Tuple(self.lift_flat_fields(fields, values)?),
             Shape::Flags(count) => {

@@ -65,6 +65,7 @@ impl Abi<'_> {
                 put(&address.to_le_bytes());
                 bytes[4..8].copy_from_slice(&length.to_le_bytes());
             }
+            (Shape::Own(ty), Val::Own(rep)) => put(&self.lower_own(*ty, *rep)?.to_le_bytes()),
             (Shape::Record(fields), Val::Record(values))
             | (Shape::Tuple(fields), Val::Tuple(values)) => {
                 self.store_fields(fields, values, bytes)?;
@@ -144,6 +145,7 @@ impl Abi<'_> {
                 let (address, length) = self.place(&layout.shape, value)?;
                 out.extend([Flat::I32(address), Flat::I32(length)]);
             }
+            (Shape::Own(ty), Val::Own(rep)) => out.push(Flat::I32(self.lower_own(*ty, *rep)?)),
             (Shape::Record(fields), Val::Record(values))
             | (Shape::Tuple(fields), Val::Tuple(values)) => {
                 if fields.len() != values.len() {
@@ -214,7 +216,8 @@ fn payload_of<'l, 'v>(
     }
 }
 
-/// Arguments are checked before a guest is entered, and the world returns what its interfaces say: this is a bug here.
-fn mismatch() -> Halt {
-    Halt::host("a value is not of the type that it was checked against")
+/// Arguments are checked before a guest is entered: it is a component that declares an interface of the world with types
+/// of its own.
+pub(crate) fn mismatch() -> Halt {
+    Halt::abi("a value is not of the type that is declared")
 }

@@ -7,12 +7,16 @@
 mod lift;
 mod lower;
 
+pub(crate) use self::lower::mismatch;
+
+use asterism_component::Val;
 use asterism_protocol::{TrapKind, limits::OUTCOME_BYTES_MAX};
 use js_sys::{ArrayBuffer, Uint8Array, WebAssembly};
 use std::cell::Cell;
 use wasm_bindgen::{JsCast as _, JsValue};
+use wasmtime_environ::component::TypeResourceTableIndex;
 
-use crate::{flat::u32_of_number, halt::Halt, instance::Instance};
+use crate::{flat::u32_of_number, halt::Halt, handles::Handles, instance::Instance};
 
 /// Most values (but for bytes in byte strings) that a guest may hand over at once. Each takes at least a byte of an
 /// outcome, so more would be too large in any case; without this, a list of four billion empty records would cost a guest nothing.
@@ -24,6 +28,10 @@ pub(crate) struct Abi<'a> {
     memory: Option<&'a WebAssembly::Memory>,
     realloc: Option<&'a js_sys::Function>,
     values_left: Cell<usize>,
+    /// The component instance whose function it is.
+    guest: usize,
+    /// Handles of the guest that were lifted.
+    held: Cell<usize>,
 }
 
 impl<'a> Abi<'a> {
@@ -31,12 +39,15 @@ impl<'a> Abi<'a> {
         instance: &'a Instance,
         memory: Option<&'a WebAssembly::Memory>,
         realloc: Option<&'a js_sys::Function>,
+        guest: usize,
     ) -> Self {
         Self {
             instance,
             memory,
             realloc,
             values_left: Cell::new(VALUES_MAX),
+            guest,
+            held: Cell::new(0),
         }
     }
 
@@ -70,7 +81,7 @@ impl<'a> Abi<'a> {
         let realloc = self
             .realloc
             .ok_or_else(|| Halt::abi("the function has no allocator"))?;
-        let address = self.instance.allocating(|| {
+        let address = self.instance.allocating(self.guest, || {
             let (zero, align, size) = (JsValue::from(0), JsValue::from(align), JsValue::from(size));
             realloc.call4(&JsValue::UNDEFINED, &zero, &zero, &align, &size)
         })?;
@@ -81,6 +92,41 @@ impl<'a> Abi<'a> {
             ));
         }
         Ok(address)
+    }
+
+    /// A handle that the guest gives to the world.
+    fn lift_own(&self, ty: TypeResourceTableIndex, handle: u32) -> Result<Val, Halt> {
+        let table = self.instance.resource(ty)?;
+        let mut handles = self.instance.handles();
+        let rep = handles.take(table, ty, handle)?;
+        self.hold(&mut handles)?;
+        Ok(Val::Own(rep))
+    }
+
+    /// A handle that the guest lends to the world.
+    fn lift_borrow(&self, ty: TypeResourceTableIndex, handle: u32) -> Result<Val, Halt> {
+        let table = self.instance.resource(ty)?;
+        let mut handles = self.instance.handles();
+        let rep = handles.lend(table, ty, handle)?;
+        self.hold(&mut handles)?;
+        Ok(Val::Borrow(rep))
+    }
+
+    /// In Wasmtime the host has handles, too, until it has read its arguments.
+    fn hold(&self, handles: &mut Handles) -> Result<(), Halt> {
+        self.held.set(self.held.get() + 1);
+        handles.hold()
+    }
+
+    /// The arguments are read.
+    pub(crate) fn release(&self) {
+        self.instance.handles().release(self.held.take());
+    }
+
+    /// A handle that the world gives to the guest.
+    fn lower_own(&self, ty: TypeResourceTableIndex, rep: u32) -> Result<u32, Halt> {
+        let table = self.instance.resource(ty)?;
+        self.instance.handles().own(table, ty, rep)
     }
 
     fn count_values(&self, count: usize) -> Result<(), Halt> {

@@ -1,8 +1,12 @@
 //! Compiled components on disk. Loading one runs whatever is in the file, so only files of our own are loaded: from a
 //! directory that only its owner may write, and with a checksum against torn and rotten ones.
+//!
+//! Code is mapped into memory and not read: a language runtime has sixty megabytes of it, of which a task touches few.
+//! So the checksum has a file of its own, and is one that costs milliseconds; whoever may write there needs no cunning.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -45,25 +49,27 @@ impl DiskCache {
     /// The compiled component, if there is a whole one of this engine.
     pub(crate) fn load(&self, cid: Cid, engine: &Engine) -> Option<Component> {
         let path = self.path(cid);
-        let bytes = fs::read(&path).ok()?;
-        let loaded = match bytes.split_at_checked(CHECKSUM_BYTES) {
-            Some((sum, code)) if sum == checksum(cid, code) => {
+        let written = fs::read(sum_path(&path)).ok()?;
+        let loaded = match checksum(cid, &path) {
+            Ok(sum) if sum[..] == written => {
                 #[expect(
                     unsafe_code,
                     reason = "the file is in a directory that only we may write, its checksum says that it is as we \
                               wrote it, and its name that this engine's configuration made it"
                 )]
-                // SAFETY: `store` wrote these bytes out of `Component::serialize`.
-                let component = unsafe { Component::deserialize(engine, code) };
+                // SAFETY: `store` wrote these bytes out of `Component::serialize`, and files are replaced, never changed.
+                let component = unsafe { Component::deserialize_file(engine, &path) };
                 component.map_err(|error| format!("{error:#}"))
             }
-            _ => Err("it is not as it was written".to_owned()),
+            Ok(_) => Err("it is not as it was written".to_owned()),
+            Err(error) => Err(error.to_string()),
         };
         match loaded {
             Ok(component) => Some(component),
             Err(reason) => {
                 tracing::warn!(path = %path.display(), reason, "a compiled component is thrown away");
                 // It is compiled again and overwritten: a file that stays is no harm.
+                let _ = fs::remove_file(sum_path(&path));
                 let _ = fs::remove_file(&path);
                 None
             }
@@ -79,8 +85,13 @@ impl DiskCache {
                 let temporary =
                     self.dir
                         .join(format!("{cid}-{}.{}.tmp", self.engine, std::process::id()));
-                fs::write(&temporary, [&checksum(cid, &code)[..], &code].concat())?;
-                fs::rename(&temporary, self.path(cid))?;
+                let path = self.path(cid);
+                let put = |bytes: &[u8], path: &Path| {
+                    fs::write(&temporary, bytes)?;
+                    fs::rename(&temporary, path)
+                };
+                put(&code, &path)?;
+                put(&checksum(cid, &path)?, &sum_path(&path))?;
                 self.prune()
             });
         if let Err(error) = written {
@@ -110,14 +121,23 @@ impl DiskCache {
     }
 }
 
-const CHECKSUM_BYTES: usize = 32;
+/// Where the checksum of a compiled component is.
+fn sum_path(path: &Path) -> PathBuf {
+    path.with_extension("sum")
+}
 
 /// Of the code and whose it is: a file under another name does not pass.
-fn checksum(cid: Cid, code: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    Sha256::new_with_prefix(cid.to_string())
-        .chain_update(code)
-        .finalize()
-        .into()
+fn checksum(cid: Cid, path: &Path) -> io::Result<[u8; 4]> {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(cid.to_string().as_bytes());
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().to_be_bytes()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
 }
 
 /// A hash that is the same in every build.

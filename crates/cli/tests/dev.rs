@@ -153,3 +153,17 @@ fn a_busy_port_is_said_and_the_next_free_one_taken() {
     dev.wait_for(&format!("port {port} is taken: this is at "));
     assert_ne!(dev.url, format!("http://127.0.0.1:{port}"));
 }
+
+#[tokio::test]
+async fn what_changes_is_built_again_and_what_breaks_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Dev::start(folder.path(), &["--port", "0", "--in-memory", "--watch"]);
+    let source = folder.path().join("math.wat");
+    fs::write(&source, ADD.replace("f64.add", "f64.oops")).unwrap();
+    dev.wait_for("could not build math.wat because line 3");
+    dev.wait_for("what was there before goes on");
+    assert_eq!(ask(&dev).await, "4");
+    fs::write(&source, ADD.replace("f64.add", "f64.mul")).unwrap();
+    dev.wait_for("changed: math/add(a: f64, b: f64) -> f64");
+    assert_eq!(ask(&dev).await, "3.75", "1.5 times 2.5");
+}

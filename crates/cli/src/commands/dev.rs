@@ -76,6 +76,8 @@ pub(crate) struct Args {
 pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> {
     let sources: Vec<PathBuf> = args.files.iter().chain(&args.functions).cloned().collect();
     let mut stopped = std::pin::pin!(stopped());
+    // What changes while it is built is built once more.
+    let stamps: Vec<Stamp> = sources.iter().map(|source| stamp(source)).collect();
     // Before anything is started: what cannot be built leaves nothing behind.
     let building = async {
         let mut components = Vec::new();
@@ -128,6 +130,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
             let run = Running {
                 args: &args,
                 sources: &sources,
+                stamps: &stamps,
                 here: &here,
                 url: &url,
                 has_panel: panel.is_some() || asterism_coordinator::HAS_PANEL,
@@ -150,6 +153,8 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
 struct Running<'a> {
     args: &'a Args,
     sources: &'a [PathBuf],
+    /// What they were like before they were built.
+    stamps: &'a [Stamp],
     here: &'a Coordinator,
     url: &'a str,
     has_panel: bool,
@@ -260,10 +265,8 @@ impl Running<'_> {
 
     /// Looks at the sources again and again; what changes is built and takes the place of what it was.
     async fn watch(&self, components: &[Built]) {
-        let mut known: Vec<(Stamp, Cid)> = Vec::new();
-        for (source, built) in self.sources.iter().zip(components) {
-            known.push((stamp(source), built.cid()));
-        }
+        let before = self.stamps.iter().copied();
+        let mut known: Vec<(Stamp, Cid)> = before.zip(components.iter().map(Built::cid)).collect();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             for (source, (seen, cid)) in self.sources.iter().zip(&mut known) {

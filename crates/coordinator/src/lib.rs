@@ -117,24 +117,55 @@ pub async fn serve_when_ready(
     ready: impl FnOnce() + Send,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
+    let stores = Stores::open(&options)?;
+    serve_stores(listener, stores, options, ready, shutdown).await
+}
+
+/// What a coordinator keeps things in.
+struct Stores {
+    journal: Arc<dyn Journal>,
+    blobs: Arc<dyn Blobs>,
+    /// Nobody else opens the directory as long as this is there.
+    data: Option<DataDirectory>,
+}
+
+impl Stores {
+    fn open(options: &Options) -> Result<Self, ServeError> {
+        let Some(path) = &options.data else {
+            return Ok(Self {
+                journal: Arc::new(MemoryJournal::default()),
+                blobs: Arc::new(MemoryBlobs::default()),
+                data: None,
+            });
+        };
+        let data = DataDirectory::open(path)?;
+        let journal = SqliteJournal::open(&data.path().join("journal.sqlite"))?;
+        let blobs = FolderBlobs::open(&data.path().join("blobs"))?;
+        Ok(Self {
+            journal: Arc::new(journal),
+            blobs: Arc::new(blobs),
+            data: Some(data),
+        })
+    }
+}
+
+async fn serve_stores(
+    listener: TcpListener,
+    stores: Stores,
+    options: Options,
+    ready: impl FnOnce() + Send,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
     let panel = match &options.panel {
         Some(folder) => Panel::of_folder(folder)?,
         None => Panel::embedded(),
     };
-    let (data, journal, blobs): (_, Arc<dyn Journal>, Arc<dyn Blobs>) = match &options.data {
-        Some(path) => {
-            let data = DataDirectory::open(path)?;
-            let journal = SqliteJournal::open(&data.path().join("journal.sqlite"))?;
-            let blobs = FolderBlobs::open(&data.path().join("blobs"))?;
-            (Some(data), Arc::new(journal), Arc::new(blobs))
-        }
-        None => (
-            None,
-            Arc::new(MemoryJournal::default()),
-            Arc::new(MemoryBlobs::default()),
-        ),
-    };
+    let Stores {
+        journal,
+        blobs,
+        data,
+    } = stores;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let mut secret = [0; 32];
@@ -146,6 +177,7 @@ pub async fn serve_when_ready(
     let parts = Parts {
         config: options.scheduler,
         seed: u64::from_le_bytes(seed),
+        address: format!("http://{address}"),
         journal: Arc::clone(&journal),
         hub: Arc::clone(&hub),
         metrics: Arc::clone(&metrics),

@@ -76,3 +76,16 @@ pub(crate) const READ_EVENTS: usize = 4_096;
 
 /// Chunk in which blobs are read and written, in bytes.
 pub(crate) const BLOB_CHUNK_BYTES: usize = 256 << 10;
+
+/// Chunks of verified files whose CIDs are remembered: 256 GiB of blobs, at some 96 MiB of memory. Forgetting those of a
+/// file costs reading it once more.
+pub(crate) const VERIFIED_CHUNKS_MAX: usize = 1 << 20;
+
+/// Pause before a journal that failed is tried again. It doubles up to [`RETRY_MAX`].
+pub(crate) const RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// Longest such pause: a disk that has room again is noticed within it.
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How long a partition is held without a word from its holder.
+pub(crate) const TERM: Duration = Duration::from_secs(3);

@@ -461,6 +461,7 @@ async fn show(
 ) -> End {
     // Subscribed before the snapshot is made: what comes between the two is in both, and told apart by its edition.
     let mut changes = app.hub.subscribe();
+    let mut trouble = app.trouble.watch();
     if let Err(end) = snapshot(app, writer, sight).await {
         return end;
     }
@@ -468,6 +469,8 @@ async fn show(
     let mut heard = Instant::now();
     loop {
         let step = tokio::select! {
+            // An error would say that its sender is gone: the app holds it.
+            _ = trouble.changed() => snapshot(app, writer, sight).await,
             frame = stream.next() => match frame {
                 None | Some(Ok(Message::Close(_)) | Err(_)) => return End::Gone,
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
@@ -527,7 +530,7 @@ async fn look<T: Send + 'static>(
 async fn snapshot(app: &App, writer: &mut Writer, sight: &mut Sight) -> Result<(), End> {
     let (mut overview, edition) = look(app, Scheduler::overview).await?;
     overview.components = app.library.shelf().views();
-    overview.trouble = app.trouble.text().unwrap_or_default().to_owned();
+    overview.trouble = app.trouble.text().unwrap_or_default();
     sight.overview = edition;
     let mut frame = encode(&ToWatcher::Snapshot(overview.clone()));
     while frame.len() > FRAME_BYTES_MAX && !overview.runs.is_empty() {

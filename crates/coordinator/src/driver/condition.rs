@@ -1,12 +1,10 @@
 //! What the time is, and what is wrong.
 
-use std::{
-    sync::OnceLock,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use asterism_protocol::Timestamp;
-use tracing::error;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
 
 /// Milliseconds since the epoch that never run backwards within one process.
 #[derive(Clone, Copy)]
@@ -31,20 +29,83 @@ impl Clock {
         self.at_start
             .after_ms(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
+
+    /// The same clock, not behind `known`: where the system's clock was set back, time goes on from what the journal
+    /// says, and no deadline has to wait until the system's clock is there again.
+    pub(super) fn not_behind(self, known: Timestamp) -> Self {
+        let behind_ms = known.since_ms(self.now());
+        if behind_ms == 0 {
+            return self;
+        }
+        warn!(
+            behind_ms,
+            "the system's clock is behind the journal; time goes on from the journal's"
+        );
+        Self {
+            at_start: self.at_start.after_ms(behind_ms),
+            ..self
+        }
+    }
 }
 
-/// What is wrong with the coordinator itself, once something is: it stops accepting and keeps answering.
-#[derive(Default)]
-pub(crate) struct Trouble(OnceLock<String>);
+/// What is wrong with the coordinator itself, while something is: it stops accepting and keeps answering.
+pub(crate) struct Trouble(watch::Sender<Option<String>>);
+
+impl Default for Trouble {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
 
 impl Trouble {
-    pub(crate) fn text(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
+    /// What is wrong; `None` while nothing is.
+    pub(crate) fn text(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Tells of changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<String>> {
+        self.0.subscribe()
+    }
+
+    /// Ends when nothing is wrong.
+    pub(crate) async fn over(&self) {
+        // An error would say that its sender is gone: that is us.
+        let _ = self.watch().wait_for(Option::is_none).await;
     }
 
     pub(super) fn set(&self, text: String) {
-        error!(trouble = text, "stopped accepting work");
-        // The first trouble is the cause of the others.
-        let _ = self.0.set(text);
+        self.0.send_if_modified(|now| {
+            if now.is_none() {
+                error!(trouble = text, "stopped accepting work");
+            }
+            let changed = now.as_ref() != Some(&text);
+            *now = Some(text);
+            changed
+        });
+    }
+
+    pub(super) fn clear(&self) {
+        if self.0.send_replace(None).is_some() {
+            info!("accepting work again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_goes_on_from_the_journal() {
+        let clock = Clock::new();
+        let known = clock.now().after_ms(3_600_000);
+        assert!(clock.not_behind(known).now() >= known);
+        let earlier = Timestamp(clock.now().0 - 1_000);
+        assert!(clock.not_behind(earlier).now().since_ms(clock.now()) < 1_000);
     }
 }

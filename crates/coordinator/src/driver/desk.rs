@@ -1,34 +1,42 @@
 //! The scheduler's side: facts in, duties out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::mpsc as blocking,
+    time::{Duration, Instant},
+};
 
-use asterism_protocol::{Timestamp, encode};
+use asterism_protocol::{Timestamp, encode, message::Change, view::RunId};
 use asterism_scheduler::{ConnectionId, Event, Input, Output, RequestId, Scheduler};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Answer, Fact,
-    condition::{Clock, Trouble},
+    Answer, Fact, PARTITION, Parts, StartError, acquire,
     keeper::{Duty, Pending},
     outbox::Outbox,
+    recovery,
 };
 use crate::{
-    limits::{BATCH_EVENTS_MAX, BATCH_FACTS_MAX},
-    metrics::Metrics,
-    store::Computed,
+    limits::{BATCH_EVENTS_MAX, BATCH_FACTS_MAX, RETRY_MAX, RETRY_MIN},
+    store::{Computed, Holder},
 };
 
 /// The scheduler's side.
 pub(super) struct Desk {
     pub(super) scheduler: Scheduler,
-    pub(super) clock: Clock,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) trouble: Arc<Trouble>,
+    pub(super) parts: Parts,
+    pub(super) holder: Holder,
     pub(super) outboxes: BTreeMap<ConnectionId, Outbox>,
     pub(super) requests: BTreeMap<RequestId, Answer>,
     pub(super) next_request: u64,
+    /// How many watch which run: a scheduler that is brought back has to be told.
+    pub(super) watched: BTreeMap<RunId, u32>,
     pub(super) pending: Pending,
+    /// When it is tried again, in trouble, and how long until the time after that.
+    pub(super) retry: Option<(Instant, Duration)>,
+    /// Hears of each batch that is durable.
+    pub(super) progress: blocking::Receiver<()>,
 }
 
 impl Desk {
@@ -38,9 +46,16 @@ impl Desk {
         batches: mpsc::Sender<Pending>,
     ) {
         let mut received = Vec::with_capacity(BATCH_FACTS_MAX);
+        let mut trouble = self.parts.trouble.watch();
         loop {
+            if self.parts.trouble.is_there() {
+                self.suffer();
+            }
+            while self.progress.try_recv().is_ok() {
+                self.retry = None;
+            }
             // Not among the branches below: under load a fact is always ready, and time would stand still.
-            let now = self.clock.now();
+            let now = self.parts.clock.now();
             if self.deadline().is_some_and(|at| at <= now) {
                 self.scheduler.handle_timeout(now);
                 self.drain();
@@ -48,12 +63,16 @@ impl Desk {
             if !self.pending.is_empty()
                 && let Ok(permit) = batches.try_reserve()
             {
-                permit.send(std::mem::take(&mut self.pending));
+                permit.send(self.pending.take());
             }
             let deadline = self.deadline();
             let sleep = Duration::from_millis(
-                deadline.map_or(0, |at| at.since_ms(self.clock.now()).max(1)),
+                deadline.map_or(0, |at| at.since_ms(self.parts.clock.now()).max(1)),
             );
+            let retry = self
+                .retry
+                .filter(|_| self.parts.trouble.is_there())
+                .map(|(at, _)| tokio::time::Instant::from_std(at));
             let room = self
                 .pending
                 .batch
@@ -76,10 +95,13 @@ impl Desk {
                     }
                 }
                 permit = batches.reserve(), if !self.pending.is_empty() => match permit {
-                    Ok(permit) => permit.send(std::mem::take(&mut self.pending)),
+                    Ok(permit) => permit.send(self.pending.take()),
                     Err(_) => return,
                 },
+                // An error would say that its sender is gone: we hold it.
+                _ = trouble.changed() => {}
                 () = tokio::time::sleep(sleep), if deadline.is_some() => {}
+                () = tokio::time::sleep_until(retry.unwrap_or_else(tokio::time::Instant::now)), if retry.is_some() => {}
             }
         }
     }
@@ -89,31 +111,106 @@ impl Desk {
         self.scheduler
             .poll_timeout()
             .map(|(at, _)| at)
-            .filter(|_| self.trouble.text().is_none())
+            .filter(|_| !self.parts.trouble.is_there())
+    }
+
+    /// Something could not be made durable. What the scheduler knows beyond the journal was told to nobody: it is
+    /// forgotten, as a crash would have forgotten it, and the scheduler is brought back from the journal once that can
+    /// be written again. Until then what is there can be looked at.
+    fn suffer(&mut self) {
+        let now = Instant::now();
+        let Some((at, pause)) = self.retry else {
+            self.turn_all_away();
+            self.retry = Some((now + RETRY_MIN, RETRY_MIN));
+            return;
+        };
+        if now < at {
+            return;
+        }
+        // Also after success: it may last only until the next batch.
+        let pause = (2 * pause).min(RETRY_MAX);
+        self.retry = Some((now + pause, pause));
+        match self.come_back() {
+            Ok(()) => self.parts.trouble.clear(),
+            Err(error) => self.parts.trouble.set(error.to_string()),
+        }
+    }
+
+    fn turn_all_away(&mut self) {
+        std::mem::take(&mut self.outboxes)
+            .values()
+            .for_each(|outbox| outbox.cut.notify_one());
+        // Whoever waits for an answer sees it dropped.
+        self.requests.clear();
+        self.pending = Pending::new(self.pending.tenure, self.pending.at);
+    }
+
+    fn come_back(&mut self) -> Result<(), StartError> {
+        // A new epoch: what was sent to the journal before and has not arrived yet must not arrive any more.
+        let tenure = acquire(&*self.parts.journal, &self.holder)?;
+        let Parts { config, seed, .. } = &self.parts;
+        let recovered = recovery::recover(
+            &*self.parts.journal,
+            PARTITION,
+            config,
+            *seed,
+            self.parts.clock.now(),
+        )?;
+        self.turn_all_away();
+        self.pending = Pending::new(tenure, recovered.end);
+        let gone = self.scheduler.overview().executors;
+        self.scheduler = recovered.scheduler;
+        self.parts.clock = self.parts.clock.not_behind(recovered.latest);
+        for executor in gone {
+            let gone = Change::ExecutorGone(executor.key);
+            self.pending.duties.push(Duty::Publish(gone));
+        }
+        for (run, watchers) in self.watched.clone() {
+            for _ in 0..watchers {
+                let now = self.parts.clock.now();
+                self.scheduler.handle(Input::Watch { run }, now);
+            }
+        }
+        self.drain();
+        Ok(())
     }
 
     fn handle(&mut self, fact: Fact) {
+        let in_trouble = self.parts.trouble.is_there();
         let input = match fact {
-            Fact::Look(look) => {
-                self.pending
-                    .duties
-                    .push(Duty::Answer(look(&self.scheduler)));
+            Fact::Look { look, durable } => {
+                if !in_trouble {
+                    self.pending
+                        .duties
+                        .push(Duty::Answer(look(&self.scheduler)));
+                } else if !durable {
+                    look(&self.scheduler)(self.parts.hub.edition());
+                }
                 return;
             }
             Fact::Stop => return,
+            Fact::Watch { run } => {
+                *self.watched.entry(run).or_default() += 1;
+                Input::Watch { run }
+            }
+            Fact::Unwatch { run } => {
+                if let Some(watchers) = self.watched.get_mut(&run) {
+                    *watchers -= 1;
+                    if *watchers == 0 {
+                        self.watched.remove(&run);
+                    }
+                }
+                Input::Unwatch { run }
+            }
             // Nothing is accepted that cannot be made durable. Whoever waits for an answer sees it dropped.
-            Fact::Connected { outbox, .. } if self.trouble.text().is_some() => {
+            Fact::Connected { outbox, .. } if in_trouble => {
                 outbox.cut.notify_one();
                 return;
             }
-            _ if self.trouble.text().is_some() => {
-                std::mem::take(&mut self.outboxes)
-                    .values()
-                    .for_each(|outbox| outbox.cut.notify_one());
-                return;
-            }
+            _ if in_trouble => return,
             Fact::Submit { submission, answer } => {
-                self.metrics
+                self.parts
+                    .metrics
                     .tasks
                     .inc_by(submission.prepared.workflow.tasks.len() as u64);
                 Input::Submit {
@@ -159,14 +256,12 @@ impl Desk {
                 connection,
                 message,
             },
-            Fact::Watch { run } => Input::Watch { run },
-            Fact::Unwatch { run } => Input::Unwatch { run },
             Fact::Disconnected { connection } => {
                 self.outboxes.remove(&connection);
                 Input::Disconnected { connection }
             }
         };
-        self.scheduler.handle(input, self.clock.now());
+        self.scheduler.handle(input, self.parts.clock.now());
         self.drain();
     }
 
@@ -221,7 +316,7 @@ impl Desk {
             Event::Computed {
                 receipt, remark, ..
             } => {
-                self.metrics.receipts.inc();
+                self.parts.metrics.receipts.inc();
                 if let Some(outcome) = receipt.outcome() {
                     say_computed(receipt, remark, outcome.fuel);
                     self.pending.batch.receipts.push(Computed {
@@ -238,7 +333,7 @@ impl Desk {
                 known,
                 ..
             } => {
-                self.metrics.runs.inc();
+                self.parts.metrics.runs.inc();
                 info!(
                     run = run.0,
                     name,
@@ -255,7 +350,7 @@ impl Desk {
                 attempts,
                 ..
             } => {
-                self.metrics.given_up.inc();
+                self.parts.metrics.given_up.inc();
                 let last = attempts
                     .last()
                     .map_or("", |attempt| attempt.fault.message.as_str());

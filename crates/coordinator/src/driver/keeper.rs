@@ -1,18 +1,23 @@
 //! The journal's side: batches are made durable, then what waited for them is done.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, mpsc as blocking},
+    time::Instant,
+};
 
-use asterism_protocol::message::{Change, ToExecutor};
-use asterism_protocol::view::RunId;
+use asterism_protocol::{
+    message::{Change, ToExecutor},
+    view::RunId,
+};
 use asterism_scheduler::{ConnectionId, SubmitError};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Answer, condition::Trouble, outbox::Outbox};
 use crate::{
     hub::{Edition, Hub},
     metrics::Metrics,
-    store::{Batch, Journal, Sequence},
+    store::{Batch, Journal, Sequence, Tenure},
 };
 
 /// What waits until the events before it are durable.
@@ -35,35 +40,73 @@ pub(super) enum Duty {
 }
 
 /// Events and the duties that wait for them.
-#[derive(Default)]
 pub(super) struct Pending {
+    /// As whom they are appended. After trouble there is another one, and what was meant for the one before is void.
+    pub(super) tenure: Tenure,
+    /// Behind which event they come.
+    pub(super) at: Sequence,
     pub(super) batch: Batch,
     pub(super) duties: Vec<Duty>,
 }
 
 impl Pending {
+    pub(super) fn new(tenure: Tenure, at: Sequence) -> Self {
+        Self {
+            tenure,
+            at,
+            batch: Batch::default(),
+            duties: Vec::new(),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.batch.events.is_empty() && self.duties.is_empty()
     }
+
+    /// What comes next, in its place.
+    pub(super) fn take(&mut self) -> Self {
+        let next = Self::new(
+            self.tenure,
+            Sequence(self.at.0 + self.batch.events.len() as u64),
+        );
+        std::mem::replace(self, next)
+    }
 }
 
-/// The journal's side.
+/// The journal's thread.
 pub(super) struct Keeper {
     pub(super) journal: Arc<dyn Journal>,
-    pub(super) sequence: Sequence,
     pub(super) hub: Arc<Hub>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) trouble: Arc<Trouble>,
+    /// Batches that could not be appended make those behind them void.
+    pub(super) failed: Option<Tenure>,
+    /// Hears of each batch that is durable.
+    pub(super) progress: blocking::Sender<()>,
 }
 
 impl Keeper {
     pub(super) fn run(mut self, mut batches: mpsc::Receiver<Pending>) {
-        while let Some(Pending { batch, duties }) = batches.blocking_recv() {
-            if !batch.events.is_empty() && self.trouble.text().is_none() {
+        let mut last = None;
+        while let Some(pending) = batches.blocking_recv() {
+            last = Some(pending.tenure);
+            let Pending {
+                tenure,
+                at,
+                batch,
+                duties,
+            } = pending;
+            if !batch.events.is_empty() && self.failed != Some(tenure) {
                 let begun = Instant::now();
-                match self.journal.append(self.sequence, &batch) {
-                    Ok(sequence) => self.sequence = sequence,
-                    Err(error) => self.trouble.set(error.to_string()),
+                match self.journal.append(tenure, at, &batch) {
+                    // Nobody listens any more when the coordinator stops.
+                    Ok(_) => {
+                        let _ = self.progress.send(());
+                    }
+                    Err(error) => {
+                        self.failed = Some(tenure);
+                        self.trouble.set(error.to_string());
+                    }
                 }
                 self.metrics
                     .journal_seconds
@@ -72,17 +115,25 @@ impl Keeper {
                     .journal_events
                     .observe(batch.events.len() as f64);
             }
-            self.release(duties);
+            if self.failed != Some(tenure) {
+                self.release(duties);
+            }
+            // Otherwise whoever waits sees that no answer will come.
+        }
+        // So that nobody has to wait until the term is over.
+        if let Some(tenure) = last.filter(|tenure| self.failed != Some(*tenure))
+            && let Err(error) = self.journal.release(tenure)
+        {
+            warn!(%error, "the partition could not be given back");
         }
     }
 
     fn release(&self, duties: Vec<Duty>) {
-        let durable = self.trouble.text().is_none();
         // Neighbours among the changes go out as one.
         let mut changes = Vec::new();
         for duty in duties {
             match duty {
-                Duty::Publish(change) if durable => {
+                Duty::Publish(change) => {
                     if let Change::Run(summary) = &change
                         && summary.finished.is_some()
                     {
@@ -99,22 +150,21 @@ impl Keeper {
                     changes.push(change);
                     continue;
                 }
-                _ => self.hub.publish(std::mem::take(&mut changes)),
+                Duty::Acknowledge { .. }
+                | Duty::Reply { .. }
+                | Duty::Close { .. }
+                | Duty::Answer(_) => self.hub.publish(std::mem::take(&mut changes)),
             }
             match duty {
-                // Looking is possible in trouble as well, and what was seen says so.
                 Duty::Answer(answer) => answer(self.hub.edition()),
                 Duty::Acknowledge {
                     connection,
                     outbox,
                     message,
-                } if durable => outbox.send(connection, message),
+                } => outbox.send(connection, message),
                 // Whoever asked may have gone away.
-                Duty::Reply { answer, result } if durable => drop(answer.send(result)),
-                Duty::Acknowledge { .. }
-                | Duty::Reply { .. }
-                | Duty::Publish(_)
-                | Duty::Close { .. } => {}
+                Duty::Reply { answer, result } => drop(answer.send(result)),
+                Duty::Publish(_) | Duty::Close { .. } => {}
             }
         }
         self.hub.publish(changes);

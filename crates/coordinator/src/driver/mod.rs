@@ -4,20 +4,28 @@
 //! the events before it are durable travels with them: the journal's thread commits a batch as one, then does the
 //! duties that came with it, in their order. While it commits, further facts are handled and make up the next batch.
 //! Looking at the scheduler is such a duty too, so nobody reads what is not durable.
+//!
+//! When a batch cannot be made durable, nothing behind it is: what waited is answered with nothing, executors are sent
+//! away, and the scheduler is brought back from the journal when that can be written again, as after a crash.
 
 mod condition;
 mod desk;
 mod keeper;
 mod outbox;
+mod recovery;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, thread, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc as blocking},
+    thread,
+};
 
-use asterism_protocol::{decode, message::ToCoordinator, view::RunId};
-use asterism_scheduler::{Config, ConnectionId, Event, Scheduler, Submission, SubmitError};
+use asterism_protocol::{message::ToCoordinator, view::RunId};
+use asterism_scheduler::{Config, ConnectionId, Scheduler, Submission, SubmitError};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info};
+use tracing::error;
 
 pub(crate) use self::{
     condition::{Clock, Trouble},
@@ -30,13 +38,17 @@ use self::{
 };
 use crate::{
     hub::{Edition, Hub},
-    limits::{FACTS_MAX, READ_EVENTS},
+    limits::{FACTS_MAX, TERM},
     metrics::Metrics,
-    store::{Journal, JournalError, Sequence},
+    store::{Asked, Holder, Journal, JournalError, Partition, Tenure},
 };
 
 /// Larger than any event that was accepted: a submission has the size of its request's body.
 const EVENT_BYTES_MAX: usize = 4 * asterism_protocol::limits::WORKFLOW_BYTES_MAX;
+
+/// All workflows are in one partition: one coordinator decides at a time.
+const PARTITION: Partition = Partition(0);
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
@@ -94,7 +106,11 @@ enum Fact {
     Unwatch {
         run: RunId,
     },
-    Look(Look),
+    Look {
+        look: Look,
+        /// Not answered from what may not be durable.
+        durable: bool,
+    },
     Stop,
 }
 
@@ -102,6 +118,8 @@ enum Fact {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) seed: u64,
+    /// Where others reach this coordinator.
+    pub(crate) address: String,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
@@ -131,46 +149,56 @@ pub(crate) enum StartError {
         number: u64,
         source: asterism_protocol::DecodeError,
     },
+    #[error("another coordinator holds the journal, at {0}")]
+    Held(String),
     #[error("failed to start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
 
 impl Driver {
     /// Replays the journal, then starts both threads.
-    pub(crate) fn start(parts: Parts) -> Result<(Self, Threads), StartError> {
-        let (events, sequence) = read_all(&*parts.journal)?;
-        let begun = Instant::now();
-        let count = events.len();
-        let mut scheduler = Scheduler::new(parts.config.clone(), parts.seed);
-        scheduler.recover(events, parts.clock.now());
-        info!(
-            events = count,
-            ms = begun.elapsed().as_millis() as u64,
-            "replayed the journal"
-        );
+    pub(crate) fn start(mut parts: Parts) -> Result<(Self, Threads), StartError> {
+        let holder = Holder {
+            name: format!("{:016x}", parts.seed),
+            address: parts.address.clone(),
+        };
+        let tenure = acquire(&*parts.journal, &holder)?;
+        let recovered = recovery::recover(
+            &*parts.journal,
+            PARTITION,
+            &parts.config,
+            parts.seed,
+            parts.clock.now(),
+        )?;
+        let scheduler = recovered.scheduler;
+        parts.clock = parts.clock.not_behind(recovered.latest);
 
         let (facts, received) = mpsc::channel(FACTS_MAX);
         // One batch waits while one is being committed.
         let (batches, to_commit) = mpsc::channel(1);
+        let (report, progress) = blocking::channel();
         let keeper = Keeper {
-            journal: parts.journal,
-            sequence,
-            hub: parts.hub,
+            journal: Arc::clone(&parts.journal),
+            hub: Arc::clone(&parts.hub),
             metrics: Arc::clone(&parts.metrics),
             trouble: Arc::clone(&parts.trouble),
+            failed: None,
+            progress: report,
         };
         let journal = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || keeper.run(to_commit))?;
         let desk = Desk {
             scheduler,
-            clock: parts.clock,
-            metrics: parts.metrics,
-            trouble: parts.trouble,
+            parts,
+            holder,
             outboxes: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: 0,
-            pending: Pending::default(),
+            watched: BTreeMap::new(),
+            pending: Pending::new(tenure, recovered.end),
+            retry: None,
+            progress,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -232,10 +260,26 @@ impl Driver {
         Ok(())
     }
 
-    /// Looks at the scheduler's state, as durable as it is published.
+    /// Looks at the scheduler's state, as durable as it is published; in trouble, at what there is.
     pub(crate) async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Scheduler) -> T + Send + 'static,
+    ) -> Result<(T, Edition), NoAnswer> {
+        self.look_at(look, false).await
+    }
+
+    /// As [`Driver::look`], without an answer in trouble: what is seen may be told as final.
+    pub(crate) async fn look_durable<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Scheduler) -> T + Send + 'static,
+    ) -> Result<(T, Edition), NoAnswer> {
+        self.look_at(look, true).await
+    }
+
+    async fn look_at<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Scheduler) -> T + Send + 'static,
+        durable: bool,
     ) -> Result<(T, Edition), NoAnswer> {
         let (answer, answered) = oneshot::channel();
         let look: Look = Box::new(move |scheduler| {
@@ -246,7 +290,7 @@ impl Driver {
             })
         });
         self.facts
-            .send(Fact::Look(look))
+            .send(Fact::Look { look, durable })
             .await
             .map_err(|_| NoAnswer::Unavailable)?;
         answered.await.map_err(|_| NoAnswer::Unavailable)
@@ -306,6 +350,11 @@ impl Driver {
         let _ = self.facts.send(Fact::Unwatch { run }).await;
     }
 
+    /// Has the scheduler ended?
+    pub(crate) fn is_gone(&self) -> bool {
+        self.facts.is_closed()
+    }
+
     /// Handles what came before, makes it durable, and ends.
     pub(crate) async fn stop(self, threads: Threads) {
         // An error says that it has ended already.
@@ -320,19 +369,10 @@ impl Driver {
     }
 }
 
-fn read_all(journal: &dyn Journal) -> Result<(Vec<Event>, Sequence), StartError> {
-    let mut events = Vec::new();
-    loop {
-        let from = Sequence(events.len() as u64);
-        let read = journal.read(from, READ_EVENTS)?;
-        if read.is_empty() {
-            return Ok((events, from));
-        }
-        for bytes in read {
-            let number = events.len() as u64;
-            let event = decode("event", &bytes, EVENT_BYTES_MAX)
-                .map_err(|source| StartError::Event { number, source })?;
-            events.push(event);
-        }
+/// Takes the partition.
+fn acquire(journal: &dyn Journal, holder: &Holder) -> Result<Tenure, StartError> {
+    match journal.acquire(PARTITION, holder, TERM)? {
+        Asked::Granted(tenure) => Ok(tenure),
+        Asked::Held(other) => Err(StartError::Held(other.address)),
     }
 }

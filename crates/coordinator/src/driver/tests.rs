@@ -1,75 +1,43 @@
 //! Durability before words, seen from outside.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use asterism_protocol::{
-    Cid, Input as TaskInput, Instruction, Meta, Nonce, Prepared, Receipt, Remark, Task, Workflow,
-    blob_cid,
+    Input as TaskInput, Instruction, Meta, Nonce, Prepared, Task, Value, Workflow, blob_cid,
 };
 
 use super::*;
-use crate::store::{Batch, ComponentRecord, MemoryJournal};
+use crate::store::{
+    MemoryJournal, Sequence,
+    faults::{Faults, FaultyJournal, How},
+};
 
-/// A disk that breaks when it is told to.
-#[derive(Default)]
-struct BreakingJournal {
-    journal: MemoryJournal,
-    broken: AtomicBool,
-}
+/// Longer than anything takes here.
+const SOON: Duration = Duration::from_secs(60);
 
-impl Journal for BreakingJournal {
-    fn append(&self, expected: Sequence, batch: &Batch) -> Result<Sequence, JournalError> {
-        if self.broken.load(Ordering::SeqCst) {
-            return Err(JournalError::Damaged {
-                place: "disk".into(),
-                reason: "no space is left".into(),
-            });
-        }
-        self.journal.append(expected, batch)
-    }
-
-    fn end(&self) -> Result<Sequence, JournalError> {
-        self.journal.end()
-    }
-
-    fn read(&self, from: Sequence, max: usize) -> Result<Vec<Vec<u8>>, JournalError> {
-        self.journal.read(from, max)
-    }
-
-    fn receipts_of(&self, instructions: &[Cid]) -> Result<Vec<Receipt>, JournalError> {
-        self.journal.receipts_of(instructions)
-    }
-
-    fn receipt(&self, cid: Cid) -> Result<Option<Receipt>, JournalError> {
-        self.journal.receipt(cid)
-    }
-
-    fn remark(&self, receipt: Cid) -> Result<Option<Remark>, JournalError> {
-        self.journal.remark(receipt)
-    }
-
-    fn add_component(&self, component: &ComponentRecord) -> Result<(), JournalError> {
-        self.journal.add_component(component)
-    }
-
-    fn components(&self) -> Result<Vec<ComponentRecord>, JournalError> {
-        self.journal.components()
-    }
-}
-
-fn start(journal: &Arc<BreakingJournal>, trouble: &Arc<Trouble>) -> (Driver, Threads) {
+fn parts(journal: &Arc<dyn Journal>, trouble: &Arc<Trouble>) -> Parts {
     let metrics = Arc::new(Metrics::new());
-    let journal = Arc::clone(journal);
-    let parts = Parts {
+    Parts {
         config: Config::default(),
         seed: 1,
-        journal,
+        address: "http://here".to_owned(),
+        journal: Arc::clone(journal),
         hub: Arc::new(Hub::new(Arc::clone(&metrics))),
         metrics,
         trouble: Arc::clone(trouble),
         clock: Clock::new(),
-    };
-    Driver::start(parts).unwrap()
+    }
+}
+
+fn start(journal: &Arc<dyn Journal>, trouble: &Arc<Trouble>) -> (Driver, Threads) {
+    Driver::start(parts(journal, trouble)).unwrap()
+}
+
+/// A journal that breaks when it is told to, and what it is made of.
+fn breaking() -> (Arc<dyn Journal>, MemoryJournal, Arc<Faults>) {
+    let (memory, faults) = (MemoryJournal::default(), Arc::new(Faults::default()));
+    let journal = FaultyJournal(Arc::new(memory.clone()), Arc::clone(&faults));
+    (Arc::new(journal), memory, faults)
 }
 
 fn submission(number: i128) -> Submission {
@@ -78,7 +46,7 @@ fn submission(number: i128) -> Submission {
         op: "wasm/run".into(),
         input: TaskInput {
             func: "f".into(),
-            args: vec![asterism_protocol::Value::Integer(number)],
+            args: vec![Value::Integer(number)],
         },
         nnc: Nonce::Empty,
     };
@@ -101,44 +69,85 @@ fn submission(number: i128) -> Submission {
     }
 }
 
+async fn until_healthy(trouble: &Trouble) {
+    let over = tokio::time::timeout(SOON, trouble.over()).await;
+    over.expect("it comes back");
+}
+
 #[tokio::test]
-async fn what_cannot_be_made_durable_is_not_acknowledged() {
-    let (journal, trouble) = (
-        Arc::new(BreakingJournal::default()),
-        Arc::new(Trouble::default()),
-    );
+async fn what_cannot_be_made_durable_is_not_acknowledged_and_accepting_goes_on_afterwards() {
+    let (journal, memory, faults) = breaking();
+    let trouble = Arc::new(Trouble::default());
     let (driver, threads) = start(&journal, &trouble);
     let run = driver.submit(submission(1)).await.unwrap();
-    assert!(
-        journal.end().unwrap() > Sequence(0),
-        "acknowledged, so durable"
-    );
+    let end = memory.end(PARTITION).unwrap();
+    assert!(end > Sequence(0), "acknowledged, so durable");
 
-    journal.broken.store(true, Ordering::SeqCst);
-    assert!(matches!(
-        driver.submit(submission(2)).await,
-        Err(NoAnswer::Unavailable)
-    ));
+    faults.break_down();
+    for number in [2, 3] {
+        let refused = driver.submit(submission(number)).await;
+        assert!(matches!(refused, Err(NoAnswer::Unavailable)), "{refused:?}");
+    }
     assert!(trouble.text().unwrap().contains("no space is left"));
-    // The disk comes back, the trust does not: what was handled meanwhile is lost.
-    journal.broken.store(false, Ordering::SeqCst);
-    assert!(matches!(
-        driver.submit(submission(3)).await,
-        Err(NoAnswer::Unavailable)
-    ));
-    let (view, _) = driver
-        .look(move |scheduler| scheduler.run_view(run))
-        .await
-        .unwrap();
-    assert!(view.is_some(), "reading goes on");
+    let view = move |scheduler: &Scheduler| scheduler.run_view(run);
+    assert!(
+        driver.look(view).await.unwrap().0.is_some(),
+        "reading goes on"
+    );
+    let durable = driver.look_durable(view).await;
+    assert!(durable.is_err(), "but nothing is told as final");
+
+    faults.heal();
+    until_healthy(&trouble).await;
+    let (overview, _) = driver.look_durable(Scheduler::overview).await.unwrap();
+    assert_eq!(
+        overview.runs.iter().map(|run| run.run).collect::<Vec<_>>(),
+        [run],
+        "what was acknowledged is there, what was not is not"
+    );
+    driver.submit(submission(3)).await.unwrap();
     driver.stop(threads).await;
 
     let (driver, threads) = start(&journal, &Arc::new(Trouble::default()));
     let (overview, _) = driver.look(Scheduler::overview).await.unwrap();
-    assert_eq!(
-        overview.runs.len(),
-        1,
-        "only what was acknowledged is there"
-    );
+    assert_eq!(overview.runs.len(), 2);
+    driver.stop(threads).await;
+}
+
+#[tokio::test]
+async fn an_answer_of_the_journal_that_is_lost_loses_nothing() {
+    let (journal, memory, faults) = breaking();
+    let trouble = Arc::new(Trouble::default());
+    let (driver, threads) = start(&journal, &trouble);
+    // Committed, and nobody knows.
+    faults.fail(faults.calls() + 1, 1, How::After);
+    assert!(driver.submit(submission(1)).await.is_err());
+    until_healthy(&trouble).await;
+    assert!(memory.end(PARTITION).unwrap() > Sequence(0));
+    let (overview, _) = driver.look(Scheduler::overview).await.unwrap();
+    assert_eq!(overview.runs.len(), 1, "the journal decides what is so");
+    driver.submit(submission(2)).await.unwrap();
+    driver.stop(threads).await;
+}
+
+#[tokio::test]
+async fn whoever_was_overtaken_writes_nothing_and_says_so() {
+    let (journal, memory, _) = breaking();
+    let trouble = Arc::new(Trouble::default());
+    let (driver, threads) = start(&journal, &trouble);
+    driver.submit(submission(1)).await.unwrap();
+    let end = memory.end(PARTITION).unwrap();
+    // Its term is over while it sleeps, and another one comes.
+    memory.expire(PARTITION);
+    let other = Holder {
+        name: "other".to_owned(),
+        address: "http://elsewhere".to_owned(),
+    };
+    let asked = memory.acquire(PARTITION, &other, SOON).unwrap();
+    assert!(matches!(asked, Asked::Granted(_)), "{asked:?}");
+
+    assert!(driver.submit(submission(2)).await.is_err());
+    assert!(trouble.text().unwrap().contains("another coordinator"));
+    assert_eq!(memory.end(PARTITION).unwrap(), end);
     driver.stop(threads).await;
 }

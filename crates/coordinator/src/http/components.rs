@@ -18,7 +18,7 @@ use crate::{
     app::App,
     error::ApiError,
     limits::{COMPONENT_BYTES_MAX, COMPONENTS_MAX},
-    store::ComponentRecord,
+    store::{BlobError, ComponentRecord},
 };
 
 #[derive(Deserialize)]
@@ -122,14 +122,15 @@ fn add_component(
 /// Reads the components that were added before; one that is not understood any more is left out, and said.
 pub(crate) fn restore(app: &Arc<App>) -> Result<(), crate::ServeError> {
     for record in app.journal.components()? {
-        let read = app
-            .blobs
-            .get(record.cid)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| {
-                asterism_component::outline(&bytes.ok_or("its bytes are gone")?)
-                    .map_err(|refusal| refusal.to_string())
-            });
+        let bytes = match app.blobs.get(record.cid) {
+            // It may work again in a moment: whoever starts us starts us again.
+            Err(error @ BlobError::Io { .. }) => return Err(error.into()),
+            read => read,
+        };
+        let read = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+            asterism_component::outline(&bytes.ok_or("its bytes are gone")?)
+                .map_err(|refusal| refusal.to_string())
+        });
         match read {
             Ok(component) => drop(app.library.add(&record, component)),
             Err(error) => {

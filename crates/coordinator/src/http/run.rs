@@ -24,6 +24,9 @@ use serde_json::{Value as Json_, json};
 use super::{Shared, blobs, body_of};
 use crate::{app::App, error::ApiError, limits::RUN_WAIT_MAX, media, metrics::Counted};
 
+/// Pause before a run is looked at again that could not be looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// What `?…` may say.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -323,10 +326,23 @@ async fn ended(
     loop {
         // Registered before looking: an end between the two is heard.
         let told = app.hub.ended(run);
-        let (view, _) = app
+        let Ok((view, _)) = app
             .driver
-            .look(move |scheduler| scheduler.run_view(run))
-            .await?;
+            .look_durable(move |scheduler| scheduler.run_view(run))
+            .await
+        else {
+            // In trouble nothing is final, and nothing is lost: it goes on when the trouble is over.
+            tokio::select! {
+                () = app.trouble.over() => {}
+                () = &mut deadline => return Err(ApiError::unavailable(app.trouble.text().unwrap_or_default()).hint("see /health")),
+                () = app.closed() => return Err(ApiError::unavailable("the coordinator stops")),
+            }
+            if app.driver.is_gone() {
+                return Err(ApiError::unavailable("the coordinator stops"));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            continue;
+        };
         let view = view
             .ok_or_else(|| ApiError::not_found(format!("run {} ended and is forgotten", run.0)))?;
         if view.summary.state != RunState::Running {

@@ -3,22 +3,23 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
 };
 
-use asterism_protocol::{BlobHasher, Cid};
+use asterism_protocol::{BlobHasher, Cid, blob_cid};
 
-use super::{BlobError, BlobReader, BlobWriter, Blobs, Naming};
-use crate::limits::BLOB_CHUNK_BYTES;
-
-/// Verified files that are remembered. Forgetting one costs reading it twice.
-const VERIFIED_MAX: usize = 65_536;
+use super::{
+    BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Naming,
+    blobs::timestamp_of,
+    chunks::{ChunkReader, Chunks},
+};
+use crate::limits::{BLOB_CHUNK_BYTES, VERIFIED_CHUNKS_MAX};
 
 /// Blobs in a folder.
 pub struct FolderBlobs(Arc<Folder>);
@@ -27,8 +28,15 @@ struct Folder {
     root: PathBuf,
     temporary: PathBuf,
     next: AtomicU64,
-    /// Files whose bytes were checked, with the size and time they had: as long as those stay, the check holds.
-    verified: Mutex<BTreeMap<Cid, (u64, SystemTime)>>,
+    /// Files that were read whole and checked, with the size and time they had: as long as those stay, what is read of
+    /// them is checked chunk by chunk.
+    verified: Mutex<Verified>,
+}
+
+#[derive(Default)]
+struct Verified {
+    files: BTreeMap<Cid, (u64, SystemTime, Chunks)>,
+    chunks: usize,
 }
 
 /// Says what was tried when the system refuses.
@@ -59,26 +67,32 @@ impl FolderBlobs {
             _ => {}
         }
         fs::create_dir_all(&temporary).trying("make the folder of blobs")?;
-        Ok(Self(Arc::new(Folder {
-            root: root.to_owned(),
-            temporary,
-            next: AtomicU64::new(0),
-            verified: Mutex::new(BTreeMap::new()),
-        })))
+        Ok(Self::beside(root))
     }
 
+    /// The blobs under `root` as another process may be keeping them: what that has not finished is left alone.
+    #[must_use]
+    pub fn beside(root: &Path) -> Self {
+        Self(Arc::new(Folder {
+            root: root.to_owned(),
+            temporary: root.join("tmp"),
+            next: AtomicU64::new(0),
+            verified: Mutex::default(),
+        }))
+    }
+
+    /// Spoils a stored blob as a failing disk would: the file's size and time stay.
     #[cfg(test)]
     pub(super) fn corrupt(&self, cid: Cid) {
         let path = self.0.path(cid);
+        let before = fs::metadata(&path).expect("the blob is there");
         let mut bytes = fs::read(&path).expect("the blob is there");
         bytes[0] ^= 1;
         fs::write(&path, bytes).expect("the blob can be written");
-        // Clocks of file systems are coarse, and the test is fast.
-        let later = SystemTime::now() + std::time::Duration::from_secs(2);
         File::options()
             .write(true)
             .open(&path)
-            .and_then(|file| file.set_modified(later))
+            .and_then(|file| file.set_modified(before.modified()?))
             .expect("a time can be set");
     }
 }
@@ -108,17 +122,65 @@ impl Folder {
         Ok(Some((path, file, metadata.len(), modified)))
     }
 
-    fn remember(&self, cid: Cid, size: u64, modified: SystemTime) {
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if verified.len() >= VERIFIED_MAX {
-            verified.pop_first();
-        }
-        verified.insert(cid, (size, modified));
+    fn verified(&self) -> MutexGuard<'_, Verified> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_verified(&self, cid: Cid, size: u64, modified: SystemTime) -> bool {
-        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        verified.get(&cid) == Some(&(size, modified))
+    fn remember(&self, cid: Cid, size: u64, modified: SystemTime, chunks: &Chunks) {
+        let mut verified = self.verified();
+        verified.forget(cid);
+        while verified.chunks + chunks.len() > VERIFIED_CHUNKS_MAX
+            && let Some(first) = verified.files.keys().next().copied()
+        {
+            verified.forget(first);
+        }
+        verified.chunks += chunks.len();
+        verified
+            .files
+            .insert(cid, (size, modified, Arc::clone(chunks)));
+    }
+
+    /// The chunks of a file that was checked and has not changed since.
+    fn chunks_of(&self, cid: Cid, size: u64, modified: SystemTime) -> Option<Chunks> {
+        let verified = self.verified();
+        let (_, _, chunks) = verified
+            .files
+            .get(&cid)
+            .filter(|(known, at, _)| (*known, *at) == (size, modified))?;
+        Some(Arc::clone(chunks))
+    }
+
+    fn walk(&self, see: &mut dyn FnMut(BlobEntry) -> bool) -> io::Result<()> {
+        for shard in fs::read_dir(&self.root)? {
+            let shard = shard?;
+            if !shard.file_type()?.is_dir() || shard.path() == self.temporary {
+                continue;
+            }
+            for file in fs::read_dir(shard.path())? {
+                let file = file?;
+                // What is not named by a CID is not ours.
+                let Some(cid) = file.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                    continue;
+                };
+                let metadata = match file.metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    metadata => metadata?,
+                };
+                let (size, stored) = (metadata.len(), timestamp_of(metadata.modified()?));
+                if !see(BlobEntry { cid, size, stored }) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Verified {
+    fn forget(&mut self, cid: Cid) {
+        if let Some((_, _, chunks)) = self.files.remove(&cid) {
+            self.chunks -= chunks.len();
+        }
     }
 }
 
@@ -151,48 +213,52 @@ impl Blobs for FolderBlobs {
         let Some((path, mut file, size, modified)) = self.0.find(cid)? else {
             return Ok(None);
         };
-        if !self.0.is_verified(cid, size, modified) {
-            let mut hasher = BlobHasher::default();
-            let mut chunk = vec![0; BLOB_CHUNK_BYTES];
-            loop {
-                match file.read(&mut chunk).trying("read a blob")? {
-                    0 => break,
-                    read => hasher.update(&chunk[..read]),
-                }
+        let chunks = if let Some(chunks) = self.0.chunks_of(cid, size, modified) {
+            chunks
+        } else {
+            let (mut hasher, mut chunks) = (BlobHasher::default(), Vec::new());
+            let mut left = size;
+            while left > 0 {
+                let length = left.min(BLOB_CHUNK_BYTES as u64);
+                let mut chunk = vec![0; length as usize];
+                file.read_exact(&mut chunk).trying("read a blob")?;
+                hasher.update(&chunk);
+                chunks.push(blob_cid(&chunk));
+                left -= length;
             }
-            if hasher.finish() != cid {
+            let found = hasher.finish();
+            if found != cid {
                 return Err(BlobError::Corrupted {
                     cid: Box::new(cid),
                     place: path.display().to_string(),
                 });
             }
-            file.rewind().trying("read a blob")?;
-            self.0.remember(cid, size, modified);
+            let chunks = Chunks::from(chunks);
+            self.0.remember(cid, size, modified, &chunks);
+            chunks
+        };
+        // Whoever brings it again must not be told that it is here and whole.
+        let folder = Arc::clone(&self.0);
+        let damaged = Box::new(move || folder.verified().forget(cid));
+        Ok(Some(Box::new(ChunkReader::new(
+            cid, file, size, chunks, damaged,
+        ))))
+    }
+
+    fn delete(&self, cid: Cid) -> Result<bool, BlobError> {
+        self.0.verified().forget(cid);
+        match fs::remove_file(self.0.path(cid)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(BlobError::Io {
+                what: "delete a blob",
+                source,
+            }),
         }
-        Ok(Some(Box::new(FolderReader { file, size })))
     }
-}
 
-struct FolderReader {
-    file: File,
-    size: u64,
-}
-
-impl Read for FolderReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
-    }
-}
-
-impl Seek for FolderReader {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        self.file.seek(position)
-    }
-}
-
-impl BlobReader for FolderReader {
-    fn size(&self) -> u64 {
-        self.size
+    fn each(&self, see: &mut dyn FnMut(BlobEntry) -> bool) -> Result<(), BlobError> {
+        self.0.walk(see).trying("list the blobs")
     }
 }
 
@@ -238,12 +304,6 @@ impl BlobWriter for FolderWriter {
         fs::rename(&unfinished.0, &path).trying("name a blob")?;
         sync_folder(shard)?;
         sync_folder(&folder.root)?;
-        let metadata = file.metadata().trying("look at a blob")?;
-        folder.remember(
-            cid,
-            metadata.len(),
-            metadata.modified().trying("look at a blob")?,
-        );
         Ok(cid)
     }
 }

@@ -1,32 +1,62 @@
 //! The twins in memory: for tests, and for a coordinator that need not remember.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io::Cursor,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 
-use asterism_protocol::{Cid, Receipt, Remark};
+use asterism_protocol::{Cid, Receipt, Remark, Timestamp};
 
 use super::{
-    Batch, BlobError, BlobReader, BlobWriter, Blobs, ComponentRecord, Computed, Journal,
-    JournalError, Naming, Sequence,
+    Asked, Batch, BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Compacted, ComponentRecord,
+    Computed, Epoch, Holder, InOrder, Journal, JournalError, Naming, Partition, Sequence, Tenure,
+    check_kept, terms::Terms,
 };
 use crate::limits::RECEIPTS_PER_INSTRUCTION_MAX;
 
-/// A journal that ends with the process.
-#[derive(Default)]
-pub struct MemoryJournal(Mutex<Contents>);
+/// A journal that ends with the process. Clones share it, as processes share a database.
+#[derive(Clone, Default)]
+pub struct MemoryJournal(Arc<Mutex<Contents>>);
 
 #[derive(Default)]
 struct Contents {
-    events: Vec<Vec<u8>>,
+    logs: BTreeMap<Partition, Log>,
+    terms: Terms,
     receipts: BTreeMap<Cid, (Receipt, Remark)>,
+    in_order: Vec<Cid>,
     by_instruction: BTreeMap<Cid, Vec<Cid>>,
     components: Vec<ComponentRecord>,
 }
 
+#[derive(Default)]
+struct Log {
+    epoch: Epoch,
+    events: BTreeMap<Sequence, Vec<u8>>,
+    end: Sequence,
+    compacted: Compacted,
+}
+
+impl Contents {
+    /// The log, if it is the tenant's to write.
+    fn of_tenant(&mut self, tenure: Tenure) -> Result<&mut Log, JournalError> {
+        let log = self.logs.entry(tenure.partition).or_default();
+        if log.epoch == tenure.epoch {
+            return Ok(log);
+        }
+        let found = log.epoch;
+        Err(JournalError::Fenced { tenure, found })
+    }
+}
+
 impl MemoryJournal {
+    /// The term of whoever holds a partition is over.
+    #[cfg(test)]
+    pub(crate) fn expire(&self, partition: Partition) {
+        self.contents().terms.end(partition);
+    }
+
     fn contents(&self) -> MutexGuard<'_, Contents> {
         // Nothing here is left half done by a panic: each change is a single call.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -34,16 +64,55 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
-    fn append(&self, expected: Sequence, batch: &Batch) -> Result<Sequence, JournalError> {
+    fn acquire(
+        &self,
+        partition: Partition,
+        holder: &Holder,
+        term: Duration,
+    ) -> Result<Asked, JournalError> {
         let contents = &mut *self.contents();
-        let found = contents.events.len() as u64;
-        if found != expected.0 {
+        if let Some(other) = contents.terms.begin(partition, holder, term) {
+            return Ok(Asked::Held(other));
+        }
+        let log = contents.logs.entry(partition).or_default();
+        log.epoch.0 += 1;
+        let epoch = log.epoch;
+        Ok(Asked::Granted(Tenure { partition, epoch }))
+    }
+
+    fn renew(&self, tenure: Tenure, term: Duration) -> Result<(), JournalError> {
+        let contents = &mut *self.contents();
+        contents.of_tenant(tenure)?;
+        contents.terms.extend(tenure.partition, term);
+        Ok(())
+    }
+
+    fn release(&self, tenure: Tenure) -> Result<(), JournalError> {
+        let contents = &mut *self.contents();
+        contents.of_tenant(tenure)?.epoch.0 += 1;
+        contents.terms.end(tenure.partition);
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        tenure: Tenure,
+        expected: Sequence,
+        batch: &Batch,
+    ) -> Result<Sequence, JournalError> {
+        let contents = &mut *self.contents();
+        let log = contents.of_tenant(tenure)?;
+        if log.end != expected {
             return Err(JournalError::Sequence {
                 expected: expected.0,
-                found,
+                found: log.end.0,
             });
         }
-        contents.events.extend(batch.events.iter().cloned());
+        for event in &batch.events {
+            log.events.insert(log.end, event.clone());
+            log.end.0 += 1;
+        }
+        let end = log.end;
         for Computed {
             instruction,
             receipt,
@@ -53,6 +122,7 @@ impl Journal for MemoryJournal {
             let cid = receipt.cid();
             if let Entry::Vacant(vacant) = contents.receipts.entry(cid) {
                 vacant.insert((receipt.clone(), remark.clone()));
+                contents.in_order.push(cid);
                 contents
                     .by_instruction
                     .entry(*instruction)
@@ -60,23 +130,52 @@ impl Journal for MemoryJournal {
                     .push(cid);
             }
         }
-        Ok(Sequence(contents.events.len() as u64))
+        Ok(end)
     }
 
-    fn end(&self) -> Result<Sequence, JournalError> {
-        Ok(Sequence(self.contents().events.len() as u64))
+    fn end(&self, partition: Partition) -> Result<Sequence, JournalError> {
+        let contents = self.contents();
+        Ok(contents
+            .logs
+            .get(&partition)
+            .map_or(Sequence(0), |log| log.end))
     }
 
-    fn read(&self, from: Sequence, max: usize) -> Result<Vec<Vec<u8>>, JournalError> {
-        let from = usize::try_from(from.0).unwrap_or(usize::MAX);
-        Ok(self
-            .contents()
-            .events
-            .iter()
-            .skip(from)
-            .take(max)
-            .cloned()
-            .collect())
+    fn read(
+        &self,
+        partition: Partition,
+        from: Sequence,
+        max: usize,
+    ) -> Result<Vec<(Sequence, Vec<u8>)>, JournalError> {
+        let contents = self.contents();
+        let Some(log) = contents.logs.get(&partition) else {
+            return Ok(Vec::new());
+        };
+        let before = Sequence(log.compacted.before);
+        if from == Sequence(0) {
+            check_kept(log.compacted, log.events.range(..before).count() as u64)?;
+        }
+        let mut order = InOrder::new(from, log.compacted);
+        let events = log.events.range(from..).take(max);
+        events
+            .map(|(number, event)| Ok((order.take(number.0)?, event.clone())))
+            .collect()
+    }
+
+    fn compact(
+        &self,
+        tenure: Tenure,
+        before: Sequence,
+        keep: &BTreeSet<Sequence>,
+    ) -> Result<(), JournalError> {
+        let mut contents = self.contents();
+        let log = contents.of_tenant(tenure)?;
+        log.events
+            .retain(|number, _| *number >= before || keep.contains(number));
+        let before = before.0.max(log.compacted.before);
+        let kept = log.events.range(..Sequence(before)).count() as u64;
+        log.compacted = Compacted { before, kept };
+        Ok(())
     }
 
     fn receipts_of(&self, instructions: &[Cid]) -> Result<Vec<Receipt>, JournalError> {
@@ -108,6 +207,15 @@ impl Journal for MemoryJournal {
             .map(|(_, remark)| remark.clone()))
     }
 
+    fn receipts(&self, after: u64, max: usize) -> Result<Vec<(u64, Receipt)>, JournalError> {
+        let contents = self.contents();
+        let from = usize::try_from(after).unwrap_or(usize::MAX);
+        let numbered = (1..).zip(&contents.in_order).skip(from).take(max);
+        Ok(numbered
+            .filter_map(|(number, cid)| Some((number, contents.receipts.get(cid)?.0.clone())))
+            .collect())
+    }
+
     fn add_component(&self, component: &ComponentRecord) -> Result<(), JournalError> {
         let mut contents = self.contents();
         contents
@@ -124,17 +232,20 @@ impl Journal for MemoryJournal {
 
 /// Blobs that end with the process.
 #[derive(Clone, Default)]
-pub struct MemoryBlobs(Arc<Mutex<BTreeMap<Cid, Arc<[u8]>>>>);
+pub struct MemoryBlobs(Arc<Mutex<Map>>);
+
+/// Bytes, and since when they are here.
+type Map = BTreeMap<Cid, (Arc<[u8]>, Timestamp)>;
 
 impl MemoryBlobs {
-    fn map(&self) -> MutexGuard<'_, BTreeMap<Cid, Arc<[u8]>>> {
+    fn map(&self) -> MutexGuard<'_, Map> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Spoils a stored blob, as a failing disk would.
     #[cfg(test)]
     pub(super) fn corrupt(&self, cid: Cid) {
-        if let Some(bytes) = self.map().get_mut(&cid) {
+        if let Some((bytes, _)) = self.map().get_mut(&cid) {
             let mut spoiled = bytes.to_vec();
             spoiled[0] ^= 1;
             *bytes = spoiled.into();
@@ -152,11 +263,11 @@ impl Blobs for MemoryBlobs {
     }
 
     fn size(&self, cid: Cid) -> Result<Option<u64>, BlobError> {
-        Ok(self.map().get(&cid).map(|bytes| bytes.len() as u64))
+        Ok(self.map().get(&cid).map(|(bytes, _)| bytes.len() as u64))
     }
 
     fn open(&self, cid: Cid) -> Result<Option<Box<dyn BlobReader>>, BlobError> {
-        let Some(bytes) = self.map().get(&cid).cloned() else {
+        let Some((bytes, _)) = self.map().get(&cid).cloned() else {
             return Ok(None);
         };
         if asterism_protocol::blob_cid(&bytes) != cid {
@@ -166,6 +277,24 @@ impl Blobs for MemoryBlobs {
             });
         }
         Ok(Some(Box::new(Cursor::new(bytes))))
+    }
+
+    fn delete(&self, cid: Cid) -> Result<bool, BlobError> {
+        Ok(self.map().remove(&cid).is_some())
+    }
+
+    fn each(&self, see: &mut dyn FnMut(BlobEntry) -> bool) -> Result<(), BlobError> {
+        let entries: Vec<BlobEntry> = self
+            .map()
+            .iter()
+            .map(|(cid, (bytes, stored))| BlobEntry {
+                cid: *cid,
+                size: bytes.len() as u64,
+                stored: *stored,
+            })
+            .collect();
+        let _ = entries.into_iter().all(see);
+        Ok(())
     }
 }
 
@@ -190,7 +319,8 @@ impl BlobWriter for MemoryWriter {
 
     fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Cid, BlobError> {
         let cid = self.naming.finish(expected)?;
-        self.store.map().insert(cid, self.bytes.into());
+        let stored = super::blobs::timestamp_of(SystemTime::now());
+        self.store.map().insert(cid, (self.bytes.into(), stored));
         Ok(cid)
     }
 }

@@ -1,43 +1,65 @@
 //! A journal in SQLite: one file, write-ahead log, every commit on the disk before it counts.
 
 use std::{
-    path::Path,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use asterism_protocol::{Cid, Receipt, Remark, Timestamp, decode, encode, limits::FRAME_BYTES_MAX};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::{Batch, ComponentRecord, Computed, Journal, JournalError, Sequence};
+use super::{
+    Asked, Batch, Compacted, ComponentRecord, Computed, Epoch, Holder, InOrder, Journal,
+    JournalError, Partition, Sequence, Tenure, check_kept, receipt_of_bytes, terms::Terms,
+};
 use crate::limits::RECEIPTS_PER_INSTRUCTION_MAX;
 
-/// Counted up when tables change; a file of a newer version is refused.
-const VERSION: i64 = 1;
-
-const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS events (sequence INTEGER PRIMARY KEY, event BLOB NOT NULL) STRICT;
-    CREATE TABLE IF NOT EXISTS receipts (
+/// What makes a file of each version one of the next. A file of a newer version than the last is refused.
+const MIGRATIONS: [&str; 2] = [
+    "
+    CREATE TABLE events (sequence INTEGER PRIMARY KEY, event BLOB NOT NULL) STRICT;
+    CREATE TABLE receipts (
         number INTEGER PRIMARY KEY,
         cid BLOB NOT NULL UNIQUE,
         instruction BLOB NOT NULL,
         receipt BLOB NOT NULL,
         remark BLOB NOT NULL
     ) STRICT;
-    CREATE INDEX IF NOT EXISTS receipts_by_instruction ON receipts (instruction, number);
-    CREATE TABLE IF NOT EXISTS components (
+    CREATE INDEX receipts_by_instruction ON receipts (instruction, number);
+    CREATE TABLE components (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         cid TEXT NOT NULL UNIQUE,
         name TEXT NOT NULL,
         bytes INTEGER NOT NULL,
         added INTEGER NOT NULL
     ) STRICT;
-";
+    ",
+    "
+    CREATE TABLE partitions (
+        partition INTEGER PRIMARY KEY,
+        epoch INTEGER NOT NULL,
+        compacted INTEGER NOT NULL DEFAULT 0,
+        kept INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    ",
+];
 
-/// A journal in a file.
+/// The number of a partition's first row in `events`: a log has the rows up to that of the next partition.
+const ROWS_PER_PARTITION: i64 = 1 << 44;
+
+/// A journal in a file. Who holds a partition is only remembered while it is open: the file has one process.
 pub struct SqliteJournal {
-    writer: Mutex<Connection>,
+    path: PathBuf,
+    writer: Mutex<Writer>,
     /// Reads do not wait for a commit.
     reader: Mutex<Connection>,
+}
+
+struct Writer {
+    connection: Connection,
+    terms: Terms,
 }
 
 impl SqliteJournal {
@@ -46,38 +68,112 @@ impl SqliteJournal {
     /// # Errors
     /// It is no such file, or of a newer version, or the disk failed.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let writer = Connection::open(path)?;
-        let mode: String = writer.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        let mut connection = Connection::open(path).trying("open the file")?;
+        let mode: String = connection
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .trying("begin a write-ahead log")?;
         if mode != "wal" {
             return Err(damaged(
                 "the file",
                 format!("no write-ahead log is possible there (mode {mode})"),
             ));
         }
-        writer.execute_batch("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")?;
-        match writer.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
-            0 => {
-                writer.execute_batch(TABLES)?;
-                writer.pragma_update(None, "user_version", VERSION)?;
-            }
-            VERSION => {}
-            found => {
-                let reason = format!(
-                    "it has version {found}, this program knows {VERSION}: use a newer program"
-                );
-                return Err(damaged("the file", reason));
-            }
-        }
-        let reader = Connection::open(path)?;
-        reader.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;")?;
+        connection
+            .execute_batch("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
+            .trying("open the file")?;
+        migrate(&mut connection)?;
+        let reader = Connection::open(path).trying("open the file")?;
+        reader
+            .execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;")
+            .trying("open the file")?;
         Ok(Self {
-            writer: Mutex::new(writer),
+            path: path.to_owned(),
+            writer: Mutex::new(Writer {
+                connection,
+                terms: Terms::default(),
+            }),
             reader: Mutex::new(reader),
         })
     }
 
+    /// Writes a copy of the whole journal, as it is at one moment, to a new file.
+    ///
+    /// # Errors
+    /// There is a file already, or a disk failed.
+    pub fn copy_to(&self, path: &Path) -> Result<(), JournalError> {
+        // A connection of its own: copying takes a while, and the others are for those who wait.
+        let copier = Connection::open(&self.path).trying("copy itself")?;
+        copier
+            .execute("VACUUM INTO ?1", [path.display().to_string()])
+            .trying("copy itself")
+            .map(drop)
+    }
+
+    /// What SQLite finds wrong with the file; nothing, if all is well.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn check(&self) -> Result<Vec<String>, JournalError> {
+        const WHAT: &str = "check itself";
+        let reader = self.reader();
+        let mut check = reader.prepare("PRAGMA integrity_check").trying(WHAT)?;
+        let lines = check.query_map([], |row| row.get(0)).trying(WHAT)?;
+        let lines: Vec<String> = lines.collect::<Result<_, _>>().trying(WHAT)?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn reader(&self) -> MutexGuard<'_, Connection> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), JournalError> {
+    const WHAT: &str = "bring its tables up to date";
+    let transaction = begin(connection, WHAT)?;
+    let found: i64 = transaction
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .trying(WHAT)?;
+    let known = MIGRATIONS.len() as i64;
+    let done = usize::try_from(found).unwrap_or_default();
+    let Some(missing) = MIGRATIONS.get(done..) else {
+        return Err(JournalError::Newer { found, known });
+    };
+    for migration in missing {
+        transaction.execute_batch(migration).trying(WHAT)?;
+    }
+    if !missing.is_empty() {
+        transaction
+            .pragma_update(None, "user_version", known)
+            .trying(WHAT)?;
+    }
+    transaction.commit().trying(WHAT)
+}
+
+/// A transaction that writes from its beginning: it waits for another's end then, and not in its middle.
+fn begin<'a>(
+    connection: &'a mut Connection,
+    what: &'static str,
+) -> Result<Transaction<'a>, JournalError> {
+    connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .trying(what)
+}
+
+/// Says what was tried when the database refuses.
+trait Trying<T> {
+    fn trying(self, what: &'static str) -> Result<T, JournalError>;
+}
+
+impl<T> Trying<T> for rusqlite::Result<T> {
+    fn trying(self, what: &'static str) -> Result<T, JournalError> {
+        self.map_err(|source| JournalError::Failed {
+            what,
+            source: source.into(),
+        })
     }
 }
 
@@ -97,28 +193,120 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
-fn end(connection: &Connection) -> Result<u64, JournalError> {
-    let last: Option<i64> = connection
-        .prepare_cached("SELECT max(sequence) FROM events")?
-        .query_row([], |row| row.get(0))?;
-    Ok(last.map_or(0, |last| unsigned(last) + 1))
+/// The row of an event.
+fn row_of(partition: Partition, sequence: u64) -> i64 {
+    let first = i64::from(partition.0) * ROWS_PER_PARTITION;
+    first + signed(sequence).min(ROWS_PER_PARTITION - 1)
 }
 
-fn receipt_of_row(cid: &[u8], bytes: &[u8]) -> Result<Receipt, JournalError> {
-    let place = || format!("receipt {cid:02x?}");
-    let receipt: Receipt =
-        decode("receipt", bytes, FRAME_BYTES_MAX).map_err(|error| damaged(place(), error))?;
-    if receipt.cid().digest() != cid {
-        return Err(damaged(place(), "its bytes have another CID"));
+/// What the file says of a partition: its epoch, and what was dropped.
+fn partition_of(
+    connection: &Connection,
+    partition: Partition,
+) -> Result<(Epoch, Compacted), JournalError> {
+    let row = connection
+        .prepare_cached("SELECT epoch, compacted, kept FROM partitions WHERE partition = ?1")
+        .and_then(|mut select| {
+            select
+                .query_row([partition.0], |row| {
+                    let (before, kept) = (unsigned(row.get(1)?), unsigned(row.get(2)?));
+                    Ok((Epoch(unsigned(row.get(0)?)), Compacted { before, kept }))
+                })
+                .optional()
+        })
+        .trying("look at a partition")?;
+    Ok(row.unwrap_or_default())
+}
+
+/// Is the partition still the tenant's?
+fn check_tenant(connection: &Connection, tenure: Tenure) -> Result<Compacted, JournalError> {
+    let (found, compacted) = partition_of(connection, tenure.partition)?;
+    if found == tenure.epoch {
+        return Ok(compacted);
     }
-    Ok(receipt)
+    Err(JournalError::Fenced { tenure, found })
+}
+
+fn set_epoch(
+    connection: &Connection,
+    partition: Partition,
+    epoch: Epoch,
+) -> Result<(), JournalError> {
+    connection
+        .execute(
+            "INSERT INTO partitions (partition, epoch) VALUES (?1, ?2)
+             ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch",
+            params![partition.0, signed(epoch.0)],
+        )
+        .trying("note who holds a partition")
+        .map(drop)
+}
+
+fn end(
+    connection: &Connection,
+    partition: Partition,
+    compacted: Compacted,
+) -> Result<u64, JournalError> {
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT max(sequence) FROM events WHERE sequence BETWEEN ?1 AND ?2")
+        .and_then(|mut select| {
+            select.query_row(
+                params![row_of(partition, 0), row_of(partition, u64::MAX)],
+                |row| row.get(0),
+            )
+        })
+        .trying("find the last event")?;
+    let end = last.map_or(0, |last| unsigned(last - row_of(partition, 0)) + 1);
+    Ok(end.max(compacted.before))
 }
 
 impl Journal for SqliteJournal {
-    fn append(&self, expected: Sequence, batch: &Batch) -> Result<Sequence, JournalError> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = writer.transaction()?;
-        let found = end(&transaction)?;
+    fn acquire(
+        &self,
+        partition: Partition,
+        holder: &Holder,
+        term: Duration,
+    ) -> Result<Asked, JournalError> {
+        let Writer { connection, terms } = &mut *self.writer();
+        if let Some(other) = terms.begin(partition, holder, term) {
+            return Ok(Asked::Held(other));
+        }
+        let transaction = begin(connection, "note who holds a partition")?;
+        let epoch = Epoch(partition_of(&transaction, partition)?.0.0 + 1);
+        set_epoch(&transaction, partition, epoch)?;
+        transaction.commit().trying("note who holds a partition")?;
+        Ok(Asked::Granted(Tenure { partition, epoch }))
+    }
+
+    fn renew(&self, tenure: Tenure, term: Duration) -> Result<(), JournalError> {
+        let Writer { connection, terms } = &mut *self.writer();
+        check_tenant(connection, tenure)?;
+        terms.extend(tenure.partition, term);
+        Ok(())
+    }
+
+    fn release(&self, tenure: Tenure) -> Result<(), JournalError> {
+        let Writer { connection, terms } = &mut *self.writer();
+        let transaction = begin(connection, "give a partition back")?;
+        check_tenant(&transaction, tenure)?;
+        set_epoch(&transaction, tenure.partition, Epoch(tenure.epoch.0 + 1))?;
+        transaction.commit().trying("give a partition back")?;
+        terms.end(tenure.partition);
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        tenure: Tenure,
+        expected: Sequence,
+        batch: &Batch,
+    ) -> Result<Sequence, JournalError> {
+        const WHAT: &str = "append events";
+        let mut writer = self.writer();
+        let transaction = begin(&mut writer.connection, WHAT)?;
+        let partition = tenure.partition;
+        let compacted = check_tenant(&transaction, tenure)?;
+        let found = end(&transaction, partition, compacted)?;
         if found != expected.0 {
             return Err(JournalError::Sequence {
                 expected: expected.0,
@@ -128,15 +316,20 @@ impl Journal for SqliteJournal {
         let mut next = found;
         {
             let mut insert = transaction
-                .prepare_cached("INSERT INTO events (sequence, event) VALUES (?1, ?2)")?;
+                .prepare_cached("INSERT INTO events (sequence, event) VALUES (?1, ?2)")
+                .trying(WHAT)?;
             for event in &batch.events {
-                insert.execute(params![signed(next), event])?;
+                insert
+                    .execute(params![row_of(partition, next), event])
+                    .trying(WHAT)?;
                 next += 1;
             }
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO receipts (cid, instruction, receipt, remark) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (cid) DO NOTHING",
-            )?;
+            let mut insert = transaction
+                .prepare_cached(
+                    "INSERT INTO receipts (cid, instruction, receipt, remark) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (cid) DO NOTHING",
+                )
+                .trying(WHAT)?;
             for Computed {
                 instruction,
                 receipt,
@@ -145,58 +338,142 @@ impl Journal for SqliteJournal {
             {
                 let bytes = encode(receipt);
                 let cid = asterism_protocol::content_cid(&bytes);
-                insert.execute(params![
-                    cid.digest(),
-                    instruction.digest(),
-                    bytes,
-                    encode(remark)
-                ])?;
+                insert
+                    .execute(params![
+                        cid.digest(),
+                        instruction.digest(),
+                        bytes,
+                        encode(remark)
+                    ])
+                    .trying(WHAT)?;
             }
         }
-        transaction.commit()?;
+        transaction.commit().trying(WHAT)?;
         Ok(Sequence(next))
     }
 
-    fn end(&self) -> Result<Sequence, JournalError> {
-        end(&self.reader()).map(Sequence)
+    fn end(&self, partition: Partition) -> Result<Sequence, JournalError> {
+        let mut reader = self.reader();
+        // One state of the file for both questions.
+        let transaction = reader.transaction().trying("find the last event")?;
+        let (_, compacted) = partition_of(&transaction, partition)?;
+        end(&transaction, partition, compacted).map(Sequence)
     }
 
-    fn read(&self, from: Sequence, max: usize) -> Result<Vec<Vec<u8>>, JournalError> {
-        let reader = self.reader();
-        let mut select = reader.prepare_cached(
-            "SELECT sequence, event FROM events WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2",
-        )?;
-        let mut rows = select.query(params![signed(from.0), signed(max as u64)])?;
-        let (mut events, mut next) = (Vec::new(), from.0);
-        while let Some(row) = rows.next()? {
-            let sequence = unsigned(row.get(0)?);
-            if sequence != next {
-                return Err(damaged(
-                    format!("event {next}"),
-                    format!("it is missing, {sequence} comes next"),
-                ));
-            }
-            events.push(row.get(1)?);
-            next += 1;
+    fn read(
+        &self,
+        partition: Partition,
+        from: Sequence,
+        max: usize,
+    ) -> Result<Vec<(Sequence, Vec<u8>)>, JournalError> {
+        const WHAT: &str = "read events";
+        let mut reader = self.reader();
+        let transaction = reader.transaction().trying(WHAT)?;
+        let (_, compacted) = partition_of(&transaction, partition)?;
+        let first = row_of(partition, 0);
+        if from == Sequence(0) && compacted.before > 0 {
+            let kept: i64 = transaction
+                .query_row(
+                    "SELECT count(*) FROM events WHERE sequence >= ?1 AND sequence < ?2",
+                    params![first, row_of(partition, compacted.before)],
+                    |row| row.get(0),
+                )
+                .trying(WHAT)?;
+            check_kept(compacted, unsigned(kept))?;
+        }
+        let mut order = InOrder::new(from, compacted);
+        let mut select = transaction
+            .prepare_cached(
+                "SELECT sequence, event FROM events WHERE sequence BETWEEN ?1 AND ?2
+                 ORDER BY sequence LIMIT ?3",
+            )
+            .trying(WHAT)?;
+        let mut rows = select
+            .query(params![
+                row_of(partition, from.0),
+                row_of(partition, u64::MAX),
+                signed(max as u64)
+            ])
+            .trying(WHAT)?;
+        let mut events = Vec::new();
+        while let Some(row) = rows.next().trying(WHAT)? {
+            let number: i64 = row.get(0).trying(WHAT)?;
+            events.push((
+                order.take(unsigned(number - first))?,
+                row.get(1).trying(WHAT)?,
+            ));
         }
         Ok(events)
     }
 
+    fn compact(
+        &self,
+        tenure: Tenure,
+        before: Sequence,
+        keep: &BTreeSet<Sequence>,
+    ) -> Result<(), JournalError> {
+        const WHAT: &str = "drop events that are no longer needed";
+        let mut writer = self.writer();
+        let transaction = begin(&mut writer.connection, WHAT)?;
+        let partition = tenure.partition;
+        let compacted = check_tenant(&transaction, tenure)?;
+        transaction
+            .execute_batch("CREATE TEMP TABLE IF NOT EXISTS keep (sequence INTEGER PRIMARY KEY) STRICT; DELETE FROM keep;")
+            .trying(WHAT)?;
+        {
+            let mut insert = transaction
+                .prepare_cached("INSERT INTO keep (sequence) VALUES (?1)")
+                .trying(WHAT)?;
+            for number in keep {
+                insert.execute([row_of(partition, number.0)]).trying(WHAT)?;
+            }
+        }
+        transaction
+            .execute(
+                "DELETE FROM events WHERE sequence >= ?1 AND sequence < ?2
+                 AND sequence NOT IN (SELECT sequence FROM keep)",
+                params![row_of(partition, 0), row_of(partition, before.0)],
+            )
+            .trying(WHAT)?;
+        let before = before.0.max(compacted.before);
+        let kept: i64 = transaction
+            .query_row(
+                "SELECT count(*) FROM events WHERE sequence >= ?1 AND sequence < ?2",
+                params![row_of(partition, 0), row_of(partition, before)],
+                |row| row.get(0),
+            )
+            .trying(WHAT)?;
+        transaction
+            .execute(
+                "UPDATE partitions SET compacted = ?2, kept = ?3 WHERE partition = ?1",
+                params![partition.0, signed(before), kept],
+            )
+            .trying(WHAT)?;
+        transaction.execute("DELETE FROM keep", []).trying(WHAT)?;
+        transaction.commit().trying(WHAT)
+    }
+
     fn receipts_of(&self, instructions: &[Cid]) -> Result<Vec<Receipt>, JournalError> {
+        const WHAT: &str = "find receipts";
         let reader = self.reader();
-        let mut select = reader.prepare_cached(
-            "SELECT cid, receipt FROM (SELECT number, cid, receipt FROM receipts WHERE instruction = ?1
-             ORDER BY number DESC LIMIT ?2) ORDER BY number",
-        )?;
+        let mut select = reader
+            .prepare_cached(
+                "SELECT cid, receipt FROM (SELECT number, cid, receipt FROM receipts WHERE instruction = ?1
+                 ORDER BY number DESC LIMIT ?2) ORDER BY number",
+            )
+            .trying(WHAT)?;
         let mut receipts = Vec::new();
         for instruction in instructions {
-            let mut rows = select.query(params![
-                instruction.digest(),
-                signed(RECEIPTS_PER_INSTRUCTION_MAX as u64)
-            ])?;
-            while let Some(row) = rows.next()? {
-                let (cid, bytes): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
-                receipts.push(receipt_of_row(&cid, &bytes)?);
+            let mut rows = select
+                .query(params![
+                    instruction.digest(),
+                    signed(RECEIPTS_PER_INSTRUCTION_MAX as u64)
+                ])
+                .trying(WHAT)?;
+            while let Some(row) = rows.next().trying(WHAT)? {
+                let cid: Vec<u8> = row.get(0).trying(WHAT)?;
+                let bytes: Vec<u8> = row.get(1).trying(WHAT)?;
+                receipts.push(receipt_of_bytes(&cid, &bytes)?);
             }
         }
         Ok(receipts)
@@ -204,12 +481,16 @@ impl Journal for SqliteJournal {
 
     fn receipt(&self, cid: Cid) -> Result<Option<Receipt>, JournalError> {
         let reader = self.reader();
-        let mut select = reader.prepare_cached("SELECT receipt FROM receipts WHERE cid = ?1")?;
-        let bytes: Option<Vec<u8>> = select
-            .query_row(params![cid.digest()], |row| row.get(0))
-            .optional()?;
+        let bytes: Option<Vec<u8>> = reader
+            .prepare_cached("SELECT receipt FROM receipts WHERE cid = ?1")
+            .and_then(|mut select| {
+                select
+                    .query_row([cid.digest()], |row| row.get(0))
+                    .optional()
+            })
+            .trying("find a receipt")?;
         bytes
-            .map(|bytes| receipt_of_row(&cid.digest(), &bytes))
+            .map(|bytes| receipt_of_bytes(&cid.digest(), &bytes))
             .transpose()
             .map(|receipt| {
                 // Only digests are stored: a CID of another kind with the same digest names something else.
@@ -219,51 +500,80 @@ impl Journal for SqliteJournal {
 
     fn remark(&self, receipt: Cid) -> Result<Option<Remark>, JournalError> {
         let reader = self.reader();
-        let mut select = reader.prepare_cached("SELECT remark FROM receipts WHERE cid = ?1")?;
-        let bytes: Option<Vec<u8>> = select
-            .query_row(params![receipt.digest()], |row| row.get(0))
-            .optional()?;
+        let bytes: Option<Vec<u8>> = reader
+            .prepare_cached("SELECT remark FROM receipts WHERE cid = ?1")
+            .and_then(|mut select| {
+                select
+                    .query_row([receipt.digest()], |row| row.get(0))
+                    .optional()
+            })
+            .trying("find a remark")?;
         let remark = bytes
             .map(|bytes| decode("remark", &bytes, FRAME_BYTES_MAX))
             .transpose();
         remark.map_err(|error| damaged(format!("the remark of receipt {receipt}"), error))
     }
 
+    fn receipts(&self, after: u64, max: usize) -> Result<Vec<(u64, Receipt)>, JournalError> {
+        const WHAT: &str = "list receipts";
+        let reader = self.reader();
+        let mut select = reader
+            .prepare_cached(
+                "SELECT number, cid, receipt FROM receipts WHERE number > ?1 ORDER BY number LIMIT ?2",
+            )
+            .trying(WHAT)?;
+        let mut rows = select
+            .query(params![signed(after), signed(max as u64)])
+            .trying(WHAT)?;
+        let mut receipts = Vec::new();
+        while let Some(row) = rows.next().trying(WHAT)? {
+            let number: i64 = row.get(0).trying(WHAT)?;
+            let cid: Vec<u8> = row.get(1).trying(WHAT)?;
+            let bytes: Vec<u8> = row.get(2).trying(WHAT)?;
+            receipts.push((unsigned(number), receipt_of_bytes(&cid, &bytes)?));
+        }
+        Ok(receipts)
+    }
+
     fn add_component(&self, component: &ComponentRecord) -> Result<(), JournalError> {
+        const WHAT: &str = "remember a component";
         let ComponentRecord {
             cid,
             name,
             bytes,
             added,
         } = component;
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = writer.transaction()?;
-        transaction.execute(
-            "DELETE FROM components WHERE cid = ?1",
-            params![cid.to_string()],
-        )?;
-        transaction.execute(
-            "INSERT INTO components (cid, name, bytes, added) VALUES (?1, ?2, ?3, ?4)",
-            params![cid.to_string(), name, signed(*bytes), signed(added.0)],
-        )?;
-        Ok(transaction.commit()?)
+        let mut writer = self.writer();
+        let transaction = begin(&mut writer.connection, WHAT)?;
+        transaction
+            .execute("DELETE FROM components WHERE cid = ?1", [cid.to_string()])
+            .trying(WHAT)?;
+        transaction
+            .execute(
+                "INSERT INTO components (cid, name, bytes, added) VALUES (?1, ?2, ?3, ?4)",
+                params![cid.to_string(), name, signed(*bytes), signed(added.0)],
+            )
+            .trying(WHAT)?;
+        transaction.commit().trying(WHAT)
     }
 
     fn components(&self) -> Result<Vec<ComponentRecord>, JournalError> {
+        const WHAT: &str = "list components";
         let reader = self.reader();
         let mut select = reader
-            .prepare_cached("SELECT cid, name, bytes, added FROM components ORDER BY number")?;
-        let mut rows = select.query([])?;
+            .prepare_cached("SELECT cid, name, bytes, added FROM components ORDER BY number")
+            .trying(WHAT)?;
+        let mut rows = select.query([]).trying(WHAT)?;
         let mut components = Vec::new();
-        while let Some(row) = rows.next()? {
-            let cid: String = row.get(0)?;
+        while let Some(row) = rows.next().trying(WHAT)? {
+            let cid: String = row.get(0).trying(WHAT)?;
             components.push(ComponentRecord {
                 cid: cid
                     .parse()
                     .map_err(|error| damaged(format!("component {cid}"), error))?,
-                name: row.get(1)?,
-                bytes: unsigned(row.get(2)?),
-                added: Timestamp(unsigned(row.get(3)?)),
+                name: row.get(1).trying(WHAT)?,
+                bytes: unsigned(row.get(2).trying(WHAT)?),
+                added: Timestamp(unsigned(row.get(3).trying(WHAT)?)),
             });
         }
         Ok(components)

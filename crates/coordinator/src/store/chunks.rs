@@ -1,0 +1,105 @@
+//! Reading a blob whose chunks are known: each is checked when it is read, wherever reading begins.
+
+use std::{
+    io::{self, Read, Seek, SeekFrom},
+    sync::Arc,
+};
+
+use asterism_protocol::{Cid, blob_cid};
+
+use super::BlobReader;
+use crate::limits::BLOB_CHUNK_BYTES;
+
+/// The CIDs of a blob's chunks, in order.
+pub(super) type Chunks = Arc<[Cid]>;
+
+/// Reads from a file, and gives out no byte of a chunk that is not whole.
+pub(super) struct ChunkReader<F> {
+    cid: Cid,
+    file: F,
+    size: u64,
+    chunks: Chunks,
+    position: u64,
+    /// The chunk that was read last, and its number.
+    chunk: Vec<u8>,
+    number: Option<u64>,
+    /// Called when a chunk is damaged.
+    damaged: Box<dyn Fn() + Send>,
+}
+
+impl<F: Read + Seek> ChunkReader<F> {
+    pub(super) fn new(
+        cid: Cid,
+        file: F,
+        size: u64,
+        chunks: Chunks,
+        damaged: Box<dyn Fn() + Send>,
+    ) -> Self {
+        Self {
+            cid,
+            file,
+            size,
+            chunks,
+            position: 0,
+            chunk: Vec::new(),
+            number: None,
+            damaged,
+        }
+    }
+
+    fn load(&mut self, number: u64) -> io::Result<()> {
+        let from = number * BLOB_CHUNK_BYTES as u64;
+        let length = (self.size - from).min(BLOB_CHUNK_BYTES as u64);
+        self.number = None;
+        self.chunk.resize(length as usize, 0);
+        self.file.seek(SeekFrom::Start(from))?;
+        self.file.read_exact(&mut self.chunk)?;
+        let expected = usize::try_from(number)
+            .ok()
+            .and_then(|at| self.chunks.get(at));
+        if expected != Some(&blob_cid(&self.chunk)) {
+            (self.damaged)();
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the stored bytes of {} are damaged", self.cid),
+            ));
+        }
+        self.number = Some(number);
+        Ok(())
+    }
+}
+
+impl<F: Read + Seek> Read for ChunkReader<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position >= self.size || buffer.is_empty() {
+            return Ok(0);
+        }
+        let number = self.position / BLOB_CHUNK_BYTES as u64;
+        if self.number != Some(number) {
+            self.load(number)?;
+        }
+        let from = (self.position % BLOB_CHUNK_BYTES as u64) as usize;
+        let length = buffer.len().min(self.chunk.len() - from);
+        buffer[..length].copy_from_slice(&self.chunk[from..from + length]);
+        self.position += length as u64;
+        Ok(length)
+    }
+}
+
+impl<F: Read + Seek> Seek for ChunkReader<F> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        let target = match position {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.size.checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+impl<F: Read + Seek + Send> BlobReader for ChunkReader<F> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+}

@@ -1,0 +1,224 @@
+//! A store that fails when it is told to: what a broken disk or a lost connection does, at any call.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use asterism_protocol::{Cid, Receipt, Remark};
+
+use super::{
+    Asked, Batch, BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, ComponentRecord, Holder,
+    Journal, JournalError, Partition, Sequence, Tenure,
+};
+
+/// What a call that fails does before it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Nothing.
+    Before,
+    /// All of it: only the answer is lost.
+    After,
+}
+
+/// Which calls fail, of all that a journal and a store of blobs get.
+#[derive(Default)]
+pub(crate) struct Faults {
+    calls: AtomicU64,
+    appends: AtomicBool,
+    plan: Mutex<Option<(u64, u64, How)>>,
+}
+
+impl Faults {
+    /// Calls from the `first` on, counted from 1, fail: `count` of them.
+    pub(crate) fn fail(&self, first: u64, count: u64, how: How) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some((first, count, how));
+    }
+
+    /// Every call fails from now on, until [`Faults::heal`].
+    pub(crate) fn break_down(&self) {
+        self.fail(self.calls() + 1, u64::MAX / 2, How::Before);
+    }
+
+    /// No event can be appended from now on, until [`Faults::heal`]: so it is when the disk is full.
+    pub(crate) fn break_appends(&self) {
+        self.appends.store(true, Ordering::SeqCst);
+    }
+
+    /// No call fails any more.
+    pub(crate) fn heal(&self) {
+        self.appends.store(false, Ordering::SeqCst);
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// How many calls there were.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn call<T, E>(
+        &self,
+        call: impl FnOnce() -> Result<T, E>,
+        fault: impl FnOnce() -> E,
+    ) -> Result<T, E> {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let plan = *self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        match plan {
+            Some((first, count, how)) if number >= first && number - first < count => {
+                if how == How::After {
+                    call()?;
+                }
+                Err(fault())
+            }
+            _ => call(),
+        }
+    }
+
+    fn journal<T>(
+        &self,
+        call: impl FnOnce() -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        self.call(call, broken)
+    }
+
+    fn blobs<T>(&self, call: impl FnOnce() -> Result<T, BlobError>) -> Result<T, BlobError> {
+        self.call(call, || BlobError::Io {
+            what: "do anything",
+            source: io::Error::other("the disk is broken (a fault that the test asked for)"),
+        })
+    }
+}
+
+fn broken() -> JournalError {
+    JournalError::Failed {
+        what: "do anything",
+        source: "no space is left (a fault that the test asked for)".into(),
+    }
+}
+
+/// A journal that fails as planned.
+pub(crate) struct FaultyJournal(pub(crate) Arc<dyn Journal>, pub(crate) Arc<Faults>);
+
+impl Journal for FaultyJournal {
+    fn acquire(
+        &self,
+        partition: Partition,
+        holder: &Holder,
+        term: Duration,
+    ) -> Result<Asked, JournalError> {
+        self.1.journal(|| self.0.acquire(partition, holder, term))
+    }
+
+    fn renew(&self, tenure: Tenure, term: Duration) -> Result<(), JournalError> {
+        self.1.journal(|| self.0.renew(tenure, term))
+    }
+
+    fn release(&self, tenure: Tenure) -> Result<(), JournalError> {
+        self.1.journal(|| self.0.release(tenure))
+    }
+
+    fn append(
+        &self,
+        tenure: Tenure,
+        expected: Sequence,
+        batch: &Batch,
+    ) -> Result<Sequence, JournalError> {
+        self.1.journal(|| {
+            if self.1.appends.load(Ordering::SeqCst) {
+                return Err(broken());
+            }
+            self.0.append(tenure, expected, batch)
+        })
+    }
+
+    fn end(&self, partition: Partition) -> Result<Sequence, JournalError> {
+        self.1.journal(|| self.0.end(partition))
+    }
+
+    fn read(
+        &self,
+        partition: Partition,
+        from: Sequence,
+        max: usize,
+    ) -> Result<Vec<(Sequence, Vec<u8>)>, JournalError> {
+        self.1.journal(|| self.0.read(partition, from, max))
+    }
+
+    fn compact(
+        &self,
+        tenure: Tenure,
+        before: Sequence,
+        keep: &BTreeSet<Sequence>,
+    ) -> Result<(), JournalError> {
+        self.1.journal(|| self.0.compact(tenure, before, keep))
+    }
+
+    fn receipts_of(&self, instructions: &[Cid]) -> Result<Vec<Receipt>, JournalError> {
+        self.1.journal(|| self.0.receipts_of(instructions))
+    }
+
+    fn receipt(&self, cid: Cid) -> Result<Option<Receipt>, JournalError> {
+        self.1.journal(|| self.0.receipt(cid))
+    }
+
+    fn remark(&self, receipt: Cid) -> Result<Option<Remark>, JournalError> {
+        self.1.journal(|| self.0.remark(receipt))
+    }
+
+    fn receipts(&self, after: u64, max: usize) -> Result<Vec<(u64, Receipt)>, JournalError> {
+        self.1.journal(|| self.0.receipts(after, max))
+    }
+
+    fn add_component(&self, component: &ComponentRecord) -> Result<(), JournalError> {
+        self.1.journal(|| self.0.add_component(component))
+    }
+
+    fn components(&self) -> Result<Vec<ComponentRecord>, JournalError> {
+        self.1.journal(|| self.0.components())
+    }
+}
+
+/// Blobs that fail as planned.
+pub(crate) struct FaultyBlobs(pub(crate) Arc<dyn Blobs>, pub(crate) Arc<Faults>);
+
+impl Blobs for FaultyBlobs {
+    fn begin(&self) -> Result<Box<dyn BlobWriter>, BlobError> {
+        let writer = self.1.blobs(|| self.0.begin())?;
+        Ok(Box::new(FaultyWriter(writer, Arc::clone(&self.1))))
+    }
+
+    fn size(&self, cid: Cid) -> Result<Option<u64>, BlobError> {
+        self.1.blobs(|| self.0.size(cid))
+    }
+
+    fn open(&self, cid: Cid) -> Result<Option<Box<dyn BlobReader>>, BlobError> {
+        self.1.blobs(|| self.0.open(cid))
+    }
+
+    fn delete(&self, cid: Cid) -> Result<bool, BlobError> {
+        self.1.blobs(|| self.0.delete(cid))
+    }
+
+    fn each(&self, see: &mut dyn FnMut(BlobEntry) -> bool) -> Result<(), BlobError> {
+        self.1.blobs(|| self.0.each(see))
+    }
+}
+
+struct FaultyWriter(Box<dyn BlobWriter>, Arc<Faults>);
+
+impl BlobWriter for FaultyWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        let writer = &mut self.0;
+        self.1.blobs(|| writer.write(bytes))
+    }
+
+    fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Cid, BlobError> {
+        let Self(writer, faults) = *self;
+        faults.blobs(|| writer.finish(expected))
+    }
+}

@@ -1,0 +1,304 @@
+//! What a [`Journal`] must do: events in order, each partition by one writer at a time, and one index of receipts.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use asterism_protocol::{
+    Cid, Receipt, Remark, Timestamp, content_cid, decode, limits::FRAME_BYTES_MAX,
+};
+
+/// A part of all workflows with a log of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Partition(pub u16);
+
+/// How often a partition changed hands. Whoever held it before is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+/// How many events a partition's log has seen; the next one gets this number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sequence(pub u64);
+
+/// The right to write to a partition, as long as nobody else was given it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenure {
+    /// The partition.
+    pub partition: Partition,
+    /// The number of the holder.
+    pub epoch: Epoch,
+}
+
+/// Who holds a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Tells one process from every other, also from one that had the same address before.
+    pub name: String,
+    /// Where others reach it, such as `http://10.0.0.7:3000`.
+    pub address: String,
+}
+
+/// What came of asking for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is the asker's now; whoever held it before can write no more.
+    Granted(Tenure),
+    /// Somebody else holds it.
+    Held(Holder),
+}
+
+/// What is appended as one: all of it or nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Encoded events, in order.
+    pub events: Vec<Vec<u8>>,
+    /// Receipts among them that became canonical.
+    pub receipts: Vec<Computed>,
+}
+
+/// A receipt as the index of receipts keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Computed {
+    /// The instruction that it answers.
+    pub instruction: Cid,
+    /// The receipt.
+    pub receipt: Receipt,
+    /// What engine and guest said.
+    pub remark: Remark,
+}
+
+/// A component that was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentRecord {
+    /// Its CID.
+    pub cid: Cid,
+    /// The name it was added under.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was added last.
+    pub added: Timestamp,
+}
+
+/// Why a journal could not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Somebody else appended.
+    #[error(
+        "the journal is at event {found}, not at {expected}: does another process write to it?"
+    )]
+    Sequence {
+        /// Where the writer thought it was.
+        expected: u64,
+        /// Where it is.
+        found: u64,
+    },
+    /// The partition passed to somebody else.
+    #[error(
+        "partition {} passed to another coordinator (epoch {}, ours was {})",
+        .tenure.partition.0, .found.0, .tenure.epoch.0
+    )]
+    Fenced {
+        /// What the writer thought it had.
+        tenure: Tenure,
+        /// The epoch of whoever has it.
+        found: Epoch,
+    },
+    /// What was read is not what was written.
+    #[error("the journal is damaged at {place}: {reason}")]
+    Damaged {
+        /// Which entry.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It was written by a newer program.
+    #[error("the journal has version {found} and this program knows {known}: use a newer program")]
+    Newer {
+        /// Its version.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// The disk, the database or the way to it failed; it may work again later.
+    #[error("the journal's database failed to {what}: {source}")]
+    Failed {
+        /// What was tried; completes "failed to".
+        what: &'static str,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Events in order, receipts by instruction, and the components that were added.
+///
+/// Events belong to a partition, which has one writer at a time: it is given a [`Tenure`] for a while, keeps it by
+/// [`Journal::renew`], and is refused once somebody else was given one, however late it notices. Receipts and
+/// components are known to all partitions.
+pub trait Journal: Send + Sync + 'static {
+    /// Asks for a partition, for `term`. It is granted when nobody holds it, when its holder's term is over, and to the
+    /// holder itself; each grant begins a new epoch.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn acquire(
+        &self,
+        partition: Partition,
+        holder: &Holder,
+        term: Duration,
+    ) -> Result<Asked, JournalError>;
+
+    /// Keeps a partition for another `term` from now on.
+    ///
+    /// # Errors
+    /// Somebody else was given it, or the disk failed.
+    fn renew(&self, tenure: Tenure, term: Duration) -> Result<(), JournalError>;
+
+    /// Gives a partition back before the term is over, so that nobody waits for its end. The tenure can write no more.
+    ///
+    /// # Errors
+    /// Somebody else was given it, or the disk failed.
+    fn release(&self, tenure: Tenure) -> Result<(), JournalError>;
+
+    /// Appends a batch behind event number `expected`; durable when this returns. Returns the number behind it.
+    ///
+    /// A receipt that is known already stays as it is.
+    ///
+    /// # Errors
+    /// Somebody else holds the partition, it is elsewhere, or the disk failed: then nothing of the batch is kept. Only
+    /// after [`JournalError::Failed`] it may be kept all the same, whole: an answer that was lost tells nothing.
+    fn append(
+        &self,
+        tenure: Tenure,
+        expected: Sequence,
+        batch: &Batch,
+    ) -> Result<Sequence, JournalError>;
+
+    /// How many events there were.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn end(&self, partition: Partition) -> Result<Sequence, JournalError>;
+
+    /// At most `max` encoded events from `from` on, with their numbers. None is missing but those that
+    /// [`Journal::compact`] dropped.
+    ///
+    /// # Errors
+    /// The disk failed, or an event is missing.
+    fn read(
+        &self,
+        partition: Partition,
+        from: Sequence,
+        max: usize,
+    ) -> Result<Vec<(Sequence, Vec<u8>)>, JournalError>;
+
+    /// Drops the events before `before` whose numbers are not in `keep`: what is left is the snapshot.
+    ///
+    /// # Errors
+    /// Somebody else holds the partition, or the disk failed: then nothing is dropped.
+    fn compact(
+        &self,
+        tenure: Tenure,
+        before: Sequence,
+        keep: &BTreeSet<Sequence>,
+    ) -> Result<(), JournalError>;
+
+    /// The receipts of these instructions, in the order of the instructions, older ones first; none for unknown ones.
+    ///
+    /// # Errors
+    /// The disk failed, or a receipt is damaged.
+    fn receipts_of(&self, instructions: &[Cid]) -> Result<Vec<Receipt>, JournalError>;
+
+    /// A receipt by its own CID.
+    ///
+    /// # Errors
+    /// The disk failed, or the receipt is damaged.
+    fn receipt(&self, cid: Cid) -> Result<Option<Receipt>, JournalError>;
+
+    /// What engine and guest said when the receipt of this CID came about.
+    ///
+    /// # Errors
+    /// The disk failed, or the remark is damaged.
+    fn remark(&self, receipt: Cid) -> Result<Option<Remark>, JournalError>;
+
+    /// At most `max` receipts behind number `after`, with their numbers, which grow.
+    ///
+    /// # Errors
+    /// The disk failed, or a receipt is damaged.
+    fn receipts(&self, after: u64, max: usize) -> Result<Vec<(u64, Receipt)>, JournalError>;
+
+    /// Remembers a component; one that is known gets the new name and time.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn add_component(&self, component: &ComponentRecord) -> Result<(), JournalError>;
+
+    /// The components, the one added last at the end.
+    ///
+    /// # Errors
+    /// The disk failed, or a row is damaged.
+    fn components(&self) -> Result<Vec<ComponentRecord>, JournalError>;
+}
+
+/// What a log says of itself: events that were dropped are told from events that are missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Compacted {
+    /// Below this number events were dropped.
+    pub(super) before: u64,
+    /// So many were kept there.
+    pub(super) kept: u64,
+}
+
+/// Numbers of events that were read, each checked to be the one that must come.
+pub(super) struct InOrder {
+    next: u64,
+    compacted: Compacted,
+}
+
+impl InOrder {
+    pub(super) fn new(from: Sequence, compacted: Compacted) -> Self {
+        Self {
+            next: from.0,
+            compacted,
+        }
+    }
+
+    /// Takes the next number.
+    pub(super) fn take(&mut self, number: u64) -> Result<Sequence, JournalError> {
+        // Where events were dropped, any later number will do; how many there are is checked where reading begins.
+        let least = self.next.max(self.compacted.before);
+        if number < self.next || number > least {
+            return Err(JournalError::Damaged {
+                place: format!("event {least}"),
+                reason: format!("it is missing, {number} comes next"),
+            });
+        }
+        self.next = number + 1;
+        Ok(Sequence(number))
+    }
+}
+
+/// Were all events kept that were to be kept?
+pub(super) fn check_kept(compacted: Compacted, found: u64) -> Result<(), JournalError> {
+    if found == compacted.kept {
+        return Ok(());
+    }
+    let Compacted { before, kept } = compacted;
+    Err(JournalError::Damaged {
+        place: format!("the events before {before}"),
+        reason: format!("{kept} were kept and {found} are there"),
+    })
+}
+
+/// A receipt as it was stored under the digest of its CID.
+pub(super) fn receipt_of_bytes(cid: &[u8], bytes: &[u8]) -> Result<Receipt, JournalError> {
+    let damaged = |reason: String| JournalError::Damaged {
+        place: format!("receipt {cid:02x?}"),
+        reason,
+    };
+    let receipt: Receipt =
+        decode("receipt", bytes, FRAME_BYTES_MAX).map_err(|error| damaged(error.to_string()))?;
+    // The encoding is canonical: these bytes are the receipt's own.
+    if content_cid(bytes).digest() != cid {
+        return Err(damaged("its bytes have another CID".to_owned()));
+    }
+    Ok(receipt)
+}

@@ -3,7 +3,13 @@
 //! It decides nothing about tasks (that is the scheduler's) and runs no guest code. Only here are sockets served and
 //! a clock read; only [`store`] knows SQL and files. What is acknowledged is durable: see `driver`.
 
+// What tests of the server share with those in here names this crate.
+#[cfg(test)]
+extern crate self as asterism_coordinator;
+
 mod app;
+#[cfg(test)]
+mod broken;
 mod diary;
 mod driver;
 mod error;

@@ -1,0 +1,257 @@
+//! A small scenario in which the n-th call of the stores fails, for every n: nothing that was acknowledged is lost,
+//! the coordinator says what is wrong, and goes on when the cause is gone.
+
+#[path = "../tests/common/mod.rs"]
+#[expect(dead_code, reason = "a part of what tests of the server need")]
+mod common;
+
+#[path = "../tests/common/steady.rs"]
+mod steady;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use asterism_protocol::{
+    message::{ToWatcher, decode_frame},
+    view::{RunState, RunView, TaskState},
+};
+use serde_json::Value as Json;
+use tokio::{net::TcpListener, sync::oneshot};
+
+use self::{
+    common::{frame, math, socket, task, workflow},
+    steady::{Accepted, work},
+};
+use crate::{
+    Options, Stores, serve_stores,
+    store::{
+        Journal as _, MemoryBlobs, MemoryJournal,
+        faults::{Faults, FaultyBlobs, FaultyJournal, How},
+    },
+};
+
+/// For all of one scenario.
+const LONG: Duration = Duration::from_secs(60);
+
+struct Server {
+    url: String,
+    stop: oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<Result<(), crate::ServeError>>,
+}
+
+/// Memory that outlives the servers on it.
+#[derive(Clone, Default)]
+struct Disk {
+    journal: MemoryJournal,
+    blobs: MemoryBlobs,
+}
+
+impl Disk {
+    async fn serve(&self, faults: &Arc<Faults>) -> Result<Server, crate::ServeError> {
+        let journal = FaultyJournal(Arc::new(self.journal.clone()), Arc::clone(faults));
+        let blobs = FaultyBlobs(Arc::new(self.blobs.clone()), Arc::clone(faults));
+        let stores = Stores {
+            journal: Arc::new(journal),
+            blobs: Arc::new(blobs),
+            data: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, is_ready) = oneshot::channel();
+        let serving = tokio::spawn(async move {
+            let ready = move || {
+                let _ = ready.send(());
+            };
+            let shutdown = async move {
+                let _ = stopped.await;
+            };
+            serve_stores(listener, stores, Options::default(), ready, shutdown).await
+        });
+        if is_ready.await.is_err() {
+            serving.await.unwrap()?;
+            panic!("it neither serves nor says why");
+        }
+        Ok(Server { url, stop, serving })
+    }
+}
+
+impl Server {
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap().unwrap();
+    }
+
+    async fn json(&self, path: &str) -> Option<Json> {
+        let response = reqwest::get(format!("{}{path}", self.url)).await.ok()?;
+        let good = response.status().is_success();
+        response.json().await.ok().filter(|_| good)
+    }
+
+    /// Posts until the answer is one of `good`.
+    async fn post(&self, path: &str, body: Vec<u8>, good: &[u16]) -> Json {
+        let begun = Instant::now();
+        loop {
+            let post = reqwest::Client::new().post(format!("{}{path}", self.url));
+            let response = post.body(body.clone()).send().await.unwrap();
+            let status = response.status().as_u16();
+            let said: Json = response.json().await.unwrap_or_default();
+            if good.contains(&status) {
+                return said;
+            }
+            assert!(
+                matches!(status, 500 | 503 | 429),
+                "{path} answered {status}: {said}"
+            );
+            assert!(begun.elapsed() < LONG, "{path} still says {status}: {said}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// The scenario; the calls of the stores that it took.
+async fn walk(first: u64, count: u64, how: How) -> u64 {
+    let disk = Disk::default();
+    let faults = Arc::new(Faults::default());
+    faults.fail(first, count, how);
+    let begun = Instant::now();
+    let server = loop {
+        match disk.serve(&faults).await {
+            Ok(server) => break server,
+            // Whoever starts it reads why, and starts it again. Where only the answer was lost, the first one holds the
+            // journal until its term is over.
+            Err(error) => {
+                let said = error.to_string();
+                assert!(
+                    said.contains("the test asked for") || said.contains("another coordinator"),
+                    "{said}"
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        assert!(begun.elapsed() < LONG);
+    };
+    let accepted = Accepted::default();
+    let executor = tokio::spawn(work(server.url.clone(), 7, Arc::clone(&accepted)));
+
+    server.post("/components?name=math", math(), &[201]).await;
+    let tasks = [
+        task("add", "add", "[1, 2]"),
+        task("half", "divide", r#"["{{needs.add.output}}", 2]"#),
+    ];
+    let accepted_run = server
+        .post("/run?timeout=1", workflow(&tasks).into_bytes(), &[200, 504])
+        .await;
+    let done = loop {
+        assert!(!executor.is_finished(), "an executor saw what it must not");
+        assert!(
+            begun.elapsed() < LONG,
+            "stuck with call {first} failing: {accepted_run}, health {:?}",
+            server.json("/health").await
+        );
+        let runs = server.json("/workflows").await;
+        let Some(runs) = runs.as_ref().and_then(Json::as_array) else {
+            continue;
+        };
+        assert!(!runs.is_empty(), "an acknowledged run is gone");
+        if runs.iter().all(|run| run["state"] == "done") {
+            break runs[0]["workflow"].as_str().unwrap().to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    // What is told as a result is one, and nobody has to compute it again.
+    faults.heal();
+    let health = async || server.json("/health").await;
+    while health().await.is_none() {
+        assert!(begun.elapsed() < LONG, "it does not recover");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let path = "/run?allResults=true";
+    let results = server
+        .post(path, workflow(&tasks).into_bytes(), &[200])
+        .await;
+    assert_eq!(results[1]["out"], 1.5, "{results}");
+    executor.abort();
+    let calls = faults.calls();
+    server.stop().await;
+
+    let server = disk.serve(&Arc::default()).await.unwrap();
+    let view = server.json(&format!("/workflows/{done}")).await.unwrap();
+    let view: RunView = serde_json::from_value(view).unwrap();
+    assert_eq!(view.summary.state, RunState::Done);
+    for task in &view.tasks {
+        assert!(matches!(
+            task.state,
+            TaskState::Computed | TaskState::Replayed
+        ));
+        let receipt = disk.journal.receipts_of(&[task.instruction]).unwrap();
+        assert_eq!(receipt.len(), 1);
+    }
+    for instruction in accepted.lock().unwrap().iter() {
+        assert_eq!(disk.journal.receipts_of(&[*instruction]).unwrap().len(), 1);
+    }
+    server.stop().await;
+    calls
+}
+
+async fn calls_fail(step: usize, count: u64, how: How) {
+    let calls = walk(u64::MAX, 0, how).await;
+    assert!(calls > 10, "{calls}");
+    // A scenario with faults takes further calls; those of the first one are all there.
+    for first in (1..=calls).step_by(step) {
+        walk(first, count, how).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_call_may_fail_once() {
+    calls_fail(1, 1, How::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_of_any_call_may_be_lost() {
+    calls_fail(1, 1, How::After).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_calls_in_a_row_may_fail() {
+    calls_fail(3, 4, How::Before).await;
+}
+
+#[tokio::test]
+async fn trouble_is_said_with_its_reason_while_reading_goes_on() {
+    let (disk, faults) = (Disk::default(), Arc::new(Faults::default()));
+    let server = disk.serve(&faults).await.unwrap();
+    server.post("/components?name=math", math(), &[201]).await;
+    let run = |args| workflow(&[task("add", "add", args)]).into_bytes();
+    server.post("/run?timeout=1", run("[1, 2]"), &[504]).await;
+    let mut watcher = socket(&server.url, "/ws/watch").await.unwrap();
+    let mut told = async || loop {
+        let frame = frame(&mut watcher).await.expect("the watcher stays");
+        if let ToWatcher::Snapshot(overview) = decode_frame(&frame).unwrap() {
+            return overview.trouble;
+        }
+    };
+    assert_eq!(told().await, "");
+
+    faults.break_appends();
+    server.post("/run?timeout=1", run("[3, 4]"), &[503]).await;
+    assert!(told().await.contains("no space is left"));
+    let response = reqwest::get(format!("{}/health", server.url))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 503);
+    let health: Json = response.json().await.unwrap();
+    assert_eq!(health["status"], "trouble");
+    let trouble = health["trouble"].as_str().unwrap();
+    assert!(trouble.contains("no space is left"), "{trouble}");
+    let runs = server.json("/workflows").await.unwrap();
+    assert!(!runs.as_array().unwrap().is_empty(), "reading goes on");
+
+    faults.heal();
+    while !told().await.is_empty() {}
+    server.post("/run?timeout=1", run("[3, 4]"), &[504]).await;
+    server.stop().await;
+}

@@ -30,12 +30,13 @@ const GUESTS: [(&str, &str, &str, &str); 4] = [
     ),
 ];
 
-/// Components in text, which the executor's conformance suite keeps.
-const TEXTS: [(&str, &str); 2] = [
+/// Components in text, which the executor's conformance suite keeps: name of the constant, file.
+const TEXTS: [(&str, &str); 3] = [
     (
         "INSTRUCTIONS",
         "crates/executor/src/conformance/instructions.wat",
     ),
+    ("VALUES", "crates/executor/src/conformance/values.wat"),
     ("RESOURCES", "crates/executor/src/conformance/resources.wat"),
 ];
 

@@ -6,6 +6,9 @@ pub const CONFORMANCE: &[u8] = include_bytes!(env!("GUEST_CONFORMANCE"));
 /// Single instructions: the executor's `conformance/instructions.wat`.
 pub const INSTRUCTIONS: &[u8] = include_bytes!(env!("GUEST_INSTRUCTIONS"));
 
+/// Values of every kind and what is none: the executor's `conformance/values.wat`.
+pub const VALUES: &[u8] = include_bytes!(env!("GUEST_VALUES"));
+
 /// Handles of resources: the executor's `conformance/resources.wat`.
 pub const RESOURCES: &[u8] = include_bytes!(env!("GUEST_RESOURCES"));
 

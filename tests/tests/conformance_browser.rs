@@ -68,6 +68,7 @@ fn browser_host_conforms_and_consumes_the_fuel_that_wasmtime_does() {
     let components = Components {
         guest: guests::CONFORMANCE,
         instructions: guests::INSTRUCTIONS,
+        values: guests::VALUES,
         resources: guests::RESOURCES,
         wasip2: guests::WASIP2,
     };

@@ -66,6 +66,7 @@ fn every_case_comes_out_as_it_must_with_the_recorded_fuel() {
     let components = Components {
         guest: guests::CONFORMANCE,
         instructions: guests::INSTRUCTIONS,
+        values: guests::VALUES,
         resources: guests::RESOURCES,
         wasip2: guests::WASIP2,
     };
@@ -281,17 +282,19 @@ fn byte_strings_travel_whole() {
         vec![Value::Link(blob_cid(&bytes).to_link())],
     );
     echo.blobs = BTreeMap::from([(blob_cid(&bytes), ByteBuf::from(bytes.clone()))]);
-    let attempt = run(&mut host(), guests::CONFORMANCE, &echo).expect("no fault");
-    assert_eq!(
-        attempt.outcome.out,
-        Out::Ok(Value::Link(blob_cid(&bytes).to_link()))
-    );
-    // A value for each byte took some 58 ms here.
-    assert!(
-        attempt.remark.elapsed_us < 20_000,
-        "{} µs",
+    let mut host = host();
+    // The fastest of several: the machine may do something else meanwhile.
+    let fastest = (0..20).map(|_| {
+        let attempt = run(&mut host, guests::CONFORMANCE, &echo).expect("no fault");
+        assert_eq!(
+            attempt.outcome.out,
+            Out::Ok(Value::Link(blob_cid(&bytes).to_link()))
+        );
         attempt.remark.elapsed_us
-    );
+    });
+    // A value for each byte took some 58 ms here.
+    let fastest = fastest.min().expect("there were several");
+    assert!(fastest < 20_000, "{fastest} µs");
 }
 
 #[test]

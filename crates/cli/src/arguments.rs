@@ -130,7 +130,12 @@ fn wave_type(ty: &Type) -> Option<WaveType> {
         Type::F64 => WaveType::F64,
         Type::Char => WaveType::CHAR,
         Type::String => WaveType::STRING,
-        Type::List(element) => WaveType::list(wave_type(element)?),
+        Type::List(element) | Type::FixedList(element, _) => WaveType::list(wave_type(element)?),
+        // WAVE has no maps: as the list of pairs that a map is.
+        Type::Map(key, item) => {
+            let pair = [wave_type(key)?, wave_type(item)?];
+            WaveType::list(WaveType::tuple(pair)?)
+        }
         Type::Record(fields) => {
             let fields = fields
                 .iter()
@@ -185,9 +190,16 @@ fn of_wave(ty: &Type, value: &WaveValue) -> Value {
         Type::F64 => float(value.unwrap_f64()),
         Type::Char => Value::String(value.unwrap_char().into()),
         Type::String => Value::String(value.unwrap_string().into_owned()),
-        Type::List(element) => {
+        Type::List(element) | Type::FixedList(element, _) => {
             let items = value.unwrap_list();
             Value::List(items.map(|item| of_wave(element, &item)).collect())
+        }
+        Type::Map(key, item) => {
+            let pair = |pair: Cow<'_, WaveValue>| {
+                let parts = [key, item].into_iter().zip(pair.unwrap_tuple());
+                Value::List(parts.map(|(ty, part)| of_wave(ty, &part)).collect())
+            };
+            Value::List(value.unwrap_list().map(pair).collect())
         }
         Type::Tuple(types) => {
             let items = types.iter().zip(value.unwrap_tuple());

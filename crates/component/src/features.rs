@@ -14,6 +14,8 @@ pub fn features() -> WasmFeatures {
     WasmFeatures::WASM3.difference(refused())
         | WasmFeatures::COMPONENT_MODEL
         | WasmFeatures::CM_ASYNC
+        | WasmFeatures::CM_MAP
+        | WasmFeatures::CM_FIXED_LENGTH_LISTS
 }
 
 fn refused() -> WasmFeatures {
@@ -23,7 +25,7 @@ fn refused() -> WasmFeatures {
 }
 
 /// Features that components are seen to use and that we refuse, with their names and remedies.
-const NAMED: [(WasmFeatures, &str); 17] = [
+const NAMED: [(WasmFeatures, &str); 15] = [
     (
         WasmFeatures::THREADS,
         "threads (atomics, shared memory): build without `+atomics`",
@@ -72,14 +74,6 @@ const NAMED: [(WasmFeatures, &str); 17] = [
     (
         WasmFeatures::CUSTOM_PAGE_SIZES,
         "memory pages of another size: build with pages of 64 KiB",
-    ),
-    (
-        WasmFeatures::CM_FIXED_LENGTH_LISTS,
-        "lists of fixed length: use `list` or `tuple`",
-    ),
-    (
-        WasmFeatures::CM_MAP,
-        "`map` types: use `list<tuple<string, V>>`",
     ),
     (
         WasmFeatures::CM_ERROR_CONTEXT,

@@ -306,11 +306,6 @@ impl Walk {
             F::Lift { options, .. } | F::Lower { options, .. } => {
                 for option in options {
                     match option {
-                        CanonicalOption::UTF16 | CanonicalOption::CompactUTF16 => {
-                            self.reasons.add(
-                                "its strings are UTF-16 or Latin-1: build it with strings in UTF-8",
-                            );
-                        }
                         CanonicalOption::Async | CanonicalOption::Callback(_) => {
                             self.reasons.add(ASYNC)
                         }
@@ -318,6 +313,8 @@ impl Walk {
                             self.reasons.add("its functions pass values by garbage collection (GC): build it for linear memory");
                         }
                         CanonicalOption::UTF8
+                        | CanonicalOption::UTF16
+                        | CanonicalOption::CompactUTF16
                         | CanonicalOption::Memory(_)
                         | CanonicalOption::Realloc(_)
                         | CanonicalOption::PostReturn(_) => {}
@@ -497,9 +494,7 @@ impl Reader<'_> {
             )));
         }
         if self.nodes > TYPE_NODES_MAX {
-            return Err(Odd::new(format!(
-                "types written out have more than {TYPE_NODES_MAX} parts: make them smaller"
-            )));
+            return Err(Odd::new(too_many_nodes()));
         }
         let id = match ty {
             ComponentValType::Primitive(primitive) => return scalar(primitive),
@@ -507,10 +502,7 @@ impl Reader<'_> {
         };
         let types = self.types;
         let mut inner = |ty: ComponentValType, step: &dyn Fn() -> String| {
-            self.ty(ty, depth + 1).map_err(|odd| Odd {
-                path: format!("{}{}", step(), odd.path),
-                ..odd
-            })
+            self.ty(ty, depth + 1).map_err(|odd| odd.under(&step()))
         };
         let boxed = |ty: Result<Type, Odd>| ty.map(Box::new);
         Ok(match &types[id] {
@@ -581,15 +573,29 @@ impl Reader<'_> {
             ComponentDefinedType::Stream { .. } => {
                 return Err(Odd::new("streams are not supported: use a `list`".into()));
             }
-            ComponentDefinedType::Map { .. } => {
-                return Err(Odd::new(
-                    "`map` is not supported yet: use `list<tuple<string, V>>`".into(),
-                ));
+            ComponentDefinedType::Map { key, value, .. } => {
+                let key = inner(*key, &|| ".key".into())?;
+                if !key.can_be_key() {
+                    return Err(Odd::new(format!(
+                        "{key} is no key of a map: use `list<tuple<K, V>>`"
+                    )));
+                }
+                let value = inner(*value, &|| ".value".into())?;
+                Type::Map(Box::new(key), Box::new(value))
             }
-            ComponentDefinedType::FixedLengthList { .. } => {
-                return Err(Odd::new(
-                    "lists of fixed length are not supported: use `list` or `tuple`".into(),
-                ));
+            ComponentDefinedType::FixedLengthList {
+                element, length, ..
+            } => {
+                let before = self.nodes;
+                let element = self.ty(*element, depth + 1);
+                let ty = Type::FixedList(boxed(element.map_err(|odd| odd.under("[]")))?, *length);
+                // Written out: it stands where it is used, with all of its elements.
+                let more = (self.nodes - before).saturating_mul(*length as usize);
+                self.nodes = self.nodes.saturating_add(more);
+                if self.nodes > TYPE_NODES_MAX {
+                    return Err(Odd::new(too_many_nodes()));
+                }
+                ty
             }
         })
     }
@@ -608,6 +614,17 @@ impl Odd {
             what,
         }
     }
+
+    fn under(self, step: &str) -> Self {
+        Self {
+            path: format!("{step}{}", self.path),
+            ..self
+        }
+    }
+}
+
+fn too_many_nodes() -> String {
+    format!("types written out have more than {TYPE_NODES_MAX} parts: make them smaller")
 }
 
 fn scalar(primitive: PrimitiveValType) -> Result<Type, Odd> {

@@ -1,6 +1,7 @@
 //! What a component says of itself: its functions and their types, JSON Schema for them, values by type in both
-//! directions, and the wrapping of core modules. No engine in it: the gateway and both hosts use it.
+//! directions, the canonical ABI, and the wrapping of core modules. No engine in it: the gateway and both hosts use it.
 
+pub mod abi;
 mod features;
 mod inspect;
 mod name;

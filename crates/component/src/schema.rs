@@ -55,11 +55,25 @@ impl Type {
                 json!({ "type": "string", "minLength": 1, "maxLength": 2, "title": "one character" })
             }
             Self::String => json!({ "type": "string" }),
-            Self::List(_) if self.is_bytes() => json!({ "title": "bytes", "oneOf": [
+            Self::List(_) | Self::FixedList(..) if self.is_bytes() => {
+                json!({ "title": "bytes", "oneOf": [
                 single("/", &single("bytes", &json!({ "type": "string", "contentEncoding": "base64" }))),
                 single("/", &json!({ "type": "string", "title": "CID" })),
                 { "type": "array", "items": whole(0, 255) },
-            ] }),
+            ] })
+            }
+            Self::FixedList(element, length) => {
+                json!({ "type": "array", "items": element.schema(), "minItems": length, "maxItems": length })
+            }
+            Self::Map(key, value) => {
+                let pairs = json!({ "type": "array", "items": tuple([&**key, &**value]) });
+                match **key {
+                    Self::String => json!({ "oneOf": [
+                        { "type": "object", "additionalProperties": value.schema() }, pairs,
+                    ] }),
+                    _ => pairs,
+                }
+            }
             Self::List(element) => {
                 let list = json!({ "type": "array", "items": element.schema() });
                 match self.pairs() {
@@ -70,12 +84,7 @@ impl Type {
                 }
             }
             Self::Record(fields) => object(fields),
-            Self::Tuple(types) => json!({
-                "type": "array",
-                "prefixItems": types.iter().map(Self::schema).collect::<Vec<_>>(),
-                "minItems": types.len(),
-                "maxItems": types.len(),
-            }),
+            Self::Tuple(types) => tuple(types.iter()),
             Self::Variant(cases) => {
                 let case = |(name, ty): &(String, Option<Self>)| match ty {
                     Some(ty) => single(name, &ty.schema()),
@@ -100,6 +109,12 @@ impl Type {
             }
         }
     }
+}
+
+/// As many items as there are types.
+fn tuple<'a>(types: impl IntoIterator<Item = &'a Type>) -> Json {
+    let items: Vec<_> = types.into_iter().map(Type::schema).collect();
+    json!({ "type": "array", "prefixItems": items, "minItems": items.len(), "maxItems": items.len() })
 }
 
 /// An object with these properties and no others; options may be left out.

@@ -22,6 +22,10 @@ pub enum Type {
     Char,
     String,
     List(Box<Type>),
+    /// `list<T, N>`.
+    FixedList(Box<Type>, u32),
+    /// `map<K, V>`.
+    Map(Box<Type>, Box<Type>),
     Record(Vec<(String, Type)>),
     Tuple(Vec<Type>),
     Variant(Vec<(String, Option<Type>)>),
@@ -35,16 +39,45 @@ pub enum Type {
 }
 
 impl Type {
-    /// Is it `list<u8>`, whose values are byte strings?
+    /// Is it `list<u8>` or `list<u8, N>`, whose values are byte strings?
     #[must_use]
     pub fn is_bytes(&self) -> bool {
-        matches!(self, Self::List(element) if **element == Self::U8)
+        matches!(self, Self::List(element) | Self::FixedList(element, _) if **element == Self::U8)
     }
 
     /// Can the IPLD form of its values be Null? Then an option of it is a list of none or one.
     #[must_use]
     pub fn can_be_null(&self) -> bool {
         matches!(self, Self::Option(inner) if !inner.can_be_null())
+    }
+
+    /// Can values of it be keys of a map? Those that have an order: WIT has no others.
+    pub(crate) fn can_be_key(&self) -> bool {
+        match self {
+            Self::Bool
+            | Self::S8
+            | Self::U8
+            | Self::S16
+            | Self::U16
+            | Self::S32
+            | Self::U32
+            | Self::S64
+            | Self::U64
+            | Self::Char
+            | Self::String => true,
+            Self::F32
+            | Self::F64
+            | Self::List(_)
+            | Self::FixedList(..)
+            | Self::Map(..)
+            | Self::Record(_)
+            | Self::Tuple(_)
+            | Self::Variant(_)
+            | Self::Enum(_)
+            | Self::Flags(_)
+            | Self::Option(_)
+            | Self::Result { .. } => false,
+        }
     }
 
     /// The value type of `list<tuple<string, V>>`, which may be written as a map.
@@ -85,6 +118,8 @@ impl fmt::Display for Type {
             Self::Char => f.write_str("char"),
             Self::String => f.write_str("string"),
             Self::List(element) => write!(f, "list<{element}>"),
+            Self::FixedList(element, length) => write!(f, "list<{element}, {length}>"),
+            Self::Map(key, value) => write!(f, "map<{key}, {value}>"),
             Self::Record(fields) => {
                 write!(
                     f,

@@ -1,6 +1,6 @@
 //! Values by type: IPLD ⇄ WIT, lossless in both directions.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap};
 
 use asterism_protocol::{Cid, Out, Promise, Value};
 use serde_bytes::ByteBuf;
@@ -24,10 +24,12 @@ pub enum Val {
     F64(f64),
     Char(char),
     String(String),
-    /// A `list<u8>`.
+    /// A `list<u8>`, of fixed length or not.
     Bytes(Vec<u8>),
     /// Any other list.
     List(Vec<Val>),
+    /// Pairs of a map; of equal keys the last counts.
+    Map(Vec<(Val, Val)>),
     /// Fields in declaration order.
     Record(Vec<Val>),
     Tuple(Vec<Val>),
@@ -236,6 +238,24 @@ impl Reader<'_> {
             },
             Type::List(_) if ty.is_bytes() => Val::Bytes(self.bytes(value)?),
             Type::List(element) => Val::List(self.list(ty, element, value)?),
+            Type::FixedList(element, length) => {
+                let (val, count) = if ty.is_bytes() {
+                    let bytes = self.bytes(value)?;
+                    let count = bytes.len();
+                    (Val::Bytes(bytes), count)
+                } else {
+                    let items = self.list(ty, element, value)?;
+                    let count = items.len();
+                    (Val::List(items), count)
+                };
+                if count != *length as usize {
+                    return Err(Odd::new(format!(
+                        "a list of {count} where {ty} has {length}"
+                    )));
+                }
+                val
+            }
+            Type::Map(key, item) => Val::Map(self.map(ty, key, item, value)?),
             Type::Record(fields) => Val::Record(self.record(ty, fields, value)?),
             Type::Tuple(types) => match value {
                 Value::List(items) if items.len() == types.len() => {
@@ -354,6 +374,57 @@ impl Reader<'_> {
             }
             _ => Err(mismatch(value, ty)),
         }
+    }
+
+    /// Pairs in the order of their keys, whatever order they are given in.
+    fn map(&mut self, ty: &Type, key: &Type, item: &Type, value: &Value) -> Read<Vec<(Val, Val)>> {
+        let mut pairs = match (value, key) {
+            (Value::Map(map), Type::String) => {
+                let pair = |(name, value): (&String, &Value)| {
+                    let val = self.val(item, value);
+                    let val = val.map_err(|odd| odd.under(format!(".{name}")))?;
+                    Ok((Val::String(name.clone()), val))
+                };
+                map.iter().map(pair).collect::<Read<Vec<_>>>()?
+            }
+            (Value::List(items), _) => {
+                let pair = |(index, pair): (usize, &Value)| {
+                    let at = |odd: Odd| odd.under(format!("[{index}]"));
+                    let Value::List(pair) = pair else {
+                        return Err(at(mismatch(pair, ty)));
+                    };
+                    let [name, value] = &pair[..] else {
+                        return Err(at(Odd::new(format!(
+                            "a list of {} where a pair is wanted",
+                            pair.len()
+                        ))));
+                    };
+                    let name = self
+                        .val(key, name)
+                        .map_err(|odd| at(odd.under("[0]".into())))?;
+                    if matches!(name, Val::Own(_)) {
+                        return Err(at(Odd::new("a key of a map cannot be awaited")));
+                    }
+                    let value = self.val(item, value);
+                    Ok((name, value.map_err(|odd| at(odd.under("[1]".into())))?))
+                };
+                items
+                    .iter()
+                    .enumerate()
+                    .map(pair)
+                    .collect::<Read<Vec<_>>>()?
+            }
+            _ => return Err(mismatch(value, ty)),
+        };
+        pairs.sort_by(|(a, _), (b, _)| order(a, b));
+        let twice = pairs
+            .windows(2)
+            .find(|two| order(&two[0].0, &two[1].0).is_eq());
+        if let Some([(name, _), _]) = twice {
+            let name = shown(&write(key, name, &[]));
+            return Err(Odd::new(format!("the key {name} is given twice")));
+        }
+        Ok(pairs)
     }
 
     fn record(&mut self, ty: &Type, fields: &[(String, Type)], value: &Value) -> Read<Vec<Val>> {
@@ -645,13 +716,14 @@ fn write(ty: &Type, val: &Val, kept: &[Value]) -> Value {
         (Type::F64, Val::F64(x)) => write_float(*x),
         (Type::Char, Val::Char(char)) => Value::String(char.to_string()),
         (Type::String, Val::String(text)) => Value::String(text.clone()),
-        (Type::List(_), Val::Bytes(bytes)) => Value::Bytes(bytes.clone()),
-        (Type::List(element), Val::List(items)) => Value::List(
+        (Type::List(_) | Type::FixedList(..), Val::Bytes(bytes)) => Value::Bytes(bytes.clone()),
+        (Type::List(element) | Type::FixedList(element, _), Val::List(items)) => Value::List(
             items
                 .iter()
                 .map(|item| write(element, item, kept))
                 .collect(),
         ),
+        (Type::Map(key, item), Val::Map(pairs)) => write_map(key, item, pairs, kept),
         (Type::Record(fields), Val::Record(vals)) => {
             let pairs = fields.iter().zip(vals);
             Value::Map(
@@ -691,6 +763,44 @@ fn write(ty: &Type, val: &Val, kept: &[Value]) -> Value {
             single("err", payload(err.as_deref(), val.as_deref()))
         }
         _ => Value::Null,
+    }
+}
+
+/// A map has no order and each key once: equal ones have one form.
+fn write_map(key: &Type, item: &Type, pairs: &[(Val, Val)], kept: &[Value]) -> Value {
+    if *key == Type::String {
+        let pair = |(name, val): &(Val, Val)| match name {
+            Val::String(name) => Some((name.clone(), write(item, val, kept))),
+            _ => None,
+        };
+        return Value::Map(pairs.iter().filter_map(pair).collect());
+    }
+    let mut sorted: Vec<_> = pairs.iter().collect();
+    // Stable: of equal keys, the last stays the last.
+    sorted.sort_by(|(a, _), (b, _)| order(a, b));
+    let last = |(index, pair): (usize, &&(Val, Val))| {
+        let next = sorted.get(index + 1);
+        next.is_none_or(|next| order(&pair.0, &next.0).is_ne())
+            .then(|| Value::List(vec![write(key, &pair.0, kept), write(item, &pair.1, kept)]))
+    };
+    Value::List(sorted.iter().enumerate().filter_map(last).collect())
+}
+
+/// The order of keys; values that are no keys of one type are all alike.
+fn order(a: &Val, b: &Val) -> Ordering {
+    match (a, b) {
+        (Val::Bool(a), Val::Bool(b)) => a.cmp(b),
+        (Val::S8(a), Val::S8(b)) => a.cmp(b),
+        (Val::U8(a), Val::U8(b)) => a.cmp(b),
+        (Val::S16(a), Val::S16(b)) => a.cmp(b),
+        (Val::U16(a), Val::U16(b)) => a.cmp(b),
+        (Val::S32(a), Val::S32(b)) => a.cmp(b),
+        (Val::U32(a), Val::U32(b)) => a.cmp(b),
+        (Val::S64(a), Val::S64(b)) => a.cmp(b),
+        (Val::U64(a), Val::U64(b)) => a.cmp(b),
+        (Val::Char(a), Val::Char(b)) => a.cmp(b),
+        (Val::String(a), Val::String(b)) => a.cmp(b),
+        _ => Ordering::Equal,
     }
 }
 

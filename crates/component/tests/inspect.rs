@@ -129,12 +129,6 @@ fn what_hosts_do_alike_is_refused_by_name_where_they_do_not() {
         (code("(type (struct (field i32)))"), "garbage collection"),
         (
             component(
-                "(func $f (param \"s\" string) (canon lift (core func $i \"take\") (memory $memory) (realloc $realloc) string-encoding=utf16)) (export \"f\" (func $f))",
-            ),
-            "UTF-16",
-        ),
-        (
-            component(
                 "(component $c (core module $inner)) (func $run (result u32) (canon lift (core func $i \"run\"))) (export \"run\" (func $run))",
             ),
             "composed of several components",
@@ -177,8 +171,10 @@ fn types_that_are_too_deep_or_too_large_are_refused() {
     let wide: String = (1..18)
         .map(|n| format!("(type $t{n} (tuple $t{p} $t{p}))", p = n - 1))
         .collect();
+    let long = "(type $t1 (list u8 1000)) (type $t2 (list $t1 1000))".to_owned();
     for (types, last, func, expected) in [
         (deep, 39, "take-list", "nested deeper"),
+        (long, 2, "take", "parts: make them smaller"),
         (wide, 17, "take", "parts: make them smaller"),
     ] {
         let reasons = reasons(&component(&format!(

@@ -329,7 +329,9 @@ fn types() -> impl Strategy<Value = Type> {
         let maybe = prop::option::of(inner.clone());
         prop_oneof![
             inner.clone().prop_map(list),
-            inner.prop_map(option),
+            inner.clone().prop_map(option),
+            (inner.clone(), 1..4_u32).prop_map(|(ty, n)| Type::FixedList(Box::new(ty), n)),
+            inner.prop_map(|ty| Type::Map(Box::new(Type::String), Box::new(ty))),
             many.clone().prop_map(Type::Tuple),
             many.prop_map(move |types| Type::Record(
                 names(types.len()).into_iter().zip(types).collect()
@@ -372,6 +374,20 @@ fn val(ty: &Type) -> BoxedStrategy<Val> {
         Type::List(_) if ty.is_bytes() => any::<Vec<u8>>().prop_map(Val::Bytes).boxed(),
         Type::List(element) => prop::collection::vec(val(element), 0..4)
             .prop_map(Val::List)
+            .boxed(),
+        Type::FixedList(_, length) if ty.is_bytes() => {
+            prop::collection::vec(any::<u8>(), *length as usize)
+                .prop_map(Val::Bytes)
+                .boxed()
+        }
+        Type::FixedList(element, length) => prop::collection::vec(val(element), *length as usize)
+            .prop_map(Val::List)
+            .boxed(),
+        Type::Map(_, item) => prop::collection::btree_map(any::<String>(), val(item), 0..4)
+            .prop_map(|map| {
+                let pair = |(key, val)| (Val::String(key), val);
+                Val::Map(map.into_iter().map(pair).collect())
+            })
             .boxed(),
         Type::Record(types) => fields(types.iter().map(|(_, ty)| ty).collect())
             .prop_map(Val::Record)

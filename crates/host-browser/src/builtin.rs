@@ -145,7 +145,7 @@ pub(crate) fn copy_utf8(
 ) -> JsValue {
     function!(stage, closures, |instance, address, length, target| {
         let copy = || {
-            let view = |memory: usize, address: u32| {
+            let view = |memory: usize, address: u32| -> Result<Uint8Array, Halt> {
                 let memory = instance.memory(memory)?;
                 Ok(Uint8Array::new_with_byte_offset_and_length(
                     &memory.buffer(),

@@ -36,6 +36,22 @@ impl Halt {
         Self::trap(TrapKind::InvalidAbi, message)
     }
 
+    /// In the middle of a call there is no result yet that could be too large: the guest broke the ABI.
+    pub(crate) fn in_call(self) -> Self {
+        match self {
+            Self::Trap {
+                kind: TrapKind::OutputTooLarge,
+                message,
+                backtrace,
+            } => Self::Trap {
+                kind: TrapKind::InvalidAbi,
+                message,
+                backtrace,
+            },
+            other => other,
+        }
+    }
+
     /// The host itself failed.
     pub(crate) fn host(message: impl Into<String>) -> Self {
         Self::Fault(Fault {

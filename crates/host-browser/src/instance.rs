@@ -5,7 +5,10 @@ use std::{
     rc::Rc,
 };
 
-use asterism_component::Val;
+use asterism_component::{
+    Val,
+    abi::{Flat, Lifting, Lowering},
+};
 use asterism_protocol::TrapKind;
 use asterism_world::World;
 use js_sys::{Array, Function, Object, Reflect, WebAssembly};
@@ -21,10 +24,9 @@ use wasmtime_environ::{
 use crate::{
     abi::Abi,
     counters::{self, Counters},
-    flat::{Flat, u32_of_number},
+    flat::{of_js, to_js, u32_of_number},
     halt::Halt,
     handles::{Handles, Origin, ResourceTable},
-    layout::FLAT_PARAMS_MAX,
     metering::Stop,
     program::{Exported, Options, Program},
 };
@@ -199,7 +201,7 @@ impl Instance {
         let realloc = options
             .realloc
             .and_then(|index| self.reallocs.get(index)?.get());
-        Abi::new(self, memory, realloc, options.guest)
+        Abi::new(self, memory, realloc, options.encoding, options.guest)
     }
 
     /// Runs guest code that may not call host functions.
@@ -353,40 +355,26 @@ impl Bound<'_> {
         let Exported {
             signature, options, ..
         } = self.exported;
-        let abi = self.instance.abi(options);
-        let mut flat = Vec::with_capacity(FLAT_PARAMS_MAX);
-        if signature.params_in_memory() {
-            flat.push(Flat::I32(abi.lower_fields(
-                &signature.params,
-                signature.block,
-                args,
-            )?));
-        } else {
-            if args.len() != signature.params.len() {
-                return Err(Halt::host("arguments were not checked"));
-            }
-            for (field, arg) in signature.params.iter().zip(args) {
-                abi.lower_flat(&field.layout, arg, &mut flat)?;
-            }
-        }
-
+        let mut abi = self.instance.abi(options);
+        let flat = Lowering::new(&mut abi).arguments(signature, args)?;
         let returned = self.enter(&flat)?;
+        let lifting = Lifting::new(&abi);
         let result = match &signature.result {
             None => Ok(None),
-            Some(layout) if signature.result_in_memory().is_some() => abi
-                .lift_at(layout, u32_of_number(returned.as_f64().unwrap_or_default()))
-                .map(Some),
-            Some(layout) => {
-                let flat: Result<Vec<Flat>, Halt> = layout
-                    .flat
-                    .iter()
-                    .map(|ty| Flat::of_js(*ty, &returned))
-                    .collect();
-                abi.lift_flat(layout, &mut flat?.into_iter()).map(Some)
-            }
+            Some(layout) => match (signature.result_in_memory(), layout.flat.as_deref()) {
+                (None, Some(types)) => {
+                    let flat: Result<Vec<Flat>, Halt> =
+                        types.iter().map(|ty| of_js(*ty, &returned)).collect();
+                    lifting.flat(layout, &mut flat?.into_iter()).map(Some)
+                }
+                _ => {
+                    let address = u32_of_number(returned.as_f64().unwrap_or_default());
+                    lifting.at(layout, address).map(Some)
+                }
+            },
         };
         match result {
-            // Too large is no fault of the call: it goes on as on any host, which finds out later.
+            // What is too large for a result is no error of the call, which ends as any other.
             Err(Halt::Trap {
                 kind: TrapKind::OutputTooLarge,
                 ..
@@ -411,12 +399,12 @@ impl Bound<'_> {
         let this = JsValue::UNDEFINED;
         let returned = match args {
             [] => self.core.call0(&this),
-            [a] => self.core.call1(&this, &a.to_js()),
-            [a, b] => self.core.call2(&this, &a.to_js(), &b.to_js()),
-            [a, b, c] => self.core.call3(&this, &a.to_js(), &b.to_js(), &c.to_js()),
+            [a] => self.core.call1(&this, &to_js(*a)),
+            [a, b] => self.core.call2(&this, &to_js(*a), &to_js(*b)),
+            [a, b, c] => self.core.call3(&this, &to_js(*a), &to_js(*b), &to_js(*c)),
             args => self.core.apply(
                 &this,
-                &args.iter().map(|arg| arg.to_js()).collect::<Array>(),
+                &args.iter().map(|arg| to_js(*arg)).collect::<Array>(),
             ),
         };
         returned.map_err(|exception| self.instance.halt(&exception))

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use asterism_component::{Component as Outline, Function};
+use asterism_component::{
+    Component as Outline, Function,
+    abi::{Encoding, Signature},
+};
 use js_sys::{JsString, Uint8Array, WebAssembly::Module};
 use wasmtime_environ::{
     EntityIndex, ScopeVec, Tunables,
@@ -17,7 +20,6 @@ use wasmtime_environ::{
 use crate::{
     halt::Halt,
     handles::{Origin, ResourceTable},
-    layout::Signature,
     metering::{self, MeteringError},
     stage::Stage,
     trampoline::Trampolines,
@@ -68,6 +70,7 @@ pub(crate) struct Options {
     pub(crate) memory: Option<usize>,
     pub(crate) realloc: Option<usize>,
     pub(crate) post_return: Option<usize>,
+    pub(crate) encoding: Encoding,
 }
 
 /// Why a component cannot be made ready.
@@ -142,10 +145,7 @@ impl Program {
         )?;
         let mut exports = BTreeMap::new();
         for function in &outline.functions {
-            exports.insert(
-                function.name.clone(),
-                exported(&component, &types, function)?,
-            );
+            exports.insert(function.name.clone(), exported(&component, function)?);
         }
         Ok(Self {
             memories: component.num_runtime_memories as usize,
@@ -187,11 +187,6 @@ impl Options {
         if options.async_ || options.callback.is_some() {
             return Err(ProgramError::Unsupported("asynchronous functions".into()));
         }
-        if options.string_encoding != StringEncoding::Utf8 {
-            return Err(ProgramError::Unsupported(
-                "strings in UTF-16 or Latin-1".into(),
-            ));
-        }
         let Data::LinearMemory(memory) = options.data_model else {
             return Err(ProgramError::Unsupported(
                 "values passed by garbage collection".into(),
@@ -202,6 +197,11 @@ impl Options {
             memory: memory.memory.map(|index| index.as_u32() as usize),
             realloc: memory.realloc.map(|index| index.as_u32() as usize),
             post_return: options.post_return.map(|index| index.as_u32() as usize),
+            encoding: match options.string_encoding {
+                StringEncoding::Utf8 => Encoding::Utf8,
+                StringEncoding::Utf16 => Encoding::Utf16,
+                StringEncoding::CompactUtf16 => Encoding::Latin1OrUtf16,
+            },
         })
     }
 
@@ -263,11 +263,7 @@ fn compile(wasm: &[u8]) -> Result<Module, ProgramError> {
     })
 }
 
-fn exported(
-    component: &Component,
-    types: &ComponentTypes,
-    function: &Function,
-) -> Result<Exported, ProgramError> {
+fn exported(component: &Component, function: &Function) -> Result<Exported, ProgramError> {
     let missing = || ProgramError::Translation(format!("there is no export `{}`", function.name));
     let (interface, name) = function.path();
     let root = |name: &str| find(component.exports.raw_iter(), name);
@@ -279,10 +275,10 @@ fn exported(
         },
     };
     match &component.export_items[index.ok_or_else(missing)?] {
-        Export::LiftedFunction { ty, func, options } => Ok(Exported {
+        Export::LiftedFunction { func, options, .. } => Ok(Exported {
             function: function.clone(),
             core: func.clone(),
-            signature: Signature::of(types, *ty)?,
+            signature: Signature::of(function),
             options: Options::at(component, *options)?,
         }),
         _ => Err(missing()),

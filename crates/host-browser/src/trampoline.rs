@@ -6,7 +6,10 @@
 
 use std::rc::Rc;
 
-use asterism_component::Val;
+use asterism_component::{
+    Val,
+    abi::{Field, Lifting, Lowering, Signature, check_call},
+};
 use js_sys::{Array, Error, Object, Proxy, Reflect};
 use wasm_bindgen::{JsCast as _, JsValue, prelude::Closure};
 use wasmtime_environ::{
@@ -18,13 +21,12 @@ use wasmtime_environ::{
 };
 
 use crate::{
-    abi::{Abi, mismatch},
     builtin,
-    flat::{Flat, u32_of_number},
+    flat::{of_js, to_js, u32_of_number},
     halt::Halt,
     handles::ResourceTable,
     instance::Instance,
-    layout::Signature,
+    layout::signature,
     program::{Options, ProgramError},
     stage::Stage,
 };
@@ -61,7 +63,7 @@ impl Trampolines {
                 } => {
                     let lowered = Lowered {
                         path: path(component, *index)?,
-                        signature: Signature::of(types, *lower_ty)?,
+                        signature: signature(types, *lower_ty)?,
                         options: Options::at(component, *options)?,
                     };
                     let (function, closure) = lowered
@@ -207,7 +209,7 @@ impl Lowered {
 
     fn call(&self, instance: &Instance, args: &Array) -> Result<JsValue, Halt> {
         instance.expect_may_leave(self.options.guest)?;
-        let abi = instance.abi(&self.options);
+        let mut abi = instance.abi(&self.options);
         let address_at = |i: usize| {
             u32_of_number(
                 args.get(u32::try_from(i).unwrap_or(u32::MAX))
@@ -218,51 +220,43 @@ impl Lowered {
 
         let signature = &self.signature;
         instance.handles().enter();
-        let values = if signature.params_in_memory() {
-            abi.lift_fields(&signature.params, signature.block, address_at(0))?
-        } else {
-            self.lift_flat_params(&abi, args)?
+        let lifting = Lifting::new(&abi);
+        let values = match &signature.flat_params {
+            None => lifting.fields(&signature.params, signature.block, address_at(0)),
+            Some(types) => {
+                let flat = (0..).zip(types).map(|(i, ty)| of_js(*ty, &args.get(i)));
+                let mut flat = flat.collect::<Result<Vec<_>, Halt>>()?.into_iter();
+                let lift = |field: &Field| lifting.flat(&field.layout, &mut flat);
+                signature.params.iter().map(lift).collect()
+            }
         };
+        // There is no result yet that could be too large.
+        let values: Vec<Val> = values.map_err(Halt::in_call)?;
         abi.release();
+        check_call(&values)?;
         let results = instance.call_world(&self.path.interface, &self.path.func, &values)?;
         let mut handles = instance.handles();
         handles.expect_room(results.iter().map(owned).sum())?;
         handles.exit()?;
         drop(handles);
 
+        let mut lowering = Lowering::new(&mut abi);
         match (&signature.result, &results[..]) {
             (None, []) => Ok(JsValue::UNDEFINED),
             (Some(layout), [value]) if signature.result_in_memory().is_some() => {
-                let room = if signature.params_in_memory() {
-                    1
-                } else {
-                    signature.flat_params.len()
-                };
-                abi.lower_at(layout, value, address_at(room))?;
+                let room = signature.flat_params.as_ref().map_or(1, |flat| flat.len());
+                lowering.at(layout, value, address_at(room))?;
                 Ok(JsValue::UNDEFINED)
             }
             (Some(layout), [value]) => {
                 let mut flat = Vec::with_capacity(1);
-                abi.lower_flat(layout, value, &mut flat)?;
+                lowering.flat(layout, value, &mut flat)?;
                 Ok(flat
                     .first()
-                    .map_or(JsValue::UNDEFINED, |value| value.to_js()))
+                    .map_or(JsValue::UNDEFINED, |value| to_js(*value)))
             }
-            _ => Err(mismatch()),
+            _ => Err(Halt::abi("a value is not of the type that is declared")),
         }
-    }
-
-    fn lift_flat_params(&self, abi: &Abi<'_>, args: &Array) -> Result<Vec<Val>, Halt> {
-        let flat: Result<Vec<Flat>, Halt> = (0..)
-            .zip(&self.signature.flat_params)
-            .map(|(i, ty)| Flat::of_js(*ty, &args.get(i)))
-            .collect();
-        let mut flat = flat?.into_iter();
-        self.signature
-            .params
-            .iter()
-            .map(|field| abi.lift_flat(&field.layout, &mut flat))
-            .collect()
     }
 }
 

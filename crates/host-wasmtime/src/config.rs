@@ -15,6 +15,8 @@ pub(crate) fn config() -> Config {
         .cranelift_nan_canonicalization(false)
         .max_wasm_stack(STACK_BYTES)
         .wasm_component_model(true)
+        .wasm_component_model_map(true)
+        .wasm_component_model_fixed_length_lists(true)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
     // Exactly what `asterism_component::features` admits.
     config

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use asterism_component::{Function, outline};
+use asterism_component::{
+    Function,
+    abi::{Signature, check_call},
+    outline,
+};
 use asterism_executor::Unfit;
 use asterism_protocol::Cid;
 use wasmtime::{
@@ -52,8 +56,14 @@ struct Slot {
 pub(crate) struct Prepared {
     pub(crate) component: asterism_component::Component,
     pub(crate) pre: InstancePre<Task>,
-    /// Where each of its functions is, in their order.
-    pub(crate) exports: Vec<ComponentExportIndex>,
+    /// Its functions, in their order.
+    pub(crate) exports: Vec<Export>,
+}
+
+/// A function of a component, as calls need it.
+pub(crate) struct Export {
+    pub(crate) index: ComponentExportIndex,
+    pub(crate) signature: Arc<Signature>,
 }
 
 /// Why there is no engine.
@@ -177,7 +187,10 @@ impl WasmtimeEngine {
                 Some(interface) => Some(compiled.get_export_index(None, interface)?),
                 None => None,
             };
-            compiled.get_export_index(interface.as_ref(), name)
+            Some(Export {
+                index: compiled.get_export_index(interface.as_ref(), name)?,
+                signature: Arc::new(Signature::of(function)),
+            })
         };
         let exports: Option<Vec<_>> = component.functions.iter().map(export).collect();
         let exports =

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use asterism_component::{Function, Val, args_of_values, out_of_val};
+use asterism_component::{args_of_values, out_of_val};
 use asterism_executor::{
     Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, Ran, Stopper, Unfit, conclude,
     granted_fuel,
@@ -15,16 +15,11 @@ use asterism_protocol::{
     message::{Fault, FaultKind},
 };
 use asterism_world::World;
-use wasmtime::{
-    Store, UpdateDeadline,
-    component::{Func, Val as WasmVal},
-};
+use wasmtime::{Store, UpdateDeadline};
 
 use crate::{
-    WasmtimeEngine,
-    convert::{of_wasm, to_wasm},
+    WasmtimeEngine, abi,
     engine::Prepared,
-    fast,
     limiter::Limiter,
     trap::{Interruption, ended, not_instantiated},
 };
@@ -145,9 +140,10 @@ impl WasmtimeHost {
                 store
                     .set_fuel(granted_fuel(job.limits.fuel))
                     .map_err(|error| broken(&error))?;
-                let func = instance.get_func(&mut store, prepared.exports[place]);
+                let export = &prepared.exports[place];
+                let func = instance.get_func(&mut store, export.index);
                 let func = func.ok_or_else(|| fault("an export is missing after instantiation"))?;
-                match call(&mut store, func, function, args) {
+                match abi::call(&mut store, func, &export.signature, &args) {
                     Ok(result) => match out_of_val(function, result.as_ref()) {
                         Out::Ok(value) => Ended::Ok(value),
                         Out::Error(value) => Ended::Err(value),
@@ -203,32 +199,6 @@ impl Host for WasmtimeHost {
     fn stopper(&self) -> Option<Stopper> {
         let under_way = Arc::clone(&self.under_way);
         Some(Arc::new(move || under_way.stop()))
-    }
-}
-
-/// Calls the function and its post-return. Byte strings travel as a whole where the signature allows it.
-fn call(
-    store: &mut Store<Task>,
-    func: Func,
-    function: &Function,
-    args: Vec<Val>,
-) -> wasmtime::Result<Option<Val>> {
-    if let Some(shape) = fast::Shape::of(function) {
-        return shape.call(store, func, &args);
-    }
-    let mismatch =
-        || wasmtime::Error::msg("a value is not of the type that the component declares");
-    let args = function
-        .params
-        .iter()
-        .zip(args)
-        .map(|((_, ty), val)| to_wasm(ty, val));
-    let args = args.collect::<Option<Vec<_>>>().ok_or_else(mismatch)?;
-    let mut results = vec![WasmVal::Bool(false); usize::from(function.result.is_some())];
-    func.call(store, &args, &mut results)?;
-    match (&function.result, results.pop()) {
-        (Some(ty), Some(val)) => of_wasm(ty, val).ok_or_else(mismatch).map(Some),
-        _ => Ok(None),
     }
 }
 

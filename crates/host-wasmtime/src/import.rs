@@ -4,7 +4,10 @@
 //! here as on every host; so a component that declares the interfaces of WASI with types of its own comes out the same
 //! everywhere, too.
 
-use asterism_component::Val;
+use asterism_component::{
+    Val,
+    abi::{canonical_f32, canonical_f64, check_call},
+};
 use wasmtime::{
     AsContextMut as _, Engine, Result, StoreContextMut, Trap,
     component::{
@@ -13,10 +16,7 @@ use wasmtime::{
     },
 };
 
-use crate::{
-    convert::{canonical_f32, canonical_f64},
-    host::Task,
-};
+use crate::host::Task;
 
 /// All resources of the world are of one type for Wasmtime, which keeps those of a component apart all the same; what
 /// a handle stands for, the world knows.
@@ -93,6 +93,7 @@ fn call(
         .zip(args)
         .map(|((_, ty), val)| lift(&mut store, &ty, val));
     let args = args.collect::<Option<Vec<_>>>().ok_or_else(mismatch)?;
+    check_call(&args)?;
     let given = store.data_mut().world.call(interface, func, &args);
     charge(&mut store)?;
     let given = given.map_err(wasmtime::Error::from)?;

@@ -5,11 +5,10 @@
 //!
 //! This crate refuses to know where components come from and what becomes of outcomes.
 
+mod abi;
 mod cache;
 mod config;
-mod convert;
 mod engine;
-mod fast;
 mod host;
 mod import;
 mod limiter;

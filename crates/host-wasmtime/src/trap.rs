@@ -1,5 +1,6 @@
 //! What Wasmtime says of a guest that did not return, in the terms of outcomes and faults.
 
+use asterism_component::abi::Broken;
 use asterism_executor::Ended;
 use asterism_protocol::{
     TrapKind,
@@ -38,6 +39,13 @@ pub(crate) fn ended(error: &Error, limiter: &Limiter, time_ms: u64) -> Result<En
         }
         Some(Interruption::Stopped) => return fault(FaultKind::Host, "the run was stopped".into()),
         None => {}
+    }
+    if let Some(broken) = error.downcast_ref::<Broken>() {
+        return Ok(Ended::Trap {
+            kind: broken.kind,
+            message: broken.to_string(),
+            backtrace: Vec::new(),
+        });
     }
     let kind = match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => {

@@ -386,6 +386,14 @@ fn sample(ty: &Type, numbers: &mut impl Iterator<Item = i128>) -> Value {
         Type::String => Value::String("text".into()),
         Type::List(_) if ty.is_bytes() => Value::Bytes(b"bytes".to_vec()),
         Type::List(element) => Value::List(vec![sample(element, numbers)]),
+        Type::FixedList(_, length) if ty.is_bytes() => Value::Bytes(vec![b'a'; *length as usize]),
+        Type::FixedList(element, length) => {
+            Value::List((0..*length).map(|_| sample(element, numbers)).collect())
+        }
+        Type::Map(key, item) => {
+            let pair = vec![sample(key, numbers), sample(item, numbers)];
+            Value::List(vec![Value::List(pair)])
+        }
         Type::Tuple(types) => Value::List(types.iter().map(|ty| sample(ty, numbers)).collect()),
         Type::Record(fields) => Value::Map(
             fields

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Name of the constant, folder, name of the library, target.
-const GUESTS: [(&str, &str, &str, &str); 4] = [
+const GUESTS: [(&str, &str, &str, &str); 5] = [
     (
         "CONFORMANCE",
         "tests/guests/conformance",
@@ -21,6 +21,12 @@ const GUESTS: [(&str, &str, &str, &str); 4] = [
         "wasip2_guest",
         "wasm32-wasip2",
     ),
+    (
+        "GREET",
+        "examples/greet/rust",
+        "greet",
+        "wasm32-unknown-unknown",
+    ),
     ("MATH", "examples/math", "math", "wasm32-unknown-unknown"),
     (
         "IMAGE",
@@ -29,6 +35,9 @@ const GUESTS: [(&str, &str, &str, &str); 4] = [
         "wasm32-unknown-unknown",
     ),
 ];
+
+/// Core modules in C: name of the constant, file.
+const IN_C: [(&str, &str); 1] = [("GREET_C", "examples/greet/greet.c")];
 
 /// Components in text, which the executor's conformance suite keeps: name of the constant, file.
 const TEXTS: [(&str, &str); 3] = [
@@ -58,6 +67,16 @@ fn main() {
         let component = asterism_component::wrap(&bytes)
             .unwrap_or_else(|refusal| panic!("{}: {refusal}", folder.display()));
         publish(&out, name, &component);
+    }
+
+    for (name, source) in IN_C {
+        let source = root.join(source);
+        println!("cargo::rerun-if-changed={}", source.display());
+        let component = compile_c(&source, &out).map(|module| {
+            asterism_component::wrap(&module)
+                .unwrap_or_else(|refusal| panic!("{}: {refusal}", source.display()))
+        });
+        publish(&out, name, &component.unwrap_or_default());
     }
 
     for (name, text) in TEXTS {
@@ -115,6 +134,28 @@ fn build(root: &Path, folder: &Path, library: &str, triple: &str) -> PathBuf {
             "cargo could not be started for the guest in {}: {error}",
             folder.display()
         ),
+    }
+}
+
+/// The core module of a C file; `None` without clang, which `cargo xtask test` installs: whoever only builds needs none.
+fn compile_c(source: &Path, out: &Path) -> Option<Vec<u8>> {
+    println!("cargo::rerun-if-env-changed=PATH");
+    let module = out.join("c.wasm");
+    let status = Command::new("clang")
+        .args(["--target=wasm32", "-O2", "-nostdlib", "-Wl,--no-entry"])
+        .arg("-o")
+        .arg(&module)
+        .arg(source)
+        .status();
+    match status {
+        Ok(status) if status.success() => Some(fs::read(&module).expect("clang has written it")),
+        Ok(status) => panic!("building {} ended with {status}", source.display()),
+        Err(error) => {
+            println!(
+                "cargo::warning=without clang ({error}) the guest in C is not built, and its tests fail: `apt-get install clang lld`"
+            );
+            None
+        }
     }
 }
 

@@ -20,3 +20,9 @@ pub const MATH: &[u8] = include_bytes!(env!("GUEST_MATH"));
 
 /// `examples/image`.
 pub const IMAGE: &[u8] = include_bytes!(env!("GUEST_IMAGE"));
+
+/// `examples/greet/rust`: a plain core module, wrapped.
+pub const GREET: &[u8] = include_bytes!(env!("GUEST_GREET"));
+
+/// `examples/greet/greet.c`, wrapped; empty where there was no clang when this was built.
+pub const GREET_C: &[u8] = include_bytes!(env!("GUEST_GREET_C"));

@@ -13,7 +13,7 @@ mod val;
 mod wrap;
 
 #[cfg(feature = "wrap")]
-pub use crate::wrap::wrap;
+pub use crate::wrap::{DECLARATION_SECTION, wrap, wrap_as};
 pub use crate::{
     features::features,
     inspect::{COMPONENT_BYTES_MAX, Component, Import, check, inspect, outline},

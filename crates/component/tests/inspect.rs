@@ -191,9 +191,18 @@ fn types_that_are_too_deep_or_too_large_are_refused() {
 
 #[cfg(feature = "wrap")]
 mod wrapping {
-    use asterism_component::wrap;
+    use asterism_component::{Component, DECLARATION_SECTION, inspect, wrap, wrap_as};
 
     use super::{component, wat};
+
+    #[track_caller]
+    fn signatures(component: &[u8]) -> Vec<String> {
+        let Component { functions, .. } = inspect(component).expect("what was wrapped is fit");
+        functions
+            .iter()
+            .map(asterism_component::Function::signature)
+            .collect()
+    }
 
     #[test]
     fn components_pass_through() {
@@ -202,9 +211,128 @@ mod wrapping {
     }
 
     #[test]
+    fn text_becomes_binary() {
+        let text = component(super::TWO_INTERFACES);
+        assert_eq!(wrap(format!(";; text\n{text}").as_bytes()), Ok(wat(&text)));
+        let refusal = wrap(b"(module (func").expect_err("it ends too early");
+        assert!(refusal.to_string().contains("not WebAssembly"), "{refusal}");
+    }
+
+    #[test]
+    fn functions_over_numbers_are_exported_by_their_signature() {
+        let text = r#"(module
+            (memory (export "memory") 1)
+            (global (export "g") i32 (i32.const 0))
+            (table (export "__indirect_function_table") 1 funcref)
+            (func (export "_factorial") (param $n i64) (result i64) (local.get 0))
+            (func (export "addNumbers") (param $a i32) (param $b_2 f32) (param f64) (result f64) (local.get 2))
+            (func (export "two") (result i32 i32) (i32.const 1) (i32.const 2))
+            (func (export "nothing") (param $same i32) (param i32))
+            (func (export "_malloc") (param i32) (result i32) (local.get 0))
+            (func (export "__wasm_call_ctors"))
+            (func (export "_initialize"))
+            (func (export "2fast")))"#;
+        let wrapped = wrap(text.as_bytes()).expect("it can be wrapped");
+        assert_eq!(
+            signatures(&wrapped),
+            [
+                "factorial(n: s64) -> s64",
+                "add-numbers(a: s32, b2: f32, p2: f64) -> f64",
+                "nothing(same: s32, p1: s32)",
+            ]
+        );
+        let component = inspect(&wrapped).expect("it is fit");
+        for name in ["_factorial", "factorial", "Factorial"] {
+            assert_eq!(
+                component.function(name).map(|f| f.name.as_str()),
+                Some("factorial")
+            );
+        }
+        assert!(component.function("add_numbers").is_some());
+    }
+
+    /// A module that gives strings back, with this allocator and these further parts.
+    fn strings(allocator: &str, parts: &str) -> String {
+        format!(
+            r#"(module
+                (memory (export "memory") 1)
+                (func (export "{allocator}") (param i32) (result i32) (i32.const 1025))
+                (func (export "_echo") (param i32 i32) (result i32)
+                    (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1)) (i32.const 16))
+                (func (export "count") (param i32 i32) (result i32) (local.get 1))
+                {parts})"#
+        )
+    }
+
+    const ECHO: &str =
+        "export echo: func(v: string) -> string; export count: func(v: list<u16>) -> u32;";
+
+    #[test]
+    fn declared_functions_are_exported_and_no_others() {
+        let expected = ["echo(v: string) -> string", "count(v: list<u16>) -> u32"];
+        for allocator in ["malloc", "_malloc", "alloc", "allocate"] {
+            let wrapped = wrap_as(strings(allocator, "").as_bytes(), ECHO).expect(allocator);
+            assert_eq!(signatures(&wrapped), expected, "{allocator}");
+        }
+        let own = format!("(@custom \"{DECLARATION_SECTION}\" \"{ECHO}\")");
+        let wrapped = wrap(strings("malloc", &own).as_bytes()).expect("it declares them itself");
+        assert_eq!(signatures(&wrapped), expected);
+        let canonical = strings(
+            "other",
+            "(func (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32) (i32.const 1024))",
+        );
+        let wrapped = wrap_as(canonical.as_bytes(), ECHO).expect("it has the allocator of the ABI");
+        assert_eq!(signatures(&wrapped), expected);
+    }
+
+    #[test]
+    fn declarations_that_a_module_does_not_fulfil_say_what_is_missing() {
+        let no_memory = "(module (func (export \"f\") (param i32 i32)) (func (export \"malloc\") (param i32) (result i32) unreachable))";
+        for (module, declared, expected) in [
+            (
+                strings("malloc", ""),
+                "export shout: func();",
+                "`shout` is declared and not exported; it exports _echo, count",
+            ),
+            (
+                strings("malloc", ""),
+                "export echo: func(v: string);",
+                "expected `[I32, I32] -> []` but found",
+            ),
+            (
+                strings("malloc", ""),
+                "export echo: func(v: strin) -> string;",
+                "strin",
+            ),
+            (strings("malloc", ""), "export echo func", "cannot be read"),
+            (
+                strings("malloc", ""),
+                "export things: interface { }",
+                "is no function",
+            ),
+            (strings("nothing", ""), ECHO, "export an allocator"),
+            (
+                no_memory.to_owned(),
+                "export f: func(v: string);",
+                "export its memory",
+            ),
+        ] {
+            let refusal = wrap_as(module.as_bytes(), declared).expect_err(expected);
+            assert!(
+                refusal.to_string().contains(expected),
+                "{expected}: {refusal}"
+            );
+        }
+    }
+
+    #[test]
     fn core_modules_that_cannot_be_wrapped_are_refused_with_a_remedy() {
-        for (imports, expected) in [
-            ("", "carries no world"),
+        for (parts, expected) in [
+            ("", "carries no world and exports no function"),
+            (
+                "(func (export \"f\") (result i32 i32) unreachable)",
+                "(`f`) are not over single numbers",
+            ),
             (
                 "(import \"__wbindgen_placeholder__\" \"f\" (func))",
                 "leave out the dependency",
@@ -214,8 +342,12 @@ mod wrapping {
                 "wasm32-wasip2",
             ),
             ("(import \"env\" \"f\" (func))", "link the library in"),
+            (
+                "(import \"host\" \"f\" (func))",
+                "`f` from `host`, which no host provides",
+            ),
         ] {
-            let refusal = wrap(&wat(&format!("(module {imports})"))).expect_err(expected);
+            let refusal = wrap(&wat(&format!("(module {parts})"))).expect_err(expected);
             assert!(refusal.to_string().contains(expected), "{refusal}");
         }
     }

@@ -100,6 +100,14 @@ pub(crate) fn node() -> Result<()> {
     apt_install("node", &["nodejs"])
 }
 
+/// clang and its linker, for guests in C.
+pub(crate) fn clang() -> Result<()> {
+    if on_path("clang").is_some() && on_path("wasm-ld").is_some() {
+        return Ok(());
+    }
+    apt_install("clang and lld", &["clang", "lld"])
+}
+
 /// Chromium and its driver; the driver's path.
 pub(crate) fn chromedriver() -> Result<PathBuf> {
     if let Some(driver) = std::env::var_os("CHROMEDRIVER") {

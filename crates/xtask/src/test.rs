@@ -102,6 +102,7 @@ impl Level {
     fn set_up(self) -> Result<()> {
         // Guests of native tests are wasm, too.
         setup::wasm_targets()?;
+        setup::clang()?;
         match self {
             Self::Native => Ok(()),
             Self::Node => setup::node(),

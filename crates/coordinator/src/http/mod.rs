@@ -1,7 +1,9 @@
 //! The routes, and what holds for all of them.
 
+mod answer;
 mod blobs;
 mod components;
+mod prepare;
 mod receipts;
 mod run;
 mod status;
@@ -22,7 +24,7 @@ use axum::{
 
 use crate::{app::App, error::ApiError, limits::SMALL_BODY_BYTES, panel, socket};
 
-pub(crate) use self::{components::restore, run::collect_blobs as run_blobs};
+pub(crate) use self::{components::restore, prepare::collect_blobs as run_blobs};
 
 type Shared = State<Arc<App>>;
 

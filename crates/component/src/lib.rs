@@ -2,6 +2,7 @@
 //! directions, the canonical ABI, and the wrapping of core modules. No engine in it: the gateway and both hosts use it.
 
 pub mod abi;
+mod call;
 mod features;
 mod inspect;
 mod name;
@@ -15,11 +16,13 @@ mod wrap;
 #[cfg(feature = "wrap")]
 pub use crate::wrap::{DECLARATION_SECTION, wrap, wrap_as};
 pub use crate::{
+    call::{args_by_name, args_by_text, value_of_text},
     features::features,
     inspect::{COMPONENT_BYTES_MAX, Component, Import, check, inspect, outline},
     refusal::Refusal,
     types::{Function, Type},
     val::{
-        Val, ValueError, args_of_values, canonical_args, out_of_val, val_of_value, value_of_val,
+        Val, ValueError, arg_mistakes, args_of_values, canonical_args, out_of_val, val_of_value,
+        value_of_val,
     },
 };

@@ -109,6 +109,24 @@ pub fn canonical_args(function: &Function, args: &[Value]) -> Result<Vec<Value>,
         .collect())
 }
 
+/// Every mistake that [`canonical_args`] would find: a wrong number of arguments, or the first in each of them.
+#[must_use]
+pub fn arg_mistakes(function: &Function, args: &[Value]) -> Vec<ValueError> {
+    if args.len() != function.params.len() {
+        return canonical_args(function, args).err().into_iter().collect();
+    }
+    let mut reader = Reader {
+        links: Links::Keep(Vec::new()),
+    };
+    let pairs = function.params.iter().zip(args).enumerate();
+    pairs
+        .filter_map(|(index, ((_, ty), value))| {
+            let odd = reader.val(ty, value).err()?;
+            Some(odd.under(format!("[{index}]")).at("args"))
+        })
+        .collect()
+}
+
 /// The IPLD form of a WIT value. NaN and infinities become strings. A value of another type, which no host makes, is Null.
 #[must_use]
 pub fn value_of_val(ty: &Type, val: &Val) -> Value {

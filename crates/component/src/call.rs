@@ -1,0 +1,269 @@
+//! One call as people write it: arguments by name, as values or as text.
+
+use std::collections::BTreeMap;
+
+use asterism_protocol::{Value, nearest, value_of_json};
+
+use crate::{Function, Type, ValueError, name};
+
+/// The arguments of `function` in order, of a map by parameter name in any spelling. An option may be absent.
+///
+/// # Errors
+/// A name that no parameter has, one that is given twice, or one that is missing.
+pub fn args_by_name(
+    function: &Function,
+    given: &BTreeMap<String, Value>,
+) -> Result<Vec<Value>, ValueError> {
+    let mut args = vec![None; function.params.len()];
+    for (name, value) in given {
+        let place = place_of(function, name)?;
+        if args[place].replace(value.clone()).is_some() {
+            return Err(odd(
+                &function.params[place].0,
+                "it is given twice, in two spellings",
+            ));
+        }
+    }
+    whole(function, args)
+}
+
+/// As [`args_by_name`], of text: `5` is a number where the type is one and a string where it is that. Lists may be given by
+/// repeating the name; other types are JSON.
+///
+/// # Errors
+/// As there; text that is no value of its type.
+pub fn args_by_text(
+    function: &Function,
+    given: &[(String, String)],
+) -> Result<Vec<Value>, ValueError> {
+    let mut texts: Vec<Vec<&str>> = vec![Vec::new(); function.params.len()];
+    for (name, text) in given {
+        texts[place_of(function, name)?].push(text);
+    }
+    let args = function
+        .params
+        .iter()
+        .zip(texts)
+        .map(|((name, ty), texts)| {
+            let value = match (&texts[..], ty) {
+                ([], _) => return Ok(None),
+                ([text], Type::List(element))
+                    if !text.trim_start().starts_with(['[', '{']) && !ty.is_bytes() =>
+                {
+                    value_of_text(element, text).map(|item| Value::List(vec![item]))
+                }
+                ([text], _) => value_of_text(ty, text),
+                (texts, Type::List(element)) => {
+                    let items = texts.iter().map(|text| value_of_text(element, text));
+                    items.collect::<Result<_, _>>().map(Value::List)
+                }
+                _ => Err("it is given more than once".to_owned()),
+            };
+            value.map(Some).map_err(|reason| odd(name, reason))
+        });
+    whole(function, args.collect::<Result<_, _>>()?)
+}
+
+/// The value that a text means where `ty` is wanted. Whether it fits is for [`crate::canonical_args`] to say.
+///
+/// # Errors
+/// A sentence that completes the parameter's name.
+pub fn value_of_text(ty: &Type, text: &str) -> Result<Value, String> {
+    let json = || value_of_json(text.as_bytes());
+    match ty {
+        Type::String | Type::Char | Type::Enum(_) => Ok(Value::String(text.to_owned())),
+        Type::Bool => match text {
+            "true" => Ok(Value::Bool(true)),
+            "false" => Ok(Value::Bool(false)),
+            _ => Err(format!("`{}` is not true or false", short(text))),
+        },
+        Type::S8
+        | Type::U8
+        | Type::S16
+        | Type::U16
+        | Type::S32
+        | Type::U32
+        | Type::S64
+        | Type::U64 => {
+            let trimmed = text.trim();
+            // Digits first: JSON has no `+5` and no `007`, people do.
+            match (trimmed.parse::<i128>(), json()) {
+                (Ok(number), _) => Ok(Value::Integer(number)),
+                (Err(_), Ok(value @ (Value::Float(_) | Value::Integer(_) | Value::Map(_)))) => {
+                    Ok(value)
+                }
+                _ => Err(format!("`{}` is not a whole number", short(text))),
+            }
+        }
+        Type::F32 | Type::F64 => match text.trim() {
+            "NaN" | "Infinity" | "-Infinity" => Ok(Value::String(text.trim().to_owned())),
+            trimmed => match (trimmed.parse::<f64>(), json()) {
+                (Ok(number), _) if number.is_finite() => Ok(Value::Float(number)),
+                (_, Ok(value @ Value::Map(_))) => Ok(value),
+                _ => Err(format!("`{}` is not a number", short(text))),
+            },
+        },
+        // An option of text is text; the word null is no value of it.
+        Type::Option(inner) if !inner.can_be_null() => match (text, &**inner) {
+            ("null", inner) if !matches!(inner, Type::String | Type::Enum(_)) => Ok(Value::Null),
+            (text, inner) => value_of_text(inner, text),
+        },
+        Type::Variant(cases) if cases.iter().any(|(case, _)| case == text) => {
+            Ok(Value::String(text.to_owned()))
+        }
+        Type::List(_)
+        | Type::Record(_)
+        | Type::Tuple(_)
+        | Type::Variant(_)
+        | Type::Flags(_)
+        | Type::Option(_)
+        | Type::Result { .. } => {
+            json().map_err(|_| format!("`{}` is not JSON, which {ty} is written in", short(text)))
+        }
+    }
+}
+
+fn place_of(function: &Function, given: &str) -> Result<usize, ValueError> {
+    let exact = function.params.iter().position(|(name, _)| name == given);
+    let spelled = || {
+        let kebab = name::kebab(given);
+        function
+            .params
+            .iter()
+            .position(|(name, _)| name::kebab(name) == kebab)
+    };
+    exact.or_else(spelled).ok_or_else(|| {
+        let names = || function.params.iter().map(|(name, _)| name.as_str());
+        let reason = match nearest(given, names()) {
+            Some(meant) => format!("there is no such parameter, did you mean `{meant}`?"),
+            None => format!("there is no such parameter: `{}`", function.signature()),
+        };
+        odd(&short(given), reason)
+    })
+}
+
+fn whole(function: &Function, args: Vec<Option<Value>>) -> Result<Vec<Value>, ValueError> {
+    let pairs = function.params.iter().zip(args);
+    pairs
+        .map(|((name, ty), value)| match (value, ty) {
+            (Some(value), _) => Ok(value),
+            (None, Type::Option(inner)) if inner.can_be_null() => Ok(Value::List(Vec::new())),
+            (None, Type::Option(_)) => Ok(Value::Null),
+            (None, _) => Err(odd(
+                name,
+                format!("it is missing: `{}`", function.signature()),
+            )),
+        })
+        .collect()
+}
+
+fn odd(path: &str, reason: impl Into<String>) -> ValueError {
+    ValueError {
+        path: path.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+fn short(text: &str) -> String {
+    const CHARS: usize = 60;
+    match text.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function() -> Function {
+        let list = |ty| Type::List(Box::new(ty));
+        let option = |ty| Type::Option(Box::new(ty));
+        Function {
+            name: "f".into(),
+            params: vec![
+                ("a-b".into(), Type::U8),
+                ("text".into(), Type::String),
+                ("many".into(), list(Type::F64)),
+                ("maybe".into(), option(Type::Bool)),
+            ],
+            result: None,
+        }
+    }
+
+    fn check(query: &[(&str, &str)], expected: Result<Vec<Value>, &str>) {
+        let given: Vec<_> = query
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
+        let args = args_by_text(&function(), &given).map_err(|error| error.to_string());
+        assert_eq!(args, expected.map_err(str::to_owned), "{query:?}");
+    }
+
+    #[test]
+    fn text_becomes_what_the_type_says() {
+        let floats =
+            |floats: &[f64]| Value::List(floats.iter().copied().map(Value::Float).collect());
+        let text = |text: &str| Value::String(text.into());
+        check(
+            &[("aB", "5"), ("text", "5"), ("many", "1"), ("many", "2.5")],
+            Ok(vec![
+                Value::Integer(5),
+                text("5"),
+                floats(&[1.0, 2.5]),
+                Value::Null,
+            ]),
+        );
+        check(
+            &[
+                ("a_b", "007"),
+                ("text", ""),
+                ("many", "3"),
+                ("maybe", "true"),
+            ],
+            Ok(vec![
+                Value::Integer(7),
+                text(""),
+                floats(&[3.0]),
+                Value::Bool(true),
+            ]),
+        );
+        check(
+            &[
+                ("a-b", "1"),
+                ("text", "null"),
+                ("many", "[0.5]"),
+                ("maybe", "null"),
+            ],
+            Ok(vec![
+                Value::Integer(1),
+                text("null"),
+                floats(&[0.5]),
+                Value::Null,
+            ]),
+        );
+    }
+
+    #[test]
+    fn what_is_no_argument_is_said() {
+        check(&[("a-b", "x")], Err("a-b: `x` is not a whole number"));
+        check(
+            &[("tex", "x")],
+            Err("tex: there is no such parameter, did you mean `text`?"),
+        );
+        check(
+            &[("text", "x"), ("text", "y")],
+            Err("text: it is given more than once"),
+        );
+        check(
+            &[("maybe", "yes")],
+            Err("maybe: `yes` is not true or false"),
+        );
+        check(
+            &[("a-b", "1"), ("text", "x")],
+            Err(
+                "many: it is missing: `f(a-b: u8, text: string, many: list<f64>, maybe: option<bool>)`",
+            ),
+        );
+    }
+}

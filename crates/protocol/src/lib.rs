@@ -33,7 +33,7 @@ pub use crate::{
     outcome::{Conditions, Failure, LogLevel, LogLine, Outcome, Remark, Statement, TrapKind},
     policy::{Basis, Evidence, Policy},
     receipt::{Attestation, Receipt},
-    simplified::{Defaults, FunctionLookup, Prepared, SimplifiedError, nearest, prepare},
+    simplified::{Defaults, FunctionLookup, Prepared, SimplifiedError, mistakes, nearest, prepare},
     terms::{Requirements, Terms},
     time::Timestamp,
     value::{Out, Value, bytes_of, json_of, value_of_json},

@@ -3,11 +3,14 @@
 //! A task may leave out what has a default. A full workflow, where every task says all of `rsc`, `op`, `input`
 //! and `nnc` and none has a name or a placeholder, keeps the CIDs it came with.
 
+mod mistakes;
+
 use std::collections::BTreeMap;
 
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
+pub use self::mistakes::mistakes;
 use crate::{
     Await, Cid, Error, Input, Instruction, Meta, Nonce, Promise, Task, Value, Workflow,
     WorkflowError,
@@ -30,6 +33,14 @@ pub trait FunctionLookup {
     /// The place and what is wrong there: `args[1]: 300 does not fit u8`.
     fn canonical(&self, component: Cid, func: &str, args: Vec<Value>)
     -> Result<Vec<Value>, String>;
+
+    /// Every mistake in the arguments, each as [`FunctionLookup::canonical`] tells the first.
+    fn mistakes(&self, component: Cid, func: &str, args: Vec<Value>) -> Vec<String> {
+        self.canonical(component, func, args)
+            .err()
+            .into_iter()
+            .collect()
+    }
 }
 
 /// What a task that is silent gets.
@@ -75,20 +86,10 @@ pub fn prepare(
     functions: &dyn FunctionLookup,
     defaults: &Defaults,
 ) -> Result<Prepared, SimplifiedError> {
-    let nowhere = Place {
-        index: None,
-        task: "",
-    };
-    let top = fields(document, &["tasks"]).map_err(|reason| nowhere.error("workflow", reason))?;
-    let Some(Ipld::List(tasks)) = top.get("tasks") else {
-        return Err(nowhere.error("workflow", "`tasks` must be a list of tasks"));
-    };
-    check_count(tasks.len())?;
-    let drafts = tasks
-        .iter()
-        .enumerate()
-        .map(|(index, task)| Draft::read(index, task))
-        .collect::<Result<Vec<_>, _>>()?;
+    let drafts = drafts(document).map_err(|mistakes| {
+        let first = mistakes.into_iter().next();
+        first.expect("who finds no mistake gives drafts")
+    })?;
     let names = drafts.iter().map(|draft| draft.name.to_owned()).collect();
     let tasks = if drafts.iter().all(Draft::is_full) {
         drafts
@@ -102,6 +103,42 @@ pub fn prepare(
         workflow: Workflow { tasks },
         names,
     })
+}
+
+/// The tasks of a document, or every mistake in how they are written.
+fn drafts(document: &Value) -> Result<Vec<Draft<'_>>, Vec<SimplifiedError>> {
+    let nowhere = Place {
+        index: None,
+        task: "",
+    };
+    let mut mistakes = Vec::new();
+    let top = fields(document, &["tasks"], nowhere, "", &mut mistakes);
+    let tasks = match top.map(|top| top.get("tasks")) {
+        Some(Some(Ipld::List(tasks))) => tasks.as_slice(),
+        Some(_) => {
+            // An unknown key may be this one, misspelt.
+            if mistakes.is_empty() {
+                mistakes.push(nowhere.error("workflow", "`tasks` must be a list of tasks"));
+            }
+            &[]
+        }
+        None => &[],
+    };
+    if mistakes.is_empty()
+        && let Err(error) = check_count(tasks.len())
+    {
+        mistakes.push(error.into());
+        return Err(mistakes);
+    }
+    let tasks = tasks.iter().enumerate();
+    let drafts = tasks
+        .filter_map(|(index, task)| Draft::read(index, task, &mut mistakes))
+        .collect();
+    if mistakes.is_empty() {
+        Ok(drafts)
+    } else {
+        Err(mistakes)
+    }
 }
 
 /// A task as it was written, in either form.
@@ -119,102 +156,146 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn read(index: usize, task: &'a Value) -> Result<Self, SimplifiedError> {
+    /// Reads a task; notes every mistake, and gives nothing if there is one.
+    fn read(index: usize, task: &'a Value, mistakes: &mut Vec<SimplifiedError>) -> Option<Self> {
+        let before = mistakes.len();
         let nameless = Place {
             index: Some(index),
             task: "",
         };
-        let task = fields(task, &["run", "cause", "meta", "prf"])
-            .map_err(|reason| nameless.error("", reason))?;
-        let run = task
-            .get("run")
-            .ok_or_else(|| nameless.error("", "`run` is missing: it says what to do"))?;
-        let run = fields(run, &["name", "input", "rsc", "op", "nnc"])
-            .map_err(|reason| nameless.error("run", reason))?;
-
-        let name = match run.get("name") {
-            None | Some(Ipld::Null) => "",
-            Some(Ipld::String(name)) if (1..=NAME_BYTES_MAX).contains(&name.len()) => name,
-            Some(_) => {
-                let reason = format!("a name is a string of 1 to {NAME_BYTES_MAX} bytes");
-                return Err(nameless.error("run.name", reason));
+        let task = fields(
+            task,
+            &["run", "cause", "meta", "prf"],
+            nameless,
+            "",
+            mistakes,
+        )?;
+        let Some(run) = task.get("run") else {
+            // An unknown key may be this one, misspelt.
+            if mistakes.len() == before {
+                mistakes.push(nameless.error("", "`run` is missing: it says what to do"));
             }
+            return None;
+        };
+        const RUN: &[&str] = &["name", "input", "rsc", "op", "nnc"];
+        // The name first: the other mistakes are told with it.
+        let name = match run {
+            Ipld::Map(run) => match run.get("name") {
+                None | Some(Ipld::Null) => "",
+                Some(Ipld::String(name)) if (1..=NAME_BYTES_MAX).contains(&name.len()) => name,
+                Some(_) => {
+                    let reason = format!("a name is a string of 1 to {NAME_BYTES_MAX} bytes");
+                    mistakes.push(nameless.error("run.name", reason));
+                    ""
+                }
+            },
+            _ => "",
         };
         let place = Place {
             index: Some(index),
             task: name,
         };
-        let text = |key: &str| match run.get(key) {
-            None => Ok(None),
-            Some(Ipld::String(text)) => Ok(Some(text.as_str())),
-            Some(_) => Err(place.error(&format!("run.{key}"), "must be a string")),
-        };
-        let input = run.get("input").ok_or_else(|| {
-            place.error("run", "`input` is missing: it names function and arguments")
-        })?;
-        let input =
-            fields(input, &["func", "args"]).map_err(|reason| place.error("run.input", reason))?;
-        let Some(Ipld::String(func)) = input.get("func") else {
-            return Err(place.error(
-                "run.input.func",
-                "the name of a function is wanted, a string",
-            ));
-        };
-        let args = match input.get("args") {
-            None => &[],
-            Some(Ipld::List(args)) => args.as_slice(),
+        let before_run = mistakes.len();
+        let run = fields(run, RUN, nameless, "run", mistakes)?;
+        let run_is_known = mistakes.len() == before_run;
+        let mut note = |path: &str, reason: &str| mistakes.push(place.error(path, reason));
+
+        let mut text = |key: &str| match run.get(key) {
+            None => None,
+            Some(Ipld::String(text)) => Some(text.as_str()),
             Some(_) => {
-                return Err(place.error(
-                    "run.input.args",
-                    "must be a list, in the order of the parameters",
-                ));
+                note(&format!("run.{key}"), "must be a string");
+                None
             }
         };
-        let nnc = run
-            .get("nnc")
-            .map(|nnc| Nonce::of_value(nnc).map_err(|reason| place.error("run.nnc", reason)));
+        let (rsc, op) = (text("rsc"), text("op"));
+        let nnc = run.get("nnc").and_then(|nnc| {
+            Nonce::of_value(nnc)
+                .map_err(|reason| note("run.nnc", reason))
+                .ok()
+        });
         let meta = match task.get("meta") {
             None | Some(Ipld::Null) => None,
             Some(Ipld::Map(meta)) => Some(meta),
             Some(_) => {
-                return Err(place.error(
-                    "meta",
-                    "must be a map, such as {\"memory\": 4294967296, \"time\": 100000}",
-                ));
+                let usage = "must be a map, such as {\"memory\": 4294967296, \"time\": 100000}";
+                note("meta", usage);
+                None
             }
         };
-        let link = |path: &str, value: &Value| match value {
-            Ipld::Link(link) => {
-                Cid::try_from(*link).map_err(|error| place.error(path, error.to_string()))
+        let mut link = |path: &str, value: &Value| match value {
+            Ipld::Link(link) => Cid::try_from(*link)
+                .map_err(|error| note(path, &error.to_string()))
+                .ok(),
+            _ => {
+                note(path, "must be a link: {\"/\": \"bafy…\"}");
+                None
             }
-            _ => Err(place.error(path, "must be a link: {\"/\": \"bafy…\"}")),
         };
         let cause = match task.get("cause") {
             None | Some(Ipld::Null) => None,
-            Some(value) => Some(link("cause", value)?),
+            Some(value) => link("cause", value),
         };
         let prf = match task.get("prf") {
             None | Some(Ipld::Null) => Vec::new(),
             Some(Ipld::List(links)) => {
                 let links = links.iter().enumerate();
                 links
-                    .map(|(index, value)| link(&format!("prf[{index}]"), value))
-                    .collect::<Result<_, _>>()?
+                    .filter_map(|(index, value)| link(&format!("prf[{index}]"), value))
+                    .collect()
             }
-            Some(_) => return Err(place.error("prf", "must be a list of links")),
+            Some(_) => {
+                note("prf", "must be a list of links");
+                Vec::new()
+            }
         };
-        Ok(Self {
+        let (func, args) = match run.get("input") {
+            None if run_is_known => {
+                let reason = "`input` is missing: it names function and arguments";
+                note("run", reason);
+                return None;
+            }
+            None => return None,
+            Some(input) => Self::read_input(input, place, mistakes)?,
+        };
+        (mistakes.len() == before).then_some(Self {
             index,
             name,
-            rsc: text("rsc")?,
-            op: text("op")?,
+            rsc,
+            op,
             func,
             args,
-            nnc: nnc.transpose()?,
+            nnc,
             cause,
             meta,
             prf,
         })
+    }
+
+    fn read_input(
+        input: &'a Value,
+        place: Place<'_>,
+        mistakes: &mut Vec<SimplifiedError>,
+    ) -> Option<(&'a str, &'a [Value])> {
+        let input = fields(input, &["func", "args"], place, "run.input", mistakes)?;
+        let func = match input.get("func") {
+            Some(Ipld::String(func)) => func.as_str(),
+            _ => {
+                let reason = "the name of a function is wanted, a string";
+                mistakes.push(place.error("run.input.func", reason));
+                ""
+            }
+        };
+        let args = match input.get("args") {
+            None => &[],
+            Some(Ipld::List(args)) => args.as_slice(),
+            Some(_) => {
+                let reason = "must be a list, in the order of the parameters";
+                mistakes.push(place.error("run.input.args", reason));
+                &[]
+            }
+        };
+        Some((func, args))
     }
 
     fn place(&self) -> Place<'a> {
@@ -381,16 +462,7 @@ fn fill_in(
         let args = args.map_err(|reason| place.error("run.input.args", reason))?;
         let args = functions
             .canonical(component, &func, args)
-            .map_err(|error| {
-                // The lookup names the argument, the place of the task is known here.
-                match error
-                    .split_once(": ")
-                    .filter(|(path, _)| path.starts_with("args"))
-                {
-                    Some((path, reason)) => place.error(&format!("run.input.{path}"), reason),
-                    None => place.error("run.input.args", error),
-                }
-            })?;
+            .map_err(|error| place.argument(&error))?;
         let meta = draft.filled_meta()?;
         let task = draft.finish(
             format!("ipfs://{component}"),
@@ -411,13 +483,9 @@ fn needs_of(draft: &Draft<'_>, places: &BTreeMap<&str, u32>) -> Result<Vec<u32>,
     for (index, arg) in draft.args.iter().enumerate() {
         let mut note = |text: &str| {
             if let Some(Placeholder::Needs { name, .. }) = Placeholder::read(text)? {
-                let place = places.get(name).ok_or_else(|| {
-                    let hint = nearest(name, places.keys().copied());
-                    let hint = hint
-                        .map(|name| format!(", did you mean `{}`?", shorten(name)))
-                        .unwrap_or_default();
-                    format!("no task has the name `{}`{hint}", shorten(name))
-                })?;
+                let place = places
+                    .get(name)
+                    .ok_or_else(|| mistakes::no_such_task(name, places))?;
                 needs.push(*place);
             }
             Ok(())
@@ -567,8 +635,14 @@ fn map_strings(
     })
 }
 
-/// The entries of a map that may have these keys and no others.
-fn fields<'a>(value: &'a Value, known: &[&str]) -> Result<&'a BTreeMap<String, Value>, String> {
+/// The entries of a map that may have these keys and no others; every other one is noted.
+fn fields<'a>(
+    value: &'a Value,
+    known: &[&str],
+    place: Place<'_>,
+    path: &str,
+    mistakes: &mut Vec<SimplifiedError>,
+) -> Option<&'a BTreeMap<String, Value>> {
     let list = || {
         known
             .iter()
@@ -577,18 +651,23 @@ fn fields<'a>(value: &'a Value, known: &[&str]) -> Result<&'a BTreeMap<String, V
             .join(", ")
     };
     let Ipld::Map(map) = value else {
-        return Err(format!("must be a map of {}", list()));
+        let path = if place.index.is_none() {
+            "workflow"
+        } else {
+            path
+        };
+        mistakes.push(place.error(path, format!("must be a map of {}", list())));
+        return None;
     };
-    match map.keys().find(|key| !known.contains(&key.as_str())) {
-        None => Ok(map),
-        Some(unknown) => Err(match nearest(unknown, known.iter().copied()) {
-            Some(meant) => format!(
-                "`{}` is not known here, did you mean `{meant}`?",
-                shorten(unknown)
-            ),
-            None => format!("`{}` is not known here: {} are", shorten(unknown), list()),
-        }),
+    for unknown in map.keys().filter(|key| !known.contains(&key.as_str())) {
+        let dot = if path.is_empty() { "" } else { "." };
+        let reason = match nearest(unknown, known.iter().copied()) {
+            Some(meant) => format!("not known here, did you mean `{meant}`?"),
+            None => format!("not known here: {} are", list()),
+        };
+        mistakes.push(place.error(&format!("{path}{dot}{}", shorten(unknown)), reason));
     }
+    Some(map)
 }
 
 /// Where a mistake is.
@@ -599,6 +678,17 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// What a lookup says of an argument: it names the argument, the place of the task is known here.
+    fn argument(self, error: &str) -> SimplifiedError {
+        match error
+            .split_once(": ")
+            .filter(|(path, _)| path.starts_with("args"))
+        {
+            Some((path, reason)) => self.error(&format!("run.input.{path}"), reason),
+            None => self.error("run.input.args", error),
+        }
+    }
+
     fn error(self, path: &str, reason: impl Into<String>) -> SimplifiedError {
         let path = match self.index {
             Some(index) if path.is_empty() => format!("tasks[{index}]"),

@@ -346,15 +346,15 @@ fn functions_and_arguments_that_do_not_fit_are_refused_at_their_place() {
 fn misspelt_fields_are_refused_with_the_likely_one() {
     check_refused(
         r#"{"tasks":[{"run":{"name":"a","imput":{"func":"now"}}}]}"#,
-        "tasks[0].run: `imput` is not known here, did you mean `input`?",
+        "tasks[0].run.imput: not known here, did you mean `input`?",
     );
     check_refused(
         r#"{"tasks":[{"run":{"name":"a","input":{"func":"now","params":[]}}}]}"#,
-        "tasks[0].run.input (task `a`): `params` is not known here: `func`, `args` are",
+        "tasks[0].run.input.params (task `a`): not known here: `func`, `args` are",
     );
     check_refused(
         r#"{"task":[]}"#,
-        "workflow: `task` is not known here, did you mean `tasks`?",
+        "task: not known here, did you mean `tasks`?",
     );
     check_refused(r#"[]"#, "workflow: must be a map of `tasks`");
     check_refused(

@@ -440,6 +440,11 @@ impl Run {
         }
     }
 
+    /// The tasks as they were written, and their names.
+    pub(crate) fn written(&self) -> (&[Task], &[String]) {
+        (&self.tasks, &self.names)
+    }
+
     /// How many tasks there are.
     pub(crate) fn len(&self) -> u32 {
         self.tasks.len() as u32

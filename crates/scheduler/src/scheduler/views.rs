@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_protocol::{
-    Basis, Cid, PublicKey, Receipt, Timestamp, content_cid,
+    Basis, Cid, Prepared, PublicKey, Receipt, Timestamp, Workflow, content_cid,
     message::{Change, LeaseId},
     view::{
-        Candidate, ExecutorView, Explanation, LeaseView, Overview, RunId, RunView, Standing,
-        TaskState, TaskView, VoteView,
+        Candidate, ExecutorView, Explanation, LeaseView, Overview, RunId, RunSummary, RunView,
+        Standing, TaskState, TaskView, VoteView,
     },
 };
 
@@ -99,6 +99,25 @@ impl Scheduler {
         Some(RunView {
             summary: run.summary(),
             tasks,
+        })
+    }
+
+    /// A run in short.
+    #[must_use]
+    pub fn run_summary(&self, run: RunId) -> Option<RunSummary> {
+        self.runs.get(&run).map(Run::summary)
+    }
+
+    /// The workflow of a run and the names of its tasks.
+    #[must_use]
+    pub fn prepared_of(&self, run: RunId) -> Option<Prepared> {
+        let run = self.runs.get(&run)?;
+        let (tasks, names) = run.written();
+        Some(Prepared {
+            workflow: Workflow {
+                tasks: tasks.to_vec(),
+            },
+            names: names.to_vec(),
         })
     }
 

@@ -1,0 +1,133 @@
+//! Every mistake in a workflow at once, for whoever writes one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Draft, FunctionLookup, Placeholder, drafts, find, map_strings, nearest, visit_strings,
+};
+use crate::{
+    Promise, SimplifiedError, Value, Workflow, content_cid,
+    workflow::{Circle, shorten, topological_order},
+};
+
+/// Everything that keeps [`super::prepare`] from preparing a document, and functions and arguments of full workflows as
+/// well; empty when all is well. What depends on a mistake is not complained about a second time.
+#[must_use]
+pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<SimplifiedError> {
+    let (drafts, mut mistakes) = match drafts(document) {
+        Ok(drafts) => (drafts, Vec::new()),
+        Err(mistakes) => return mistakes,
+    };
+    let mut places: BTreeMap<&str, u32> = BTreeMap::new();
+    for draft in drafts.iter().filter(|draft| !draft.name.is_empty()) {
+        if let Some(other) = places.insert(draft.name, draft.index as u32) {
+            mistakes.push(draft.place().error(
+                "run.name",
+                format!("tasks[{other}] has the same name: give each its own"),
+            ));
+        }
+    }
+    let needs: Vec<Vec<u32>> = drafts
+        .iter()
+        .map(|draft| needs_of(draft, &places, &mut mistakes))
+        .collect();
+    if let Err(circle) = topological_order(&needs) {
+        let names = circle.iter().map(|place| drafts[*place].name);
+        mistakes.push(drafts[circle[0]].place().error(
+            "run.input.args",
+            format!("tasks wait for each other in a circle: {}", Circle(names)),
+        ));
+    }
+    let all_full = drafts.iter().all(Draft::is_full);
+    for draft in &drafts {
+        if let Err(error) = draft.filled_meta() {
+            mistakes.push(error);
+        }
+        match find(draft, functions) {
+            Ok((component, func)) => {
+                if let Some(args) = stand_ins(draft) {
+                    let odd = functions.mistakes(component, &func, args);
+                    mistakes.extend(odd.iter().map(|error| draft.place().argument(error)));
+                }
+            }
+            Err(error) => mistakes.push(error),
+        }
+    }
+    if mistakes.is_empty() && all_full {
+        let tasks = drafts.into_iter().map(Draft::into_task_as_it_came);
+        match tasks.collect::<Result<_, _>>() {
+            Ok(tasks) => {
+                let workflow = Workflow { tasks };
+                mistakes.extend(workflow.graph().err().map(SimplifiedError::from));
+            }
+            Err(error) => mistakes.push(error),
+        }
+    } else if mistakes.is_empty() {
+        // Depths, promises and names are looked at where the task is made.
+        let made = drafts.into_iter().filter_map(|draft| {
+            let args = stand_ins(&draft)?;
+            let (meta, nnc) = (draft.filled_meta().ok()?, crate::Nonce::Empty);
+            let rsc = format!("ipfs://{}", crate::blob_cid(b""));
+            let func = draft.func.to_owned();
+            draft.finish(rsc, func, args, nnc, meta).err()
+        });
+        mistakes.extend(made);
+    }
+    // Two ways may lead to one mistake.
+    let mut told = BTreeSet::new();
+    mistakes.retain(|mistake| told.insert(mistake.to_string()));
+    mistakes
+}
+
+/// The places that a draft's placeholders name; what names none is noted.
+fn needs_of(
+    draft: &Draft<'_>,
+    places: &BTreeMap<&str, u32>,
+    mistakes: &mut Vec<SimplifiedError>,
+) -> Vec<u32> {
+    let mut needs = Vec::new();
+    for (index, arg) in draft.args.iter().enumerate() {
+        let mut note = |text: &str| {
+            if let Some(Placeholder::Needs { name, .. }) = Placeholder::read(text)? {
+                match places.get(name) {
+                    Some(place) => needs.push(*place),
+                    None => return Err(no_such_task(name, places)),
+                }
+            }
+            Ok(())
+        };
+        if let Err((path, reason)) = visit_strings(arg, &mut note) {
+            let path = format!("run.input.args[{index}]{path}");
+            mistakes.push(draft.place().error(&path, reason));
+        }
+    }
+    needs.sort_unstable();
+    needs.dedup();
+    needs
+}
+
+pub(super) fn no_such_task(name: &str, places: &BTreeMap<&str, u32>) -> String {
+    let hint = nearest(name, places.keys().copied())
+        .map(|name| format!(", did you mean `{}`?", shorten(name)))
+        .unwrap_or_default();
+    format!("no task has the name `{}`{hint}", shorten(name))
+}
+
+/// The arguments with a promise of nothing in particular for every placeholder; none where a placeholder is not one.
+fn stand_ins(draft: &Draft<'_>) -> Option<Vec<Value>> {
+    let nothing = content_cid(b"");
+    let mut substitute = |text: &str| {
+        Ok(match Placeholder::read(text)? {
+            None => Value::String(text.to_owned()),
+            Some(Placeholder::Link(cid)) => Value::Link(cid.to_link()),
+            Some(Placeholder::Needs { branch, .. }) => Promise {
+                branch,
+                instruction: nothing,
+            }
+            .to_value(),
+        })
+    };
+    let args = draft.args.iter();
+    args.map(|arg| map_strings(arg, &mut substitute).ok())
+        .collect()
+}

@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("asterism-scheduler", &["asterism-protocol"]),
     ("asterism-executor", &["asterism-protocol"]),
     ("asterism-component", &["asterism-protocol"]),
+    ("asterism-document", &["asterism-protocol"]),
     (
         "asterism-world",
         &["asterism-component", "asterism-protocol"],
@@ -40,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "asterism-scheduler",
             "asterism-component",
+            "asterism-document",
             "asterism-world",
             "asterism-protocol",
         ],
@@ -47,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "asterism-web",
         &[
+            "asterism-document",
             "asterism-scheduler",
             "asterism-executor",
             "asterism-host-browser",
@@ -59,6 +62,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "asterism-cli",
         &[
             "asterism-coordinator",
+            "asterism-document",
             "asterism-executor-native",
             "asterism-executor",
             "asterism-host-wasmtime",

@@ -1,0 +1,223 @@
+//! Texts and what is found in them.
+
+use asterism_document::{Finding, Format, check, read};
+use asterism_protocol::{Cid, FunctionLookup, Value, blob_cid, encode, value_of_json};
+use proptest::prelude::*;
+
+/// `add` of two numbers.
+struct Add;
+
+impl FunctionLookup for Add {
+    fn find(&self, func: &str, rsc: Option<Cid>) -> Result<(Cid, String), String> {
+        match func {
+            "add" => Ok((rsc.unwrap_or_else(|| blob_cid(b"math")), func.into())),
+            _ => Err(format!("no component here exports `{func}`")),
+        }
+    }
+
+    fn canonical(&self, cid: Cid, func: &str, args: Vec<Value>) -> Result<Vec<Value>, String> {
+        match self.mistakes(cid, func, args.clone()).into_iter().next() {
+            Some(mistake) => Err(mistake),
+            None => Ok(args),
+        }
+    }
+
+    fn mistakes(&self, _: Cid, func: &str, args: Vec<Value>) -> Vec<String> {
+        if args.len() != 2 {
+            return vec![format!(
+                "args: `{func}` takes 2 arguments, {} are given",
+                args.len()
+            )];
+        }
+        let odd = args
+            .iter()
+            .enumerate()
+            .filter(|(_, arg)| matches!(arg, Value::String(_)));
+        odd.map(|(index, _)| format!("args[{index}]: a string is not a number"))
+            .collect()
+    }
+}
+
+fn found(text: &str) -> Vec<String> {
+    check(text.as_bytes(), &Add)
+        .iter()
+        .map(Finding::to_string)
+        .collect()
+}
+
+const BAD_YAML: &str = r#"# five mistakes
+tasks:
+  - run:
+      name: a
+      input:
+        func: add
+        args: ["{{needs.b.output}}", x]
+    mta: {}
+  - run:
+      nam: b
+      input: {func: sub, args: [1, 2]}
+  - run:
+      name: "ä"
+      op: wasm/walk
+      input: {func: add, args: [1]}
+"#;
+
+#[test]
+fn all_mistakes_of_form_are_found_with_their_places() {
+    assert_eq!(
+        found(BAD_YAML),
+        [
+            "8:10: tasks[0].mta: not known here, did you mean `meta`?",
+            "10:12: tasks[1].run.nam: not known here, did you mean `name`?",
+        ]
+    );
+}
+
+#[test]
+fn once_the_form_is_right_all_mistakes_of_meaning_are_found() {
+    let better = BAD_YAML
+        .replace("    mta: {}\n", "")
+        .replace("nam: b", "name: b");
+    assert_eq!(
+        found(&better),
+        [
+            "7:38: tasks[0].run.input.args[1]: a string is not a number (task `a`)",
+            "10:21: tasks[1].run.input.func: no component here exports `sub` (task `b`)",
+            "14:32: tasks[2].run.input.args: `add` takes 2 arguments, 1 are given (task `ä`)",
+        ]
+    );
+    let last = better
+        .replace(", x]", ", 1]")
+        .replace("sub", "add")
+        .replace("[1]", "[1, 2]");
+    assert_eq!(
+        found(&last),
+        ["13:11: tasks[2].run.op: `wasm/walk` is not known, `wasm/run` is (task `ä`)"]
+    );
+    assert!(found(&last.replace("wasm/walk", "wasm/run")).is_empty());
+}
+
+#[test]
+fn places_in_json_are_where_the_value_stands() {
+    let json = "{\n  \"tasks\": [\n    {\"run\": {\"name\": \"ä\", \"input\": {\"func\": \"add\",\n      \"args\": [1, \"x\"]}}},\n    {\"run\": {\"name\": \"ä\", \"input\": {\"func\": \"add\", \"args\": [\"{{needs.c.output}}\", 1]}}}]}";
+    assert_eq!(
+        found(json),
+        [
+            "4:19: tasks[0].run.input.args[1]: a string is not a number (task `ä`)",
+            "5:22: tasks[1].run.name: tasks[0] has the same name: give each its own (task `ä`)",
+            "5:61: tasks[1].run.input.args[0]: no task has the name `c`, did you mean `ä`? (task `ä`)",
+        ]
+    );
+    // A workflow that a client of Homestar wrapped.
+    let wrapped = "{\"name\": \"x\",\n \"workflow\": {\"tasks\": [{\"run\": 5}]}}";
+    assert_eq!(
+        found(wrapped),
+        ["2:33: workflow.tasks[0].run: must be a map of `name`, `input`, `rsc`, `op`, `nnc`"]
+    );
+}
+
+#[test]
+fn a_text_that_cannot_be_read_says_where() {
+    let check = |text: &str, words: &str| {
+        let found = found(text);
+        assert!(
+            found.len() == 1 && found[0].contains(words),
+            "{text:?}: {found:?} does not say {words:?}"
+        );
+    };
+    check("", "1:1: the document is empty");
+    check(
+        "{\"tasks\": [}",
+        "1:12: not a valid JSON document: expected value",
+    );
+    check("{\"tasks\": []", "not a valid JSON document: EOF");
+    check("tasks: [1, 2\n", "not a valid YAML document");
+    check(
+        "{\"a\": 1,\n \"a\": 2}",
+        "2:2: the key `a` stands twice in one map",
+    );
+    check("a: 1\na: 2\n", "2:1: the key `a` stands twice in one map");
+    check("a: &x 1\n", "1:");
+    check("a: !!str 1\n", "tags are not read here");
+    check("a: 1\n---\nb: 1\n", "a second document begins here");
+    check(
+        "a: 123456789012345678901234567890\n",
+        "1:4: 123456789012345678901234567890 is no number",
+    );
+    let deep = "[".repeat(100_000);
+    check(&deep, "not a valid JSON document");
+    let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
+    check(&deep, "nested deeper than");
+    let deep = format!("a: {}{}", "[".repeat(500), "]".repeat(500));
+    check(&deep, "not a valid YAML document: recursion limit exceeded");
+    let bytes = asterism_document::check(b"tasks: \xff", &Add);
+    assert_eq!(
+        bytes[0].to_string(),
+        "1:8: the document is not a valid text in UTF-8"
+    );
+}
+
+#[test]
+fn scalars_of_yaml_are_those_of_its_core_schema() {
+    let check = |yaml: &str, json: &str| {
+        let value = value_of_json(json.as_bytes()).unwrap();
+        assert_eq!(
+            read(format!("v: {yaml}\n").as_bytes()).unwrap(),
+            Value::Map([("v".into(), value)].into()),
+            "{yaml}"
+        );
+    };
+    for (yaml, json) in [
+        ("no", "\"no\""),
+        ("true", "true"),
+        ("~", "null"),
+        ("007", "7"),
+        ("0x1f", "31"),
+        ("-5", "-5"),
+        ("1.50", "1.5"),
+        ("2.0", "2.0"),
+        ("1e3", "1000.0"),
+        ("'5'", "\"5\""),
+        (".inf", "\"Infinity\""),
+        ("18446744073709551615", "18446744073709551615"),
+        ("1.2.3", "\"1.2.3\""),
+        ("2020-01-01", "\"2020-01-01\""),
+        ("\"{{needs.a.output}}\"", "\"{{needs.a.output}}\""),
+        ("{\"/\": {bytes: aGk}}", "{\"/\": {\"bytes\": \"aGk\"}}"),
+        ("|\n  two\n  lines", "\"two\\nlines\\n\""),
+    ] {
+        check(yaml, json);
+    }
+}
+
+#[test]
+fn formats_are_told_by_how_they_begin() {
+    let value = Value::Map([("a".into(), Value::Integer(1))].into());
+    let cbor = encode(&value);
+    assert_eq!(Format::of(&cbor), Format::Cbor);
+    assert_eq!(Format::of(b"\xef\xbb\xbf \n{}"), Format::Json);
+    assert_eq!(Format::of(b"tasks:"), Format::Yaml);
+    assert_eq!(read(&cbor).unwrap(), value);
+    assert_eq!(read("\u{feff}{\"a\":1}".as_bytes()).unwrap(), value);
+    assert_eq!(read(b"\xa1aa").unwrap_err()[0].line, 0);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = check(&bytes, &Add);
+    }
+
+    #[test]
+    fn no_text_like_a_document_makes_it_panic(text in r#"[\[\]{}:,"'\\ \n\-a1&*!|>#?%]{0,80}"#) {
+        let _ = check(text.as_bytes(), &Add);
+    }
+
+    /// What JSON says, the same text says as YAML, where that reads it (YAML knows no surrogate pairs).
+    #[test]
+    fn json_below_a_key_is_yaml(number in any::<i64>(), float in -1e9..1e9_f64, text in "[ -~]{0,20}") {
+        let json = serde_json::json!({ "n": number, "f": float, "t": text, "l": [null, true] }).to_string();
+        let (as_json, as_yaml) = (read(json.as_bytes()).unwrap(), read(format!("v: {json}\n").as_bytes()).unwrap());
+        prop_assert_eq!(as_yaml, Value::Map([("v".into(), as_json)].into()));
+    }
+}

@@ -55,6 +55,21 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)
     }
 
+    /// It is too late, or somebody else was first.
+    pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// A page of another site asks for what only ours may.
+    pub(crate) fn foreign_origin() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "origin",
+            "pages of that origin may not do this",
+        )
+        .hint("start the coordinator with --allow-origin <origin> to allow it")
+    }
+
     /// Too much at the same time.
     pub(crate) fn busy(message: impl Into<String>) -> Self {
         Self {
@@ -80,6 +95,11 @@ impl ApiError {
             "internal",
             error.to_string(),
         )
+    }
+
+    /// The status, for answers that carry an error inside.
+    pub(crate) fn status(&self) -> u16 {
+        self.status.as_u16()
     }
 
     #[must_use]

@@ -3,9 +3,12 @@
 //! A function that several components export is taken from the one that was added last; a task that names its
 //! component in `rsc` gets that one.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLock},
+};
 
-use asterism_component::Component;
+use asterism_component::{Component, Function};
 use asterism_protocol::{
     Cid, FunctionLookup, Value, nearest,
     view::{ComponentView, FunctionView},
@@ -64,7 +67,52 @@ impl Library {
     }
 }
 
+/// A function of a component.
+#[derive(Clone)]
+pub(crate) struct Found {
+    entry: Arc<Entry>,
+    place: usize,
+}
+
+impl Found {
+    pub(crate) fn component(&self) -> Cid {
+        self.entry.view.cid
+    }
+
+    pub(crate) fn function(&self) -> &Function {
+        &self.entry.component.functions[self.place]
+    }
+}
+
 impl Shelf {
+    /// Every function once: where several have a name, the one that a task would get.
+    pub(crate) fn functions(&self) -> Vec<Found> {
+        let mut seen = BTreeSet::new();
+        let entries = self.0.iter().rev();
+        let all = entries.flat_map(|entry| {
+            (0..entry.component.functions.len()).map(|place| Found {
+                entry: Arc::clone(entry),
+                place,
+            })
+        });
+        all.filter(|found| seen.insert(found.function().name.clone()))
+            .collect()
+    }
+
+    /// The function that a task would get.
+    pub(crate) fn function(&self, func: &str) -> Result<Found, String> {
+        let (component, name) = self.find(func, None)?;
+        let found = self.0.iter().find_map(|entry| {
+            let mut functions = entry.component.functions.iter();
+            let place = functions.position(|function| function.name == name)?;
+            (entry.view.cid == component).then(|| Found {
+                entry: Arc::clone(entry),
+                place,
+            })
+        });
+        found.ok_or_else(|| format!("component {component} does not export `{name}`"))
+    }
+
     /// For people and panels.
     pub(crate) fn views(&self) -> Vec<ComponentView> {
         self.0.iter().map(|entry| entry.view.clone()).collect()
@@ -131,5 +179,14 @@ impl FunctionLookup for Shelf {
         let function =
             function.ok_or_else(|| format!("component {component} does not export `{func}`"))?;
         asterism_component::canonical_args(function, &args).map_err(|error| error.to_string())
+    }
+
+    fn mistakes(&self, component: Cid, func: &str, args: Vec<Value>) -> Vec<String> {
+        let function = self
+            .of(component)
+            .and_then(|entry| entry.component.function(func));
+        let mistakes = function.map(|function| asterism_component::arg_mistakes(function, &args));
+        let mistakes = mistakes.unwrap_or_default();
+        mistakes.iter().map(ToString::to_string).collect()
     }
 }

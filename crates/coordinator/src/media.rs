@@ -1,6 +1,6 @@
 //! What values look like over HTTP.
 
-use asterism_protocol::{Value, json_of};
+use asterism_protocol::{Value, json_of, to_json};
 use serde_json::{Value as Json, json};
 
 /// A value as a body.
@@ -83,6 +83,41 @@ pub(crate) fn media_type_of(bytes: &[u8]) -> &'static str {
             ..,
         ] => "image/webp",
         [0, b'a', b's', b'm', ..] => "application/wasm",
+        [b'%', b'P', b'D', b'F', b'-', ..] => "application/pdf",
+        [b'P', b'K', 3, 4, ..] => "application/zip",
+        [0x1f, 0x8b, ..] => "application/gzip",
+        [b'O', b'g', b'g', b'S', ..] => "application/ogg",
+        [
+            _,
+            _,
+            _,
+            _,
+            b'f',
+            b't',
+            b'y',
+            b'p',
+            b'a',
+            b'v',
+            b'i',
+            b'f',
+            ..,
+        ] => "image/avif",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "video/mp4",
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'A',
+            b'V',
+            b'E',
+            ..,
+        ] => "audio/wav",
         _ if is_svg(bytes) => SVG,
         _ => BYTES,
     }
@@ -104,6 +139,11 @@ pub(crate) fn js_type(value: &Value) -> &'static str {
 /// A value inside a JSON document, in its DAG-JSON form.
 pub(crate) fn json_value(value: &Value) -> Json {
     serde_json::from_str(&json_of(value)).unwrap_or_default()
+}
+
+/// A view inside a JSON document.
+pub(crate) fn json_of_view<T: serde::Serialize>(view: &T) -> Json {
+    serde_json::from_str(&to_json(view)).unwrap_or_default()
 }
 
 #[cfg(test)]

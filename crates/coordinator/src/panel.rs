@@ -132,7 +132,8 @@ impl Panel {
         Some(self.0.get(INDEX)?.response(headers))
     }
 
-    fn file(&self, path: &str, headers: &HeaderMap) -> Option<Response> {
+    /// One of its files.
+    pub(crate) fn file(&self, path: &str, headers: &HeaderMap) -> Option<Response> {
         Some(self.0.get(path.trim_start_matches('/'))?.response(headers))
     }
 }

@@ -1,6 +1,11 @@
 //! Accepting connections, as many as may be, and ending them in time.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{
     Request,
@@ -16,12 +21,13 @@ use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
 };
+use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
 use crate::{
     app::App,
     http,
-    limits::{CONNECTIONS_MAX, FIRST_WORD_MAX, SHUTDOWN_MAX},
+    limits::{CONNECTIONS_MAX, FIRST_WORD_MAX, SEND_MAX, SHUTDOWN_MAX},
     metrics::{Counted, Metrics},
     peer::Peer,
 };
@@ -71,7 +77,7 @@ pub(crate) async fn run(
             .timer(TokioTimer::new())
             .header_read_timeout(FIRST_WORD_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(bounded(stream)), service)
             .with_upgrades();
         let counted = Counted::new(&app.metrics.connections);
         let app = Arc::clone(&app);
@@ -110,6 +116,13 @@ pub(crate) async fn run(
     if tokio::time::timeout(SHUTDOWN_MAX, all_end).await.is_err() {
         warn!("some connections did not end in time");
     }
+}
+
+/// The stream with a bound on how long a write waits for a reader who does not read: its place is for others.
+fn bounded(stream: tokio::net::TcpStream) -> Pin<Box<TimeoutStream<tokio::net::TcpStream>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(SEND_MAX));
+    Box::pin(stream)
 }
 
 /// Waits for a place first: connections beyond them wait in the system's queue.

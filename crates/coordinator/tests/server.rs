@@ -1,6 +1,7 @@
 //! The coordinator as others see it: over a port, by HTTP and WebSocket.
 
 mod common;
+mod gateway;
 
 use std::time::Duration;
 
@@ -266,8 +267,8 @@ async fn components_are_described_and_refused_with_all_reasons() {
     let server = Server::in_memory().await;
     server.add_math().await;
     let functions: Json = server.json("/functions").await;
-    assert_eq!(functions[0][0], "add");
-    assert_eq!(functions[0][1]["type"], "object");
+    assert_eq!(functions[0]["name"], "add");
+    assert_eq!(functions[0]["schema"]["type"], "object");
     let components: Json = server.json("/components").await;
     assert_eq!(components[0]["name"], "math");
     assert_eq!(

@@ -1,9 +1,9 @@
 //! What a run that ended is answered with.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use asterism_protocol::{
-    Cid, Failure, Out, Remark, Value, json_of,
+    Await, Cid, Failure, Out, Promise, Remark, Value, json_of,
     message::FaultKind,
     view::{RunState, RunView, TaskState, TaskView},
 };
@@ -17,12 +17,9 @@ use serde_json::{Value as Json_, json};
 use super::blobs;
 use crate::{app::App, error::ApiError, media};
 
-/// The result of the last task written.
+/// The result of the last task written: strings and numbers as text, bytes as what they are.
 pub(super) async fn last(app: &Arc<App>, view: &RunView) -> Result<Response, ApiError> {
-    let task = view
-        .tasks
-        .last()
-        .ok_or_else(|| ApiError::internal(&"a run without tasks"))?;
+    let task = settled(app, view).await?;
     let mut response = match &task.out {
         // Bytes that became a blob are what the author asked for, not their CID.
         Some(Out::Ok(Value::Link(link))) => match Cid::try_from(*link) {
@@ -39,7 +36,7 @@ pub(super) async fn last(app: &Arc<App>, view: &RunView) -> Result<Response, Api
         }
         Some(Out::Error(_)) | None => return Err(failed(app, view, task).await?),
     };
-    if task.state == TaskState::Replayed {
+    if is_replayed(task) {
         response.headers_mut().insert(
             "asterism-replayed",
             header::HeaderValue::from_static("true"),
@@ -50,24 +47,106 @@ pub(super) async fn last(app: &Arc<App>, view: &RunView) -> Result<Response, Api
 
 /// The results of all tasks in the order they were written.
 pub(super) async fn everything(app: &Arc<App>, view: &RunView) -> Result<Response, ApiError> {
-    let results: Vec<Json_> = view.tasks.iter().map(result).collect();
-    match view
-        .tasks
-        .iter()
-        .find(|task| matches!(task.out, Some(Out::Error(_))) || task.state == TaskState::Failed)
-    {
-        _ if view.summary.state == RunState::Done => Ok(Json(results).into_response()),
-        Some(task) => {
-            let error = failed(app, view, task).await?;
-            Err(error.also("results", Json_::Array(results)))
-        }
-        None => Err(failed(app, view, &view.tasks[view.tasks.len() - 1]).await?),
+    let results = || Json_::Array(view.tasks.iter().map(result).collect());
+    match settled(app, view).await {
+        Ok(_) => Ok(Json(results()).into_response()),
+        Err(error) => Err(error.also("results", results())),
     }
+}
+
+/// What the run came to, inside a JSON document.
+pub(super) async fn in_json(app: &Arc<App>, view: &RunView) -> Result<Json_, ApiError> {
+    settled(app, view).await.map(result)
+}
+
+/// Looks up what tasks came to that this run skipped, because all that they feed was known.
+pub(super) async fn with_skipped(
+    app: &Arc<App>,
+    mut view: RunView,
+    all: bool,
+) -> Result<RunView, ApiError> {
+    let from = if all {
+        0
+    } else {
+        view.tasks.len().saturating_sub(1)
+    };
+    let is_skipped = |task: &TaskView| task.state == TaskState::Skipped && task.out.is_none();
+    if !view.tasks[from..].iter().any(is_skipped) {
+        return Ok(view);
+    }
+    app.blocking(move |app| {
+        for task in view.tasks[from..]
+            .iter_mut()
+            .filter(|task| is_skipped(task))
+        {
+            if let Some(receipt) = app.journal.receipts_of(&[task.instruction])?.pop() {
+                task.receipt = Some(receipt.cid());
+                task.out = Some(receipt.out);
+            }
+        }
+        Ok(view)
+    })
+    .await
+}
+
+/// The last task written, if it came to something and no failure went unnoticed.
+///
+/// A run is one thing: whoever reads its result alone must not miss that another task of it failed. A failure that a task
+/// of the workflow awaits (`await/error`, `await/*`) is part of the plan, and so is the branch that was not taken.
+async fn settled<'a>(app: &Arc<App>, view: &'a RunView) -> Result<&'a TaskView, ApiError> {
+    let last = view
+        .tasks
+        .last()
+        .ok_or_else(|| ApiError::internal(&"a run without tasks"))?;
+    match (&last.out, unnoticed(view)) {
+        (Some(Out::Ok(_)), None) => Ok(last),
+        (Some(Out::Ok(_)), Some(task)) => {
+            Err(failed(app, view, task).await?.also("result", result(last)))
+        }
+        (Some(Out::Error(_)) | None, _) => Err(failed(app, view, last).await?),
+    }
+}
+
+/// The first task that failed by itself and whose failure no other task of the workflow awaits.
+fn unnoticed(view: &RunView) -> Option<&TaskView> {
+    let mut awaited = BTreeSet::new();
+    let args = view.tasks.iter().flat_map(|task| &task.args);
+    args.for_each(|arg| note_awaited_failures(arg, &mut awaited));
+    view.tasks.iter().find(|task| match &task.out {
+        Some(Out::Error(_)) => !awaited.contains(&task.instruction),
+        Some(Out::Ok(_)) => false,
+        // Given up: that is no outcome, nothing can await it.
+        None => task.state == TaskState::Failed && !task.attempts.is_empty(),
+    })
+}
+
+/// Instructions whose failure is an input of somebody.
+fn note_awaited_failures(value: &Value, found: &mut BTreeSet<Cid>) {
+    if let Some(promise) = Promise::of_value(value) {
+        if matches!(promise.branch, Await::Error | Await::Any) {
+            found.insert(promise.instruction);
+        }
+        return;
+    }
+    match value {
+        Value::List(items) => items
+            .iter()
+            .for_each(|item| note_awaited_failures(item, found)),
+        Value::Map(map) => map
+            .values()
+            .for_each(|item| note_awaited_failures(item, found)),
+        _ => {}
+    }
+}
+
+fn is_replayed(task: &TaskView) -> bool {
+    matches!(task.state, TaskState::Replayed | TaskState::Skipped)
 }
 
 /// One entry of `?allResults=true`.
 fn result(task: &TaskView) -> Json_ {
-    let mut entry = json!({ "name": task.name, "replayed": task.state == TaskState::Replayed, "receipt": task.receipt });
+    let mut entry =
+        json!({ "name": task.name, "replayed": is_replayed(task), "receipt": task.receipt });
     match &task.out {
         Some(Out::Ok(value)) => {
             let media_type = match value {
@@ -124,11 +203,7 @@ async fn failed(app: &Arc<App>, view: &RunView, task: &TaskView) -> Result<ApiEr
             .unwrap_or_default(),
         (None, None) => Remark::default(),
     };
-    let what = if cause.name.is_empty() {
-        format!("tasks[{}]", cause.index)
-    } else {
-        format!("task `{}`", cause.name)
-    };
+    let what = title(cause);
     let func = &cause.func;
     let mut details = json!({
         "task": cause.name,
@@ -222,5 +297,14 @@ fn short(text: &str) -> String {
     match text.char_indices().nth(CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+/// A task as an error text names it.
+pub(super) fn title(task: &TaskView) -> String {
+    if task.name.is_empty() {
+        format!("tasks[{}]", task.index)
+    } else {
+        format!("task `{}`", task.name)
     }
 }

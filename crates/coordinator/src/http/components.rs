@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use asterism_protocol::{limits::NAME_BYTES_MAX, message::Change};
 use axum::{
-    Json,
     body::Body,
-    extract::{Query, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use serde_json::{Value as Json_, json};
+use serde_json::json;
 
-use super::{Shared, body_of, json_of_view, wants_page};
+use super::{Shared, body_of, extract::Asked, json_of_view};
 use crate::{
     app::App,
     error::ApiError,
@@ -22,33 +21,10 @@ use crate::{
 };
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct AddQuery {
     #[serde(default)]
     name: String,
-}
-
-/// `[[name, JSON Schema], …]`, the function that a task would get where several have the name.
-pub(super) fn schemas(app: &App) -> Json<Vec<(String, Json_)>> {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut schemas = Vec::new();
-    for component in app.library.shelf().views().into_iter().rev() {
-        for function in component.functions {
-            if seen.insert(function.name.clone()) {
-                schemas.push((
-                    function.name,
-                    serde_json::from_str(&function.schema).unwrap_or_default(),
-                ));
-            }
-        }
-    }
-    Json(schemas)
-}
-
-pub(super) async fn functions(State(app): Shared, headers: HeaderMap) -> Response {
-    match app.panel.index(&headers).filter(|_| wants_page(&headers)) {
-        Some(page) => page,
-        None => schemas(&app).into_response(),
-    }
 }
 
 pub(super) async fn list(State(app): Shared) -> Result<Response, ApiError> {
@@ -58,7 +34,7 @@ pub(super) async fn list(State(app): Shared) -> Result<Response, ApiError> {
 /// Takes raw WebAssembly; a core module is wrapped into a component first.
 pub(super) async fn add(
     State(app): Shared,
-    Query(AddQuery { name }): Query<AddQuery>,
+    Asked(AddQuery { name }): Asked<AddQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {

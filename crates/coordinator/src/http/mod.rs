@@ -3,8 +3,14 @@
 mod answer;
 mod blobs;
 mod components;
+mod events;
+mod explain;
+mod extract;
+mod functions;
+mod openapi;
 mod prepare;
 mod receipts;
+mod routes;
 mod run;
 mod status;
 mod workflows;
@@ -19,10 +25,9 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 
-use crate::{app::App, error::ApiError, limits::SMALL_BODY_BYTES, panel, socket};
+use crate::{app::App, error::ApiError, limits::SMALL_BODY_BYTES};
 
 pub(crate) use self::{components::restore, prepare::collect_blobs as run_blobs};
 
@@ -30,39 +35,7 @@ type Shared = State<Arc<App>>;
 
 /// Everything that the coordinator answers.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/", get(status::root))
-        .route("/run", post(run::run))
-        .route("/workflow", post(run::prepare_only))
-        .route("/components", get(components::list).post(components::add))
-        .route("/functions", get(components::functions))
-        .route("/blobs", post(blobs::post))
-        .route(
-            "/blobs/{cid}",
-            get(blobs::get).head(blobs::head).put(blobs::put),
-        )
-        .route("/workflows", get(workflows::list))
-        .route(
-            "/workflows/{cid}",
-            get(workflows::show).delete(workflows::cancel),
-        )
-        .route("/workflows/{cid}/cancel", post(workflows::cancel))
-        .route("/workflows/{cid}/pause", post(workflows::pause))
-        .route("/workflows/{cid}/resume", post(workflows::resume))
-        .route(
-            "/workflows/{cid}/tasks/{task}/cancel",
-            post(workflows::cancel_task),
-        )
-        .route("/pause", post(workflows::pause_all))
-        .route("/resume", post(workflows::resume_all))
-        .route("/receipts/{cid}", get(receipts::show))
-        .route("/executors", get(workflows::executors))
-        .route("/health", get(status::health))
-        .route("/metrics", get(status::metrics))
-        .route("/ws/executor", get(socket::executor))
-        .route("/ws/watch", get(socket::watch))
-        .fallback(panel::serve)
-        .method_not_allowed_fallback(method_not_allowed)
+    routes::router()
         .layer(from_fn_with_state(Arc::clone(&app), guard))
         .with_state(app)
 }
@@ -96,13 +69,7 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
         .hint("start it with --allow-origin https://<name> to answer to another name")
         .into_response()
     } else if acts && !app.origins.may_act(headers) {
-        ApiError::new(
-            StatusCode::FORBIDDEN,
-            "origin",
-            "pages of that origin may not do this",
-        )
-        .hint("start the coordinator with --allow-origin <origin> to allow it")
-        .into_response()
+        ApiError::foreign_origin().into_response()
     } else if request.method() == Method::OPTIONS && allowed.is_some() {
         StatusCode::NO_CONTENT.into_response()
     } else {
@@ -141,7 +108,18 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
         );
         headers.insert(
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("content-type, accept, range"),
+            HeaderValue::from_static("content-type, accept, range, idempotency-key"),
+        );
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(
+                "asterism-run, asterism-workflow, asterism-replayed, location, retry-after, etag, content-range",
+            ),
+        );
+        // A day: what is allowed changes with a restart only, and refusals come from here anyhow.
+        headers.insert(
+            header::ACCESS_CONTROL_MAX_AGE,
+            HeaderValue::from_static("86400"),
         );
     }
     response

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use asterism_document::Finding;
 use asterism_protocol::{
-    Cid, DecodeError, Defaults, Prepared, Receipt, SimplifiedError, Terms, Value, decode,
-    limits::{NAME_BYTES_MAX, WORKFLOW_BYTES_MAX},
-    prepare, value_of_json,
+    Cid, Defaults, Prepared, Receipt, SimplifiedError, Terms, Value, limits::NAME_BYTES_MAX,
+    prepare,
 };
 use asterism_scheduler::Submission;
-use serde_json::{Value as Json_, json};
+use axum::body::Bytes;
+use serde_json::json;
 
 use super::run::RunQuery;
 use crate::{app::App, error::ApiError};
@@ -19,53 +20,73 @@ pub(super) struct Ready {
     pub(super) workflow: Cid,
 }
 
-/// Reads a document in DAG-JSON or DAG-CBOR.
-fn document(body: &[u8]) -> Result<Value, ApiError> {
-    // A map of DAG-CBOR begins with 0xa0 to 0xbf, which no JSON text does: what it is says more than what it is called.
-    let read = match body.first() {
-        Some(0xa0..=0xbf) => decode("workflow", body, WORKFLOW_BYTES_MAX),
-        _ => value_of_json(body),
-    };
-    read.map_err(|error: DecodeError| {
-        ApiError::invalid(error.to_string()).hint(
-            "a workflow is {\"tasks\": [{\"run\": {\"input\": {\"func\": …, \"args\": […]}}}]}",
-        )
-    })
+/// A document as it came, and what it stands for.
+pub(super) struct Written {
+    /// None for what was made here.
+    bytes: Bytes,
+    document: Value,
+}
+
+impl Written {
+    /// Reads JSON, YAML or DAG-CBOR.
+    pub(super) fn read(bytes: Bytes) -> Result<Self, ApiError> {
+        match asterism_document::read(&bytes) {
+            Ok(document) => Ok(Self { bytes, document }),
+            Err(findings) => Err(misread(&findings)),
+        }
+    }
+
+    /// What nobody wrote.
+    pub(super) fn of_value(document: Value) -> Self {
+        Self {
+            bytes: Bytes::new(),
+            document,
+        }
+    }
+}
+
+/// The first mistake as the message, all of them as details.
+fn misread(findings: &[Finding]) -> ApiError {
+    let message = findings.first().map(ToString::to_string);
+    let hint = findings.first().map(|finding| finding.hint.clone());
+    ApiError::invalid(message.unwrap_or_default())
+        .hint(hint.unwrap_or_default())
+        .details(json!({ "findings": findings }))
 }
 
 /// The name that the document carries, if it does, and the workflow in it.
-pub(super) fn prepared(
+pub(super) fn prepared_of(
     app: &App,
-    body: &[u8],
+    written: &Written,
     nonce: Option<String>,
 ) -> Result<(Option<String>, Prepared), ApiError> {
-    let mut document = document(body)?;
-    let mut name = None;
-    // Clients of Homestar wrap a workflow with its name.
-    if let Value::Map(map) = &mut document
-        && !map.contains_key("tasks")
-        && let Some(workflow) = map.remove("workflow")
-    {
-        name = match map.remove("name") {
-            Some(Value::String(name)) => Some(name),
+    let Written { bytes, document } = written;
+    let (workflow, _) = asterism_document::inside(document);
+    let name = match document {
+        Value::Map(map) if !std::ptr::eq(workflow, document) => match map.get("name") {
+            Some(Value::String(name)) => Some(name.clone()),
             _ => None,
-        };
-        document = workflow;
-    }
+        },
+        _ => None,
+    };
     let nonce = match nonce {
         None if app.fresh => Some(fresh_nonce()?),
         nonce => nonce,
     };
-    let prepared =
-        prepare(&document, &*app.library.shelf(), &Defaults { nonce }).map_err(|error| {
-            let details = match &error {
-                SimplifiedError::At { path, task, reason } => {
-                    json!({ "path": path, "task": task, "reason": reason })
-                }
-                SimplifiedError::Workflow(_) => Json_::Null,
-            };
-            ApiError::invalid(error.to_string()).details(details)
-        })?;
+    let shelf = app.library.shelf();
+    let prepared = prepare(workflow, &*shelf, &Defaults { nonce }).map_err(|error| {
+        let details = match &error {
+            SimplifiedError::At { path, task, reason } => {
+                json!({ "path": path, "task": task, "reason": reason })
+            }
+            SimplifiedError::Workflow(_) => json!({}),
+        };
+        // Whoever corrects one mistake would like to know of the others.
+        let findings = asterism_document::check_value(bytes, document, &*shelf);
+        ApiError::invalid(error.to_string())
+            .details(details)
+            .also("findings", json!(findings))
+    })?;
     Ok((name, prepared))
 }
 
@@ -76,14 +97,41 @@ fn fresh_nonce() -> Result<String, ApiError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Every mistake that would keep a document from being run here; none when it would run.
+pub(super) fn findings(app: &App, bytes: Bytes) -> Result<Vec<Finding>, ApiError> {
+    let found = asterism_document::check(&bytes, &*app.library.shelf());
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let written = Written::read(bytes)?;
+    let (_, prepared) = prepared_of(app, &written, None)?;
+    let graph = prepared.workflow.graph();
+    if let Err(error) = graph {
+        return Ok(vec![asterism_document::finding(
+            &written.bytes,
+            "tasks",
+            &error.to_string(),
+            "",
+        )]);
+    }
+    let absent = bytes_are_here(app, &prepared)?;
+    let finding = |absent: Absent| {
+        let Absent { path, .. } = &absent;
+        asterism_document::finding(&written.bytes, path, &absent.message(), &absent.hint())
+    };
+    Ok(absent.map(finding).into_iter().collect())
+}
+
 /// Everything that can be refused before a run exists, and what the store knows of its tasks.
-pub(super) fn ready(app: &App, body: &[u8], query: RunQuery) -> Result<Ready, ApiError> {
-    let (name_inside, prepared) = prepared(app, body, query.nonce)?;
+pub(super) fn ready(app: &App, written: &Written, query: RunQuery) -> Result<Ready, ApiError> {
+    let (name_inside, prepared) = prepared_of(app, written, query.nonce)?;
     let graph = prepared
         .workflow
         .graph()
         .map_err(|error| ApiError::invalid(error.to_string()))?;
-    bytes_are_here(app, &prepared)?;
+    if let Some(absent) = bytes_are_here(app, &prepared)? {
+        return Err(absent.error());
+    }
     let wanted: BTreeSet<Cid> = graph
         .instructions
         .iter()
@@ -153,8 +201,34 @@ fn title(prepared: &Prepared) -> String {
     title + more
 }
 
-/// Components and linked bytes must be here before executors are sent to fetch them.
-fn bytes_are_here(app: &App, prepared: &Prepared) -> Result<(), ApiError> {
+/// Bytes that a workflow needs and that are not here.
+struct Absent {
+    path: String,
+    what: &'static str,
+    cid: Cid,
+}
+
+impl Absent {
+    fn message(&self) -> String {
+        format!("{} {} is not here", self.what, self.cid)
+    }
+
+    fn hint(&self) -> String {
+        match self.what {
+            "component" => "add it with POST /components".to_owned(),
+            _ => format!("PUT its bytes to /blobs/{}", self.cid),
+        }
+    }
+
+    fn error(self) -> ApiError {
+        ApiError::invalid(format!("{}: {}", self.path, self.message()))
+            .hint(self.hint())
+            .details(json!({ "path": self.path, self.what: self.cid }))
+    }
+}
+
+/// Components and linked bytes must be here before executors are sent to fetch them: the first that is not.
+fn bytes_are_here(app: &App, prepared: &Prepared) -> Result<Option<Absent>, ApiError> {
     let mut seen = BTreeSet::new();
     for (index, task) in prepared.workflow.tasks.iter().enumerate() {
         let component = task
@@ -162,13 +236,11 @@ fn bytes_are_here(app: &App, prepared: &Prepared) -> Result<(), ApiError> {
             .component()
             .map_err(|error| ApiError::invalid(format!("tasks[{index}]: {error}")))?;
         if seen.insert(component) && app.blobs.size(component)?.is_none() {
-            return Err(ApiError::invalid(format!(
-                "tasks[{index}].run.rsc: component {component} is not here"
-            ))
-            .hint("add it with POST /components")
-            .details(
-                json!({ "path": format!("tasks[{index}].run.rsc"), "component": component }),
-            ));
+            return Ok(Some(Absent {
+                path: format!("tasks[{index}].run.rsc"),
+                what: "component",
+                cid: component,
+            }));
         }
         let mut links = BTreeSet::new();
         task.run
@@ -178,17 +250,15 @@ fn bytes_are_here(app: &App, prepared: &Prepared) -> Result<(), ApiError> {
             .for_each(|arg| collect_blobs(arg, &mut links));
         for link in links {
             if seen.insert(link) && app.blobs.size(link)?.is_none() {
-                return Err(ApiError::invalid(format!(
-                    "tasks[{index}].run.input.args: blob {link} is not here"
-                ))
-                .hint(format!("PUT its bytes to /blobs/{link}"))
-                .details(
-                    json!({ "path": format!("tasks[{index}].run.input.args"), "blob": link }),
-                ));
+                return Ok(Some(Absent {
+                    path: format!("tasks[{index}].run.input.args"),
+                    what: "blob",
+                    cid: link,
+                }));
             }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Links to blobs, not those of promises.

@@ -3,26 +3,27 @@
 use std::{sync::Arc, time::Duration};
 
 use asterism_protocol::{
-    Cid, Invocation,
+    Cid, Invocation, Prepared,
     limits::WORKFLOW_BYTES_MAX,
     to_value,
-    view::{RunId, RunState, RunView},
+    view::{RunId, RunState, RunSummary, RunView},
 };
 use axum::{
     Json,
     body::Body,
-    extract::{Query, State},
-    http::{HeaderMap, HeaderName, StatusCode},
+    extract::State,
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 
 use super::{
-    Shared,
-    answer::{everything, last},
-    body_of,
-    prepare::{Ready, prepared, ready},
+    Shared, accepts,
+    answer::{everything, last, with_skipped},
+    body_of, events,
+    extract::Asked,
+    prepare::{Ready, Written, findings, prepared_of, ready},
 };
 use crate::{app::App, error::ApiError, limits::RUN_WAIT_MAX, media, metrics::Counted};
 
@@ -31,13 +32,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What `?…` may say.
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct RunQuery {
     /// The result of every task instead of the last one's.
     #[serde(rename = "allResults")]
-    all_results: bool,
+    pub(super) all_results: bool,
     /// How long to wait for the result, in milliseconds.
     pub(super) timeout: Option<u64>,
+    /// `false`: answer as soon as the run is durable.
+    pub(super) wait: Option<bool>,
     /// A name for people.
     pub(super) name: String,
     /// Who submits, for people.
@@ -57,58 +60,98 @@ pub(super) struct RunQuery {
 /// Prepares, runs, waits, and answers with what the last task written came to.
 pub(super) async fn run(
     State(app): Shared,
-    Query(query): Query<RunQuery>,
+    Asked(query): Asked<RunQuery>,
     headers: HeaderMap,
     body: Body,
+) -> Result<Response, ApiError> {
+    let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
+    let written = app.blocking(move |_| Written::read(body)).await?;
+    submit(&app, written, query, &headers).await
+}
+
+/// Makes a run of a document and answers in the way that was asked for.
+pub(super) async fn submit(
+    app: &Arc<App>,
+    written: Written,
+    query: RunQuery,
+    headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     if let Some(trouble) = app.trouble.text() {
         return Err(ApiError::unavailable(trouble).hint("see /health"));
     }
-    let _place = app
-        .places
-        .pending_runs
-        .try_acquire()
-        .map_err(|_| ApiError::busy("too many requests wait for runs to end"))?;
-    let _counted = Counted::new(&app.metrics.pending_runs);
-    let wait = query
-        .timeout
-        .map_or(RUN_WAIT_MAX, Duration::from_millis)
-        .min(RUN_WAIT_MAX);
-    let all_results = query.all_results;
-    let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
+    let (timeout, all) = (query.timeout, query.all_results);
+    let waits = query.wait.unwrap_or(true);
+    let streams = waits && accepts(headers, events::MEDIA_TYPE);
+    // Found before there is a run: whoever is refused has started nothing.
+    let watcher = streams.then(|| events::place(app)).transpose()?;
+    let waiter = (waits && !streams).then(|| Waiter::new(app)).transpose()?;
     let Ready {
         submission,
         workflow,
-    } = app.blocking(move |app| ready(app, &body, query)).await?;
+    } = app.blocking(move |app| ready(app, &written, query)).await?;
 
     let run = app.driver.submit(submission).await?;
-    let view = ended(&app, run, workflow, wait).await?;
-    let names = [
+    let answer = if let Some(place) = watcher {
+        Ok(events::follow(app, run, workflow, place))
+    } else if let Some(waiter) = waiter {
+        waiter.result(run, workflow, timeout, all).await
+    } else {
+        let at = at(run, workflow);
+        let body = json!({ "run": run.0, "workflow": workflow, "at": at });
+        Ok((StatusCode::ACCEPTED, [(header::LOCATION, at)], Json(body)).into_response())
+    };
+    Ok((names_of(run, workflow), answer).into_response())
+}
+
+/// Where a run is looked at.
+pub(super) fn at(run: RunId, workflow: Cid) -> String {
+    format!("/workflows/{workflow}?run={}", run.0)
+}
+
+/// Which run an answer is about.
+pub(super) fn names_of(run: RunId, workflow: Cid) -> [(HeaderName, String); 2] {
+    [
         (HeaderName::from_static("asterism-run"), run.0.to_string()),
         (
             HeaderName::from_static("asterism-workflow"),
             workflow.to_string(),
         ),
-    ];
-    let answer = if all_results {
-        everything(&app, &view).await
-    } else {
-        last(&app, &view).await
-    };
-    Ok((names, answer).into_response())
+    ]
 }
 
 /// Prepares, and answers with the full workflow and its CIDs.
 pub(super) async fn prepare_only(
     State(app): Shared,
-    Query(query): Query<RunQuery>,
+    Asked(query): Asked<RunQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
+    prepared_answer(&app, move |app| {
+        prepared_of(app, &Written::read(body)?, query.nonce)
+    })
+    .await
+}
+
+/// Every mistake in a workflow, with line and column.
+pub(super) async fn validate(
+    State(app): Shared,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
+    let findings = app.blocking(move |app| findings(app, body)).await?;
+    Ok(Json(json!({ "findings": findings })).into_response())
+}
+
+/// A full workflow with its CIDs.
+pub(super) async fn prepared_answer(
+    app: &Arc<App>,
+    prepare: impl FnOnce(&App) -> Result<(Option<String>, Prepared), ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
     let answer = app
         .blocking(move |app| {
-            let (_, prepared) = prepared(app, &body, query.nonce)?;
+            let (_, prepared) = prepare(app)?;
             prepared.workflow.graph().map_err(|error| ApiError::invalid(error.to_string()))?;
             let tasks = prepared.workflow.tasks.iter().zip(&prepared.names).map(|(task, name)| {
                 json!({ "name": name, "instruction": task.run.cid(), "invocation": Invocation { task }.cid() })
@@ -121,57 +164,127 @@ pub(super) async fn prepare_only(
     Ok(Json(answer).into_response())
 }
 
-/// Waits until a run has ended.
-async fn ended(
-    app: &Arc<App>,
-    run: RunId,
-    workflow: Cid,
-    wait: Duration,
-) -> Result<RunView, ApiError> {
-    let deadline = tokio::time::sleep(wait);
-    tokio::pin!(deadline);
-    let at = format!("/workflows/{workflow}?run={}", run.0);
-    loop {
-        // Registered before looking: an end between the two is heard.
-        let told = app.hub.ended(run);
-        let Ok((view, _)) = app
-            .driver
-            .look_durable(move |scheduler| scheduler.run_view(run))
-            .await
-        else {
-            // In trouble nothing is final, and nothing is lost: it goes on when the trouble is over.
-            tokio::select! {
-                () = app.trouble.over() => {}
-                () = &mut deadline => return Err(ApiError::unavailable(app.trouble.text().unwrap_or_default()).hint("see /health")),
-                () = app.closed() => return Err(ApiError::unavailable("the coordinator stops")),
-            }
-            if app.driver.is_gone() {
-                return Err(ApiError::unavailable("the coordinator stops"));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-            continue;
-        };
-        let view = view
-            .ok_or_else(|| ApiError::not_found(format!("run {} ended and is forgotten", run.0)))?;
-        if view.summary.state != RunState::Running {
-            return Ok(view);
+/// A place among the requests that wait for runs to end.
+pub(super) struct Waiter<'a> {
+    app: &'a Arc<App>,
+    _place: tokio::sync::SemaphorePermit<'a>,
+    _counted: Counted,
+}
+
+impl<'a> Waiter<'a> {
+    pub(super) fn new(app: &'a Arc<App>) -> Result<Self, ApiError> {
+        let place = app
+            .places
+            .pending_runs
+            .try_acquire()
+            .map_err(|_| ApiError::busy("too many requests wait for runs to end"))?;
+        Ok(Self {
+            app,
+            _place: place,
+            _counted: Counted::new(&app.metrics.pending_runs),
+        })
+    }
+
+    /// What a run comes to, at most `timeout` milliseconds from now.
+    pub(super) async fn result(
+        self,
+        run: RunId,
+        workflow: Cid,
+        timeout: Option<u64>,
+        all: bool,
+    ) -> Result<Response, ApiError> {
+        let wait = timeout
+            .map_or(RUN_WAIT_MAX, Duration::from_millis)
+            .min(RUN_WAIT_MAX);
+        self.ended(run, workflow, wait).await?;
+        let view = whole(self.app, run, all).await?;
+        if all {
+            everything(self.app, &view).await
+        } else {
+            last(self.app, &view).await
         }
-        tokio::select! {
-            _ = told => {}
-            () = &mut deadline => {
-                let message = format!("the workflow has not ended within {} ms; it goes on", wait.as_millis());
-                return Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
-                    .hint(if view.summary.counts.leased == 0 && app.metrics.executors.get() == 0 {
-                        format!("no executor is here: open /donate in a browser or start `asterism executor start`; the run is at {at}")
-                    } else {
-                        format!("its state is at {at}")
-                    })
-                    .details(json!({ "run": run.0, "workflow": workflow, "at": at })));
+    }
+
+    /// Waits until a run has ended.
+    async fn ended(&self, run: RunId, workflow: Cid, wait: Duration) -> Result<(), ApiError> {
+        let Self { app, .. } = self;
+        let deadline = tokio::time::sleep(wait);
+        tokio::pin!(deadline);
+        loop {
+            // Registered before looking: an end between the two is heard.
+            let told = app.hub.ended(run);
+            let look = app
+                .driver
+                .look_durable(move |scheduler| scheduler.run_summary(run))
+                .await;
+            let Ok((summary, _)) = look else {
+                // In trouble nothing is final, and nothing is lost: it goes on when the trouble is over.
+                tokio::select! {
+                    () = app.trouble.over() => {}
+                    () = &mut deadline => return Err(ApiError::unavailable(app.trouble.text().unwrap_or_default()).hint("see /health")),
+                    () = app.closed() => return Err(stops(run, workflow)),
+                }
+                if app.driver.is_gone() {
+                    return Err(stops(run, workflow));
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+                continue;
+            };
+            let summary = summary.ok_or_else(|| forgotten(run))?;
+            if summary.state != RunState::Running {
+                return Ok(());
             }
-            () = app.closed() => {
-                return Err(ApiError::unavailable("the coordinator stops; the run goes on when it is back")
-                    .details(json!({ "run": run.0, "workflow": workflow, "at": at })));
+            tokio::select! {
+                _ = told => {}
+                () = &mut deadline => return Err(late(app, &summary, wait)),
+                () = app.closed() => return Err(stops(run, workflow)),
             }
         }
     }
+}
+
+fn stops(run: RunId, workflow: Cid) -> ApiError {
+    ApiError::unavailable("the coordinator stops; the run goes on when it is back")
+        .details(json!({ "run": run.0, "workflow": workflow, "at": at(run, workflow) }))
+}
+
+fn late(app: &App, summary: &RunSummary, wait: Duration) -> ApiError {
+    let at = at(summary.run, summary.workflow);
+    let message = format!(
+        "the workflow has not ended within {} ms; it goes on",
+        wait.as_millis()
+    );
+    let hint = if summary.counts.leased == 0 && app.metrics.executors.get() == 0 {
+        format!(
+            "no executor is here: open /donate in a browser or start `asterism executor start`; the run is at {at}"
+        )
+    } else {
+        format!("its state is at {at}")
+    };
+    ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
+        .hint(hint)
+        .details(json!({ "run": summary.run.0, "workflow": summary.workflow, "at": at }))
+}
+
+/// A run in short, if it is still known.
+pub(super) async fn summary(app: &App, run: RunId) -> Result<RunSummary, ApiError> {
+    let (summary, _) = app
+        .driver
+        .look(move |scheduler| scheduler.run_summary(run))
+        .await?;
+    summary.ok_or_else(|| forgotten(run))
+}
+
+/// A run with its tasks, those that were skipped included.
+pub(super) async fn whole(app: &Arc<App>, run: RunId, all: bool) -> Result<RunView, ApiError> {
+    let (view, _) = app
+        .driver
+        .look_durable(move |scheduler| scheduler.run_view(run))
+        .await?;
+    with_skipped(app, view.ok_or_else(|| forgotten(run))?, all).await
+}
+
+pub(super) fn forgotten(run: RunId) -> ApiError {
+    ApiError::not_found(format!("run {} is not here, or not any more", run.0))
+        .hint("/workflows lists the runs")
 }

@@ -8,13 +8,13 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Shared, components, wants_page};
+use super::{Shared, functions, wants_page};
 
 /// The panel for browsers, the functions for programs.
 pub(super) async fn root(State(app): Shared, headers: HeaderMap) -> Response {
     match app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         Some(page) => page,
-        None => components::schemas(&app).into_response(),
+        None => functions::schemas(&app).into_response(),
     }
 }
 

@@ -1,22 +1,46 @@
 //! Runs and executors as they are.
 
-use asterism_protocol::{Cid, view::RunId};
+use std::sync::Arc;
+
+use asterism_protocol::{
+    Cid,
+    view::{RunId, RunState, RunSummary, RunView, TaskView},
+};
+use asterism_scheduler::Scheduler;
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Shared, cid_of, json_of_view, wants_page};
-use crate::{app::App, error::ApiError};
+use super::{
+    Shared, cid_of, events,
+    explain::explain,
+    extract::Asked,
+    json_of_view,
+    run::{self, Waiter, forgotten, names_of},
+    wants_page,
+};
+use crate::{app::App, error::ApiError, media};
 
 #[derive(Deserialize)]
-pub(super) struct RunQuery {
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichRun {
     /// Which run of the workflow; the latest without it.
     run: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ResultQuery {
+    run: Option<u64>,
+    /// As of `/run`.
+    timeout: Option<u64>,
+    #[serde(rename = "allResults")]
+    all_results: bool,
 }
 
 pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Response, ApiError> {
@@ -47,59 +71,196 @@ pub(super) async fn executors(
 pub(super) async fn show(
     State(app): Shared,
     Path(cid): Path<String>,
-    Query(RunQuery { run }): Query<RunQuery>,
+    Asked(which): Asked<WhichRun>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    // The panel knows what it can show; its page comes for any address below.
     if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         return Ok(page);
     }
-    let run = run_of(&app, cid_of(&cid)?, run).await?;
+    json_of_view(&view(&app, &cid, which.run).await?)
+}
+
+async fn view(app: &App, workflow: &str, run: Option<u64>) -> Result<RunView, ApiError> {
+    let run = run_of(app, workflow, run).await?.run;
     let (view, _) = app
         .driver
         .look(move |scheduler| scheduler.run_view(run))
         .await?;
-    json_of_view(&view.ok_or_else(|| forgotten(run))?)
+    view.ok_or_else(|| forgotten(run))
 }
 
-/// The run that is meant; the latest of its workflow where none is named.
-async fn run_of(app: &App, workflow: Cid, run: Option<u64>) -> Result<RunId, ApiError> {
-    match run {
-        Some(run) => Ok(RunId(run)),
-        None => {
-            let (latest, _) = app
-                .driver
-                .look(move |scheduler| scheduler.latest_run_of(workflow))
-                .await?;
-            latest.ok_or_else(|| {
-                ApiError::not_found(format!("no run of {workflow} is here"))
-                    .hint("POST the workflow to /run")
-            })
-        }
+/// The run that is meant: of a workflow the one that is named or the latest, or the one with the number in the path.
+async fn run_of(app: &App, workflow: &str, run: Option<u64>) -> Result<RunSummary, ApiError> {
+    if let (Ok(number), None) = (workflow.parse(), run) {
+        return run::summary(app, RunId(number)).await;
     }
+    let workflow = cid_of(workflow)?;
+    let Some(run) = run else {
+        let (latest, _) = app
+            .driver
+            .look(move |scheduler| {
+                let latest = scheduler.latest_run_of(workflow)?;
+                scheduler.run_summary(latest)
+            })
+            .await?;
+        return latest.ok_or_else(|| {
+            ApiError::not_found(format!("no run of {workflow} is here"))
+                .hint("POST the workflow to /run; /workflows lists what is here")
+        });
+    };
+    let summary = run::summary(app, RunId(run)).await?;
+    if summary.workflow == workflow {
+        return Ok(summary);
+    }
+    let message = format!("run {run} is not one of {workflow}");
+    Err(ApiError::not_found(message).hint(format!(
+        "it is at {}",
+        run::at(summary.run, summary.workflow)
+    )))
 }
 
-fn forgotten(run: RunId) -> ApiError {
-    ApiError::not_found(format!("run {} is not here, or not any more", run.0))
+/// The full workflow of a run, as `/workflow` prepares it.
+pub(super) async fn document(
+    State(app): Shared,
+    Path(cid): Path<String>,
+    Asked(which): Asked<WhichRun>,
+) -> Result<Response, ApiError> {
+    let run = run_of(&app, &cid, which.run).await?.run;
+    let (prepared, _) = app
+        .driver
+        .look(move |scheduler| scheduler.prepared_of(run))
+        .await?;
+    let prepared = prepared.ok_or_else(|| forgotten(run))?;
+    run::prepared_answer(&app, move |_| Ok((None, prepared))).await
+}
+
+/// What a run came to, as `/run` answers it.
+pub(super) async fn result(
+    State(app): Shared,
+    Path(cid): Path<String>,
+    Asked(query): Asked<ResultQuery>,
+) -> Result<Response, ApiError> {
+    let waiter = Waiter::new(&app)?;
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, query.run).await?;
+    let answer = waiter
+        .result(run, workflow, query.timeout, query.all_results)
+        .await;
+    Ok((names_of(run, workflow), answer).into_response())
+}
+
+/// What happens to a run, as a stream.
+pub(super) async fn watch(
+    State(app): Shared,
+    Path(cid): Path<String>,
+    Asked(which): Asked<WhichRun>,
+) -> Result<Response, ApiError> {
+    let place = events::place(&app)?;
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run).await?;
+    Ok((
+        names_of(run, workflow),
+        events::follow(&app, run, workflow, place),
+    )
+        .into_response())
+}
+
+/// One task, what was said while it was performed, and why it is where it is.
+pub(super) async fn task(
+    State(app): Shared,
+    Path((cid, task)): Path<(String, String)>,
+    Asked(which): Asked<WhichRun>,
+) -> Result<Response, ApiError> {
+    let view = view(&app, &cid, which.run).await?;
+    let mut found = task_of(&view, &task)?.clone();
+    let (overview, _) = app.driver.look(Scheduler::overview).await?;
+    if found.remark.is_none() {
+        found = with_remark(&app, found).await?;
+    }
+    let why = explain(&view, &found, &overview.executors, app.clock.now());
+    Ok(Json(json!({
+        "run": view.summary.run.0,
+        "workflow": view.summary.workflow,
+        "state": view.summary.state,
+        "task": media::json_of_view(&found),
+        "why": why,
+    }))
+    .into_response())
+}
+
+/// What was said when it was computed, in this run or another.
+async fn with_remark(app: &Arc<App>, mut task: TaskView) -> Result<TaskView, ApiError> {
+    app.blocking(move |app| {
+        let receipt = match task.receipt {
+            Some(receipt) => Some(receipt),
+            None => {
+                let receipts = app.journal.receipts_of(&[task.instruction])?;
+                receipts.last().map(asterism_protocol::Receipt::cid)
+            }
+        };
+        if let Some(receipt) = receipt {
+            task.remark = app.journal.remark(receipt)?;
+        }
+        Ok(task)
+    })
+    .await
+}
+
+/// A task by its name, its place, or the CID of its instruction.
+fn task_of<'a>(view: &'a RunView, asked: &str) -> Result<&'a TaskView, ApiError> {
+    let by_name = view
+        .tasks
+        .iter()
+        .find(|task| task.name == asked && !asked.is_empty());
+    let by_place = || view.tasks.get(asked.parse::<usize>().ok()?);
+    let by_instruction = || {
+        let cid: Cid = asked.parse().ok()?;
+        view.tasks.iter().find(|task| task.instruction == cid)
+    };
+    by_name.or_else(by_place).or_else(by_instruction).ok_or_else(|| {
+        let names = view.tasks.iter().map(|task| task.name.as_str()).filter(|name| !name.is_empty());
+        let meant = asterism_protocol::nearest(asked, names)
+            .map(|name| format!(", did you mean `{name}`?"))
+            .unwrap_or_default();
+        let asked: String = asked.chars().take(100).collect();
+        let run = view.summary.run.0;
+        ApiError::not_found(format!("run {run} has no task `{asked}`{meant}"))
+            .hint("a task is named by its name, its place counted from 0, or the CID of its instruction")
+    })
 }
 
 pub(super) async fn cancel(
     State(app): Shared,
     Path(cid): Path<String>,
-    Query(RunQuery { run }): Query<RunQuery>,
+    Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    let run = run_of(&app, cid_of(&cid)?, run).await?;
-    let run = app.driver.cancel(run).await?;
-    Ok(Json(json!({ "run": run.0, "cancelled": true })).into_response())
+    let run = run_of(&app, &cid, which.run).await?.run;
+    app.driver.cancel(run).await?;
+    // It may have ended by itself before: then it is not cancelled, and saying so would be a lie.
+    let summary = run::summary(&app, run).await?;
+    let state = media::json_of_view(&summary.state);
+    if summary.state == RunState::Cancelled {
+        return Ok(
+            Json(json!({ "run": run.0, "cancelled": true, "state": state })).into_response(),
+        );
+    }
+    let message = format!(
+        "run {} has ended already: it is {}",
+        run.0,
+        state.as_str().unwrap_or_default()
+    );
+    Err(ApiError::conflict("already-ended", message)
+        .details(json!({ "run": run.0, "workflow": summary.workflow, "state": state })))
 }
 
-/// Ends one task, by its place in the workflow; what awaits it fails.
+/// Ends one task; what awaits it fails.
 pub(super) async fn cancel_task(
     State(app): Shared,
-    Path((cid, task)): Path<(String, u32)>,
-    Query(RunQuery { run }): Query<RunQuery>,
+    Path((cid, task)): Path<(String, String)>,
+    Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    let run = run_of(&app, cid_of(&cid)?, run).await?;
-    let run = app.driver.cancel_task(run, task).await?;
+    let view = view(&app, &cid, which.run).await?;
+    let task = task_of(&view, &task)?.index;
+    let run = app.driver.cancel_task(view.summary.run, task).await?;
     Ok(Json(json!({ "run": run.0, "task": task, "cancelled": true })).into_response())
 }
 
@@ -107,18 +268,18 @@ pub(super) async fn cancel_task(
 pub(super) async fn pause(
     State(app): Shared,
     Path(cid): Path<String>,
-    Query(RunQuery { run }): Query<RunQuery>,
+    Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &cid, run, true).await
+    set_paused(&app, &cid, which.run, true).await
 }
 
 /// Leases what a run waits for again.
 pub(super) async fn resume(
     State(app): Shared,
     Path(cid): Path<String>,
-    Query(RunQuery { run }): Query<RunQuery>,
+    Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &cid, run, false).await
+    set_paused(&app, &cid, which.run, false).await
 }
 
 async fn set_paused(
@@ -127,7 +288,7 @@ async fn set_paused(
     run: Option<u64>,
     paused: bool,
 ) -> Result<Response, ApiError> {
-    let run = run_of(app, cid_of(cid)?, run).await?;
+    let run = run_of(app, cid, run).await?.run;
     app.driver.pause(Some(run), paused).await?;
     Ok(Json(json!({ "run": run.0, "paused": paused })).into_response())
 }

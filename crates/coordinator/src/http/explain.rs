@@ -1,0 +1,145 @@
+//! Why a task is where it is, in words.
+
+use asterism_protocol::view::{ExecutorView, RunView, TaskState, TaskView};
+
+use super::answer::title;
+
+/// Most promises, attempts or executors that are told one by one.
+const SHOWN: usize = 8;
+
+/// Sentences, the most important first. `now` is what ages are counted from.
+pub(super) fn explain(
+    view: &RunView,
+    task: &TaskView,
+    executors: &[ExecutorView],
+    now: asterism_protocol::Timestamp,
+) -> Vec<String> {
+    let mut why = Vec::new();
+    let executor = |key| {
+        let known = executors.iter().find(|executor| Some(executor.key) == key);
+        match (known.filter(|executor| !executor.name.is_empty()), key) {
+            (Some(executor), _) => format!("executor `{}`", executor.name),
+            (None, Some(key)) => format!("executor {key}"),
+            (None, None) => "an executor".to_owned(),
+        }
+    };
+    let seconds = |since: Option<asterism_protocol::Timestamp>| {
+        since.map_or_else(String::new, |since| {
+            format!(" for {:.1} s", now.since_ms(since) as f64 / 1e3)
+        })
+    };
+    match task.state {
+        TaskState::Waiting => {
+            let needs = task
+                .needs
+                .iter()
+                .filter_map(|need| view.tasks.get(*need as usize));
+            let open: Vec<&TaskView> = needs
+                .filter(|need| {
+                    matches!(
+                        need.state,
+                        TaskState::Waiting | TaskState::Ready | TaskState::Leased
+                    )
+                })
+                .collect();
+            for need in open.iter().take(SHOWN) {
+                why.push(format!(
+                    "it waits for {}, which is {}",
+                    title(need),
+                    word(need.state)
+                ));
+            }
+            if open.len() > SHOWN {
+                why.push(format!("and for {} more", open.len() - SHOWN));
+            }
+        }
+        TaskState::Ready => {
+            why.push(format!(
+                "it is ready{}, and nobody has taken it yet",
+                seconds(task.ready)
+            ));
+            if executors.is_empty() {
+                why.push("no executor is here: open /donate in a browser, or start one with `asterism executor start`".to_owned());
+            } else {
+                let threads: u32 = executors.iter().map(|executor| executor.threads).sum();
+                let leases: u32 = executors.iter().map(|executor| executor.leases).sum();
+                why.push(format!(
+                    "{} executors with {threads} threads are here, and hold {leases} other tasks",
+                    executors.len()
+                ));
+            }
+        }
+        TaskState::Leased => why.push(format!(
+            "{} holds it{}",
+            executor(task.executor),
+            seconds(task.leased)
+        )),
+        TaskState::Provisional => {
+            why.push("there is an outcome, and it is being verified".to_owned());
+        }
+        TaskState::Computed => {
+            let us = task.remark.as_ref().map_or(0, |remark| remark.elapsed_us);
+            let took = if us > 0 {
+                format!(" in {:.1} ms", us as f64 / 1e3)
+            } else {
+                String::new()
+            };
+            why.push(format!("{} computed it{took}", executor(task.executor)));
+        }
+        TaskState::Replayed => {
+            why.push(
+                "what it comes to was known: the receipt was replayed, nothing was computed"
+                    .to_owned(),
+            );
+        }
+        TaskState::Skipped => {
+            why.push("it was skipped: what it feeds was known already".to_owned());
+        }
+        TaskState::Failed => {
+            let mut failed = task
+                .needs
+                .iter()
+                .filter_map(|need| view.tasks.get(*need as usize))
+                .filter(|need| need.state == TaskState::Failed || is_error(need));
+            if task.attempts.is_empty()
+                && let Some(need) = failed.next()
+            {
+                why.push(format!("{} failed, whose outcome it needs", title(need)));
+            }
+        }
+        TaskState::Cancelled => why.push("the run was cancelled before it was done".to_owned()),
+    }
+    if is_error(task) {
+        why.push("it came to an error, which is its outcome".to_owned());
+    }
+    if !task.reason.is_empty() {
+        why.push(task.reason.clone());
+    }
+    let skipped = task.attempts.len().saturating_sub(SHOWN);
+    for (number, attempt) in (1..).zip(&task.attempts).skip(skipped) {
+        why.push(format!(
+            "attempt {number} by {} came to nothing: {}",
+            executor(Some(attempt.executor)),
+            attempt.fault.message
+        ));
+    }
+    why
+}
+
+fn is_error(task: &TaskView) -> bool {
+    matches!(task.out, Some(asterism_protocol::Out::Error(_)))
+}
+
+fn word(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Waiting => "waiting itself",
+        TaskState::Ready => "ready and not taken yet",
+        TaskState::Leased => "being performed",
+        TaskState::Provisional => "being verified",
+        TaskState::Computed => "computed",
+        TaskState::Replayed => "replayed",
+        TaskState::Skipped => "skipped",
+        TaskState::Failed => "failed",
+        TaskState::Cancelled => "cancelled",
+    }
+}

@@ -1,0 +1,699 @@
+//! The gateway as authors use it: functions as paths, runs in every way they can be waited for, errors of one form.
+
+use std::time::Duration;
+
+use crate::common::{FakeExecutor, SOON, Server, compute, task, workflow};
+use asterism_coordinator::Options;
+use asterism_protocol::{Failure, Out, Remark, TrapKind, Value, blob_cid};
+use serde_json::{Value as Json, json};
+use tokio::time::timeout;
+
+const SUM: &str = r#"{"tasks":[{"run":{"name":"sum","input":{"func":"add","args":[3.1,5.2]}}}]}"#;
+
+async fn json_of(response: reqwest::Response) -> (u16, Json) {
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    let json =
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status} is not JSON: {text}"));
+    (status, json)
+}
+
+/// Adds and divides; dividing by zero is a trap.
+async fn work(mut executor: FakeExecutor) {
+    loop {
+        for lease in executor.lease(4).await {
+            let out = match compute(&lease) {
+                Out::Ok(Value::Float(number)) if !number.is_finite() => {
+                    let trap = TrapKind::Unreachable;
+                    let func = lease.task.run.input.func.clone();
+                    Out::Error(Failure { trap, func }.to_value())
+                }
+                out => out,
+            };
+            executor.deliver(&lease, out, Remark::default()).await;
+        }
+    }
+}
+
+async fn working() -> Server {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    tokio::spawn(work(FakeExecutor::connect(&server.url, 1).await));
+    server
+}
+
+#[tokio::test]
+async fn functions_are_paths() {
+    let server = working().await;
+    let text = async |response: reqwest::Response| {
+        assert_eq!(response.status(), 200);
+        response.text().await.unwrap()
+    };
+    assert_eq!(text(server.get("/add?a=3.1&b=5.2").await).await, "8.3");
+    assert_eq!(
+        text(server.post("/add", r#"{"b":2,"a":1}"#).await).await,
+        "3"
+    );
+    assert_eq!(text(server.post("/divide", "[1,4]").await).await, "0.25");
+
+    let schema = server.json("/add/schema").await;
+    assert_eq!(schema["propertyOrder"], json!(["a", "b"]));
+    let by_query = server.json("/add/workflow?b=5.2&a=3.1").await;
+    let (_, by_body) = json_of(server.post("/add/workflow", r#"{"a":3.1,"b":5.2}"#).await).await;
+    let (_, prepared) = json_of(server.post("/workflow", SUM).await).await;
+    assert_eq!(
+        by_query["cid"], prepared["cid"],
+        "one call has one CID however it is made"
+    );
+    assert_eq!(by_body["cid"], prepared["cid"]);
+
+    let functions = server.json("/functions").await;
+    let add = functions
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|function| function["name"] == "add")
+        .unwrap();
+    assert_eq!(add["signature"], "add(a: f64, b: f64) -> f64");
+    assert_eq!(server.json("/").await[0][1]["type"], "object");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_made_is_refused_by_parameter() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let check = async |path: &str, status: u16, words: &str| {
+        let (is, error) = json_of(server.get(path).await).await;
+        assert_eq!(is, status, "{path}: {error}");
+        assert!(
+            error["message"].as_str().unwrap().contains(words),
+            "{path}: {error}"
+        );
+    };
+    check("/ad?a=1&b=2", 404, "did you mean `add`?").await;
+    check("/ad/schema", 404, "did you mean `add`?").await;
+    check("/add?a=1", 400, "b: it is missing").await;
+    check("/add?a=1&b=two", 400, "b: `two` is not a number").await;
+    check("/add?a=1&b=2&c=3", 400, "c: there is no such parameter").await;
+    check("/add?a=1&b=2&timeout=soon", 400, "invalid digit").await;
+    let (status, error) = json_of(server.post("/add", r#"{"a":"x","b":1}"#).await).await;
+    assert_eq!(
+        (status, &error["details"]["path"]),
+        (400, &json!("a")),
+        "{error}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_elsewhere_does_not_call_functions_in_passing() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let get = async |site: &str| {
+        let request = reqwest::Client::new().get(server.at("/add?a=1&b=2&timeout=0"));
+        request
+            .header("sec-fetch-site", site)
+            .send()
+            .await
+            .unwrap()
+            .status()
+    };
+    assert_eq!(get("cross-site").await, 403);
+    assert_eq!(get("same-origin").await, 504);
+    assert_eq!(get("none").await, 504, "an address that somebody typed");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_is_waited_for_later() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let response = server.post("/run?wait=false", SUM).await;
+    assert_eq!(response.status(), 202);
+    let at = response.headers()["location"].to_str().unwrap().to_owned();
+    let started: Json = response.json().await.unwrap();
+    assert_eq!(started["at"], json!(at));
+    let (path, query) = at.split_once('?').unwrap();
+
+    let late = server
+        .get(&format!("{path}/result?{query}&timeout=20"))
+        .await;
+    assert_eq!(late.status(), 504);
+    tokio::spawn(work(FakeExecutor::connect(&server.url, 1).await));
+    let result = server.get(&format!("{path}/result?{query}")).await;
+    assert_eq!(result.headers()["asterism-run"], started["run"].to_string());
+    assert_eq!(result.text().await.unwrap(), "8.3");
+    let all = server.json(&format!("{path}/result?allResults=true")).await;
+    assert_eq!(all[0]["out"], json!(8.3));
+    // A run is named by its number, too.
+    assert_eq!(
+        server
+            .get(&format!("/workflows/{}/result", started["run"]))
+            .await
+            .text()
+            .await
+            .unwrap(),
+        "8.3"
+    );
+    let (status, error) = json_of(server.get(&format!("{path}?run=99")).await).await;
+    assert_eq!((status, &error["code"]), (404, &json!("not-found")));
+    let document = server.json(&format!("{path}/document")).await;
+    assert_eq!(document["cid"], started["workflow"]);
+    server.stop().await;
+}
+
+/// Names and data of a stream of events, to its end.
+async fn events(response: reqwest::Response) -> Vec<(String, Json)> {
+    assert_eq!(response.status(), 200);
+    assert!(
+        response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/event-stream")
+    );
+    let text = timeout(SOON, response.text())
+        .await
+        .expect("the stream ends")
+        .unwrap();
+    let events = text
+        .split("\n\n")
+        .filter(|event| event.starts_with("event:"));
+    events
+        .map(|event| {
+            let field = |name: &str| {
+                let line = event.lines().find_map(|line| line.strip_prefix(name));
+                line.unwrap_or_else(|| panic!("{event} has no {name}"))
+                    .trim()
+                    .to_owned()
+            };
+            (
+                field("event:"),
+                serde_json::from_str(&field("data:")).unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_run_is_told_as_it_happens() {
+    let server = working().await;
+    let both = workflow(&[
+        task("add", "add", "[1, 2]"),
+        task("half", "divide", r#"["{{needs.add.output}}", 2]"#),
+    ]);
+    let stream = async |path: &str, body: Option<&str>| {
+        let client = reqwest::Client::new();
+        let request = match body {
+            Some(body) => client.post(server.at(path)).body(body.to_owned()),
+            None => client.get(server.at(path)),
+        };
+        events(
+            request
+                .header("accept", "text/event-stream")
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
+    };
+    let told = stream("/run", Some(&both)).await;
+    assert_eq!(told[0].0, "run");
+    assert_eq!(told[0].1["state"], "running");
+    let computed = told
+        .iter()
+        .filter(|(name, data)| name == "task" && data["state"] == "computed");
+    assert_eq!(computed.count(), 2, "{told:#?}");
+    let (name, end) = told.last().unwrap();
+    assert_eq!(
+        (name.as_str(), &end["summary"]["state"]),
+        ("end", &json!("done"))
+    );
+    assert_eq!(end["result"]["out"], json!(1.5));
+
+    // Once it has ended, the stream is short.
+    let workflow = end["summary"]["workflow"].as_str().unwrap();
+    let again = stream(&format!("/workflows/{workflow}/events"), None).await;
+    let names: Vec<&str> = again.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["run", "task", "task", "end"]);
+
+    let failed = stream("/run", Some(&workflow_of_a_failure())).await;
+    let (_, end) = failed.last().unwrap();
+    assert_eq!(
+        (&end["status"], &end["error"]["code"]),
+        (&json!(422), &json!("task-failed"))
+    );
+    server.stop().await;
+}
+
+fn workflow_of_a_failure() -> String {
+    workflow(&[
+        task("bad", "divide", "[1, 0]"),
+        task("good", "add", "[1, 2]"),
+    ])
+}
+
+#[tokio::test]
+async fn a_failure_that_nobody_awaits_is_not_passed_over() {
+    let server = working().await;
+    let (status, error) = json_of(server.post("/run", workflow_of_a_failure()).await).await;
+    assert_eq!(status, 422);
+    assert_eq!(
+        [
+            &error["details"]["task"],
+            &error["details"]["function"],
+            &error["details"]["kind"]
+        ],
+        ["bad", "divide", "unreachable"]
+    );
+    assert_eq!(
+        error["details"]["result"]["out"],
+        json!(3.0),
+        "the last task's result is there all the same"
+    );
+
+    let (status, error) = json_of(
+        server
+            .post("/run?allResults=true", workflow_of_a_failure())
+            .await,
+    )
+    .await;
+    assert_eq!(status, 422);
+    assert_eq!(error["details"]["results"][1]["out"], json!(3.0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_that_is_awaited_is_part_of_the_plan() {
+    let server = Server::in_memory().await;
+    // `say` takes whatever `bad` came to; the other branch is not taken.
+    let component = wat::parse_str(
+        r#"(component
+            (core module $m (func (export "f") (param f64) (result f64) (local.get 0)))
+            (core instance $i (instantiate $m))
+            (func (export "bad") (param "a" f64) (result f64) (canon lift (core func $i "f")))
+            (func (export "say") (param "a" f64) (result f64) (canon lift (core func $i "f"))))"#,
+    )
+    .unwrap();
+    assert_eq!(server.post("/components", component).await.status(), 201);
+    let mut executor = FakeExecutor::connect(&server.url, 1).await;
+    tokio::spawn(async move {
+        loop {
+            for lease in executor.lease(4).await {
+                let out = match lease.task.run.input.func.as_str() {
+                    "bad" => Out::Error(Value::Integer(5)),
+                    _ => Out::Ok(Value::Integer(6)),
+                };
+                executor.deliver(&lease, out, Remark::default()).await;
+            }
+        }
+    });
+    let tasks = [
+        task("bad", "bad", "[1]"),
+        task("else", "say", r#"["{{needs.bad.output}}"]"#),
+        task("say", "say", r#"["{{needs.bad.error}}"]"#),
+    ];
+    let response = server.post("/run", workflow(&tasks)).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.text().await.unwrap(), "6");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn only_what_runs_is_cancelled() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let (_, started) = json_of(server.post("/run?wait=false", SUM).await).await;
+    let at = format!("/workflows/{}", started["workflow"].as_str().unwrap());
+    let cancel = async || json_of(server.post(&format!("{at}/cancel"), "").await).await;
+    for _ in 0..2 {
+        let (status, answer) = cancel().await;
+        assert_eq!(
+            (status, &answer["state"]),
+            (200, &json!("cancelled")),
+            "cancelling twice is no error"
+        );
+    }
+    tokio::spawn(work(FakeExecutor::connect(&server.url, 1).await));
+    assert_eq!(server.post("/run", SUM).await.status(), 200);
+    let (status, error) = cancel().await;
+    assert_eq!(
+        (status, &error["code"]),
+        (409, &json!("already-ended")),
+        "{error}"
+    );
+    assert_eq!(error["details"]["state"], "done");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_says_why_it_waits() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let both = workflow(&[
+        task("add", "add", "[1, 2]"),
+        task("half", "divide", r#"["{{needs.add.output}}", 2]"#),
+    ]);
+    let (_, started) = json_of(server.post("/run?wait=false", both).await).await;
+    let why = async |task: &str| {
+        let at = format!(
+            "/workflows/{}/tasks/{task}",
+            started["workflow"].as_str().unwrap()
+        );
+        let (status, answer) = json_of(server.get(&at).await).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["why"].to_string()
+    };
+    assert!(why("add").await.contains("no executor is here"));
+    assert!(
+        why("1")
+            .await
+            .contains("it waits for task `add`, which is ready")
+    );
+    tokio::spawn(work(FakeExecutor::connect(&server.url, 1).await));
+    let done = format!("/workflows/{}/result", started["run"]);
+    assert_eq!(server.get(&done).await.text().await.unwrap(), "1.5");
+    assert!(why("half").await.contains("computed it"));
+    let (status, error) = json_of(
+        server
+            .get(&format!("/workflows/{}/tasks/hal", started["run"]))
+            .await,
+    )
+    .await;
+    assert_eq!(status, 404);
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("did you mean `half`?")
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bad_requests_are_answered_clearly_and_at_once() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let absent = blob_cid(b"absent");
+    let [blob, receipt, of_absent] =
+        ["blobs", "receipts", "workflows"].map(|noun| format!("/{noun}/{absent}"));
+    let full = |rsc: &str, func: &str, args: Json| {
+        json!({"tasks": [{"cause": null, "meta": {}, "prf": [], "run": {
+            "input": {"func": func, "args": args}, "nnc": "", "op": "wasm/run", "rsc": rsc}}]})
+        .to_string()
+    };
+    let one = |run: Json| json!({ "tasks": [{ "run": run }] }).to_string();
+    let add = |args: Json| one(json!({ "input": { "func": "add", "args": args } }));
+    let table: Vec<(&str, &str, Vec<u8>, u16, &str)> = vec![
+        ("POST", "/run", b"".to_vec(), 400, "empty"),
+        ("POST", "/run", b"{".to_vec(), 400, "not a valid"),
+        ("POST", "/run", b"{\"tasks\":".to_vec(), 400, "not a valid"),
+        ("POST", "/run", b"\xff\xfe".to_vec(), 400, "not a valid"),
+        ("POST", "/run", b"\xa1\x65tasks".to_vec(), 400, "ends too early"),
+        ("POST", "/run", b"\xa1\x65tasks\x9f\xff".to_vec(), 400, "indefinite"),
+        ("POST", "/run", "[".repeat(100_000).into(), 400, "not a valid"),
+        ("POST", "/run", "{\"a\":".repeat(100_000).into(), 400, "not a valid"),
+        ("POST", "/run", b"null".to_vec(), 400, "must be a map"),
+        ("POST", "/run", b"{}".to_vec(), 400, "`tasks`"),
+        ("POST", "/run", b"{\"task\":[]}".to_vec(), 400, "did you mean `tasks`?"),
+        ("POST", "/run", b"{\"tasks\":{}}".to_vec(), 400, "list of tasks"),
+        ("POST", "/run", b"{\"tasks\":[]}".to_vec(), 400, "at least one task"),
+        ("POST", "/run", b"{\"tasks\":[1]}".to_vec(), 400, "tasks[0]"),
+        ("POST", "/run", b"{\"tasks\":[{}]}".to_vec(), 400, "`run` is missing"),
+        ("POST", "/run", one(json!({})).into(), 400, "`input` is missing"),
+        ("POST", "/run", one(json!({"input": {"args": []}})).into(), 400, "run.input.func"),
+        ("POST", "/run", one(json!({"input": {"func": 5}})).into(), 400, "run.input.func"),
+        ("POST", "/run", one(json!({"input": {"func": "ad", "args": [1, 2]}})).into(), 400, "did you mean `add`?"),
+        ("POST", "/run", one(json!({"input": {"func": "", "args": []}})).into(), 400, "no component here exports"),
+        ("POST", "/run", one(json!({"op": "wasm/walk", "input": {"func": "add", "args": [1, 2]}})).into(), 400, "wasm/walk"),
+        ("POST", "/run", one(json!({"rsc": "https://x", "input": {"func": "add", "args": [1, 2]}})).into(), 400, "run.rsc"),
+        ("POST", "/run", one(json!({"rsc": format!("ipfs://{absent}"), "input": {"func": "add", "args": [1, 2]}})).into(), 400, "is not here"),
+        ("POST", "/run", one(json!({"nnc": 5, "input": {"func": "add", "args": [1, 2]}})).into(), 400, "run.nnc"),
+        ("POST", "/run", one(json!({"name": "", "input": {"func": "add", "args": [1, 2]}})).into(), 400, "run.name"),
+        ("POST", "/run", one(json!({"name": "x".repeat(300), "input": {"func": "add", "args": [1, 2]}})).into(), 400, "run.name"),
+        ("POST", "/run", json!({"tasks": [{"meta": {"memory": -1}, "run": {"input": {"func": "add", "args": [1, 2]}}}]}).to_string().into(), 400, "meta.memory"),
+        ("POST", "/run", add(json!([1])).into(), 400, "takes 2 arguments"),
+        ("POST", "/run", add(json!([1, 2, 3])).into(), 400, "takes 2 arguments"),
+        ("POST", "/run", add(json!([1, "x"])).into(), 400, "args[1]"),
+        ("POST", "/run", add(json!([1, null])).into(), 400, "args[1]"),
+        ("POST", "/run", add(json!({"a": 1})).into(), 400, "must be a list"),
+        ("POST", "/run", add(json!([1, "{{needs.b.output}}"])).into(), 400, "no task has the name `b`"),
+        ("POST", "/run", add(json!([1, "x {{needs.b.output}}"])).into(), 400, "placeholder"),
+        ("POST", "/run", add(json!([1, "{{cid:bafy}}"])).into(), 400, "args"),
+        ("POST", "/run", add(json!([{"await/ok": 5}, 1])).into(), 400, "await/ok"),
+        ("POST", "/run", workflow(&[task("a", "add", r#"["{{needs.a.output}}", 1]"#)]).into(), 400, "circle"),
+        ("POST", "/run", workflow(&[task("a", "add", "[1,2]"), task("a", "add", "[1,2]")]).into(), 400, "same name"),
+        ("POST", "/run", full(&format!("ipfs://{absent}"), "f", json!([])).into(), 400, "is not here"),
+        ("POST", "/run", full("ipfs://x", "f", json!([])).into(), 400, "run.rsc"),
+        ("POST", "/run?timeout=soon", SUM.into(), 400, "query"),
+        ("POST", "/run?timeout=-1", SUM.into(), 400, "query"),
+        ("POST", "/run?timout=5", SUM.into(), 400, "timout"),
+        ("POST", "/run?wait=perhaps", SUM.into(), 400, "query"),
+        ("POST", "/workflow", b"{".to_vec(), 400, "not a valid"),
+        ("POST", "/components", b"no wasm".to_vec(), 422, "WebAssembly"),
+        ("POST", "/components", b"".to_vec(), 422, "WebAssembly"),
+        ("POST", "/components", b"\0asm\x01\0\0\0".to_vec(), 422, ""),
+        ("POST", "/components", b"\0asm\x0d\0\x01\0".to_vec(), 422, ""),
+        ("GET", "/blobs/x", Vec::new(), 400, "x"),
+        ("GET", &blob, Vec::new(), 404, "is not here"),
+        ("PUT", &blob, b"other".to_vec(), 422, ""),
+        ("GET", "/receipts/x", Vec::new(), 400, "x"),
+        ("GET", &receipt, Vec::new(), 404, "neither a receipt"),
+        ("GET", "/workflows/x", Vec::new(), 400, "x"),
+        ("GET", "/workflows/77", Vec::new(), 404, "run 77"),
+        ("GET", &of_absent, Vec::new(), 404, "no run of"),
+        ("GET", "/workflows/77/result", Vec::new(), 404, "run 77"),
+        ("GET", "/workflows/77/events", Vec::new(), 404, "run 77"),
+        ("GET", "/workflows/77/tasks/0", Vec::new(), 404, "run 77"),
+        ("DELETE", "/workflows/77", Vec::new(), 404, "run 77"),
+        ("DELETE", "/run", Vec::new(), 405, "DELETE"),
+        ("GET", "/nothing/at/all", Vec::new(), 404, "nothing at"),
+        ("GET", "/nothing", Vec::new(), 404, "no component here exports"),
+        ("GET", "/ws/watch", Vec::new(), 426, ""),
+        ("POST", "/add", b"5".to_vec(), 400, "object by name"),
+        ("POST", "/add", b"{".to_vec(), 400, "not a valid"),
+        ("POST", "/add", b"".to_vec(), 400, "a: it is missing"),
+    ];
+    assert!(table.len() >= 60);
+    let client = reqwest::Client::new();
+    for (method, path, body, status, words) in table {
+        let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
+        let request = client
+            .request(method.parse().unwrap(), server.at(path))
+            .body(body);
+        let answered = timeout(SOON, request.send()).await;
+        let response = answered
+            .unwrap_or_else(|_| panic!("{method} {path} {shown} hangs"))
+            .unwrap();
+        let (is, error) = json_of(response).await;
+        assert_eq!(is, status, "{method} {path} {shown}: {error}");
+        assert!(
+            error["code"].is_string(),
+            "{method} {path} {shown}: {error}"
+        );
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            !message.is_empty() && message.contains(words),
+            "{method} {path} {shown}: {message:?} does not say {words:?}"
+        );
+    }
+    // None of it left anything behind.
+    assert_eq!(server.json("/workflows").await, json!([]));
+    assert_eq!(
+        server.json("/components").await.as_array().unwrap().len(),
+        1
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_mistake_is_found_at_once_with_its_place() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let yaml = "tasks:\n  - run:\n      name: sum\n      input: {func: ad, args: [1, 2]}\n  - run:\n      input:\n        func: divide\n        args: [one, 2]\n";
+    let (status, answer) = json_of(server.post("/validate", yaml).await).await;
+    assert_eq!(status, 200);
+    let places: Vec<String> = answer["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| {
+            format!(
+                "{}:{} {}",
+                finding["line"],
+                finding["column"],
+                finding["path"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "4:21 tasks[0].run.input.func",
+            "8:16 tasks[1].run.input.args[0]"
+        ],
+        "{answer:#}"
+    );
+    // Whoever runs it is told all of them, too.
+    let (status, error) = json_of(server.post("/run", yaml).await).await;
+    assert_eq!(
+        (
+            status,
+            error["details"]["findings"].as_array().unwrap().len()
+        ),
+        (400, 2),
+        "{error}"
+    );
+
+    let absent = json!({"tasks": [{"run": {"input": {"func": "add", "args": [1, {"/": blob_cid(b"absent").to_string()}]}}}]});
+    let (_, answer) = json_of(server.post("/validate", absent.to_string()).await).await;
+    assert_eq!(answer["findings"].as_array().unwrap().len(), 1, "{answer}");
+    let (_, answer) = json_of(server.post("/validate", SUM).await).await;
+    assert_eq!(answer["findings"], json!([]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn yaml_and_json_are_one_workflow() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let yaml = "# the same\ntasks:\n- run: {name: sum, input: {func: add, args: [3.1, 5.2]}}\n";
+    let (_, by_yaml) = json_of(server.post("/workflow", yaml).await).await;
+    let (_, by_json) = json_of(server.post("/workflow", SUM).await).await;
+    assert!(by_json["cid"].is_string());
+    assert_eq!(by_yaml["cid"], by_json["cid"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_answers() {
+    let server = Server::in_memory().await;
+    let api = server.json("/openapi.json").await;
+    let page = server.get("/api").await.text().await.unwrap();
+    assert!(
+        !page.contains("<script") && !page.contains("src="),
+        "the page loads nothing"
+    );
+    let paths = api["paths"].as_object().unwrap();
+    for (path, operations) in paths {
+        assert!(page.contains(path.as_str()), "{path} is not on the page");
+        for (method, operation) in operations.as_object().unwrap() {
+            assert!(
+                operation["summary"]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty())
+            );
+            let address = path.replace("{function}", "f").replace(['{', '}'], "");
+            let method: reqwest::Method = method.to_ascii_uppercase().parse().unwrap();
+            let request = reqwest::Client::new().request(method.clone(), server.at(&address));
+            let response = request.send().await.unwrap();
+            assert_ne!(response.status(), 405, "{method} {path}");
+            if response.status().as_u16() >= 400 && method != "HEAD" {
+                let (_, error) = json_of(response).await;
+                assert!(
+                    error["code"].is_string() && error["message"] != "there is nothing at",
+                    "{method} {path}: {error}"
+                );
+            }
+        }
+    }
+    for path in [
+        "/",
+        "/run",
+        "/workflow",
+        "/functions",
+        "/{function}",
+        "/{function}/schema",
+        "/{function}/workflow",
+        "/openapi.json",
+        "/api",
+    ] {
+        assert!(paths.contains_key(path), "{path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn browsers_get_the_page_and_programs_the_data() {
+    let panel = tempfile::tempdir().unwrap();
+    std::fs::write(panel.path().join("index.html"), "<html>panel</html>").unwrap();
+    std::fs::write(panel.path().join("style.css"), "body{}").unwrap();
+    let server = Server::start(Options {
+        panel: Some(panel.path().into()),
+        ..Options::default()
+    })
+    .await;
+    server.add_math().await;
+    tokio::spawn(work(FakeExecutor::connect(&server.url, 1).await));
+    server.post("/run", SUM).await;
+    let workflow = server.json("/workflows").await[0]["workflow"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let get = async |path: &str| {
+        let request = reqwest::Client::new().get(server.at(path));
+        request
+            .header("accept", "text/html,*/*;q=0.8")
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    };
+    for path in [
+        "/",
+        "/donate",
+        "/here",
+        "/workflows",
+        "/functions",
+        "/executors",
+        "/workflows/1",
+        &format!("/workflows/{workflow}"),
+        "/no-such-function",
+    ] {
+        assert_eq!(get(path).await, "<html>panel</html>", "{path}");
+    }
+    assert_eq!(get("/style.css").await, "body{}");
+    assert_eq!(
+        get("/add?a=1&b=2").await,
+        "3",
+        "a call is a call, whoever makes it"
+    );
+    assert!(server.json(&format!("/workflows/{workflow}")).await["tasks"].is_array());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn watchers_are_bounded_and_places_come_back() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let (_, started) = json_of(server.post("/run?wait=false", SUM).await).await;
+    let at = server.at(&format!("/workflows/{}/events", started["run"]));
+    let client = reqwest::Client::new();
+    let mut open = Vec::new();
+    let full = loop {
+        let response = timeout(SOON, client.get(&at).send())
+            .await
+            .unwrap()
+            .unwrap();
+        if response.status() != 200 {
+            break response;
+        }
+        open.push(response);
+        assert!(open.len() < 10_000, "somebody is refused at last");
+    };
+    assert_eq!(full.status(), 429);
+    assert!(full.headers().contains_key("retry-after"));
+    // Other requests go on, and whoever leaves makes room.
+    assert_eq!(server.json("/health").await["status"], "ok");
+    open.clear();
+    timeout(SOON, async {
+        while client.get(&at).send().await.unwrap().status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("places come back");
+    server.stop().await;
+}

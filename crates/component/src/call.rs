@@ -53,7 +53,7 @@ pub fn args_by_text(
                     value_of_text(element, text).map(|item| Value::List(vec![item]))
                 }
                 ([text], _) => value_of_text(ty, text),
-                (texts, Type::List(element)) => {
+                (texts, Type::List(element) | Type::FixedList(element, _)) => {
                     let items = texts.iter().map(|text| value_of_text(element, text));
                     items.collect::<Result<_, _>>().map(Value::List)
                 }
@@ -112,6 +112,8 @@ pub fn value_of_text(ty: &Type, text: &str) -> Result<Value, String> {
             Ok(Value::String(text.to_owned()))
         }
         Type::List(_)
+        | Type::FixedList(..)
+        | Type::Map(..)
         | Type::Record(_)
         | Type::Tuple(_)
         | Type::Variant(_)

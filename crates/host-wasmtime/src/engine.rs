@@ -9,7 +9,7 @@ use std::{
 
 use asterism_component::{
     Function,
-    abi::{Signature, check_call},
+    abi::Signature,
     outline,
 };
 use asterism_executor::Unfit;

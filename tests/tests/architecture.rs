@@ -8,6 +8,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("asterism-protocol", &[]),
     ("asterism-scheduler", &["asterism-protocol"]),
     ("asterism-executor", &["asterism-protocol"]),
+    (
+        "asterism-simulator",
+        &[
+            "asterism-scheduler",
+            "asterism-executor",
+            "asterism-protocol",
+        ],
+    ),
     ("asterism-component", &["asterism-protocol"]),
     ("asterism-document", &["asterism-protocol"]),
     (
@@ -158,6 +166,7 @@ fn pure_crates_reach_no_runtime_clock_or_socket() {
         "asterism-protocol",
         "asterism-scheduler",
         "asterism-executor",
+        "asterism-simulator",
     ] {
         for direct in &dependencies[root] {
             assert!(

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use asterism_tests::simulator::scheduler_drain;
+use asterism_simulator::scheduler_drain;
 
 use crate::table::{Row, Table};
 

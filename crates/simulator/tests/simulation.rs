@@ -1,13 +1,13 @@
 //! Worlds that chance made: whatever breaks, all work is done once, and done right. A scheduler that is told the same
 //! says the same, natively and as wasm.
 //!
-//! A world that fails names its seed; `SEED=<it> cargo test -p asterism-tests --test simulation one_world` repeats it.
+//! A world that fails names its seed; `SEED=<it> cargo test -p asterism-simulator --test simulation one_world` repeats it.
 //! `SEEDS=5000` tries more of them.
 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use asterism_tests::simulator;
+use asterism_simulator as simulator;
 
 /// How many worlds are tried; a wasm engine is slower, and its worlds are the same.
 const WORLDS: u64 = if cfg!(target_arch = "wasm32") {
@@ -43,7 +43,7 @@ impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "repeat this world with: SEED={} cargo test -p asterism-tests --test simulation one_world",
+                "repeat this world with: SEED={} cargo test -p asterism-simulator --test simulation one_world",
                 self.0
             );
         }

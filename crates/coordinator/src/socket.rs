@@ -13,7 +13,7 @@ use asterism_protocol::{
     },
     view::{Overview, RunId, RunView},
 };
-use asterism_scheduler::{ConnectionId, Scheduler};
+use asterism_scheduler::{Checked, Checker, ConnectionId, Scheduler};
 use axum::{
     Extension,
     extract::{
@@ -206,6 +206,7 @@ async fn talk(
     let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     let mut heard = Instant::now();
     let mut greeted = false;
+    let mut checker = Checker::default();
     loop {
         let silence = if greeted { SILENCE_MAX } else { FIRST_WORD_MAX };
         tokio::select! {
@@ -240,7 +241,7 @@ async fn talk(
                 };
                 heard = Instant::now();
                 greeted |= matches!(message, ToCoordinator::Hello(_));
-                if let Err(end) = receive(app, connection, message, writer).await {
+                if let Err(end) = receive(app, connection, &mut checker, message, writer).await {
                     return end;
                 }
             }
@@ -278,6 +279,7 @@ fn too_long(error: &axum::Error) -> bool {
 async fn receive(
     app: &Arc<App>,
     connection: ConnectionId,
+    checker: &mut Checker,
     message: ToCoordinator,
     writer: &mut Writer,
 ) -> Result<(), End> {
@@ -304,15 +306,21 @@ async fn receive(
                     kind: FaultKind::Blob,
                     message: reason.clone(),
                 };
-                tell(app, connection, ToCoordinator::Fault { lease, fault }).await?;
+                tell(
+                    app,
+                    connection,
+                    checker.check(ToCoordinator::Fault { lease, fault }),
+                )
+                .await?;
             }
             return Ok(());
         }
     }
-    tell(app, connection, message).await
+    // Hashes and signatures are checked here: every connection has a task of its own, the scheduler has one thread.
+    tell(app, connection, checker.check(message)).await
 }
 
-async fn tell(app: &App, connection: ConnectionId, message: ToCoordinator) -> Result<(), End> {
+async fn tell(app: &App, connection: ConnectionId, message: Checked) -> Result<(), End> {
     app.driver
         .received(connection, message)
         .await
@@ -364,7 +372,8 @@ async fn send(
                             kind: FaultKind::Host,
                             message,
                         };
-                        tell(app, connection, ToCoordinator::Fault { lease, fault }).await?;
+                        let fault = ToCoordinator::Fault { lease, fault };
+                        tell(app, connection, Checker::default().check(fault)).await?;
                     }
                 }
             }

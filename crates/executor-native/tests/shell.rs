@@ -15,7 +15,7 @@ use asterism_protocol::{
     view::AttemptView,
 };
 use asterism_scheduler::{
-    Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
+    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
 };
 use axum::{
     Router,
@@ -198,6 +198,7 @@ async fn talk(shared: Shared, mut socket: WebSocket) {
         nonce: [connection.0 as u8; 32],
         origin: String::new(),
     });
+    let mut checker = Checker::default();
     loop {
         tokio::select! {
             message = messages.recv() => match message {
@@ -211,6 +212,7 @@ async fn talk(shared: Shared, mut socket: WebSocket) {
             frame = socket.recv() => match frame {
                 Some(Ok(Message::Binary(frame))) => {
                     let message = decode_frame(&frame).expect("an executor sends messages");
+                    let message = checker.check(message);
                     shared.handle(Input::Received { connection, message });
                 }
                 Some(Ok(_)) => {}

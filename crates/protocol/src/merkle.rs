@@ -10,6 +10,7 @@ use crate::{Statement, encode};
 const DOMAIN: &[u8] = b"asterism/batch/v1\0";
 
 /// A tree over the statements of one delivery. Leaves and nodes are hashed with different prefixes; an odd node rises unchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MerkleTree {
     /// From the leaves to the root.
     levels: Vec<Vec<[u8; 32]>>,

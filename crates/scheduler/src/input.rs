@@ -1,6 +1,8 @@
 //! Facts that a scheduler is told.
 
-use asterism_protocol::{Prepared, Receipt, Terms, message::ToCoordinator, view::RunId};
+use asterism_protocol::{Prepared, Receipt, Terms, view::RunId};
+
+use crate::Checked;
 
 /// A connection of an executor, numbered by the shell; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,12 +57,12 @@ pub enum Input {
         /// as one owner's. Empty where that is not known; then each counts for itself.
         origin: String,
     },
-    /// A decoded message came over a connection. Nothing in it is trusted.
+    /// A message came over a connection, and was checked. Nothing in it is trusted beyond that.
     Received {
         /// The connection.
         connection: ConnectionId,
         /// The message.
-        message: ToCoordinator,
+        message: Checked,
     },
     /// A connection is gone.
     Disconnected {

@@ -7,6 +7,9 @@
 //! The order of outputs carries durability: whatever is [`Output::Reply`], [`Output::Publish`] or
 //! [`Output::Acknowledge`] must wait until every [`Output::Persist`] before it is durable; [`Output::Send`] need not.
 //!
+//! What an executor says comes in as [`Checked`]: hashing and verifying are work for whoever holds the connection, not
+//! decisions. What comes out is believed no further than the check went.
+//!
 //! Inside are rooms that do not know each other: [`graph`] counts promises, `memory` keeps canonical receipts, `run` lays
 //! a workflow's contents over a graph, `works` queues the instructions that are to be done now and picks the next one,
 //! `flows` says whose turn it is, `matching` what an executor lacks for an instruction, `executors` knows who is here and
@@ -15,6 +18,7 @@
 //!
 //! This crate knows no clock, no socket, no randomness, no store, and not whether it runs in a server or in a tab.
 
+mod checked;
 mod config;
 mod digests;
 mod executors;
@@ -32,6 +36,7 @@ mod trust;
 mod works;
 
 pub use crate::{
+    checked::{Checked, Checker},
     config::Config,
     input::{ConnectionId, Input, RequestId, Submission},
     output::{Event, Output, SubmitError, TimeoutReason},

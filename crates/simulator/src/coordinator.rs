@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_protocol::{
     Cid, Receipt, Timestamp,
-    message::{Change, LeaseId, ToExecutor},
+    message::{Change, LeaseId, ToCoordinator, ToExecutor},
     view::{RunId, RunState, TaskState},
 };
 use asterism_scheduler::{
-    Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, SubmitError,
+    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, SubmitError,
 };
 
 /// What leaves the coordinator.
@@ -32,6 +32,7 @@ pub(super) struct Coordinator {
     held: VecDeque<(usize, Output)>,
     /// Slots of the poll that each connection waits on.
     polls: BTreeMap<ConnectionId, u32>,
+    checkers: BTreeMap<ConnectionId, Checker>,
     /// Receipts that are canonical, durable or not.
     canonical: BTreeMap<Cid, Receipt>,
     /// Every lease number ever sent.
@@ -53,6 +54,7 @@ impl Coordinator {
             buffer: Vec::new(),
             held: VecDeque::new(),
             polls: BTreeMap::new(),
+            checkers: BTreeMap::new(),
             canonical: BTreeMap::new(),
             leased: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -77,14 +79,27 @@ impl Coordinator {
             .collect()
     }
 
-    pub(super) fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
-        use asterism_protocol::message::ToCoordinator;
-        if let Input::Received {
+    /// An executor's message arrived.
+    pub(super) fn received(
+        &mut self,
+        connection: ConnectionId,
+        message: ToCoordinator,
+        now: Timestamp,
+    ) -> Vec<Effect> {
+        if let ToCoordinator::Poll { slots, .. } = &message {
+            self.polls.insert(connection, *slots);
+        }
+        let message = self.checkers.entry(connection).or_default().check(message);
+        let input = Input::Received {
             connection,
-            message: ToCoordinator::Poll { slots, .. },
-        } = &input
-        {
-            self.polls.insert(*connection, *slots);
+            message,
+        };
+        self.handle(input, now)
+    }
+
+    pub(super) fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
+        if let Input::Disconnected { connection } = &input {
+            self.checkers.remove(connection);
         }
         let Some(scheduler) = &mut self.scheduler else {
             return Vec::new();
@@ -236,6 +251,7 @@ impl Coordinator {
         self.buffer.clear();
         self.held.clear();
         self.polls.clear();
+        self.checkers.clear();
         self.scheduler = None;
         // What was not durable was not, whoever thought so.
         self.canonical.clear();

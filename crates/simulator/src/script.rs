@@ -11,7 +11,7 @@ use asterism_protocol::{
     view::RunId,
 };
 use asterism_scheduler::{
-    Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
+    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
 };
 
 use super::{Random, workflows::workflow};
@@ -23,6 +23,7 @@ const STEPS: u64 = 1_500;
 struct Teller {
     identity: Identity,
     connection: Option<ConnectionId>,
+    checker: Checker,
     nonce: [u8; 32],
     leases: Vec<Lease>,
 }
@@ -55,6 +56,7 @@ pub fn course(seed: u64) -> [u8; 32] {
     let teller = |number: u8| Teller {
         identity: Identity::from_seed(&[number + 1; 32]),
         connection: None,
+        checker: Checker::default(),
         nonce: [0; 32],
         leases: Vec::new(),
     };
@@ -141,6 +143,11 @@ impl Story {
                 return self.pass(ms);
             }
         };
+        self.say(who, connection, message);
+    }
+
+    fn say(&mut self, who: usize, connection: ConnectionId, message: ToCoordinator) {
+        let message = self.tellers[who].checker.check(message);
         self.tell(Input::Received {
             connection,
             message,
@@ -153,6 +160,7 @@ impl Story {
         let nonce = [self.random.number() as u8; 32];
         let teller = &mut self.tellers[who];
         (teller.connection, teller.nonce) = (Some(connection), nonce);
+        teller.checker = Checker::default();
         self.tell(Input::Connected {
             connection,
             nonce,
@@ -178,10 +186,7 @@ impl Story {
             holding: teller.leases.iter().map(held).collect(),
             enrolment: String::new(),
         };
-        self.tell(Input::Received {
-            connection,
-            message: ToCoordinator::Hello(Box::new(hello)),
-        });
+        self.say(who, connection, ToCoordinator::Hello(Box::new(hello)));
     }
 
     /// Some of the leases are done, somehow.

@@ -225,11 +225,10 @@ impl World {
                 if above && self.coordinator.is_up() {
                     let message: ToCoordinator =
                         decode_frame(&frame).expect("sessions speak the protocol");
-                    let connection = ConnectionId(link);
-                    self.tell_coordinator(Input::Received {
-                        connection,
-                        message,
-                    });
+                    let effects =
+                        self.coordinator
+                            .received(ConnectionId(link), message, self.now);
+                    self.carry_out(effects);
                 }
             }
             Happening::Down(link, frame) => {

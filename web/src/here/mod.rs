@@ -18,7 +18,7 @@ use asterism_protocol::{
     view::{Overview, RunId},
 };
 use asterism_scheduler::{
-    Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
+    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
 };
 use gloo_timers::callback::Timeout;
 use js_sys::Uint8Array;
@@ -59,6 +59,7 @@ struct Here {
     /// The session, while it is connected, and the number of its connection.
     executor: RefCell<Weak<Shell>>,
     connection: Cell<ConnectionId>,
+    checker: RefCell<Checker>,
     components: RefCell<Components>,
     blobs: RefCell<BTreeMap<Cid, Uint8Array>>,
     blob_bytes: Cell<u64>,
@@ -97,6 +98,7 @@ impl Here {
             serving: Cell::new(false),
             executor: RefCell::default(),
             connection: Cell::new(ConnectionId(0)),
+            checker: RefCell::default(),
             components: RefCell::default(),
             blobs: RefCell::default(),
             blob_bytes: Cell::new(0),
@@ -317,6 +319,7 @@ impl Line for Here {
         self.executor.replace(Rc::downgrade(shell));
         let connection = ConnectionId(self.connection.get().0 + 1);
         self.connection.set(connection);
+        self.checker.take();
         shell.tell(ExecutorInput::Connected);
         self.serve(Fact::Input(Input::Connected {
             connection,
@@ -333,6 +336,7 @@ impl Line for Here {
     }
 
     fn send(&self, message: ToCoordinator) {
+        let message = self.checker.borrow_mut().check(message);
         self.serve(Fact::Input(Input::Received {
             connection: self.connection.get(),
             message,

@@ -22,8 +22,8 @@ use std::{
     thread,
 };
 
-use asterism_protocol::{message::ToCoordinator, view::RunId};
-use asterism_scheduler::{Config, ConnectionId, Scheduler, Submission, SubmitError};
+use asterism_protocol::view::RunId;
+use asterism_scheduler::{Checked, Config, ConnectionId, Scheduler, Submission, SubmitError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
@@ -95,7 +95,7 @@ enum Fact {
     },
     Received {
         connection: ConnectionId,
-        message: ToCoordinator,
+        message: Checked,
     },
     Disconnected {
         connection: ConnectionId,
@@ -321,7 +321,7 @@ impl Driver {
     pub(crate) async fn received(
         &self,
         connection: ConnectionId,
-        message: ToCoordinator,
+        message: Checked,
     ) -> Result<(), NoAnswer> {
         self.facts
             .send(Fact::Received {

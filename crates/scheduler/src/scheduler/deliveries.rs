@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Attestation, Basis, Cid, Evidence, MerkleTree, Outcome, Policy, PublicKey, Receipt, Remark,
-    Signature, Statement, Timestamp, content_cid, encode,
+    Attestation, Basis, Cid, Evidence, Outcome, Policy, PublicKey, Receipt, Remark, Statement,
+    Timestamp,
     message::{Delivery, Fault, FaultKind, LeaseId, ToExecutor},
     view::TaskState,
 };
@@ -12,6 +12,7 @@ use asterism_protocol::{
 use super::Scheduler;
 use crate::{
     ConnectionId, Event,
+    checked::{Delivered, Item},
     memory::{Answer, Held, Known, answer},
     works::{Wanter, WorkId, memory_key, work_key},
 };
@@ -21,29 +22,25 @@ impl Scheduler {
         &mut self,
         connection: ConnectionId,
         key: &PublicKey,
-        items: Vec<Delivery>,
-        signature: &Signature,
+        delivered: Delivered,
     ) -> Result<(), String> {
-        let mut sizes = Vec::with_capacity(items.len());
-        let statements: Vec<Statement> = items
-            .iter()
-            .map(|item| {
-                let encoded = encode(&item.outcome);
-                sizes.push(encoded.len() as u32);
-                Statement {
-                    outcome: content_cid(&encoded),
-                    conditions: item.conditions,
-                }
-            })
-            .collect();
-        let tree = MerkleTree::new(&statements);
-        key.verify(&tree.signed_bytes(), signature)
-            .map_err(|error| error.to_string())?;
+        let Delivered {
+            key: signer,
+            items,
+            batch,
+        } = delivered;
+        if signer != *key {
+            return Err("the delivery was signed by another key".to_owned());
+        }
         let mut accepted = Vec::new();
         for (place, item) in items.into_iter().enumerate() {
+            let Item {
+                delivery: item,
+                cid,
+                bytes,
+            } = item;
             let lease = item.lease;
-            let statement = &statements[place];
-            match self.weigh(key, &item, statement.outcome) {
+            match self.weigh(key, &item, cid) {
                 Ok(None) => {
                     if let Some(work) = self.end_own_lease(key, lease) {
                         self.offer(work);
@@ -51,16 +48,11 @@ impl Scheduler {
                     accepted.push(lease);
                 }
                 Ok(Some(work)) => {
-                    let attestation = Attestation {
-                        key: *key,
-                        conditions: item.conditions,
-                        path: tree.path(place),
-                        signature: *signature,
-                    };
+                    let attestation = batch.attestation(place, item.conditions);
                     if self.works.get(work).proof.is_some() {
-                        self.vote(work, item, statement.outcome, sizes[place], attestation);
+                        self.vote(work, item, cid, bytes, attestation);
                     } else {
-                        self.believe(work, item, statement.outcome, sizes[place], &attestation);
+                        self.believe(work, item, cid, bytes, &attestation);
                     }
                     accepted.push(lease);
                 }

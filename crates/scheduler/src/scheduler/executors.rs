@@ -8,27 +8,29 @@ use asterism_protocol::{
 use super::{Due, Scheduler};
 use crate::{
     ConnectionId, Output,
+    checked::{Checked, Said},
     digests::Digest,
     executors::{Poll, Why},
     works::{WorkId, work_key},
 };
 
 impl Scheduler {
-    pub(super) fn received(&mut self, connection: ConnectionId, message: ToCoordinator) {
+    pub(super) fn received(&mut self, connection: ConnectionId, message: Checked) {
         let Some(entry) = self.executors.connections.get(&connection) else {
             return;
         };
-        if let Err(error) = message.check() {
-            return self.turn_away(connection, &error.to_string());
-        }
-        match (entry.key, message) {
-            (None, ToCoordinator::Hello(hello)) => self.hello(connection, &hello),
-            (None, _) => self.turn_away(connection, "say hello first"),
-            (Some(key), message) => {
-                if let Err(reason) = self.told(connection, &key, message) {
-                    self.turn_away(connection, &reason);
-                }
+        let result = match (entry.key, message.0) {
+            (_, Said::Breach(reason)) => Err(reason),
+            (None, Said::Message(ToCoordinator::Hello(hello))) => {
+                self.hello(connection, &hello);
+                Ok(())
             }
+            (None, Said::Message(_) | Said::Delivered(_)) => Err("say hello first".to_owned()),
+            (Some(key), Said::Message(message)) => self.told(connection, &key, message),
+            (Some(key), Said::Delivered(delivered)) => self.deliver(connection, &key, delivered),
+        };
+        if let Err(reason) = result {
+            self.turn_away(connection, &reason);
         }
     }
 
@@ -59,9 +61,7 @@ impl Scheduler {
                 }
             }
             ToCoordinator::Commit { items } => self.commit(connection, key, items),
-            ToCoordinator::Deliver { items, signature } => {
-                self.deliver(connection, key, items, &signature)?
-            }
+            ToCoordinator::Deliver { .. } => return Err("a delivery was not checked".to_owned()),
             ToCoordinator::Fault { lease, fault } => {
                 if let Some(work) = self.end_own_lease(key, lease) {
                     self.attempt_failed(work, *key, fault);

@@ -14,7 +14,7 @@ use asterism_protocol::{
     view::{RunId, RunState, RunView, TaskState, TaskView},
 };
 use asterism_scheduler::{
-    Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission, SubmitError,
+    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission, SubmitError,
 };
 
 /// The cost table of these tests.
@@ -50,6 +50,7 @@ pub(crate) struct Driver {
     /// Every output, in order.
     pub(crate) trace: Vec<Output>,
     replies: BTreeMap<RequestId, Result<RunId, SubmitError>>,
+    checkers: BTreeMap<ConnectionId, Checker>,
     next: u64,
 }
 
@@ -69,6 +70,7 @@ impl Driver {
             changes: Vec::new(),
             trace: Vec::new(),
             replies: BTreeMap::new(),
+            checkers: BTreeMap::new(),
             next: 1,
         }
     }
@@ -299,6 +301,8 @@ impl Driver {
     }
 
     pub(crate) fn say(&mut self, executor: &Executor, message: ToCoordinator) {
+        let checker = self.checkers.entry(executor.connection).or_default();
+        let message = checker.check(message);
         self.handle(Input::Received {
             connection: executor.connection,
             message,

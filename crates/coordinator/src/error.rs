@@ -146,11 +146,9 @@ impl From<NoAnswer> for ApiError {
             NoAnswer::Refused(SubmitError::UnknownRun(_) | SubmitError::UnknownTask { .. }) => {
                 Self::not_found(message)
             }
-            NoAnswer::Refused(
-                SubmitError::Workflow(_)
-                | SubmitError::UnknownPromise { .. }
-                | SubmitError::Terms(_),
-            ) => Self::invalid(message),
+            NoAnswer::Refused(SubmitError::UnknownPromise { .. } | SubmitError::Terms(_)) => {
+                Self::invalid(message)
+            }
         }
     }
 }

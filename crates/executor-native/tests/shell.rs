@@ -15,7 +15,7 @@ use asterism_protocol::{
     view::AttemptView,
 };
 use asterism_scheduler::{
-    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
+    Checker, Config, ConnectionId, Event, Input, Output, Planned, RequestId, Scheduler, Submission,
 };
 use axum::{
     Router,
@@ -115,7 +115,7 @@ impl Shared {
         };
         let (name, submitter) = ("test".into(), "test".into());
         let submission = Box::new(Submission {
-            prepared,
+            plan: Planned::read(&prepared).expect("it is a workflow"),
             name,
             submitter,
             known: Vec::new(),

@@ -1,8 +1,8 @@
 //! Facts that a scheduler is told.
 
-use asterism_protocol::{Prepared, Receipt, Terms, view::RunId};
+use asterism_protocol::{Receipt, Terms, view::RunId};
 
-use crate::Checked;
+use crate::{Checked, Planned};
 
 /// A connection of an executor, numbered by the shell; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,7 +86,7 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
     /// The workflow and its tasks' names.
-    pub prepared: Prepared,
+    pub plan: Planned,
     /// A name for people.
     pub name: String,
     /// Who submits, for people.

@@ -8,7 +8,7 @@
 //! [`Output::Acknowledge`] must wait until every [`Output::Persist`] before it is durable; [`Output::Send`] need not.
 //!
 //! What an executor says comes in as [`Checked`]: hashing and verifying are work for whoever holds the connection, not
-//! decisions. What comes out is believed no further than the check went.
+//! decisions. So is reading a workflow, which comes in as [`Planned`].
 //!
 //! Inside are rooms that do not know each other: [`graph`] counts promises, `memory` keeps canonical receipts, `run` lays
 //! a workflow's contents over a graph, `works` queues the instructions that are to be done now and picks the next one,
@@ -28,10 +28,12 @@ mod input;
 mod matching;
 mod memory;
 mod output;
+mod planned;
 mod proof;
 mod random;
 mod run;
 mod scheduler;
+mod tasks;
 mod trust;
 mod works;
 
@@ -40,6 +42,8 @@ pub use crate::{
     config::Config,
     input::{ConnectionId, Input, RequestId, Submission},
     output::{Event, Output, SubmitError, TimeoutReason},
+    planned::Planned,
     scheduler::Scheduler,
+    tasks::Tasks,
     trust::Owner,
 };

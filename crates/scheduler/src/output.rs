@@ -1,13 +1,15 @@
 //! Duties that a scheduler hands out.
 
+use std::sync::Arc;
+
 use asterism_protocol::{
-    Attestation, Cid, Outcome, Policy, PublicKey, Receipt, Remark, Terms, Timestamp, Workflow,
+    Attestation, Cid, Outcome, Policy, PublicKey, Receipt, Remark, Terms, Timestamp,
     message::{Change, ToExecutor},
     view::RunId,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnectionId, Owner, RequestId};
+use crate::{ConnectionId, Owner, RequestId, Tasks};
 
 /// What the shell has to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,10 +60,9 @@ pub enum Event {
         name: String,
         /// Who submitted it.
         submitter: String,
-        /// The workflow.
-        workflow: Workflow,
-        /// The tasks' names.
-        names: Vec<String>,
+        /// The workflow and its tasks' names.
+        #[serde(with = "shared")]
+        tasks: Arc<Tasks>,
         /// Receipts known then: this run replays them.
         known: Vec<Receipt>,
         /// How it is verified and ordered; the policy is never left open.
@@ -185,9 +186,6 @@ pub enum Event {
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// The tasks are not a workflow.
-    #[error(transparent)]
-    Workflow(#[from] asterism_protocol::WorkflowError),
     /// A promise awaits an instruction that is neither in the workflow nor known.
     #[error("tasks[{task}] awaits {instruction}, which is neither in this workflow nor known here")]
     UnknownPromise {
@@ -233,4 +231,24 @@ pub enum TimeoutReason {
     Check,
     /// An executor that lost its connection is not waited for any longer.
     Reconnect,
+}
+
+/// What is shared in memory is written where it stands.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        shared: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        T::serialize(shared, serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
 }

@@ -1,149 +1,25 @@
 //! One run: its contents, its graph, and how both look.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
-    Await, Cid, Failure, Invocation, Limits, Out, Outcome, Policy, Receipt, Requirements, Task,
-    Terms, Timestamp, TrapKind, Workflow, encode, limits,
+    Cid, Failure, Limits, Out, Outcome, Policy, Receipt, Requirements, Task, Terms, Timestamp,
+    TrapKind, limits,
     message::Kept,
     view::{AttemptView, Counts, RunId, RunState, RunSummary, TaskState, TaskView},
 };
 
 use crate::{
-    SubmitError,
     digests::Digest,
     graph::{Branch, Graph},
     matching::Needs,
     memory::{Answer, Held, Memory},
+    planned::{Contents, Planned},
+    tasks::Tasks,
 };
 
 /// Most bytes of task and inputs in one lease: three quarters of a frame, so that others fit beside it.
 pub(crate) const LEASE_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 4 * 3;
-
-/// A workflow, read: nodes are distinct instructions, then the instructions outside of it that are awaited.
-pub(crate) struct Plan {
-    pub(crate) tasks: Vec<Task>,
-    pub(crate) names: Vec<String>,
-    pub(crate) digests: Vec<Digest>,
-    pub(crate) node_of_task: Vec<u32>,
-    task_of_node: Vec<u32>,
-    bytes: Vec<u32>,
-    promises: Vec<(u32, u32, Await)>,
-    order: Vec<u32>,
-    externals: u32,
-}
-
-impl Plan {
-    /// Checks a workflow and reads its graph. `is_known` says whether an instruction outside of it has a receipt.
-    pub(crate) fn read(
-        workflow: Workflow,
-        names: Vec<String>,
-        is_known: impl Fn(&Digest) -> bool,
-    ) -> Result<Self, SubmitError> {
-        let graph = workflow.graph()?;
-        let tasks = workflow.tasks;
-        // Equal instructions share a node, which works for the task with the largest limits.
-        let mut node_of_task = vec![0_u32; tasks.len()];
-        let mut task_of_node: Vec<u32> = Vec::with_capacity(tasks.len());
-        for (task, first) in graph.first.iter().enumerate() {
-            if *first as usize == task {
-                node_of_task[task] = task_of_node.len() as u32;
-                task_of_node.push(task as u32);
-            } else {
-                let node = node_of_task[*first as usize];
-                node_of_task[task] = node;
-                let chosen = &mut task_of_node[node as usize];
-                if rank(&tasks[task].limits()) > rank(&tasks[*chosen as usize].limits()) {
-                    *chosen = task as u32;
-                }
-            }
-        }
-        let mut digests: Vec<Digest> = task_of_node
-            .iter()
-            .map(|task| graph.instructions[*task as usize].digest())
-            .collect();
-        let mut bytes: Vec<u32> = task_of_node
-            .iter()
-            .map(|task| encode(&tasks[*task as usize]).len() as u32)
-            .collect();
-        let mut places: Vec<(Digest, u32)> = digests.iter().copied().zip(0..).collect();
-        places.sort_unstable();
-        let inside = |digest: &Digest| {
-            places
-                .binary_search_by_key(&digest, |(digest, _)| digest)
-                .ok()
-                .map(|found| places[found].1)
-        };
-
-        let mut outside: BTreeMap<Digest, u32> = BTreeMap::new();
-        for (task, promise) in &graph.external {
-            let digest = promise.instruction.digest();
-            if Cid::of_content_digest(digest) != promise.instruction || !is_known(&digest) {
-                return Err(SubmitError::UnknownPromise {
-                    task: *task as usize,
-                    instruction: promise.instruction,
-                });
-            }
-            outside.entry(digest).or_insert_with(|| {
-                digests.push(digest);
-                bytes.push(0);
-                digests.len() as u32 - 1
-            });
-        }
-        let externals = outside.len() as u32;
-        let mut promises = Vec::new();
-        for (node, task) in task_of_node.iter().enumerate() {
-            for promise in tasks[*task as usize].run.promises() {
-                let digest = promise.instruction.digest();
-                let producer = inside(&digest).or_else(|| outside.get(&digest).copied());
-                let producer = producer.expect("whatever is not inside was noted outside");
-                promises.push((node as u32, producer, promise.branch));
-            }
-        }
-        let first_of = |task: &u32| graph.first[*task as usize] == *task;
-        let nodes = task_of_node.len() as u32;
-        let order = (nodes..nodes + externals)
-            .chain(
-                graph
-                    .order
-                    .iter()
-                    .filter(|task| first_of(task))
-                    .map(|task| node_of_task[*task as usize]),
-            )
-            .collect();
-        Ok(Self {
-            tasks,
-            names,
-            digests,
-            node_of_task,
-            task_of_node,
-            bytes,
-            promises,
-            order,
-            externals,
-        })
-    }
-}
-
-impl Plan {
-    /// Every node's instruction and limits; no limits for those outside of the workflow.
-    pub(crate) fn requests(&self) -> impl Iterator<Item = (&Digest, Option<Limits>)> {
-        let limits = |node| {
-            self.task_of_node
-                .get(node)
-                .map(|task: &u32| self.tasks[*task as usize].limits())
-        };
-        self.digests
-            .iter()
-            .enumerate()
-            .map(move |(node, digest)| (digest, limits(node)))
-    }
-}
-
-/// By which limits are compared; the largest ones answer the most requests.
-pub(crate) fn rank(limits: &Limits) -> (u64, u64, u64) {
-    (limits.fuel, limits.memory, limits.time_ms)
-}
 
 /// What is told of a run at its submission.
 pub(crate) struct Header {
@@ -169,15 +45,10 @@ pub(crate) struct Run {
     pub(crate) finished: Option<Timestamp>,
     pub(crate) cancelled: bool,
     pub(crate) paused: bool,
-    tasks: Vec<Task>,
-    names: Vec<String>,
-    pub(crate) digests: Vec<Digest>,
-    pub(crate) node_of_task: Vec<u32>,
-    task_of_node: Vec<u32>,
+    tasks: Arc<Tasks>,
+    pub(crate) contents: Contents,
     /// Further tasks of nodes that stand for several.
     twins: BTreeMap<u32, Vec<u32>>,
-    /// Encoded size of a node's task.
-    bytes: Vec<u32>,
     results: Vec<Held>,
     /// Attempts of nodes that came to nothing.
     pub(crate) attempts: BTreeMap<u32, Vec<AttemptView>>,
@@ -193,36 +64,34 @@ impl Run {
     /// The run of a plan, with what is known of each node. Nodes that can be done at once are appended to `ready`.
     pub(crate) fn new(
         header: Header,
-        plan: Plan,
+        plan: Planned,
         results: Vec<Held>,
         memory: &Memory,
         ready: &mut Vec<u32>,
     ) -> Self {
-        let inside = plan.task_of_node.len();
+        let contents = plan.contents;
+        let inside = contents.task_of_node.len();
         let mut twins: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for (task, node) in (0_u32..).zip(&plan.node_of_task) {
-            if plan.task_of_node[*node as usize] != task {
+        for (task, node) in (0_u32..).zip(&contents.node_of_task) {
+            if contents.task_of_node[*node as usize] != task {
                 twins.entry(*node).or_default().push(task);
             }
         }
+        let nodes = contents.digests.len() as u32;
         let mut weights: BTreeMap<u32, u32> = twins
             .iter()
             .map(|(node, tasks)| (*node, tasks.len() as u32 + 1))
             .collect();
-        weights.extend((0..plan.externals).map(|external| (inside as u32 + external, 0)));
+        weights.extend((inside as u32..nodes).map(|external| (external, 0)));
         let mut run = Self {
             header,
-            graph: Graph::new(plan.digests.len() as u32, &plan.promises, weights),
+            graph: Graph::new(nodes, &plan.promises, weights),
             finished: None,
             cancelled: false,
             paused: false,
             tasks: plan.tasks,
-            names: plan.names,
-            digests: plan.digests,
-            node_of_task: plan.node_of_task,
-            task_of_node: plan.task_of_node,
+            contents,
             twins,
-            bytes: plan.bytes,
             results: Vec::new(),
             attempts: BTreeMap::new(),
             needs: BTreeMap::new(),
@@ -235,7 +104,7 @@ impl Run {
                 if task.meta.0.is_empty() {
                     return None;
                 }
-                let requirements = Requirements::of_task(task).ok()?;
+                let requirements = Requirements::of_task(&task).ok()?;
                 (!requirements.is_empty()).then_some((node, Needs(requirements)))
             })
             .collect();
@@ -252,23 +121,13 @@ impl Run {
         run
     }
 
-    /// The task that a node works for.
-    pub(crate) fn task(&self, node: u32) -> &Task {
-        &self.tasks[self.task_of_node[node as usize] as usize]
+    /// The task that a node works for, decoded.
+    pub(crate) fn task(&self, node: u32) -> Task {
+        self.tasks.get(self.contents.task_of_node[node as usize])
     }
 
     pub(crate) fn func(&self, node: u32) -> &str {
-        &self.task(node).run.input.func
-    }
-
-    /// What is asked for when this node is: the invocation that its receipt names.
-    pub(crate) fn invocation(&self, node: u32) -> Cid {
-        let task = self.task(node);
-        Invocation { task }.cid()
-    }
-
-    pub(crate) fn digest(&self, node: u32) -> &Digest {
-        &self.digests[node as usize]
+        &self.contents.kind(node).func
     }
 
     /// What a node needs of an executor beside memory.
@@ -343,7 +202,16 @@ impl Run {
     }
 
     pub(crate) fn limits(&self, node: u32) -> Limits {
-        self.task(node).limits()
+        self.contents.kind(node).limits
+    }
+
+    /// What is asked for when this node is: the invocation that its receipt names.
+    pub(crate) fn invocation(&self, node: u32) -> Cid {
+        Cid::of_content_digest(self.contents.invocations[node as usize])
+    }
+
+    pub(crate) fn digest(&self, node: u32) -> &Digest {
+        &self.contents.digests[node as usize]
     }
 
     pub(crate) fn result(&self, node: u32) -> Held {
@@ -379,7 +247,8 @@ impl Run {
             .needs(node)
             .iter()
             .filter_map(|edge| self.result(edge.node()).get());
-        self.bytes[node as usize] as usize
+        let task = self.contents.task_of_node[node as usize];
+        self.tasks.encoded(task).len()
             + inputs
                 .map(|(slot, _)| memory.get(slot).bytes as usize)
                 .sum::<usize>()
@@ -400,7 +269,7 @@ impl Run {
             .filter_map(|need| {
                 let out = self.outcome(need, memory)?.0;
                 Some(Kept {
-                    instruction: Cid::of_content_digest(self.digests[need as usize]),
+                    instruction: Cid::of_content_digest(*self.digest(need)),
                     out,
                 })
             })
@@ -452,7 +321,7 @@ impl Run {
 
     /// Which tasks a node stands for.
     pub(crate) fn tasks_of(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
-        let first = self.task_of_node.get(node as usize).copied();
+        let first = self.contents.task_of_node.get(node as usize).copied();
         first
             .into_iter()
             .chain(self.twins.get(&node).into_iter().flatten().copied())
@@ -460,8 +329,8 @@ impl Run {
 
     /// A task as it is shown, but for what its lease knows.
     pub(crate) fn view(&self, index: u32, memory: &Memory) -> TaskView {
-        let node = self.node_of_task[index as usize];
-        let task = &self.tasks[index as usize];
+        let node = self.contents.node_of_task[index as usize];
+        let task = self.tasks.get(index);
         let state = self.graph.state(node);
         // What is not final is nobody's to see: an executor that is asked for the same could copy it.
         let told = (state != TaskState::Provisional).then(|| self.result(node));
@@ -476,15 +345,20 @@ impl Run {
             .graph
             .needs(node)
             .iter()
-            .filter_map(|edge| self.task_of_node.get(edge.node() as usize).copied())
+            .filter_map(|edge| {
+                self.contents
+                    .task_of_node
+                    .get(edge.node() as usize)
+                    .copied()
+            })
             .collect();
         needs.sort_unstable();
         needs.dedup();
         let computed = state == TaskState::Computed;
         TaskView {
             index,
-            name: self.names.get(index as usize).cloned().unwrap_or_default(),
-            instruction: Cid::of_content_digest(self.digests[node as usize]),
+            name: self.tasks.name(index).to_owned(),
+            instruction: Cid::of_content_digest(*self.digest(node)),
             component: task
                 .run
                 .component()
@@ -545,12 +419,11 @@ impl Run {
         Some(match answer {
             Answer::Whole => (known.receipt.out.clone(), known.fuel),
             Answer::OutOfFuel => {
-                let task = self.task(node);
                 let failure = Failure {
                     trap: TrapKind::OutOfFuel,
-                    func: task.run.input.func.clone(),
+                    func: self.func(node).to_owned(),
                 };
-                (Out::Error(failure.to_value()), Some(task.limits().fuel))
+                (Out::Error(failure.to_value()), Some(self.limits(node).fuel))
             }
         })
     }
@@ -603,18 +476,14 @@ impl Run {
                 (None, TaskState::Failed) => "failed",
                 (None, _) => continue,
             };
-            return match self.task_of_node.get(edge.node() as usize) {
-                Some(task) => match self
-                    .names
-                    .get(*task as usize)
-                    .filter(|name| !name.is_empty())
-                {
-                    Some(name) => format!("`{name}` (tasks[{task}]) {what}"),
-                    None => format!("tasks[{task}] {what}"),
+            return match self.contents.task_of_node.get(edge.node() as usize) {
+                Some(task) => match self.tasks.name(*task) {
+                    "" => format!("tasks[{task}] {what}"),
+                    name => format!("`{name}` (tasks[{task}]) {what}"),
                 },
                 None => format!(
                     "{} {what}",
-                    Cid::of_content_digest(self.digests[edge.node() as usize])
+                    Cid::of_content_digest(*self.digest(edge.node()))
                 ),
             };
         }

@@ -11,7 +11,7 @@ use asterism_protocol::{
     view::RunId,
 };
 use asterism_scheduler::{
-    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
+    Checker, Config, ConnectionId, Event, Input, Output, Planned, RequestId, Scheduler, Submission,
 };
 
 use super::{Random, workflows::workflow};
@@ -232,11 +232,12 @@ impl Story {
     }
 
     fn submit(&mut self) {
-        let prepared = workflow(&mut self.random, 12);
+        let count = 1 + self.random.below(12) as u32;
+        let prepared = workflow(&mut self.random, count, 4);
         self.next += 1;
         let request = RequestId(self.next);
         let submission = Submission {
-            prepared,
+            plan: Planned::read(&prepared).expect("chance writes workflows"),
             name: "told".into(),
             submitter: "chance".into(),
             known: Vec::new(),

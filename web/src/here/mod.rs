@@ -11,14 +11,14 @@ use std::{
 
 use asterism_executor::Input as ExecutorInput;
 use asterism_protocol::{
-    Cid, Defaults, Promise, Receipt, encode, limits,
+    Cid, Defaults, Receipt, encode, limits,
     limits::BLOB_BYTES_MAX,
     message::{Change, ToCoordinator, ToWatcher},
     prepare, value_of_json,
     view::{Overview, RunId},
 };
 use asterism_scheduler::{
-    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission,
+    Checker, Config, ConnectionId, Event, Input, Output, Planned, RequestId, Scheduler, Submission,
 };
 use gloo_timers::callback::Timeout;
 use js_sys::Uint8Array;
@@ -136,23 +136,14 @@ impl Here {
         let document = value_of_json(workflow.as_bytes()).map_err(|error| error.to_string())?;
         let prepared = prepare(&document, &*self.components.borrow(), &Defaults::default())
             .map_err(|error| error.to_string())?;
+        let plan = Planned::read(&prepared).map_err(|error| error.to_string())?;
         let receipts = self.receipts.borrow();
-        let mut wanted = std::collections::BTreeSet::new();
-        for task in &prepared.workflow.tasks {
-            wanted.insert(task.run.cid());
-            wanted.extend(
-                task.run
-                    .promises()
-                    .iter()
-                    .map(|Promise { instruction, .. }| *instruction),
-            );
-        }
-        let known = wanted
-            .iter()
-            .filter_map(|instruction| receipts.get(instruction).cloned())
+        let known = plan
+            .instructions()
+            .filter_map(|instruction| receipts.get(&instruction).cloned())
             .collect();
         Ok(Submission {
-            prepared,
+            plan,
             name,
             submitter: SUBMITTER.to_owned(),
             known,

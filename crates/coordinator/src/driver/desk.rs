@@ -212,7 +212,7 @@ impl Desk {
                 self.parts
                     .metrics
                     .tasks
-                    .inc_by(submission.prepared.workflow.tasks.len() as u64);
+                    .inc_by(submission.plan.tasks().len() as u64);
                 Input::Submit {
                     request: self.request(answer),
                     submission,
@@ -329,7 +329,7 @@ impl Desk {
             Event::Submitted {
                 run,
                 name,
-                workflow,
+                tasks,
                 known,
                 ..
             } => {
@@ -337,7 +337,7 @@ impl Desk {
                 info!(
                     run = run.0,
                     name,
-                    tasks = workflow.tasks.len(),
+                    tasks = tasks.len(),
                     known = known.len(),
                     "workflow initialized"
                 );

@@ -6,6 +6,8 @@ use asterism_protocol::{
     Input as TaskInput, Instruction, Meta, Nonce, Prepared, Task, Value, Workflow, blob_cid,
 };
 
+use asterism_scheduler::Planned;
+
 use super::*;
 use crate::store::{
     MemoryJournal, Sequence,
@@ -61,7 +63,7 @@ fn submission(number: i128) -> Submission {
         names: vec![String::new()],
     };
     Submission {
-        prepared,
+        plan: Planned::read(&prepared).expect("it is a workflow"),
         name: "test".into(),
         submitter: "test".into(),
         known: Vec::new(),

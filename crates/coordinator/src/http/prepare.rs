@@ -7,7 +7,7 @@ use asterism_protocol::{
     Cid, Defaults, Prepared, Receipt, SimplifiedError, Terms, Value, limits::NAME_BYTES_MAX,
     prepare,
 };
-use asterism_scheduler::Submission;
+use asterism_scheduler::{Planned, Submission};
 use axum::body::Bytes;
 use serde_json::json;
 
@@ -125,25 +125,11 @@ pub(super) fn findings(app: &App, bytes: Bytes) -> Result<Vec<Finding>, ApiError
 /// Everything that can be refused before a run exists, and what the store knows of its tasks.
 pub(super) fn ready(app: &App, written: &Written, query: RunQuery) -> Result<Ready, ApiError> {
     let (name_inside, prepared) = prepared_of(app, written, query.nonce)?;
-    let graph = prepared
-        .workflow
-        .graph()
-        .map_err(|error| ApiError::invalid(error.to_string()))?;
+    let plan = Planned::read(&prepared).map_err(|error| ApiError::invalid(error.to_string()))?;
     if let Some(absent) = bytes_are_here(app, &prepared)? {
         return Err(absent.error());
     }
-    let wanted: BTreeSet<Cid> = graph
-        .instructions
-        .iter()
-        .copied()
-        .chain(
-            graph
-                .external
-                .iter()
-                .map(|(_, promise)| promise.instruction),
-        )
-        .collect();
-    let wanted: Vec<Cid> = wanted.into_iter().collect();
+    let wanted: Vec<Cid> = plan.instructions().collect();
     let known: Vec<Receipt> = app.journal.receipts_of(&wanted)?;
     let name = if query.name.is_empty() {
         name_inside.unwrap_or_else(|| title(&prepared))
@@ -173,10 +159,10 @@ pub(super) fn ready(app: &App, written: &Written, query: RunQuery) -> Result<Rea
     terms
         .check()
         .map_err(|error| ApiError::invalid(error.to_string()))?;
-    let workflow = prepared.workflow.cid();
+    let workflow = plan.tasks().workflow();
     Ok(Ready {
         submission: Submission {
-            prepared,
+            plan,
             name,
             submitter,
             known,

@@ -188,7 +188,7 @@ impl Scheduler {
         let run = &self.runs[&run];
         let lease = LeaseMessage {
             id,
-            task: run.task(node).clone(),
+            task: run.task(node),
             inputs: run.inputs(node, &self.memory),
             limits: work.limits,
             lease_ms: self.config.lease_ms,

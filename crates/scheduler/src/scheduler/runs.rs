@@ -1,9 +1,12 @@
 //! Runs: accepted, planned, ended, recovered, forgotten.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use asterism_protocol::{
-    Cid, Policy, Receipt, Timestamp, Workflow, content_cid, encode, limits,
+    Cid, Policy, Receipt, Timestamp, limits,
     message::{Change, LeaseId, ToExecutor},
     view::{RunId, TaskState},
 };
@@ -14,8 +17,9 @@ use crate::{
     digests::Digest,
     executors::shorten,
     memory::{Answer, Held, Known},
+    planned::{Planned, rank},
     proof::{Pick, Told},
-    run::{Header, LEASE_BYTES_MAX, Plan, Run, rank, replayed},
+    run::{Header, LEASE_BYTES_MAX, Run, replayed},
     trust::Exclusion,
     works::{NewWork, Wanter, WorkId, memory_key, work_key},
 };
@@ -28,7 +32,7 @@ impl Scheduler {
 
     pub(super) fn accept(&mut self, submission: Submission) -> Result<RunId, SubmitError> {
         let Submission {
-            prepared,
+            plan,
             name,
             submitter,
             known,
@@ -42,21 +46,20 @@ impl Scheduler {
             .map(|run| self.runs[run].graph.open() as usize)
             .sum();
         let max = self.config.live_tasks_max;
-        if live + prepared.workflow.tasks.len() > max {
+        if live + plan.tasks.len() > max {
             return Err(SubmitError::Full { live, max });
         }
-        let workflow = prepared.workflow.clone();
-        let names = prepared.names.clone();
+        self.find_externals(&plan, &known)?;
+        let tasks = Arc::clone(&plan.tasks);
         let header = Header {
             id: RunId(self.next_run),
-            workflow: prepared.workflow.cid(),
+            workflow: tasks.workflow(),
             name: shorten(&name, limits::NAME_BYTES_MAX),
             submitter: shorten(&submitter, limits::NAME_BYTES_MAX),
             submitted: self.now,
             terms,
         };
         let (run, name, submitter) = (header.id, header.name.clone(), header.submitter.clone());
-        let plan = self.plan(prepared.workflow, prepared.names, &known)?;
         let begun = self.begin(header, plan, known);
         let known = replayed(&begun, &self.memory);
         let at = self.now;
@@ -65,8 +68,7 @@ impl Scheduler {
             at,
             name,
             submitter,
-            workflow,
-            names,
+            tasks,
             known,
             terms,
         });
@@ -74,23 +76,39 @@ impl Scheduler {
         Ok(run)
     }
 
-    pub(super) fn plan(
+    /// Is everything known that is awaited from outside of the workflow?
+    pub(super) fn find_externals(
         &self,
-        workflow: Workflow,
-        names: Vec<String>,
+        plan: &Planned,
         known: &[Receipt],
-    ) -> Result<Plan, SubmitError> {
+    ) -> Result<(), SubmitError> {
+        if plan.externals.is_empty() {
+            return Ok(());
+        }
         let told: BTreeSet<Digest> = known
             .iter()
             .filter_map(|receipt| Some(receipt.outcome()?.instruction.digest()))
             .collect();
-        Plan::read(workflow, names, |digest| {
-            told.contains(digest) || self.memory.find(digest).is_some()
-        })
+        let is_known = |instruction: &Cid| {
+            let digest = instruction.digest();
+            Cid::of_content_digest(digest) == *instruction
+                && (told.contains(&digest) || self.memory.find(&digest).is_some())
+        };
+        match plan
+            .externals
+            .iter()
+            .find(|(_, instruction)| !is_known(instruction))
+        {
+            Some((task, instruction)) => Err(SubmitError::UnknownPromise {
+                task: *task as usize,
+                instruction: *instruction,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Makes a run of a plan, with what memory and the submission know of it.
-    pub(super) fn begin(&mut self, header: Header, plan: Plan, known: Vec<Receipt>) -> Run {
+    pub(super) fn begin(&mut self, header: Header, plan: Planned, known: Vec<Receipt>) -> Run {
         let mut told: BTreeMap<Digest, Known> = known
             .into_iter()
             .filter_map(Known::read)
@@ -216,7 +234,7 @@ impl Scheduler {
             None => Err(SubmitError::UnknownRun(run)),
             Some(entry) if task >= entry.len() => Err(SubmitError::UnknownTask { run, task }),
             Some(entry) => {
-                if entry.graph.is_open(entry.node_of_task[task as usize]) {
+                if entry.graph.is_open(entry.contents.node_of_task[task as usize]) {
                     let at = self.now;
                     self.persist(Event::TaskCancelled { run, task, at });
                     self.end_task(run, task, at);
@@ -232,7 +250,7 @@ impl Scheduler {
         let Some(run) = self.runs.get(&id) else {
             return;
         };
-        let Some(node) = run.node_of_task.get(task as usize).copied() else {
+        let Some(node) = run.contents.node_of_task.get(task as usize).copied() else {
             return;
         };
         let wanter = Wanter { run: id, node };
@@ -440,23 +458,23 @@ impl Scheduler {
                 at,
                 name,
                 submitter,
-                workflow,
-                names,
+                tasks,
                 known,
                 terms,
             } => {
                 self.now = self.now.max(at);
-                let cid = workflow.cid();
                 let header = Header {
                     id: run,
-                    workflow: cid,
+                    workflow: tasks.workflow(),
                     name,
                     submitter,
                     submitted: at,
                     terms,
                 };
                 // What was accepted once is a workflow; a journal that says otherwise is not of this program.
-                if let Ok(plan) = self.plan(workflow, names, &known) {
+                if let Ok(plan) = Planned::read(&tasks.prepared())
+                    && self.find_externals(&plan, &known).is_ok()
+                {
                     let run = self.begin(header, plan, known);
                     self.enter(run);
                 }

@@ -188,7 +188,7 @@ impl Scheduler {
 
     pub(super) fn task_view(&self, run: &Run, index: u32) -> TaskView {
         let mut view = run.view(index, &self.memory);
-        let node = run.node_of_task[index as usize];
+        let node = run.contents.node_of_task[index as usize];
         let wanter = Wanter {
             run: run.header.id,
             node,
@@ -276,7 +276,7 @@ impl Scheduler {
     #[must_use]
     pub fn explain(&self, run: RunId, task: u32) -> Option<Explanation> {
         let entry = self.runs.get(&run).filter(|entry| task < entry.len())?;
-        let node = entry.node_of_task[task as usize];
+        let node = entry.contents.node_of_task[task as usize];
         let view = self.task_view(entry, task);
         let work = entry
             .graph
@@ -290,7 +290,7 @@ impl Scheduler {
         }
         if entry.graph.state(node) == TaskState::Waiting && work.is_none() {
             let open = view.needs.iter().filter(|need| {
-                let need = entry.node_of_task[**need as usize];
+                let need = entry.contents.node_of_task[**need as usize];
                 entry.graph.is_open(need) && entry.graph.state(need) != TaskState::Provisional
             });
             waits.extend(
@@ -397,7 +397,7 @@ impl Scheduler {
                     .get(self.leases.get(lease)?.work)
                     .wanters
                     .first()?;
-                Some(self.runs.get(&run)?.task(node).run.input.func.clone())
+                Some(self.runs.get(&run)?.func(node).to_owned())
             });
         let (standing, record) = (self.standing(key), self.trust.get(key));
         ExecutorView {

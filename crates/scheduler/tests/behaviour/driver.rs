@@ -14,7 +14,8 @@ use asterism_protocol::{
     view::{RunId, RunState, RunView, TaskState, TaskView},
 };
 use asterism_scheduler::{
-    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Submission, SubmitError,
+    Checker, Config, ConnectionId, Event, Input, Output, Planned, RequestId, Scheduler, Submission,
+    SubmitError,
 };
 
 /// The cost table of these tests.
@@ -171,7 +172,7 @@ impl Driver {
             names,
         };
         let submission = Submission {
-            prepared,
+            plan: Planned::read(&prepared).expect("it is a workflow"),
             name: "w".into(),
             submitter: submitter.into(),
             known,

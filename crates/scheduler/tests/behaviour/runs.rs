@@ -2,11 +2,11 @@
 
 use crate::driver::{Driver, awaits, cid, config, error, ok, task, with_fuel};
 use asterism_protocol::{
-    Await, Out, TrapKind, Value,
+    Await, Out, Prepared, TrapKind, Value, Workflow, WorkflowError,
     message::ToCoordinator,
     view::{RunState, TaskState},
 };
-use asterism_scheduler::{Config, Event, SubmitError};
+use asterism_scheduler::{Config, Event, Planned, SubmitError};
 
 use TaskState::{Cancelled, Computed, Failed, Leased, Ready, Replayed, Skipped, Waiting};
 
@@ -191,10 +191,9 @@ fn promise_of_something_unknown_is_refused() {
 
 #[test]
 fn empty_workflow_is_refused() {
-    assert!(matches!(
-        Driver::new().try_submit(vec![], vec![]),
-        Err(SubmitError::Workflow(_))
-    ));
+    let (workflow, names) = (Workflow { tasks: vec![] }, vec![]);
+    let refused = Planned::read(&Prepared { workflow, names });
+    assert_eq!(refused, Err(WorkflowError::Empty));
 }
 
 #[test]

@@ -1,0 +1,195 @@
+//! A workflow, checked, hashed and read, before the state machine hears of it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use asterism_protocol::{Await, Cid, Invocation, Limits, Prepared, Task, WorkflowError};
+
+use crate::{digests::Digest, tasks::Tasks};
+
+/// A workflow whose graph was read: tasks are valid, named and free of circles. Reading takes some microseconds for each
+/// task and decides nothing, so it is done before a submission, on a thread that may take the time.
+///
+/// Nodes are distinct instructions, then the instructions outside of the workflow that are awaited.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) contents: Contents,
+    pub(crate) promises: Vec<(u32, u32, Await)>,
+    /// Every node after those it needs.
+    pub(crate) order: Vec<u32>,
+    /// What is awaited from outside, and the first task that does; their nodes are the last ones.
+    pub(crate) externals: Vec<(u32, Cid)>,
+}
+
+/// What is asked of nodes again and again.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Contents {
+    /// Instructions of all nodes.
+    pub(crate) digests: Vec<Digest>,
+    /// Invocations of the nodes that are inside.
+    pub(crate) invocations: Vec<Digest>,
+    pub(crate) node_of_task: Vec<u32>,
+    /// The task with the largest limits of those that a node stands for.
+    pub(crate) task_of_node: Vec<u32>,
+    kinds: Vec<Kind>,
+    /// Which kind a node is of; empty if there is only one.
+    kind_of_node: Vec<u32>,
+}
+
+/// What many tasks have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Kind {
+    pub(crate) limits: Limits,
+    pub(crate) func: Arc<str>,
+}
+
+impl Planned {
+    /// Checks a workflow and reads its graph.
+    ///
+    /// # Errors
+    /// The tasks are not a workflow.
+    pub fn read(prepared: &Prepared) -> Result<Self, WorkflowError> {
+        let graph = prepared.workflow.graph()?;
+        let tasks = &prepared.workflow.tasks;
+        // Equal instructions share a node, which works for the task with the largest limits.
+        let mut node_of_task = vec![0_u32; tasks.len()];
+        let mut task_of_node: Vec<u32> = Vec::with_capacity(tasks.len());
+        for (task, first) in graph.first.iter().enumerate() {
+            if *first as usize == task {
+                node_of_task[task] = task_of_node.len() as u32;
+                task_of_node.push(task as u32);
+            } else {
+                let node = node_of_task[*first as usize];
+                node_of_task[task] = node;
+                let chosen = &mut task_of_node[node as usize];
+                if rank(&tasks[task].limits()) > rank(&tasks[*chosen as usize].limits()) {
+                    *chosen = task as u32;
+                }
+            }
+        }
+        task_of_node.shrink_to_fit();
+        let nodes = task_of_node.len();
+        let mut digests: Vec<Digest> = Vec::with_capacity(nodes);
+        digests.extend(
+            task_of_node
+                .iter()
+                .map(|task| graph.instructions[*task as usize].digest()),
+        );
+        let mut places: Vec<(Digest, u32)> = digests.iter().copied().zip(0..).collect();
+        places.sort_unstable();
+        let inside = |digest: &Digest| {
+            places
+                .binary_search_by_key(&digest, |(digest, _)| digest)
+                .ok()
+                .map(|found| places[found].1)
+        };
+
+        let mut outside: BTreeMap<Digest, u32> = BTreeMap::new();
+        let mut externals = Vec::new();
+        for (task, promise) in &graph.external {
+            let digest = promise.instruction.digest();
+            outside.entry(digest).or_insert_with(|| {
+                digests.push(digest);
+                externals.push((*task, promise.instruction));
+                digests.len() as u32 - 1
+            });
+        }
+        let mut promises = Vec::new();
+        for (node, task) in task_of_node.iter().enumerate() {
+            for promise in tasks[*task as usize].run.promises() {
+                let digest = promise.instruction.digest();
+                let producer = inside(&digest).or_else(|| outside.get(&digest).copied());
+                let producer = producer.expect("whatever is not inside was noted outside");
+                promises.push((node as u32, producer, promise.branch));
+            }
+        }
+        let first_of = |task: &u32| graph.first[*task as usize] == *task;
+        let order = (nodes as u32..digests.len() as u32)
+            .chain(
+                graph
+                    .order
+                    .iter()
+                    .filter(|task| first_of(task))
+                    .map(|task| node_of_task[*task as usize]),
+            )
+            .collect();
+        let chosen = || task_of_node.iter().map(|task| &tasks[*task as usize]);
+        let invocations = chosen()
+            .map(|task| Invocation { task }.cid().digest())
+            .collect();
+        let (kinds, kind_of_node) = kinds(chosen());
+        Ok(Self {
+            tasks: Arc::new(Tasks::new(prepared)),
+            contents: Contents {
+                digests,
+                invocations,
+                node_of_task,
+                task_of_node,
+                kinds,
+                kind_of_node,
+            },
+            promises,
+            order,
+            externals,
+        })
+    }
+
+    /// The tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Every instruction that the workflow asks for or awaits: those whose receipts are worth looking up for it.
+    pub fn instructions(&self) -> impl Iterator<Item = Cid> {
+        self.contents
+            .digests
+            .iter()
+            .map(|digest| Cid::of_content_digest(*digest))
+    }
+
+    /// Every node's instruction and limits; no limits for those outside of the workflow.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (&Digest, Option<Limits>)> {
+        let inside = self.contents.task_of_node.len();
+        let limits =
+            move |node: usize| (node < inside).then(|| self.contents.kind(node as u32).limits);
+        self.contents
+            .digests
+            .iter()
+            .enumerate()
+            .map(move |(node, digest)| (digest, limits(node)))
+    }
+}
+
+impl Contents {
+    /// What a node inside the workflow has in common with others.
+    pub(crate) fn kind(&self, node: u32) -> &Kind {
+        let kind = self.kind_of_node.get(node as usize).copied().unwrap_or(0);
+        &self.kinds[kind as usize]
+    }
+}
+
+fn kinds<'a>(tasks: impl Iterator<Item = &'a Task>) -> (Vec<Kind>, Vec<u32>) {
+    let mut kinds: Vec<Kind> = Vec::new();
+    let mut numbers: BTreeMap<((u64, u64, u64), &str), u32> = BTreeMap::new();
+    let kind_of_node: Vec<u32> = tasks
+        .map(|task| {
+            let (limits, func) = (task.limits(), task.run.input.func.as_str());
+            *numbers.entry((rank(&limits), func)).or_insert_with(|| {
+                let func = func.into();
+                kinds.push(Kind { limits, func });
+                kinds.len() as u32 - 1
+            })
+        })
+        .collect();
+    if kinds.len() == 1 {
+        (kinds, Vec::new())
+    } else {
+        (kinds, kind_of_node)
+    }
+}
+
+/// By which limits are compared; the largest ones answer the most requests.
+pub(crate) fn rank(limits: &Limits) -> (u64, u64, u64) {
+    (limits.fuel, limits.memory, limits.time_ms)
+}

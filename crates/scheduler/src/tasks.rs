@@ -1,0 +1,234 @@
+//! The tasks of a workflow, kept small.
+
+use std::fmt;
+
+use asterism_protocol::{Cid, Prepared, Task, Workflow, content_cid, decode, encode};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_bytes::{ByteBuf, Bytes};
+
+/// A workflow in its canonical encoding, and its tasks' names. As structures, tasks take ten times as much memory.
+#[derive(PartialEq, Eq)]
+pub struct Tasks {
+    cid: Cid,
+    /// The workflow's own encoding: a short head, then task after task.
+    bytes: Vec<u8>,
+    /// Where the first task begins, then where each one ends.
+    ends: Vec<u32>,
+    names: Names,
+}
+
+/// Texts, one behind the other.
+#[derive(Default, PartialEq, Eq)]
+struct Names {
+    text: String,
+    ends: Vec<u32>,
+}
+
+impl Tasks {
+    /// Encodes tasks.
+    #[must_use]
+    pub fn new(prepared: &Prepared) -> Self {
+        let tasks = &prepared.workflow.tasks;
+        let mut bytes = head(tasks.len() as u32);
+        let mut ends = Vec::with_capacity(tasks.len() + 1);
+        ends.push(bytes.len() as u32);
+        for task in tasks {
+            bytes.extend_from_slice(&encode(task));
+            ends.push(bytes.len() as u32);
+        }
+        bytes.shrink_to_fit();
+        Self {
+            cid: content_cid(&bytes),
+            bytes,
+            ends,
+            names: Names::new(&prepared.names),
+        }
+    }
+
+    /// The workflow's name by content.
+    #[must_use]
+    pub fn workflow(&self) -> Cid {
+        self.cid
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len() - 1
+    }
+
+    /// Is there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A task, decoded.
+    ///
+    /// # Panics
+    /// If there is no such task.
+    #[must_use]
+    pub fn get(&self, index: u32) -> Task {
+        let bytes = self.encoded(index);
+        decode("task", bytes, bytes.len()).expect("it was encoded from a task")
+    }
+
+    /// A task's name; empty for none.
+    #[must_use]
+    pub fn name(&self, index: u32) -> &str {
+        self.names.get(index)
+    }
+
+    /// All of it as it was submitted.
+    #[must_use]
+    pub fn prepared(&self) -> Prepared {
+        let indices = 0..self.len() as u32;
+        Prepared {
+            workflow: Workflow {
+                tasks: indices.clone().map(|index| self.get(index)).collect(),
+            },
+            names: indices.map(|index| self.name(index).to_owned()).collect(),
+        }
+    }
+
+    /// The canonical bytes of a task.
+    pub(crate) fn encoded(&self, index: u32) -> &[u8] {
+        let (begin, end) = (self.ends[index as usize], self.ends[index as usize + 1]);
+        &self.bytes[begin as usize..end as usize]
+    }
+}
+
+impl Names {
+    fn new(names: &[String]) -> Self {
+        if names.iter().all(String::is_empty) {
+            return Self::default();
+        }
+        let mut all = Self::default();
+        for name in names {
+            all.text.push_str(name);
+            all.ends.push(all.text.len() as u32);
+        }
+        all
+    }
+
+    fn get(&self, index: u32) -> &str {
+        let Some(end) = self.ends.get(index as usize) else {
+            return "";
+        };
+        let begin = match index.checked_sub(1) {
+            Some(before) => self.ends[before as usize],
+            None => 0,
+        };
+        &self.text[begin as usize..*end as usize]
+    }
+}
+
+/// What stands before the tasks: a map of one entry, its key, and the head of a list.
+fn head(tasks: u32) -> Vec<u8> {
+    let mut head = encode(&Workflow { tasks: Vec::new() });
+    head.pop();
+    match tasks {
+        0..24 => head.push(0x80 | tasks as u8),
+        24..0x100 => head.extend([0x98, tasks as u8]),
+        0x100..0x1_0000 => {
+            head.push(0x99);
+            head.extend((tasks as u16).to_be_bytes());
+        }
+        0x1_0000.. => {
+            head.push(0x9a);
+            head.extend(tasks.to_be_bytes());
+        }
+    }
+    head
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks")
+            .field("workflow", &self.cid)
+            .field("tasks", &self.len())
+            .finish()
+    }
+}
+
+#[derive(Serialize)]
+struct Writing<'a> {
+    names: Vec<&'a str>,
+    workflow: &'a Bytes,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    names: Vec<String>,
+    workflow: ByteBuf,
+}
+
+impl Serialize for Tasks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let indices = 0..self.len() as u32;
+        let writing = Writing {
+            names: indices.map(|index| self.name(index)).collect(),
+            workflow: Bytes::new(&self.bytes),
+        };
+        writing.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tasks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let Written { names, workflow } = Written::deserialize(deserializer)?;
+        let workflow = decode("workflow", &workflow, workflow.len()).map_err(D::Error::custom)?;
+        Ok(Self::new(&Prepared { workflow, names }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asterism_protocol::{Input, Instruction, Meta, Nonce, Value};
+
+    use super::*;
+
+    fn prepared(count: usize) -> Prepared {
+        let task = |index: usize| Task {
+            run: Instruction {
+                rsc: "ipfs://c".into(),
+                op: "wasm/run".into(),
+                input: Input {
+                    func: "f".into(),
+                    args: vec![Value::Integer(index as i128)],
+                },
+                nnc: Nonce::Empty,
+            },
+            cause: None,
+            meta: Meta::default(),
+            prf: Vec::new(),
+        };
+        Prepared {
+            workflow: Workflow {
+                tasks: (0..count).map(task).collect(),
+            },
+            names: (0..count).map(|index| format!("t{index}")).collect(),
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_workflow() {
+        for count in [0, 1, 23, 24, 255, 256, 65_535, 65_536] {
+            let prepared = prepared(count);
+            let tasks = Tasks::new(&prepared);
+            assert!(tasks.bytes == encode(&prepared.workflow), "{count} tasks");
+            assert_eq!(tasks.workflow(), prepared.workflow.cid());
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let tasks = Tasks::new(&prepared(300));
+        let bytes = encode(&tasks);
+        let read: Tasks = decode("tasks", &bytes, bytes.len()).unwrap();
+        assert!(read == tasks);
+        assert_eq!(read.prepared(), prepared(300));
+    }
+}

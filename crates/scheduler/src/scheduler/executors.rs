@@ -133,7 +133,8 @@ impl Scheduler {
             self.lose(lease, "the executor came back without it");
         }
         let heartbeat_ms = self.config.heartbeat_ms;
-        self.send(
+        self.reserve_numbers();
+        self.acknowledge(
             connection,
             ToExecutor::Welcome {
                 heartbeat_ms,

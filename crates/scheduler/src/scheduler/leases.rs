@@ -18,8 +18,8 @@ use crate::{
     works::{Wanter, WorkId},
 };
 
-/// How many lease numbers are reserved in the journal at a time.
-const LEASE_BLOCK: u64 = 1_000;
+/// How many lease numbers are reserved in the journal at a time: more than a scheduler ever gives out.
+const LEASE_BLOCK: u64 = 1 << 32;
 
 /// After so many bytes of tasks and inputs, an answer to a poll takes no further lease: whatever lease comes last, the
 /// frame has 256 KiB left for what is around them.
@@ -131,16 +131,21 @@ impl Scheduler {
 
     /// A lease number never given out before, not even by a scheduler before this one.
     pub(super) fn number(&mut self) -> LeaseId {
+        self.reserve_numbers();
         let id = LeaseId(self.next_lease);
         self.next_lease += 1;
-        // Half a block ahead, so that hardly any lease must wait for its number to be durable.
-        if self.next_lease + LEASE_BLOCK / 2 > self.leases_reserved {
-            self.leases_reserved = self.leases_reserved.max(self.next_lease) + LEASE_BLOCK;
+        id
+    }
+
+    /// Sees to it that numbers are reserved. Executors are welcomed once that is durable, and poll after that: so no
+    /// number reaches anybody that another scheduler would give out again.
+    pub(super) fn reserve_numbers(&mut self) {
+        if self.next_lease > self.leases_reserved {
+            self.leases_reserved = self.next_lease + LEASE_BLOCK;
             self.persist(Event::LeasesReserved {
                 up_to: self.leases_reserved,
             });
         }
-        id
     }
 
     pub(super) fn lease_to(&mut self, id: LeaseId, work: WorkId, key: &PublicKey, why: Why) {

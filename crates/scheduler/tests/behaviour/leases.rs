@@ -456,7 +456,7 @@ fn lease_numbers_are_never_used_again() {
     assert!(after.id > before.id);
     // Nor may an executor name one that was never given out.
     let made_up = Held {
-        lease: LeaseId(1_000_000),
+        lease: LeaseId(1 << 40),
         instruction: before.task.run.cid(),
     };
     driver.say(
@@ -607,20 +607,25 @@ fn receipt_is_journaled_before_anybody_is_told() {
 }
 
 #[test]
-fn first_lease_waits_until_its_number_is_durable() {
+fn executor_is_welcomed_once_lease_numbers_are_durable() {
     use asterism_scheduler::Output;
     let mut driver = Driver::new();
     let executor = driver.executor(1);
-    driver.submit(numbered(2));
-    driver.trace.clear();
-    driver.poll_for_one(&executor);
-    assert!(driver.trace.iter().any(|output| matches!(
-        output,
-        Output::Acknowledge {
-            message: ToExecutor::Assign { .. },
-            ..
-        }
-    )));
+    let place =
+        |found: &dyn Fn(&Output) -> bool| driver.trace.iter().position(found).expect("it is there");
+    let reserved = place(&|output| matches!(output, Output::Persist(Event::LeasesReserved { .. })));
+    let welcomed = place(&|output| {
+        matches!(
+            output,
+            Output::Acknowledge {
+                message: ToExecutor::Welcome { .. },
+                ..
+            }
+        )
+    });
+    assert!(reserved < welcomed);
+    // After that, no lease waits for the journal.
+    driver.submit(numbered(1));
     driver.trace.clear();
     driver.poll_for_one(&executor);
     assert!(driver.trace.iter().any(|output| matches!(

@@ -1,4 +1,4 @@
-//! `cargo xtask bench [NAME…] [--json]`: sets up and runs the benchmark program.
+//! `cargo xtask bench [NAME…] [--json]`: sets up and runs the benchmark programs.
 
 use std::ffi::OsString;
 
@@ -6,8 +6,34 @@ use anyhow::Result;
 
 use crate::{bundle, process::Step, setup, trunk, workspace};
 
+/// The benchmark that needs neither hosts nor servers: a small program, so that it is built in a minute.
+const SCHEDULER: &str = "scheduler";
+
 /// Hands every argument on; a missing browser is only a warning, not every benchmark needs one.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
+    let (flags, names): (Vec<&OsString>, Vec<&OsString>) = args
+        .iter()
+        .partition(|arg| arg.to_string_lossy().starts_with("--"));
+    let (scheduler, others): (Vec<&OsString>, Vec<&OsString>) =
+        names.iter().partition(|name| **name == SCHEDULER);
+    if names.is_empty() || !scheduler.is_empty() {
+        Step::cargo("run the benchmark of the scheduler")
+            .args([
+                "run",
+                "--quiet",
+                "--release",
+                "--package",
+                "asterism-simulator",
+                "--bin",
+                "scheduler-bench",
+                "--",
+            ])
+            .args(&flags)
+            .run()?;
+    }
+    if !names.is_empty() && others.is_empty() {
+        return Ok(());
+    }
     bundle::build_if_stale()?;
     measure()?;
     let mut bench = Step::cargo("run the benchmarks")
@@ -21,7 +47,8 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
             "bench",
             "--",
         ])
-        .args(args);
+        .args(&flags)
+        .args(&others);
     match setup::chromedriver() {
         Ok(driver) => bench = bench.env("CHROMEDRIVER", driver),
         Err(error) => eprintln!("warning: {error:#}"),

@@ -13,8 +13,6 @@ mod connections;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
-mod scheduler;
-#[cfg(not(target_arch = "wasm32"))]
 mod sizes;
 #[cfg(not(target_arch = "wasm32"))]
 mod tab;
@@ -32,8 +30,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(unknown) = flags.iter().find(|flag| *flag != "--json") {
         anyhow::bail!("`{unknown}` is not known; write `bench [NAME…] [--json]`");
     }
-    const BENCHES: [&str; 7] = [
-        "scheduler",
+    const BENCHES: [&str; 6] = [
         "native",
         "tab",
         "calls",
@@ -53,7 +50,6 @@ async fn main() -> anyhow::Result<()> {
             continue;
         }
         match bench {
-            "scheduler" => scheduler::run(&mut table),
             "native" => native::run(&mut table).await,
             "tab" => tab::run(&mut table).await,
             "calls" => calls::run(&mut table).await?,

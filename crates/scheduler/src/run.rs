@@ -367,7 +367,7 @@ impl Run {
             args: task.run.input.args.clone(),
             needs,
             limits: task.limits(),
-            requires: Requirements::of_task(task).unwrap_or_default(),
+            requires: Requirements::of_task(&task).unwrap_or_default(),
             state,
             reason: self.reason(node, memory),
             fuel: outcome.as_ref().and_then(|(_, fuel)| *fuel),

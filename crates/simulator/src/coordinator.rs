@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_protocol::{
-    Cid, Receipt, Timestamp,
+    Cid, Outcome, Receipt, Statement, Timestamp,
     message::{Change, LeaseId, ToCoordinator, ToExecutor},
     view::{RunId, RunState, TaskState},
 };
@@ -19,6 +19,12 @@ pub(super) enum Effect {
     /// There is something to be made durable.
     Commit,
 }
+
+/// So few leases are looked at after every step.
+const LEASES_LOOKED_AT: usize = 32;
+
+/// More of them after so many steps.
+const STEPS_BETWEEN_LOOKS: u64 = 16;
 
 /// A coordinator that may be down.
 pub(super) struct Coordinator {
@@ -37,8 +43,11 @@ pub(super) struct Coordinator {
     canonical: BTreeMap<Cid, Receipt>,
     /// Every lease number ever sent.
     leased: BTreeSet<LeaseId>,
-    /// Runs that somebody was told the end of.
-    told: BTreeMap<RunId, RunState>,
+    /// Runs whose end is durable: from then on it stays what it is.
+    ended: BTreeMap<RunId, RunState>,
+    /// How many leases there were when they were looked at last.
+    leases: usize,
+    steps: u64,
     seed: u64,
     /// Every output in words, if they are wanted.
     pub(super) trace: Option<Vec<u8>>,
@@ -57,7 +66,9 @@ impl Coordinator {
             checkers: BTreeMap::new(),
             canonical: BTreeMap::new(),
             leased: BTreeSet::new(),
-            told: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            leases: 0,
+            steps: 0,
             seed,
             trace: traced.then(Vec::new),
             computed: 0,
@@ -165,7 +176,7 @@ impl Coordinator {
             } => self.send(connection, message, effects),
             Output::Reply { request, result } => effects.push(Effect::Reply(request, result)),
             Output::Publish(Change::Run(run)) if run.state != RunState::Running => {
-                self.told.insert(run.run, run.state);
+                self.end(run.run, run.state);
             }
             Output::Publish(_) => {}
             Output::Disconnect { connection } => effects.push(Effect::Close(connection)),
@@ -202,6 +213,7 @@ impl Coordinator {
             let outcome = receipt
                 .outcome()
                 .expect("receipts of ours say what they attest");
+            check_evidence(receipt, &outcome);
             let before = self
                 .canonical
                 .insert(outcome.instruction, (**receipt).clone());
@@ -214,10 +226,23 @@ impl Coordinator {
         }
     }
 
-    fn check(&self, scheduler: &Scheduler, now: Timestamp) {
-        let latest = now.after_ms(self.config.lease_ms);
+    fn check(&mut self, scheduler: &Scheduler, now: Timestamp) {
+        self.steps += 1;
         let due = scheduler.poll_timeout().map(|(at, _)| at);
+        // What is due at this very moment may be told as another step.
+        assert!(
+            due.is_none_or(|due| due >= now),
+            "what was due at {due:?} was not done by {now:?}"
+        );
+        // Looking at every lease after every step would take most of a large world's time.
+        if self.leases > LEASES_LOOKED_AT && !self.steps.is_multiple_of(STEPS_BETWEEN_LOOKS) {
+            return;
+        }
+        let latest = now.after_ms(self.config.lease_ms);
+        self.leases = 0;
         for (lease, _, instruction, deadline) in scheduler.leases() {
+            self.leases += 1;
+            assert!(deadline >= now, "lease {} should have ended", lease.0);
             assert!(deadline <= latest, "lease {} lasts too long", lease.0);
             assert!(
                 due.is_some_and(|due| due <= deadline),
@@ -271,17 +296,31 @@ impl Coordinator {
         let mut scheduler = Scheduler::new(self.config.clone(), self.seed);
         scheduler.recover(self.journal.iter().cloned(), now);
         assert!(scheduler.poll_output().is_none(), "recovering says nothing");
-        for (run, state) in &self.told {
-            let view = scheduler
-                .run_view(*run)
-                .expect("a run that somebody was told of is there");
-            assert_eq!(
-                view.summary.state, *state,
-                "the end of run {} was told already",
+        let runs = scheduler.overview().runs;
+        for run in self.ended.keys() {
+            assert!(
+                runs.iter().any(|summary| summary.run == *run),
+                "run {} is forgotten",
                 run.0
             );
         }
+        for summary in runs {
+            if summary.state != RunState::Running || self.ended.contains_key(&summary.run) {
+                self.end(summary.run, summary.state);
+            }
+        }
         self.scheduler = Some(scheduler);
+    }
+
+    /// A run ends once.
+    fn end(&mut self, run: RunId, state: RunState) {
+        let before = *self.ended.entry(run).or_insert(state);
+        assert_eq!(before, state, "the end of run {} was told already", run.0);
+    }
+
+    /// Where a run stands, as far as that is durable.
+    pub(super) fn run_state(&self, run: RunId) -> RunState {
+        self.ended.get(&run).copied().unwrap_or(RunState::Running)
     }
 
     /// What every task of a run came to.
@@ -296,4 +335,22 @@ impl Coordinator {
             .map(|task| (task.instruction, task.state, task.out))
             .collect()
     }
+}
+
+/// No receipt is canonical without an attestation of its own outcome by its issuer.
+fn check_evidence(receipt: &Receipt, outcome: &Outcome) {
+    let attestation = receipt
+        .attestation()
+        .expect("receipts of ours carry their evidence");
+    let statement = Statement {
+        outcome: outcome.cid(),
+        conditions: attestation.conditions,
+    };
+    let signed = attestation
+        .path
+        .signed_bytes(&statement)
+        .expect("a path leads from the outcome to the root");
+    let true_to_key = attestation.key.verify(&signed, &attestation.signature);
+    assert_eq!(true_to_key, Ok(()), "an attestation that nobody made");
+    assert_eq!(receipt.iss, Some(attestation.key.did()));
 }

@@ -1,19 +1,37 @@
-//! A simulated executor: a real session over the null host, on a machine that may close or freeze.
+//! A simulated executor: a real session over the null host, on a machine that may close, freeze or lie.
 
 use std::collections::BTreeMap;
 
 use asterism_executor::{Attempt, Host, METERING, NullHost, Session, ThreadId, session};
 use asterism_protocol::{
-    Cid, Identity, Timestamp,
+    Cid, Identity, Out, Timestamp, Value,
     message::{Capabilities, Fault, LeaseId},
 };
+
+use super::Random;
 
 /// What came of a job.
 pub(super) type Attempted = Result<Box<Attempt>, Fault>;
 
+/// What an executor makes of its outcomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Honesty {
+    /// It tells what it computed.
+    Honest,
+    /// It never does.
+    Lies,
+    /// It lies about so many of a thousand.
+    LiesSometimes(u64),
+    /// It is honest so many times first.
+    LiesAfter(u64),
+    /// It lies, and so does everybody of the same conspiracy, alike.
+    Conspires(u64),
+}
+
 /// An executor that may be closed.
 pub(super) struct Executor {
     pub(super) identity: Identity,
+    pub(super) honesty: Honesty,
     pub(super) session: Option<Session>,
     /// Counts up whenever it is closed: what was under way for an earlier life is nobody's.
     pub(super) life: u64,
@@ -23,24 +41,29 @@ pub(super) struct Executor {
     /// What each thread does, by the number of the job.
     pub(super) jobs: BTreeMap<ThreadId, u64>,
     pub(super) next_wake: Option<Timestamp>,
-    host: NullHost,
     threads: u32,
+    host: NullHost,
     seed: u64,
+    attempts: u64,
 }
 
 impl Executor {
-    pub(super) fn new(number: u8, threads: u32, seed: u64) -> Self {
+    pub(super) fn new(number: u32, threads: u32, seed: u64, honesty: Honesty) -> Self {
+        let mut secret = [1; 32];
+        secret[..4].copy_from_slice(&number.to_le_bytes());
         Self {
-            identity: Identity::from_seed(&[number + 1; 32]),
+            identity: Identity::from_seed(&secret),
+            honesty,
             session: None,
             life: 0,
             link: None,
             frozen_until: Timestamp::default(),
             jobs: BTreeMap::new(),
             next_wake: None,
-            host: NullHost::new(),
             threads,
+            host: NullHost::new(),
             seed,
+            attempts: 0,
         }
     }
 
@@ -78,8 +101,41 @@ impl Executor {
     pub(super) fn perform(&mut self, job: &asterism_executor::Job, component: &[u8]) -> Attempted {
         let prepared = self.host.prepare(job.component, component);
         prepared.expect("the null host takes any component");
-        self.host.run(job).map(Box::new)
+        let mut attempt = self.host.run(job)?;
+        if let Some(lie) = self.lie(job.instruction) {
+            attempt.outcome.out = lie;
+            attempt.blobs.clear();
+        }
+        Ok(Box::new(attempt))
     }
+
+    /// What it says instead of what it computed.
+    fn lie(&mut self, instruction: Cid) -> Option<Out> {
+        self.attempts += 1;
+        let digest = instruction.digest();
+        let mut random = Random::new(u64::from_le_bytes(
+            digest[..8].try_into().expect("a digest has 32 bytes"),
+        ));
+        let salt = match self.honesty {
+            Honesty::Honest => return None,
+            Honesty::Lies => self.seed,
+            Honesty::LiesSometimes(per_mille) => {
+                let mut mood = Random::new(self.seed ^ self.attempts);
+                return mood
+                    .chance(per_mille)
+                    .then(|| lie(mood.number() ^ random.number()));
+            }
+            Honesty::LiesAfter(honest) if self.attempts <= honest => return None,
+            Honesty::LiesAfter(_) => self.seed,
+            Honesty::Conspires(conspiracy) => conspiracy,
+        };
+        Some(lie(random.number() ^ salt))
+    }
+}
+
+/// A value that nothing comes to.
+fn lie(number: u64) -> Out {
+    Out::Ok(Value::List(vec![Value::String(format!("lie {number}"))]))
 }
 
 /// Something that a session waits for.

@@ -1,19 +1,27 @@
 //! A coordinator and its executors in virtual time: the real scheduler, real sessions, and a world that is as bad as its
-//! seed says. Connections break, executors close and freeze, the coordinator is killed at any point and comes back with
-//! what its journal kept. Everything follows from the seed: [`run`] with the same seed takes the same course.
+//! [`Scenario`] says. Connections break, executors close and freeze, the coordinator is killed at any point and comes back
+//! with what its journal kept. Everything follows from the scenario: [`run`] with the same one takes the same course.
+//!
+//! A [`World`] may be left to itself, or be told what happens, [`Act`] by [`Act`]. What must hold in all of them is asserted
+//! while they go on: in [`World::step`] and [`World::report`].
 
+mod acts;
 mod coordinator;
 mod drain;
 mod executor;
 mod random;
 mod reference;
+mod scenario;
 mod script;
 mod workflows;
 mod world;
 
 pub use self::{
-    drain::{Drained, scheduler_drain},
+    acts::Act,
+    drain::{Drained, Meter, scheduler_drain},
+    executor::Honesty,
     random::Random,
+    scenario::Scenario,
     script::course,
-    world::{Report, run},
+    world::{Report, World, run},
 };

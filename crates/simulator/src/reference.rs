@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use asterism_executor::{Host, Job, NullHost, session::links};
-use asterism_protocol::{Cid, Out, Workflow, blob_cid};
+use asterism_protocol::{Cid, Out, Task, Workflow, blob_cid};
 use serde_bytes::ByteBuf;
 
 use super::workflows::COMPONENT;
@@ -16,15 +16,20 @@ pub(super) fn outcomes(workflow: &Workflow) -> BTreeMap<Cid, Out> {
         .expect("the null host takes any component");
     let mut outs: BTreeMap<Cid, Out> = BTreeMap::new();
     let mut blobs: BTreeMap<Cid, ByteBuf> = BTreeMap::new();
+    let mut left: Vec<(Cid, &Task)> = workflow
+        .tasks
+        .iter()
+        .map(|task| (task.run.cid(), task))
+        .collect();
     loop {
         let before = outs.len();
-        for task in &workflow.tasks {
-            let instruction = task.run.cid();
+        left.retain(|(instruction, task)| {
+            let instruction = *instruction;
             if outs.contains_key(&instruction) {
-                continue;
+                return false;
             }
             let Ok(args) = task.run.resolve(&|cid| outs.get(&cid).cloned()) else {
-                continue;
+                return true;
             };
             let needed = links(&args)
                 .into_iter()
@@ -44,7 +49,8 @@ pub(super) fn outcomes(workflow: &Workflow) -> BTreeMap<Cid, Out> {
                 .expect("no function of these workflows faults");
             blobs.extend(attempt.blobs);
             outs.insert(instruction, attempt.outcome.out);
-        }
+            false
+        });
         if outs.len() == before {
             return outs;
         }

@@ -1,7 +1,7 @@
 //! Workflows that chance wrote: for the null host, small enough to overlap often.
 
 use asterism_protocol::{
-    Await, Input, Instruction, Meta, Nonce, Prepared, Promise, Task, Value, Workflow, blob_cid,
+    Await, Cid, Input, Instruction, Meta, Nonce, Prepared, Promise, Task, Value, Workflow, blob_cid,
 };
 
 use super::Random;
@@ -9,30 +9,15 @@ use super::Random;
 /// The bytes of the component that all tasks name; the null host takes any.
 pub(super) const COMPONENT: &[u8] = b"a component for the null host";
 
-/// A workflow of at most `tasks_max` tasks.
-pub(super) fn workflow(random: &mut Random, tasks_max: u64) -> Prepared {
-    let count = 1 + random.below(tasks_max);
-    let mut tasks: Vec<Task> = Vec::new();
-    for _ in 0..count {
-        let func = random.pick(&[
-            "add", "add", "echo", "echo", "echo", "work", "fail", "trap", "blob",
-        ]);
-        let args = match func {
-            "add" => vec![argument(random, &tasks, 700), argument(random, &tasks, 400)],
-            "echo" => {
-                let items = (0..=random.below(3))
-                    .map(|_| argument(random, &tasks, 900))
-                    .collect();
-                vec![Value::List(items)]
-            }
-            "trap" => vec![Value::String(
-                random.pick(&["unreachable", "divide-by-zero"]).into(),
-            )],
-            "blob" => vec![Value::Integer(i128::from(random.pick(&[3_u32, 20_000])))],
-            _ => vec![argument(random, &tasks, 300)],
-        };
-        tasks.push(task(func, args));
-    }
+/// A workflow of so many tasks, at least one. Numbers in it are below `variety`: the fewer there are, the more tasks are
+/// equal, and equal to those of other workflows.
+pub(super) fn workflow(random: &mut Random, count: u32, variety: u64) -> Prepared {
+    let mut writer = Writer {
+        random,
+        variety,
+        cids: Vec::new(),
+    };
+    let mut tasks: Vec<Task> = (0..count.max(1)).map(|_| writer.task()).collect();
     // Any order is as good as the one of the promises.
     for at in (1..tasks.len()).rev() {
         let other = random.below(at as u64 + 1) as usize;
@@ -45,26 +30,60 @@ pub(super) fn workflow(random: &mut Random, tasks_max: u64) -> Prepared {
     }
 }
 
-/// A small number, or so often out of a thousand a promise of an earlier task.
-fn argument(random: &mut Random, tasks: &[Task], promises: u64) -> Value {
-    if tasks.is_empty() || !random.chance(promises) {
-        return Value::Integer(i128::from(random.below(4)));
+struct Writer<'a> {
+    random: &'a mut Random,
+    variety: u64,
+    /// Instructions so far: what may be awaited.
+    cids: Vec<Cid>,
+}
+
+impl Writer<'_> {
+    fn task(&mut self) -> Task {
+        let func = self.random.pick(&[
+            "add", "add", "echo", "echo", "echo", "work", "fail", "trap", "blob",
+        ]);
+        let args = match func {
+            "add" => vec![self.argument(700), self.argument(400)],
+            "echo" => {
+                let items = (0..=self.random.below(3))
+                    .map(|_| self.argument(900))
+                    .collect();
+                vec![Value::List(items)]
+            }
+            "trap" => vec![Value::String(
+                self.random.pick(&["unreachable", "divide-by-zero"]).into(),
+            )],
+            "blob" => vec![Value::Integer(i128::from(
+                self.random.pick(&[3_u32, 20_000]),
+            ))],
+            _ => vec![self.argument(300)],
+        };
+        let task = task(func, args);
+        self.cids.push(task.run.cid());
+        task
     }
-    let branch = random.pick(&[
-        Await::Ok,
-        Await::Ok,
-        Await::Ok,
-        Await::Ok,
-        Await::Error,
-        Await::Any,
-        Await::Any,
-    ]);
-    let awaited = &tasks[random.below(tasks.len() as u64) as usize];
-    Promise {
-        branch,
-        instruction: awaited.run.cid(),
+
+    /// A small number, or so often out of a thousand a promise of an earlier task.
+    fn argument(&mut self, promises: u64) -> Value {
+        if self.cids.is_empty() || !self.random.chance(promises) {
+            return Value::Integer(i128::from(self.random.below(self.variety)));
+        }
+        let branch = self.random.pick(&[
+            Await::Ok,
+            Await::Ok,
+            Await::Ok,
+            Await::Ok,
+            Await::Error,
+            Await::Any,
+            Await::Any,
+        ]);
+        let instruction = self.cids[self.random.below(self.cids.len() as u64) as usize];
+        Promise {
+            branch,
+            instruction,
+        }
+        .to_value()
     }
-    .to_value()
 }
 
 fn task(func: &str, args: Vec<Value>) -> Task {

@@ -12,6 +12,7 @@ mod examples;
 mod process;
 mod setup;
 mod signals;
+mod sim;
 mod size;
 mod test;
 mod trunk;
@@ -40,6 +41,9 @@ enum Command {
     /// Measures; arguments go to the benchmark program.
     #[command(disable_help_flag = true)]
     Bench(Passed),
+    /// Lives through simulated worlds: --seed N, --runs M, --small, --executors N, --tasks N.
+    #[command(disable_help_flag = true)]
+    Sim(Passed),
     /// Builds panel and worker into dist/.
     Bundle,
     /// Builds the guide into target/docs/.
@@ -81,6 +85,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(args) => return test::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Bench(passed) => bench::run(&passed.args),
+        Command::Sim(passed) => sim::run(&passed.args),
         Command::Bundle => bundle::build(),
         Command::Docs => docs::build(),
         Command::Examples => examples::build(),

@@ -1,0 +1,75 @@
+//! What a world is like: how many take part, how bad the network is, who lies.
+
+use super::Random;
+
+/// A world before it begins. Everything in it follows from these numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Where chance comes from.
+    pub seed: u64,
+    /// How many executors there are.
+    pub executors: u32,
+    /// How many workflows are submitted.
+    pub workflows: u32,
+    /// How many tasks they have together; equal ones count as often as they are asked for.
+    pub tasks: u32,
+    /// Arguments are below this: the fewer there are, the more tasks are equal.
+    pub variety: u64,
+    /// The longest delay of a message, in milliseconds.
+    pub delay_ms: u64,
+    /// How many of a thousand blobs fail to come.
+    pub loss_per_mille: u64,
+    /// The mean time between two disasters, in milliseconds; 0 for none.
+    pub disaster_ms: u64,
+    /// When disasters end, in milliseconds after the beginning.
+    pub healed_ms: u64,
+    /// How many of a thousand workflows are cancelled as soon as they are accepted.
+    pub cancelled_per_mille: u64,
+    /// How often executors say that they are alive, in milliseconds; leases last four times as long.
+    pub heartbeat_ms: u64,
+    /// How long an executor that lost its connection keeps its leases, in milliseconds.
+    pub reconnect_grace_ms: u64,
+}
+
+impl Scenario {
+    /// Few executors and workflows that overlap, and something breaks all the time.
+    #[must_use]
+    pub fn small(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let workflows = 1 + random.below(6) as u32;
+        Self {
+            seed,
+            executors: 1 + random.below(4) as u32,
+            workflows,
+            tasks: workflows * random.pick(&[3, 12, 40]),
+            variety: 4,
+            delay_ms: random.pick(&[1, 20, 300]),
+            loss_per_mille: 50,
+            disaster_ms: 1_500,
+            healed_ms: 60_000,
+            cancelled_per_mille: 80,
+            heartbeat_ms: 1_000,
+            reconnect_grace_ms: random.pick(&[0, 1_000, 3_000]),
+        }
+    }
+
+    /// Two hundred executors and five hundred tasks.
+    #[must_use]
+    pub fn large(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        Self {
+            seed,
+            executors: 200,
+            workflows: 2 + random.below(6) as u32,
+            tasks: 500,
+            variety: random.pick(&[4, 100, 10_000]),
+            delay_ms: random.pick(&[1, 20, 300]),
+            loss_per_mille: random.pick(&[0, 20, 50]),
+            disaster_ms: random.pick(&[40, 100, 400]),
+            healed_ms: 20_000,
+            cancelled_per_mille: 80,
+            heartbeat_ms: 2_000,
+            reconnect_grace_ms: random.pick(&[0, 1_000, 5_000]),
+        }
+    }
+}

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
-    Cid, Failure, Limits, Out, Outcome, Policy, Receipt, Requirements, Task, Terms, Timestamp,
-    TrapKind, limits,
+    Cid, Failure, Limits, Out, Outcome, Policy, Prepared, Receipt, Requirements, Task, Terms,
+    Timestamp, TrapKind, limits,
     message::Kept,
     view::{AttemptView, Counts, RunId, RunState, RunSummary, TaskState, TaskView},
 };
@@ -309,9 +309,9 @@ impl Run {
         }
     }
 
-    /// The tasks as they were written, and their names.
-    pub(crate) fn written(&self) -> (&[Task], &[String]) {
-        (&self.tasks, &self.names)
+    /// The workflow as it was submitted.
+    pub(crate) fn prepared(&self) -> Prepared {
+        self.tasks.prepared()
     }
 
     /// How many tasks there are.

@@ -23,6 +23,8 @@ pub struct Scenario {
     pub disaster_ms: u64,
     /// When disasters end, in milliseconds after the beginning.
     pub healed_ms: u64,
+    /// How many executors lie, each in its own way.
+    pub liars: u32,
     /// How many of a thousand workflows are cancelled as soon as they are accepted.
     pub cancelled_per_mille: u64,
     /// How often executors say that they are alive, in milliseconds; leases last four times as long.
@@ -47,6 +49,7 @@ impl Scenario {
             loss_per_mille: 50,
             disaster_ms: 1_500,
             healed_ms: 60_000,
+            liars: 0,
             cancelled_per_mille: 80,
             heartbeat_ms: 1_000,
             reconnect_grace_ms: random.pick(&[0, 1_000, 3_000]),
@@ -67,6 +70,7 @@ impl Scenario {
             loss_per_mille: random.pick(&[0, 20, 50]),
             disaster_ms: random.pick(&[40, 100, 400]),
             healed_ms: 20_000,
+            liars: 0,
             cancelled_per_mille: 80,
             heartbeat_ms: 2_000,
             reconnect_grace_ms: random.pick(&[0, 1_000, 5_000]),

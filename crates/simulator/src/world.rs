@@ -148,7 +148,17 @@ impl World {
         };
         let executor = |number| {
             let threads = 1 + random.below(4) as u32;
-            Executor::new(number, threads, random.number(), Honesty::Honest)
+            let honesty = if number < scenario.liars {
+                random.pick(&[
+                    Honesty::Lies,
+                    Honesty::LiesSometimes(300),
+                    Honesty::LiesAfter(5),
+                    Honesty::Conspires(scenario.seed),
+                ])
+            } else {
+                Honesty::Honest
+            };
+            Executor::new(number, threads, random.number(), honesty)
         };
         let executors = (0..scenario.executors).map(executor).collect();
         let share = scenario.tasks / scenario.workflows.max(1);

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Attestation, Basis, Cid, Evidence, Outcome, Policy, PublicKey, Receipt, Remark, Statement,
-    Timestamp,
+    Attestation, Basis, Cid, Evidence, Outcome, Policy, PublicKey, Receipt, Remark, Timestamp,
     message::{Delivery, Fault, FaultKind, LeaseId, ToExecutor},
     view::TaskState,
 };

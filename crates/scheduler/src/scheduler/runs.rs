@@ -6,7 +6,7 @@ use std::{
 };
 
 use asterism_protocol::{
-    Cid, Policy, Receipt, Timestamp, limits,
+    Cid, Policy, Receipt, Timestamp, content_cid, encode, limits,
     message::{Change, LeaseId, ToExecutor},
     view::{RunId, TaskState},
 };
@@ -234,7 +234,10 @@ impl Scheduler {
             None => Err(SubmitError::UnknownRun(run)),
             Some(entry) if task >= entry.len() => Err(SubmitError::UnknownTask { run, task }),
             Some(entry) => {
-                if entry.graph.is_open(entry.contents.node_of_task[task as usize]) {
+                if entry
+                    .graph
+                    .is_open(entry.contents.node_of_task[task as usize])
+                {
                     let at = self.now;
                     self.persist(Event::TaskCancelled { run, task, at });
                     self.end_task(run, task, at);

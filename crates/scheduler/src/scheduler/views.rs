@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_protocol::{
-    Basis, Cid, Prepared, PublicKey, Receipt, Timestamp, Workflow, content_cid,
+    Basis, Cid, Prepared, PublicKey, Receipt, Timestamp, content_cid,
     message::{Change, LeaseId},
     view::{
         Candidate, ExecutorView, Explanation, LeaseView, Overview, RunId, RunSummary, RunView,
@@ -111,14 +111,7 @@ impl Scheduler {
     /// The workflow of a run and the names of its tasks.
     #[must_use]
     pub fn prepared_of(&self, run: RunId) -> Option<Prepared> {
-        let run = self.runs.get(&run)?;
-        let (tasks, names) = run.written();
-        Some(Prepared {
-            workflow: Workflow {
-                tasks: tasks.to_vec(),
-            },
-            names: names.to_vec(),
-        })
+        self.runs.get(&run).map(Run::prepared)
     }
 
     /// The run of a workflow that was submitted last.

@@ -218,7 +218,8 @@ async fn talk(
                         let away = frame.is_some_and(|frame| frame.code == GOING_AWAY);
                         if away && greeted {
                             // Whoever cannot be told has ended already.
-                            let _ = tell(app, connection, ToCoordinator::Leave).await;
+                            let leave = checker.check(ToCoordinator::Leave);
+                            let _ = tell(app, connection, leave).await;
                         }
                         return End::Gone;
                     }

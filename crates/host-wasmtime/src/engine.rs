@@ -7,11 +7,7 @@ use std::{
     time::Duration,
 };
 
-use asterism_component::{
-    Function,
-    abi::Signature,
-    outline,
-};
+use asterism_component::{Function, abi::Signature, outline};
 use asterism_executor::Unfit;
 use asterism_protocol::Cid;
 use wasmtime::{

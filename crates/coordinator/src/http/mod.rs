@@ -29,7 +29,11 @@ use axum::{
 
 use crate::{app::App, error::ApiError, limits::SMALL_BODY_BYTES};
 
-pub(crate) use self::{components::restore, prepare::collect_blobs as run_blobs};
+pub(crate) use self::{
+    components::restore,
+    prepare::collect_blobs as run_blobs,
+    run::{forgotten, start, whole_run},
+};
 
 type Shared = State<Arc<App>>;
 

@@ -10,7 +10,7 @@ use asterism_protocol::{
 };
 use axum::{
     Json,
-    body::Body,
+    body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
@@ -25,7 +25,7 @@ use super::{
     extract::Asked,
     prepare::{Ready, Written, findings, prepared_of, ready},
 };
-use crate::{app::App, error::ApiError, limits::RUN_WAIT_MAX, media, metrics::Counted};
+use crate::{app::App, error::ApiError, follow, limits::RUN_WAIT_MAX, media, metrics::Counted};
 
 /// Pause before a run is looked at again that could not be looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -83,7 +83,7 @@ pub(super) async fn submit(
     let waits = query.wait.unwrap_or(true);
     let streams = waits && accepts(headers, events::MEDIA_TYPE);
     // Found before there is a run: whoever is refused has started nothing.
-    let watcher = streams.then(|| events::place(app)).transpose()?;
+    let watcher = streams.then(|| follow::place(app)).transpose()?;
     let waiter = (waits && !streams).then(|| Waiter::new(app)).transpose()?;
     let Ready {
         submission,
@@ -101,6 +101,18 @@ pub(super) async fn submit(
         Ok((StatusCode::ACCEPTED, [(header::LOCATION, at)], Json(body)).into_response())
     };
     Ok((names_of(run, workflow), answer).into_response())
+}
+
+/// Makes a run of a document for somebody who follows it in another way; the run and its name.
+pub(crate) async fn start(app: &Arc<App>, body: Bytes) -> Result<(RunId, String), ApiError> {
+    if let Some(trouble) = app.trouble.text() {
+        return Err(ApiError::unavailable(trouble).hint("see /health"));
+    }
+    let Ready { submission, .. } = app
+        .blocking(move |app| ready(app, &Written::read(body)?, RunQuery::default()))
+        .await?;
+    let name = submission.name.clone();
+    Ok((app.driver.submit(submission).await?, name))
 }
 
 /// Where a run is looked at.
@@ -284,7 +296,12 @@ pub(super) async fn whole(app: &Arc<App>, run: RunId, all: bool) -> Result<RunVi
     with_skipped(app, view.ok_or_else(|| forgotten(run))?, all).await
 }
 
-pub(super) fn forgotten(run: RunId) -> ApiError {
+/// A run with all of its tasks, those that were skipped included.
+pub(crate) async fn whole_run(app: &Arc<App>, run: RunId) -> Result<RunView, ApiError> {
+    whole(app, run, true).await
+}
+
+pub(crate) fn forgotten(run: RunId) -> ApiError {
     ApiError::not_found(format!("run {} is not here, or not any more", run.0))
         .hint("/workflows lists the runs")
 }

@@ -2,16 +2,28 @@
 
 use axum::{
     Json,
-    extract::State,
+    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
 use super::{Shared, functions, wants_page};
+use crate::rpc;
 
-/// The panel for browsers, the functions for programs.
-pub(super) async fn root(State(app): Shared, headers: HeaderMap) -> Response {
+/// The panel for browsers, the functions for programs; a WebSocket speaks JSON-RPC.
+pub(super) async fn root(
+    State(app): Shared,
+    ws: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    headers: HeaderMap,
+) -> Response {
+    if let Ok(ws) = ws {
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let host = host.unwrap_or_default().to_owned();
+        return rpc::upgrade(app, ws, host);
+    }
     match app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         Some(page) => page,
         None => functions::schemas(&app).into_response(),

@@ -24,7 +24,7 @@ use super::{
     run::{self, Waiter, forgotten, names_of},
     wants_page,
 };
-use crate::{app::App, error::ApiError, media};
+use crate::{app::App, error::ApiError, follow, media};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,7 +155,7 @@ pub(super) async fn watch(
     Path(cid): Path<String>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    let place = events::place(&app)?;
+    let place = follow::place(&app)?;
     let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run).await?;
     Ok((
         names_of(run, workflow),

@@ -1,0 +1,645 @@
+//! JSON-RPC 2.0 over a WebSocket, as Homestar's JavaScript client speaks it: workflows in, a notification for each task
+//! out.
+//!
+//! Values travel in DAG-JSON, inside of notifications as an array of its bytes. Where Homestar stays silent (a task that
+//! failed without a receipt), a notification says so: the client counts them, and would wait for ever.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use asterism_protocol::{
+    Cid, Out, Receipt, Value, blob_cid,
+    limits::WORKFLOW_BYTES_MAX,
+    to_json, to_value,
+    view::{RunId, TaskState, TaskView},
+};
+use axum::{
+    body::Bytes,
+    extract::{
+        WebSocketUpgrade,
+        ws::{Message, WebSocket},
+    },
+    response::{IntoResponse, Response},
+};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::AbortHandle,
+    time::{Instant, interval_at, timeout},
+};
+
+use crate::{
+    app::App,
+    error::ApiError,
+    follow::{self, News},
+    http,
+    limits::{PING_EVERY, SEND_MAX, SILENCE_MAX, SOCKET_BUFFER_BYTES},
+    metrics::Counted,
+};
+
+/// Largest message of a client: an array of byte numbers, with commas, of the largest workflow that is usual here.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Runs that one connection may follow at the same time.
+const SUBSCRIPTIONS_MAX: usize = 64;
+
+/// Notifications between runs and the socket.
+const NOTIFICATIONS_AHEAD: usize = 16;
+
+/// Bytes of a blob that a notification carries instead of its link.
+const INLINE_BLOB_BYTES_MAX: u64 = 16 << 20;
+
+/// Error codes of JSON-RPC 2.0.
+const PARSE: i64 = -32_700;
+const INVALID_REQUEST: i64 = -32_600;
+const UNKNOWN_METHOD: i64 = -32_601;
+const INVALID_PARAMS: i64 = -32_602;
+const INTERNAL: i64 = -32_603;
+
+/// Takes the connection over, if there is a place.
+pub(crate) fn upgrade(app: Arc<App>, ws: WebSocketUpgrade, host: String) -> Response {
+    let place = match follow::place(&app) {
+        Ok(place) => place,
+        Err(error) => return error.into_response(),
+    };
+    ws.read_buffer_size(SOCKET_BUFFER_BYTES)
+        .write_buffer_size(SOCKET_BUFFER_BYTES)
+        .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX)
+        .on_upgrade(move |socket| serve(app, socket, place, host))
+}
+
+#[derive(Deserialize)]
+struct Request {
+    jsonrpc: String,
+    method: String,
+    #[serde(default)]
+    params: Json,
+    #[serde(default)]
+    id: Json,
+}
+
+/// One client.
+struct Client {
+    app: Arc<App>,
+    host: String,
+    /// Runs that it follows, by the subscription's name.
+    following: BTreeMap<String, AbortHandle>,
+    next: u64,
+    notifications: mpsc::Sender<Notification>,
+}
+
+enum Notification {
+    Text(String),
+    /// A subscription has nothing more to say.
+    Ended(String),
+}
+
+/// What a request is answered with, and what begins with the answer.
+struct Answered {
+    result: Json,
+    begins: Option<Begins>,
+}
+
+/// A subscription that was acknowledged and is to begin.
+struct Begins {
+    subscription: String,
+    run: RunId,
+    name: String,
+    place: OwnedSemaphorePermit,
+}
+
+struct Refused {
+    code: i64,
+    message: String,
+    data: Json,
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        let code = if error.status() < 500 {
+            INVALID_PARAMS
+        } else {
+            INTERNAL
+        };
+        let data = serde_json::to_value(&error).unwrap_or_default();
+        let message = data["message"].as_str().unwrap_or_default().to_owned();
+        Self {
+            code,
+            message,
+            data,
+        }
+    }
+}
+
+fn refused(code: i64, message: impl Into<String>) -> Refused {
+    Refused {
+        code,
+        message: message.into(),
+        data: Json::Null,
+    }
+}
+
+async fn serve(app: Arc<App>, socket: WebSocket, place: OwnedSemaphorePermit, host: String) {
+    let _counted = Counted::new(&app.metrics.watcher_connections);
+    let (mut sink, mut stream) = socket.split();
+    let (notifications, mut to_send) = mpsc::channel(NOTIFICATIONS_AHEAD);
+    let mut client = Client {
+        app: Arc::clone(&app),
+        host,
+        following: BTreeMap::new(),
+        next: 1,
+        notifications,
+    };
+    let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    let mut heard = Instant::now();
+    // Clients register for notifications once they have read the answer. A notification in the same packet would come
+    // before that and be lost, so it waits for the pong of a ping that is sent behind the answer.
+    let mut begin: BTreeMap<Bytes, Begins> = BTreeMap::new();
+    loop {
+        let mut frames = Vec::new();
+        tokio::select! {
+            frame = stream.next() => {
+                heard = Instant::now();
+                match frame {
+                    None | Some(Err(_) | Ok(Message::Close(_))) => break,
+                    Some(Ok(Message::Pong(payload))) => {
+                        if let Some(begins) = begin.remove(&payload) {
+                            client.begin(begins);
+                        }
+                    }
+                    Some(Ok(Message::Ping(_))) => {}
+                    Some(Ok(Message::Text(text))) => {
+                        let (answer, begins) = client.answer(text.as_bytes()).await;
+                        frames.extend(answer.map(|answer| Message::Text(answer.to_string().into())));
+                        if let Some(begins) = begins {
+                            let payload = Bytes::from(begins.subscription.clone());
+                            frames.push(Message::Ping(payload.clone()));
+                            begin.insert(payload, begins);
+                        }
+                    }
+                    Some(Ok(Message::Binary(_))) => {
+                        let answer = error_of(&Json::Null, refused(PARSE, "messages are texts of JSON"));
+                        frames.push(Message::Text(answer.to_string().into()));
+                    }
+                }
+            }
+            notification = to_send.recv() => match notification {
+                Some(Notification::Text(text)) => frames.push(Message::Text(text.into())),
+                Some(Notification::Ended(subscription)) => {
+                    client.following.remove(&subscription);
+                }
+                None => break,
+            },
+            _ = ping.tick() => frames.push(Message::Ping(Bytes::new())),
+            () = tokio::time::sleep_until(heard + SILENCE_MAX) => break,
+            () = app.closed() => break,
+        }
+        for frame in frames {
+            // Who does not read is not waited for.
+            if !matches!(timeout(SEND_MAX, sink.send(frame)).await, Ok(Ok(()))) {
+                client.leave();
+                return;
+            }
+        }
+    }
+    client.leave();
+    // The last words; whether they arrive is the other side's affair.
+    let _ = timeout(SEND_MAX, sink.close()).await;
+    drop(place);
+}
+
+fn error_of(id: &Json, refused: Refused) -> Json {
+    let Refused {
+        code,
+        message,
+        data,
+    } = refused;
+    let mut error = json!({ "code": code, "message": message });
+    if !data.is_null() {
+        error["data"] = data;
+    }
+    json!({ "jsonrpc": "2.0", "id": id, "error": error })
+}
+
+impl Client {
+    fn leave(&mut self) {
+        std::mem::take(&mut self.following)
+            .values()
+            .for_each(AbortHandle::abort);
+    }
+
+    async fn answer(&mut self, text: &[u8]) -> (Option<Json>, Option<Begins>) {
+        let request: Request = match serde_json::from_slice::<Json>(text) {
+            Err(error) => {
+                return (
+                    Some(error_of(&Json::Null, refused(PARSE, error.to_string()))),
+                    None,
+                );
+            }
+            Ok(json) => {
+                let id = json["id"].clone();
+                match serde_json::from_value::<Request>(json) {
+                    Ok(request) if request.jsonrpc == "2.0" => request,
+                    Ok(_) => {
+                        return (
+                            Some(error_of(
+                                &id,
+                                refused(INVALID_REQUEST, "jsonrpc must be \"2.0\""),
+                            )),
+                            None,
+                        );
+                    }
+                    Err(error) => {
+                        return (
+                            Some(error_of(&id, refused(INVALID_REQUEST, error.to_string()))),
+                            None,
+                        );
+                    }
+                }
+            }
+        };
+        let Request {
+            method, params, id, ..
+        } = request;
+        match self.call(&method, params).await {
+            // Without an id nobody waits for the answer.
+            Ok(Answered { begins, .. }) if id.is_null() => (None, begins),
+            Ok(Answered { result, begins }) => (
+                Some(json!({ "jsonrpc": "2.0", "id": id, "result": result })),
+                begins,
+            ),
+            Err(refused) => (Some(error_of(&id, refused)), None),
+        }
+    }
+
+    async fn call(&mut self, method: &str, params: Json) -> Result<Answered, Refused> {
+        let result = match method {
+            "health" => json!({ "healthy": self.app.trouble.text().is_none() }),
+            "node" => json!({
+                "static": { "peer_id": concat!("asterism-", env!("CARGO_PKG_VERSION")) },
+                "dynamic": { "listeners": [format!("ws://{}", self.host)] },
+            }),
+            "metrics" => json!({ "metrics": metrics_of(&self.app.metrics.text()) }),
+            "rpc_discover" => discover(),
+            "subscribe_run_workflow" => return self.run_workflow(params).await,
+            "subscribe_network_events" => {
+                let subscription = self.name();
+                let task = tokio::spawn(network_events(
+                    Arc::clone(&self.app),
+                    subscription.clone(),
+                    self.notifications.clone(),
+                ));
+                self.keep(&subscription, task.abort_handle())?;
+                json!(subscription)
+            }
+            "unsubscribe_run_workflow" | "unsubscribe_network_events" => {
+                let subscription = match &params[0] {
+                    Json::String(subscription) => subscription.clone(),
+                    other => other.to_string(),
+                };
+                match self.following.remove(&subscription) {
+                    Some(following) => {
+                        following.abort();
+                        json!(true)
+                    }
+                    None => json!(false),
+                }
+            }
+            _ => {
+                let methods = METHODS.iter().map(|(name, _)| *name);
+                let meant = asterism_protocol::nearest(method, methods)
+                    .map(|name| format!(", did you mean `{name}`?"))
+                    .unwrap_or_default();
+                let method: String = method.chars().take(100).collect();
+                return Err(refused(
+                    UNKNOWN_METHOD,
+                    format!("there is no method `{method}`{meant}"),
+                ));
+            }
+        };
+        Ok(Answered {
+            result,
+            begins: None,
+        })
+    }
+
+    fn name(&mut self) -> String {
+        let name = format!("{}-{}", self.app.connection().0, self.next);
+        self.next += 1;
+        name
+    }
+
+    fn keep(&mut self, subscription: &str, following: AbortHandle) -> Result<(), Refused> {
+        if self.following.len() >= SUBSCRIPTIONS_MAX {
+            following.abort();
+            let message = format!("one connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
+            return Err(refused(INVALID_REQUEST, message));
+        }
+        self.following.insert(subscription.to_owned(), following);
+        Ok(())
+    }
+
+    /// `[{"name", "workflow"}]`, or `[[byte, …]]` of the same in DAG-CBOR.
+    async fn run_workflow(&mut self, params: Json) -> Result<Answered, Refused> {
+        let usage = || {
+            refused(
+                INVALID_PARAMS,
+                "params are [{\"name\", \"workflow\"}], or [[byte, …]] of it in DAG-CBOR",
+            )
+        };
+        let body = match params {
+            Json::Array(params) => match <[Json; 1]>::try_from(params) {
+                Ok([Json::Array(bytes)]) => {
+                    let bytes = bytes.iter().map(|byte| u8::try_from(byte.as_u64()?).ok());
+                    bytes.collect::<Option<Vec<u8>>>().ok_or_else(usage)?
+                }
+                Ok([document @ Json::Object(_)]) => document.to_string().into_bytes(),
+                _ => return Err(usage()),
+            },
+            _ => return Err(usage()),
+        };
+        if body.len() > WORKFLOW_BYTES_MAX {
+            return Err(usage());
+        }
+        if self.following.len() >= SUBSCRIPTIONS_MAX {
+            let message = format!("one connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
+            return Err(refused(INVALID_REQUEST, message));
+        }
+        let place = follow::place(&self.app)?;
+        let (run, name) = http::start(&self.app, body.into()).await?;
+        let subscription = self.name();
+        Ok(Answered {
+            result: json!(subscription),
+            begins: Some(Begins {
+                subscription,
+                run,
+                name,
+                place,
+            }),
+        })
+    }
+
+    fn begin(&mut self, begins: Begins) {
+        let Begins {
+            subscription,
+            run,
+            name,
+            place,
+        } = begins;
+        let teller = Teller {
+            app: Arc::clone(&self.app),
+            subscription: subscription.clone(),
+            run,
+            name,
+            notifications: self.notifications.clone(),
+        };
+        let task = tokio::spawn(teller.tell(place));
+        self.following.insert(subscription, task.abort_handle());
+    }
+}
+
+/// Tells one client of one run.
+struct Teller {
+    app: Arc<App>,
+    subscription: String,
+    run: RunId,
+    name: String,
+    notifications: mpsc::Sender<Notification>,
+}
+
+impl Teller {
+    async fn tell(self, place: OwnedSemaphorePermit) {
+        let mut news = follow::follow(&self.app, self.run, place);
+        let mut told = BTreeSet::new();
+        let mut workflow = None;
+        while let Some(news) = news.recv().await {
+            let tasks = match news {
+                News::Run(summary) => {
+                    workflow = Some(summary.workflow);
+                    Vec::new()
+                }
+                News::Task(task) if task.receipt.is_some() => vec![*task],
+                News::Task(_) => Vec::new(),
+                // Whoever has no receipt by now gets none.
+                News::Ended => match http::whole_run(&self.app, self.run).await {
+                    Ok(view) => view.tasks,
+                    Err(_) => Vec::new(),
+                },
+                News::Trouble(_) => break,
+            };
+            for task in tasks {
+                if let Some(workflow) = workflow
+                    && told.insert(task.index)
+                    && let Some(text) = self.notification(workflow, task).await
+                    && self
+                        .notifications
+                        .send(Notification::Text(text))
+                        .await
+                        .is_err()
+                {
+                    return;
+                }
+            }
+        }
+        // A client that went away does not hear it.
+        let _ = self
+            .notifications
+            .send(Notification::Ended(self.subscription))
+            .await;
+    }
+
+    async fn notification(&self, workflow: Cid, task: TaskView) -> Option<String> {
+        let replayed = matches!(task.state, TaskState::Replayed | TaskState::Skipped);
+        let receipt = self
+            .app
+            .blocking(move |app| receipt_of(app, &task))
+            .await
+            .ok()?;
+        let cid = receipt.cid();
+        let receipt = self
+            .app
+            .blocking(move |app| with_bytes(app, receipt))
+            .await
+            .ok()?;
+        let map = |entries: [(&str, Value); 3]| {
+            Value::Map(entries.map(|(key, value)| (key.to_owned(), value)).into())
+        };
+        let notification = map([
+            (
+                "metadata",
+                map([
+                    ("name", Value::String(self.name.clone())),
+                    ("replayed", Value::Bool(replayed)),
+                    ("workflow", Value::Link(workflow.to_link())),
+                ]),
+            ),
+            ("receipt", to_value(&receipt)),
+            ("receipt_cid", Value::Link(cid.to_link())),
+        ]);
+        Some(notification_of(
+            "subscribe_run_workflow",
+            &self.subscription,
+            &to_json(&notification),
+        ))
+    }
+}
+
+fn notification_of(method: &str, subscription: &str, dag_json: &str) -> String {
+    json!({
+        "jsonrpc": "2.0",
+        "method": method,
+        "params": { "subscription": subscription, "result": dag_json.as_bytes() },
+    })
+    .to_string()
+}
+
+/// The receipt of a task; one without an issuer for a task that nobody attested anything of.
+fn receipt_of(app: &App, task: &TaskView) -> Result<Receipt, ApiError> {
+    let known = match task.receipt {
+        Some(receipt) => app.journal.receipt(receipt)?,
+        None => None,
+    };
+    Ok(known.unwrap_or_else(|| Receipt {
+        ran: task.instruction,
+        out: task.out.clone().unwrap_or_else(|| {
+            let reason = if task.reason.is_empty() {
+                "it was not done"
+            } else {
+                &task.reason
+            };
+            Out::Error(Value::String(reason.to_owned()))
+        }),
+        meta: [("op".to_owned(), Value::String(task.func.clone()))].into(),
+        iss: None,
+        prf: Vec::new(),
+    }))
+}
+
+/// The receipt as clients of Homestar know it: bytes stand in it, not a link to their blob. Its name stays that of the
+/// receipt with the link.
+fn with_bytes(app: &App, mut receipt: Receipt) -> Result<Receipt, ApiError> {
+    if let Out::Ok(value) | Out::Error(value) = &mut receipt.out
+        && let Value::Link(link) = value
+        && let Ok(cid) = Cid::try_from(*link)
+        && cid.is_blob()
+        && app
+            .blobs
+            .size(cid)?
+            .is_some_and(|size| size <= INLINE_BLOB_BYTES_MAX)
+        && let Some(bytes) = app.blobs.get(cid)?
+    {
+        debug_assert_eq!(blob_cid(&bytes), cid);
+        *value = Value::Bytes(bytes);
+    }
+    Ok(receipt)
+}
+
+/// Executors that come and go, and components that are added.
+async fn network_events(
+    app: Arc<App>,
+    subscription: String,
+    notifications: mpsc::Sender<Notification>,
+) {
+    use asterism_protocol::message::Change;
+    let mut changes = app.hub.subscribe();
+    let mut here = BTreeSet::new();
+    loop {
+        let batch = match changes.recv().await {
+            Ok((_, batch)) => batch,
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        };
+        for change in &*batch {
+            let (ty, data) = if let Change::Executor(executor) = change
+                && here.insert(executor.key)
+            {
+                (
+                    "network:executor_connected",
+                    json!({ "executor": executor.key.did(), "name": executor.name }),
+                )
+            } else if let Change::ExecutorGone(key) = change
+                && here.remove(key)
+            {
+                (
+                    "network:executor_disconnected",
+                    json!({ "executor": key.did() }),
+                )
+            } else if let Change::Component(component) = change {
+                (
+                    "network:component_added",
+                    json!({ "component": component.cid, "name": component.name }),
+                )
+            } else {
+                continue;
+            };
+            let event =
+                json!({ "type": ty, "timestamp": app.clock.now().0, "data": data }).to_string();
+            let text = notification_of("subscribe_network_events", &subscription, &event);
+            if notifications.send(Notification::Text(text)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Homestar's form of gauges, from the text that Prometheus gets.
+fn metrics_of(text: &str) -> Vec<Json> {
+    let mut help = BTreeMap::new();
+    let mut metrics = Vec::new();
+    for line in text.lines() {
+        if let Some((name, text)) = line
+            .strip_prefix("# HELP ")
+            .and_then(|line| line.split_once(' '))
+        {
+            help.insert(name, text);
+        } else if !line.starts_with('#')
+            && let Some((name, value)) = line.split_once(' ')
+            && !name.contains('{')
+        {
+            let base = name.strip_suffix("_total").unwrap_or(name);
+            metrics.push(json!({
+                "metric_type": "gauge",
+                "metric_name": name,
+                "help": help.get(base).copied().unwrap_or_default(),
+                "data": [{ "type": "metric", "labels": null, "value": value }],
+            }));
+        }
+    }
+    metrics
+}
+
+/// Methods with what they do.
+const METHODS: [(&str, &str); 8] = [
+    ("health", "Is work accepted?"),
+    ("node", "Who answers"),
+    ("metrics", "Counters and gauges"),
+    ("rpc_discover", "This description"),
+    (
+        "subscribe_run_workflow",
+        "Run a workflow; a notification tells each task's receipt",
+    ),
+    (
+        "unsubscribe_run_workflow",
+        "End the notifications of a run; the run goes on",
+    ),
+    ("subscribe_network_events", "Executors that come and go"),
+    ("unsubscribe_network_events", "End these notifications"),
+];
+
+fn discover() -> Json {
+    let methods: Vec<Json> = METHODS
+        .iter()
+        .map(|(name, summary)| json!({ "name": name, "summary": summary, "params": [] }))
+        .collect();
+    json!({
+        "openrpc": "1.2.6",
+        "info": { "title": "Asterism", "version": env!("CARGO_PKG_VERSION") },
+        "methods": methods,
+    })
+}

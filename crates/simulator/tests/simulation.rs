@@ -34,8 +34,11 @@ const COURSES: [(u64, &str); 3] = [
     ),
 ];
 
+/// Makes a scenario of a seed.
+type Staged = fn(u64) -> Scenario;
+
 /// Worlds, the digest of all that their scheduler said, and of what it knew in the end.
-const ENDS: [(fn(u64) -> Scenario, u64, &str, &str); 2] = [
+const ENDS: [(Staged, u64, &str, &str); 2] = [
     (
         Scenario::small,
         42,

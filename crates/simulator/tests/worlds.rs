@@ -21,6 +21,8 @@ const REGRESSIONS: [u64; 0] = [];
 fn large_worlds_come_to_rest() {
     let seeds: Vec<u64> = REGRESSIONS.into_iter().chain(0..WORLDS).collect();
     let next = AtomicU64::new(0);
+    // Workflows are cancelled now and then as soon as they are accepted: in a few worlds, all of them.
+    let idle = AtomicU64::new(0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..cores {
@@ -28,12 +30,17 @@ fn large_worlds_come_to_rest() {
                 while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let named = Named(*seed);
                     let report = asterism_simulator::run(&Scenario::large(*seed), false);
-                    assert!(report.computed > 0, "nothing was done");
+                    idle.fetch_add(u64::from(report.computed == 0), Ordering::Relaxed);
                     drop(named);
                 }
             });
         }
     });
+    let idle = idle.into_inner();
+    assert!(
+        idle * 50 < WORLDS,
+        "in {idle} of {WORLDS} worlds nothing was done"
+    );
 }
 
 /// Says which world it was, if it was a bad one.

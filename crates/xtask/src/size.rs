@@ -19,7 +19,7 @@ struct Budget {
 const PANEL: Budget = Budget {
     what: "panel, until it can be used",
     bar: 200_000,
-    max: 360_000,
+    max: 420_000,
 };
 
 /// The workers of a donating tab. The bar is half of what a transpiler in the tab would weigh.

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// What holds for every command. Data goes through [`print`], talk through [`Console::say`].
+/// What holds for every command. Data goes through [`print()`], talk through [`Console::say`].
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Console {
     /// Write results and errors as JSON

@@ -165,10 +165,10 @@ async fn a_killed_coordinator_goes_on_where_it_was() {
     let browser = Browser::start().await;
     donate(&browser, &coordinator).await;
 
-    // One task is final at once, the next takes seconds, the last waits for it.
+    // One task is final at once, the next awaits it and takes seconds, the last awaits that.
     let chain = r#"{"tasks":[
-        {"run":{"name":"a","input":{"func":"work","args":[1000]}}},
-        {"run":{"name":"b","input":{"func":"work","args":[2000000000]}}},
+        {"run":{"name":"a","input":{"func":"echo-u64","args":[2000000000]}}},
+        {"run":{"name":"b","input":{"func":"work","args":["{{needs.a.output}}"]}}},
         {"run":{"name":"c","input":{"func":"echo-u64","args":["{{needs.b.output}}"]}}}]}"#;
     let lost = run_in_background(&api, chain).await;
     let before = wait_until(

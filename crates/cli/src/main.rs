@@ -8,6 +8,7 @@ mod build;
 mod client;
 mod commands;
 mod console;
+mod corebrum;
 mod failure;
 mod local;
 mod scaffold;
@@ -18,7 +19,9 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
-    commands::{blob, component, config, coordinator, dev, executor, function, help, receipt, run},
+    commands::{
+        blob, component, config, coordinator, dev, executor, function, help, receipt, run, submit,
+    },
     console::Console,
     failure::{Exit, Failure},
     settings::Settings,
@@ -48,6 +51,8 @@ enum Command {
     Executor(executor::Command),
     /// Run a workflow and print its result
     Run(run::Args),
+    /// Run a Corebrum task file and print what it comes to
+    Submit(submit::Args),
     /// Components that functions are called of
     #[command(subcommand)]
     Component(component::Command),
@@ -148,6 +153,7 @@ async fn dispatch(command: Command, console: &Console, settings: &Settings) -> R
         Command::Coordinator(args) => coordinator::serve(args, console).await,
         Command::Executor(command) => executor::execute(command, console).await,
         Command::Run(args) => run::execute(args, console).await,
+        Command::Submit(args) => submit::execute(args, console).await,
         Command::Component(command) => component::execute(command, console).await,
         Command::Receipt(command) => receipt::execute(command).await,
         Command::Blob(command) => blob::execute(command, console).await,

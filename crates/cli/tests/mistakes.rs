@@ -64,6 +64,12 @@ macro_rules! one {
 const RUN: &[&str] = &["run", "w.json", "--coordinator", "URL"];
 const ADD: &[&str] = &["fn", "add", "c.wat", "--coordinator", "URL"];
 
+const SUBMIT: &[&str] = &["submit", "--file", "t.yaml", "--coordinator", "URL"];
+
+/// A task of the component that the coordinator has.
+const ADDS: &str = "inputs: [{ name: a, type: number }, { name: b, type: number }]
+compute_logic: { type: wasm, wasm_module: good, function_name: add }";
+
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     // The command line.
@@ -155,6 +161,41 @@ const CASES: &[Case] = &[
     case("a call that comes to something else", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "add", "1", "2", "--expect", "4"], 1, &["it is 3 and not 4"]),
     case("a component that nobody added", &[], &["fn", "call", "maths", "add", "1", "2", "--coordinator", "URL"], 4, &["could not find the component `maths`", "hint: "]),
     case("the schema of nothing", &[("c.wat", GOOD)], &["fn", "schema", "c.wat", "ad"], 4, &["`ad`", "did you mean `add`?"]),
+    // Corebrum's task files.
+    case("a task file that is not there", &[], SUBMIT, 5, &["could not read t.yaml because"]),
+    case("a task of another kind", &[("t.yaml", "compute_logic: { type: docker, image: a }")], SUBMIT, 5, &["could not submit t.yaml because", "compute_logic.type", "`docker`", "only `wasm`"]),
+    case("a task without logic", &[("t.yaml", "name: a")], SUBMIT, 5, &["compute_logic: it is missing"]),
+    case("a task file that is a list", &[("t.yaml", "- a")], SUBMIT, 5, &["the file must be a map"]),
+    case("a task file with a tab", &[("t.yaml", "name: a\ncompute_logic:\n\ttype: wasm")], SUBMIT, 5, &["3:"]),
+    case("a workflow for a task file", &[("t.yaml", "run: { input: { func: add } }")], SUBMIT, 5, &["this is a workflow"]),
+    case("a task whose base64 is garbage", &[("t.yaml", "compute_logic: { type: wasm, wasm_binary: 'no-base64!' }")], SUBMIT, 5, &["compute_logic.wasm_binary: it is not base64", "hint: `base64"]),
+    case("a task whose base64 is something else", &[("t.yaml", "compute_logic: { type: wasm, wasm_binary: 'aGVsbG8=' }")], SUBMIT, 5, &["could not prepare task 1", "WebAssembly"]),
+    case("a task for wasm-bindgen", &[("t.yaml", "compute_logic: { type: wasm, wasm_source: { type: file, path: b.wat } }"), ("b.wat", r#"(module (import "__wbindgen_placeholder__" "__wbindgen_throw" (func (param i32 i32))) (func (export "f")))"#)], SUBMIT, 5, &["could not prepare task 1", "__wbindgen_", "wasm-bindgen"]),
+    case("a task without a module", &[("t.yaml", "compute_logic: { type: wasm }")], SUBMIT, 5, &["compute_logic: nothing says which module it is", "wasm_source"]),
+    case("a task whose module is not there", &[("t.yaml", "compute_logic: { type: wasm, wasm_source: { type: file, path: absent.wasm } }")], SUBMIT, 5, &["absent.wasm cannot be read"]),
+    case("a task whose module has no end", &[("t.yaml", "compute_logic: { type: wasm, wasm_source: { type: file, path: /dev/zero } }")], SUBMIT, 5, &["larger than"]),
+    case("a task whose module is at a plain address", &[("t.yaml", "compute_logic: { type: wasm, wasm_source: { type: url, url: 'http://127.0.0.1:9/a.wasm' } }")], SUBMIT, 5, &["is not fetched", "--allow-http"]),
+    case("a task whose module is of another scheme", &[("t.yaml", "compute_logic: { type: wasm, wasm_source: { type: url, url: 'file:///etc/passwd' } }")], SUBMIT, 5, &["is not fetched", "https"]),
+    case("no curl", &[("t.yaml", "compute_logic: { type: wasm, wasm_source: { type: url, url: 'https://nobody.invalid/a.wasm' } }")], SUBMIT, 5, &["`curl` is not installed", "apt-get install curl"]),
+    case("a task whose CID is none", &[("t.yaml", "compute_logic: { type: wasm, wasm_source: { type: url, url: 'https://a/b', cid: bafy } }")], SUBMIT, 5, &["wasm_source.cid: it is not the CID of bytes"]),
+    case("a task on a component that nobody added", &[("t.yaml", "compute_logic: { type: wasm, wasm_module: maths }")], SUBMIT, 4, &["could not prepare task 1", "none of that name"]),
+    case("a task that wants the network", &[("t.yaml", "compute_logic: { type: wasm, wasm_module: good, wasm_config: { allow_networking: true } }")], SUBMIT, 5, &["wasm_config.allow_networking: guests have no network"]),
+    case("a task that wants files", &[("t.yaml", "compute_logic: { type: wasm, wasm_module: good, wasm_config: { allow_file_system: true } }")], SUBMIT, 5, &["wasm_config.allow_file_system: guests have no files"]),
+    case("a task with much memory", &[("t.yaml", "compute_logic: { type: wasm, wasm_module: good, wasm_config: { memory_limit: lots } }")], SUBMIT, 5, &["wasm_config.memory_limit: `lots` is not a size"]),
+    case("a task with less than no time", &[("t.yaml", "timeout_seconds: -1\ncompute_logic: { type: wasm, wasm_module: good }")], SUBMIT, 5, &["timeout_seconds: -1 is not a whole number"]),
+    case("a task of no function", &[("t.yaml", "compute_logic: { type: wasm, wasm_module: good, function_name: ad }")], SUBMIT, 4, &["could not prepare task 1", "`ad`", "did you mean `add`?"]),
+    case("a task of many functions", &[("t.yaml", "compute_logic: { type: wasm, wasm_module: good }")], SUBMIT, 5, &["several functions", "function_name"]),
+    case("a task with a type that is none", &[("t.yaml", "inputs: [{ name: a, type: complex }]\ncompute_logic: { type: wasm, wasm_module: good }")], SUBMIT, 5, &["inputs[0].type: the type `complex` is not known"]),
+    case("a task with inputs too many", &[("t.yaml", "inputs: [{ name: a }]\ncompute_logic: { type: wasm, wasm_module: good, function_name: add }")], SUBMIT, 5, &["inputs: 1 inputs are declared, and the function takes 2"]),
+    case("a task with a schema that is none", &[("t.yaml", "input_schema: { type: 3 }\ncompute_logic: { type: wasm, wasm_module: good }")], SUBMIT, 5, &["input_schema: it is not a JSON Schema", "/type"]),
+    case("a task with a schema from elsewhere", &[("t.yaml", "input_schema: { $ref: 'file:///etc/hostname' }\ncompute_logic: { type: wasm, wasm_module: good }")], SUBMIT, 5, &["input_schema: it is not a JSON Schema", "hostname"]),
+    case("an input that is missing", &[("t.yaml", ADDS)], SUBMIT, 5, &["could not call `add(a: f64, b: f64) -> f64` because input.a: it is missing", "hint: --input"]),
+    case("an input of another type", &[("t.yaml", ADDS)], &["submit", "--file", "t.yaml", "--coordinator", "URL", "--input", r#"{"a": "1", "b": 2}"#], 5, &["input.a: \"1\" is not of type number"]),
+    case("an input that nobody takes", &[("t.yaml", ADDS)], &["submit", "--file", "t.yaml", "--coordinator", "URL", "--input", r#"{"a": 1, "b": 2, "c": 3}"#], 5, &["input.c: no task takes such an input"]),
+    case("an input that is no JSON", &[("t.yaml", ADDS)], &["submit", "--file", "t.yaml", "--coordinator", "URL", "--input", "{"], 5, &["--input is not JSON", "hint: --input"]),
+    case("an input that is no map", &[("t.yaml", ADDS)], &["submit", "--file", "t.yaml", "--coordinator", "URL", "--input", "[6]"], 5, &["--input must be a map"]),
+    case("a pipeline of nothing", &[("t.yaml", "task_definition: { tasks: [] }")], SUBMIT, 5, &["task_definition.tasks: it has no task"]),
+    case("a pipeline with a mistake inside", &[("t.yaml", "tasks: [{ compute_logic: { type: wasm, wasm_module: good, function_name: byte }, inputs: [{ name: n }] }, { task_definition: { compute_logic: 3 } }]")], SUBMIT, 5, &["tasks[1].task_definition.compute_logic: it must be a map"]),
     // Receipts and blobs.
     case("a receipt that is no CID", &[], &["receipt", "get", "nonsense", "--coordinator", "URL"], 5, &["could not get a receipt because"]),
     case("a receipt that is not here", &[], &["receipt", "get", "bafyrmihmxmsbt4n3g6dzmj7rho34mzfbaoqqbsfcq7etsogslqftbyj7du", "--coordinator", "URL"], 4, &["could not get receipt bafyrmi"]),

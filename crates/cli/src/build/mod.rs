@@ -158,11 +158,19 @@ async fn build_kind(source: &Path, options: &Options, console: &Console) -> Resu
         Kind::JavaScript => javascript::build(source, options, console).await?,
         Kind::Python => python::build(source, options, console).await?,
     };
+    made_of(name, &bytes)
+}
+
+/// The component that WebAssembly is or becomes, checked for what hosts can run.
+///
+/// # Errors
+/// It is none, or asks for what no host has: all reasons at once.
+pub(crate) fn made_of(name: String, bytes: &[u8]) -> Result<Built, Failure> {
     let refused = |refusal: asterism_component::Refusal| {
         Failure::invalid(refusal.reasons.join("; "))
             .hint("`asterism help fn build` lists what can be built")
     };
-    let bytes = wrap(&bytes).map_err(refused)?;
+    let bytes = wrap(bytes).map_err(refused)?;
     let component = check(&bytes, &asterism_world::provides).map_err(refused)?;
     Ok(Built {
         name,

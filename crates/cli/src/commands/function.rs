@@ -219,9 +219,9 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
 /// A component, and where it is run.
 pub(crate) struct Found {
     name: String,
-    cid: Cid,
+    pub(crate) cid: Cid,
     bytes: usize,
-    component: Component,
+    pub(crate) component: Component,
     /// Here; on the coordinator if it is none.
     built: Option<Built>,
 }
@@ -264,37 +264,39 @@ async fn find(
             built: Some(built),
         });
     }
-    let doing = format!("find the component `{text}`");
-    let views = components(coordinator).await.doing(&doing)?;
+    find_there(text, coordinator)
+        .await
+        .doing(format_args!("find the component `{text}`"))
+}
+
+/// A component that the coordinator has, by its name or CID.
+pub(crate) async fn find_there(text: &str, coordinator: &Coordinator) -> Result<Found, Failure> {
+    let views = components(coordinator).await?;
     // The one that was added last is meant, as in a workflow.
     let view = views
         .iter()
         .rev()
         .find(|view| view.name == text || view.cid.to_string() == text);
-    let view = view
-        .ok_or_else(|| {
-            let names = views.iter().map(|view| view.name.as_str());
-            let failure = Failure::new(
-                Exit::NotFound,
-                format!(
-                    "the coordinator at {} has none of that name",
-                    coordinator.url()
-                ),
-            );
-            failure.hint(match nearest(text, names) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "`asterism fn list` lists what there is, `asterism fn add FILE` adds one"
-                    .to_owned(),
-            })
+    let view = view.ok_or_else(|| {
+        let names = views.iter().map(|view| view.name.as_str());
+        let failure = Failure::new(
+            Exit::NotFound,
+            format!(
+                "the coordinator at {} has none of that name",
+                coordinator.url()
+            ),
+        );
+        failure.hint(match nearest(text, names) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => {
+                "`asterism fn list` lists what there is, `asterism fn add FILE` adds one".to_owned()
+            }
         })
-        .doing(&doing)?;
+    })?;
     let answer = coordinator
         .get(&format!("/blobs/{}", view.cid), &[])
-        .await
-        .doing(&doing)?;
-    let component = outline(&answer.body)
-        .map_err(|refusal| Failure::other(refusal.to_string()))
-        .doing(&doing)?;
+        .await?;
+    let component = outline(&answer.body).map_err(|refusal| Failure::other(refusal.to_string()))?;
     Ok(Found {
         name: view.name.clone(),
         cid: view.cid,
@@ -304,7 +306,7 @@ async fn find(
     })
 }
 
-pub(crate) async fn components(coordinator: &Coordinator) -> Result<Vec<ComponentView>, Failure> {
+async fn components(coordinator: &Coordinator) -> Result<Vec<ComponentView>, Failure> {
     let answer = coordinator.get("/components", &[]).await?;
     from_json("list of components", &answer.body).map_err(|error| {
         Failure::other(format!(
@@ -434,18 +436,14 @@ async fn list(coordinator: &Coordinator, console: &Console) -> Result<(), Failur
     Ok(())
 }
 
-/// What a call came to, and the bytes that it links to.
-struct Called {
-    value: Value,
-}
-
+/// What the call comes to; what it links to is fetched.
 async fn call(
     found: &Found,
     function: &Function,
     args: Vec<Value>,
     coordinator: &Coordinator,
     console: &Console,
-) -> Result<Called, Failure> {
+) -> Result<Value, Failure> {
     match &found.built {
         Some(built) => {
             let attempt = local::call(built, &function.name, args).await?;
@@ -453,9 +451,7 @@ async fn call(
                 console.say(&log_line(line));
             }
             match attempt.outcome.out {
-                Out::Ok(value) => Ok(Called {
-                    value: with_bytes(value, &attempt.blobs),
-                }),
+                Out::Ok(value) => Ok(with_bytes(value, &attempt.blobs)),
                 Out::Error(value) => {
                     let said = attempt.remark.message.unwrap_or_default();
                     Err(Failure::new(Exit::Failed, reason(&value, &said)))
@@ -475,25 +471,26 @@ async fn call(
             let answer = coordinator
                 .post_patiently("/run", &query, workflow.into_bytes(), console)
                 .await?;
-            let results = value_of_json(&answer.body);
-            let value = match results {
-                Ok(Value::List(mut results)) => match results.pop() {
-                    Some(Value::Map(mut result)) => result.remove("out"),
-                    _ => None,
-                },
-                _ => None,
-            };
-            let value = value
-                .ok_or_else(|| Failure::other("the coordinator's answer is not understood"))?;
-            Ok(Called {
-                value: fetched(value, coordinator).await?,
-            })
+            fetched(last_result(&answer.body)?, coordinator).await
         }
     }
 }
 
+/// What the last task came to, of an answer with the results of all.
+pub(crate) fn last_result(answer: &[u8]) -> Result<Value, Failure> {
+    let last = match value_of_json(answer) {
+        Ok(Value::List(mut results)) => results.pop(),
+        _ => None,
+    };
+    match last {
+        Some(Value::Map(mut result)) => result.remove("out"),
+        _ => None,
+    }
+    .ok_or_else(|| Failure::other("the coordinator's answer is not understood"))
+}
+
 /// A result that became a blob is what the author asked for, not its CID.
-async fn fetched(value: Value, coordinator: &Coordinator) -> Result<Value, Failure> {
+pub(crate) async fn fetched(value: Value, coordinator: &Coordinator) -> Result<Value, Failure> {
     match &value {
         Value::Link(link) => {
             let answer = coordinator.get(&format!("/blobs/{link}"), &[]).await?;
@@ -527,8 +524,9 @@ pub(crate) fn log_line(line: &LogLine) -> String {
     format!("guest log: {level} {}: {}", line.context, line.message)
 }
 
-fn show(called: &Called, console: &Console) {
-    match &called.value {
+/// Prints a result: bytes as they are, unless that is to a terminal.
+pub(crate) fn show(value: &Value, console: &Console) {
+    match value {
         value if console.json => print(&json_of(value)),
         Value::Bytes(bytes) if std::io::stdout().is_terminal() => console.say(&format!(
             "the result is {} bytes: send them to a file with `> FILE`",
@@ -554,11 +552,11 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-fn compare(called: &Called, expected: &str) -> Result<(), Failure> {
-    let said = text_of(&called.value);
+fn compare(called: &Value, expected: &str) -> Result<(), Failure> {
+    let said = text_of(called);
     let equal = said == expected
         || value_of_json(expected.as_bytes())
-            .is_ok_and(|value| value == called.value || text_of(&value) == said);
+            .is_ok_and(|value| value == *called || text_of(&value) == said);
     if equal {
         Ok(())
     } else {

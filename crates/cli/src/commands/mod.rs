@@ -10,6 +10,7 @@ pub(crate) mod function;
 pub(crate) mod help;
 pub(crate) mod receipt;
 pub(crate) mod run;
+pub(crate) mod submit;
 
 use std::{io::Read as _, path::Path};
 

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     driver::{Clock, Driver, Trouble},
     error::ApiError,
+    http::Keys,
     hub::Hub,
     library::Library,
     limits::{BODIES_MAX, EXECUTORS_MAX, PENDING_RUNS_MAX, WATCHERS_MAX},
@@ -36,6 +37,8 @@ pub(crate) struct App {
     /// Does every task without a nonce get one of its own?
     pub(crate) fresh: bool,
     pub(crate) veil: Veil,
+    /// Runs by idempotency keys.
+    pub(crate) keys: Keys,
     /// Places of everything that is counted.
     pub(crate) places: Places,
     /// Turns true when the coordinator stops.

@@ -209,6 +209,7 @@ async fn serve_stores(
         clock,
         fresh: options.fresh,
         veil: Veil::new(secret),
+        keys: http::Keys::default(),
         places: Places::default(),
         closing,
         next_connection: AtomicU64::new(1),

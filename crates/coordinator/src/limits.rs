@@ -89,3 +89,6 @@ pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// How long a partition is held without a word from its holder.
 pub(crate) const TERM: Duration = Duration::from_secs(3);
+
+/// Most idempotency keys that are remembered: a few minutes of the busiest gateway, and some megabytes.
+pub(crate) const IDEMPOTENCY_KEYS_MAX: usize = 10_000;

@@ -7,6 +7,7 @@ mod events;
 mod explain;
 mod extract;
 mod functions;
+mod once;
 mod openapi;
 mod prepare;
 mod receipts;
@@ -31,6 +32,7 @@ use crate::{app::App, error::ApiError, limits::SMALL_BODY_BYTES};
 
 pub(crate) use self::{
     components::restore,
+    once::Keys,
     prepare::collect_blobs as run_blobs,
     run::{forgotten, start, whole_run},
 };

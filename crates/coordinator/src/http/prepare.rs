@@ -124,15 +124,25 @@ pub(super) fn findings(app: &App, bytes: Bytes) -> Result<Vec<Finding>, ApiError
 
 /// Everything that can be refused before a run exists, and what the store knows of its tasks.
 pub(super) fn ready(app: &App, written: &Written, query: RunQuery) -> Result<Ready, ApiError> {
-    let (name_inside, prepared) = prepared_of(app, written, query.nonce)?;
-    let plan = Planned::read(&prepared).map_err(|error| ApiError::invalid(error.to_string()))?;
-    if let Some(absent) = bytes_are_here(app, &prepared)? {
+    let (name_inside, prepared) = prepared_of(app, written, query.nonce.clone())?;
+    ready_as(app, name_inside, &prepared, query)
+}
+
+/// As [`ready`], of what was prepared before.
+pub(super) fn ready_as(
+    app: &App,
+    name_inside: Option<String>,
+    prepared: &Prepared,
+    query: RunQuery,
+) -> Result<Ready, ApiError> {
+    let plan = Planned::read(prepared).map_err(|error| ApiError::invalid(error.to_string()))?;
+    if let Some(absent) = bytes_are_here(app, prepared)? {
         return Err(absent.error());
     }
     let wanted: Vec<Cid> = plan.instructions().collect();
     let known: Vec<Receipt> = app.journal.receipts_of(&wanted)?;
     let name = if query.name.is_empty() {
-        name_inside.unwrap_or_else(|| title(&prepared))
+        name_inside.unwrap_or_else(|| title(prepared))
     } else {
         query.name
     };

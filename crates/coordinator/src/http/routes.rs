@@ -156,6 +156,7 @@ fn gateway(routes: Routes) -> Routes {
             .details("A WebSocket here speaks the JSON-RPC of Homestar's client.")
             .answer(200, "Functions by name with the schema of their arguments", &[JSON, "text/html"]))
         .on("POST", "/run", run::run, run_options(run)
+            .header("idempotency-key", "A name for this request: when it comes again it is the same run, as long as the coordinator remembers (its latest ten thousand, until it restarts)")
             .answer(200, RESULT, &[ANY, EVENTS])
             .answer(202, "With wait=false: {run, workflow, at}", &[JSON]))
         .on("POST", "/workflow", run::prepare_only, workflow_body(About::new("gateway", "Prepare a workflow without running it"))
@@ -210,6 +211,18 @@ fn runs(routes: Routes) -> Routes {
             "/workflows/{workflow}/cancel",
             workflows::cancel,
             which("Cancel a run").json("As of DELETE"),
+        )
+        .on(
+            "POST",
+            "/workflows/{workflow}/rerun",
+            workflows::rerun,
+            run_options(About::new(
+                "runs",
+                "Run the workflow of a run once more: what is known is replayed, what failed or was cancelled is tried again",
+            ))
+            .query("allResults", "boolean", "As of /run")
+            .answer(200, RESULT, &[ANY, EVENTS])
+            .answer(202, "With wait=false: {run, workflow, at}", &[JSON]),
         )
         .on(
             "POST",

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use asterism_protocol::{
-    Cid, Invocation, Prepared,
+    Cid, Invocation, Prepared, blob_cid,
     limits::WORKFLOW_BYTES_MAX,
     to_value,
     view::{RunId, RunState, RunSummary, RunView},
@@ -23,6 +23,7 @@ use super::{
     answer::{everything, last, with_skipped},
     body_of, events,
     extract::Asked,
+    once::{self, Key},
     prepare::{Ready, Written, findings, prepared_of, ready},
 };
 use crate::{app::App, error::ApiError, follow, limits::RUN_WAIT_MAX, media, metrics::Counted};
@@ -65,8 +66,16 @@ pub(super) async fn run(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
-    let written = app.blocking(move |_| Written::read(body)).await?;
-    submit(&app, written, query, &headers).await
+    let key = once::key_of(&headers)?;
+    let wanted = Wanted::of(&query);
+    let prepare = move |_: &App| {
+        // Who says the same key means the same request.
+        let what = key.map(|key| (key, blob_cid(&body)));
+        Ok((what, Written::read(body)?))
+    };
+    let (key, written) = app.blocking(prepare).await?;
+    let ready = move |app: &App| ready(app, &written, query);
+    answer(&app, key, wanted, ready, &headers).await
 }
 
 /// Makes a run of a document and answers in the way that was asked for.
@@ -76,21 +85,59 @@ pub(super) async fn submit(
     query: RunQuery,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
+    let wanted = Wanted::of(&query);
+    let ready = move |app: &App| ready(app, &written, query);
+    answer(app, None, wanted, ready, headers).await
+}
+
+/// How a run is to be answered.
+pub(super) struct Wanted {
+    timeout: Option<u64>,
+    all: bool,
+    waits: bool,
+}
+
+impl Wanted {
+    pub(super) fn of(query: &RunQuery) -> Self {
+        Self {
+            timeout: query.timeout,
+            all: query.all_results,
+            waits: query.wait.unwrap_or(true),
+        }
+    }
+}
+
+/// Makes a run of what `ready` makes ready, unless the key has one already, and answers in the way that was asked for.
+pub(super) async fn answer(
+    app: &Arc<App>,
+    key: Option<(Key, Cid)>,
+    wanted: Wanted,
+    ready: impl FnOnce(&App) -> Result<Ready, ApiError> + Send + 'static,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
     if let Some(trouble) = app.trouble.text() {
         return Err(ApiError::unavailable(trouble).hint("see /health"));
     }
-    let (timeout, all) = (query.timeout, query.all_results);
-    let waits = query.wait.unwrap_or(true);
+    let Wanted {
+        timeout,
+        all,
+        waits,
+    } = wanted;
     let streams = waits && accepts(headers, events::MEDIA_TYPE);
     // Found before there is a run: whoever is refused has started nothing.
     let watcher = streams.then(|| follow::place(app)).transpose()?;
     let waiter = (waits && !streams).then(|| Waiter::new(app)).transpose()?;
-    let Ready {
-        submission,
-        workflow,
-    } = app.blocking(move |app| ready(app, &written, query)).await?;
-
-    let run = app.driver.submit(submission).await?;
+    let start = async {
+        let Ready {
+            submission,
+            workflow,
+        } = app.blocking(ready).await?;
+        Ok((app.driver.submit(submission).await?, workflow))
+    };
+    let (run, workflow) = match key {
+        Some((key, what)) => app.keys.once(key, what, start).await?,
+        None => start.await?,
+    };
     let answer = if let Some(place) = watcher {
         Ok(events::follow(app, run, workflow, place))
     } else if let Some(waiter) = waiter {

@@ -21,7 +21,8 @@ use super::{
     explain::explain,
     extract::Asked,
     json_of_view,
-    run::{self, Waiter, forgotten, names_of},
+    prepare::ready_as,
+    run::{self, RunQuery, Waiter, Wanted, forgotten, names_of},
     wants_page,
 };
 use crate::{app::App, error::ApiError, follow, media};
@@ -133,6 +134,34 @@ pub(super) async fn document(
         .await?;
     let prepared = prepared.ok_or_else(|| forgotten(run))?;
     run::prepared_answer(&app, move |_| Ok((None, prepared))).await
+}
+
+/// Runs the workflow of a run once more: what is known is replayed, what failed or was cancelled is tried again.
+pub(super) async fn rerun(
+    State(app): Shared,
+    Path(cid): Path<String>,
+    Asked(mut query): Asked<RunQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if query.nonce.is_some() {
+        return Err(
+            ApiError::invalid("a run is repeated with the nonces that it has")
+                .hint("?force=true runs what is known too; POST the workflow to /run with a nonce"),
+        );
+    }
+    let before = run_of(&app, &cid, None).await?;
+    let run = before.run;
+    let (prepared, _) = app
+        .driver
+        .look(move |scheduler| scheduler.prepared_of(run))
+        .await?;
+    let prepared = prepared.ok_or_else(|| forgotten(run))?;
+    if query.name.is_empty() {
+        query.name = before.name;
+    }
+    let wanted = Wanted::of(&query);
+    let ready = move |app: &App| ready_as(app, None, &prepared, query);
+    run::answer(&app, None, wanted, ready, &headers).await
 }
 
 /// What a run came to, as `/run` answers it.

@@ -254,6 +254,63 @@ fn workflow_of_a_failure() -> String {
 }
 
 #[tokio::test]
+async fn the_same_key_is_the_same_run() {
+    let server = working().await;
+    let ask = async |key: &str, body: &'static str| {
+        let request = reqwest::Client::new()
+            .post(server.at("/run?wait=false"))
+            .header("idempotency-key", key)
+            .body(body);
+        json_of(request.send().await.unwrap()).await
+    };
+    let (first, again, other) = tokio::join!(ask("a", SUM), ask("a", SUM), ask("b", SUM));
+    assert_eq!((first.0, again.0, other.0), (202, 202, 202));
+    assert_eq!(first.1["run"], again.1["run"]);
+    assert_ne!(first.1["run"], other.1["run"]);
+    let product = r#"{"tasks":[{"run":{"input":{"func":"divide","args":[1,4]}}}]}"#;
+    let (status, error) = ask("a", product).await;
+    assert_eq!(
+        (status, error["code"].as_str()),
+        (422, Some("idempotency-key-reused"))
+    );
+    let (status, error) = ask(&"k".repeat(256), SUM).await;
+    assert_eq!(
+        (status, error["code"].as_str()),
+        (400, Some("invalid-input"))
+    );
+    // What was refused leaves its key to what is right.
+    assert_eq!(ask("c", "{").await.0, 400);
+    assert_eq!(ask("c", SUM).await.0, 202);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_is_repeated_with_its_names_and_memory() {
+    let server = working().await;
+    let (_, first) = json_of(server.post("/run?wait=false&name=sums", SUM).await).await;
+    let run = first["run"].as_u64().unwrap();
+    server.json(&format!("/workflows/{run}/result")).await;
+    let again = server.post(&format!("/workflows/{run}/rerun"), "").await;
+    assert_eq!(again.status(), 200);
+    assert_eq!(again.text().await.unwrap(), "8.3");
+    let view = server.json(&format!("/workflows/{}", run + 1)).await;
+    assert_eq!(view["summary"]["name"], "sums");
+    assert_eq!(view["summary"]["workflow"], first["workflow"]);
+    assert_eq!(view["tasks"][0]["name"], "sum");
+    assert_eq!(view["tasks"][0]["state"], "replayed");
+    let (status, _) = json_of(server.post("/workflows/99/rerun", "").await).await;
+    assert_eq!(status, 404);
+    let (status, _) = json_of(
+        server
+            .post(&format!("/workflows/{run}/rerun?nonce=a"), "")
+            .await,
+    )
+    .await;
+    assert_eq!(status, 400);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_failure_that_nobody_awaits_is_not_passed_over() {
     let server = working().await;
     let (status, error) = json_of(server.post("/run", workflow_of_a_failure()).await).await;

@@ -14,6 +14,7 @@ use wasm_wave::{
 
 use crate::{
     commands::read,
+    console::Console,
     failure::{Doing as _, Failure},
 };
 
@@ -21,7 +22,11 @@ use crate::{
 ///
 /// # Errors
 /// Too few or too many, or the first that does not fit, by the parameter's name.
-pub(crate) fn of_texts(function: &Function, texts: &[String]) -> Result<Vec<Value>, Failure> {
+pub(crate) fn of_texts(
+    function: &Function,
+    texts: &[String],
+    console: &Console,
+) -> Result<Vec<Value>, Failure> {
     let doing = format!("call `{}`", function.name);
     let (wanted, given) = (function.params.len(), texts.len());
     // Options at the end may be left out, as in most languages.
@@ -40,7 +45,7 @@ pub(crate) fn of_texts(function: &Function, texts: &[String]) -> Result<Vec<Valu
     }
     let mut args = Vec::with_capacity(wanted);
     for (index, ((name, ty), text)) in function.params.iter().zip(texts).enumerate() {
-        let arg = of_text(ty, text).map_err(|reason| {
+        let arg = of_text(ty, text, console).map_err(|reason| {
             Failure::invalid(format!("args[{index}] (`{name}`): {reason}")).hint(format!(
                 "`{name}` is of type {ty}: write it as JSON or WAVE"
             ))
@@ -59,9 +64,10 @@ pub(crate) fn of_texts(function: &Function, texts: &[String]) -> Result<Vec<Valu
         .doing(doing)
 }
 
-fn of_text(ty: &Type, text: &str) -> Result<Value, String> {
+fn of_text(ty: &Type, text: &str, console: &Console) -> Result<Value, String> {
     if let Some(path) = text.strip_prefix('@').filter(|_| ty.is_bytes()) {
-        let bytes = read(Path::new(path)).map_err(|failure| failure.reason().to_owned())?;
+        let bytes =
+            read(Path::new(path), console).map_err(|failure| failure.reason().to_owned())?;
         return Ok(Value::Bytes(bytes));
     }
     if let Ok(value) = value_of_json(text.as_bytes())
@@ -247,7 +253,7 @@ mod tests {
             params: vec![("a".into(), ty.clone())],
             result: None,
         };
-        let said = match of_texts(&function, &[text.to_owned()]) {
+        let said = match of_texts(&function, &[text.to_owned()], &Console::default()) {
             Ok(args) => json_of(&args[0]),
             Err(failure) => failure.reason().to_owned(),
         };
@@ -297,13 +303,16 @@ mod tests {
             params: vec![("a".into(), Type::U8)],
             result: None,
         };
-        let failure = of_texts(&function, &["maybe(1".into()]).unwrap_err();
+        let failure = of_texts(&function, &["maybe(1".into()], &Console::default()).unwrap_err();
         assert!(failure.reason().contains("neither JSON nor WAVE"));
-        assert!(of_texts(&function, &[]).is_err());
+        assert!(of_texts(&function, &[], &Console::default()).is_err());
         let optional = Function {
             params: vec![("a".into(), Type::Option(Box::new(Type::U8)))],
             ..function
         };
-        assert_eq!(of_texts(&optional, &[]).unwrap(), [Value::Null]);
+        assert_eq!(
+            of_texts(&optional, &[], &Console::default()).unwrap(),
+            [Value::Null]
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use asterism_protocol::{Cid, blob_cid};
 use reqwest::{Response, header};
 
 use crate::{
@@ -22,7 +23,7 @@ const AWAY_MAX: Duration = Duration::from_mins(2);
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 /// Which coordinator a command talks to.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Coordinator {
     /// Address of the coordinator
     #[arg(
@@ -41,13 +42,20 @@ pub(crate) struct Answer {
 }
 
 /// Why there is no answer.
-enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// Nobody is there: nothing was asked.
     Away(Failure),
     /// The question may have been heard.
     Broken(Failure),
     /// It was heard and refused.
     Refused(Failure),
+}
+
+impl NoAnswer {
+    /// A coordinator's refusal, as `{code, message, hint, details}`.
+    pub(crate) fn of_answer(status: u16, answer: &[u8]) -> Self {
+        Self::Refused(Failure::of_answer(status, answer))
+    }
 }
 
 impl From<NoAnswer> for Failure {
@@ -94,8 +102,8 @@ impl Coordinator {
         Ok(self.send(request.timeout(ANSWER_WITHIN)).await?)
     }
 
-    /// POST of what may be asked again, as a workflow may: what was computed is replayed. The answer may take as long as
-    /// it wants; a coordinator that goes away meanwhile is waited for.
+    /// POST of what may be asked again, as a workflow may: by its key a coordinator knows it again, and one that was restarted
+    /// replays what was computed. The answer may take as long as it wants; a coordinator that goes away meanwhile is waited for.
     pub(crate) async fn post_patiently(
         &self,
         path: &str,
@@ -104,29 +112,74 @@ impl Coordinator {
         console: &Console,
     ) -> Result<Answer, Failure> {
         let address = self.address(path, query)?;
-        let mut away_since: Option<Instant> = None;
-        let mut pause = AGAIN_AFTER.0;
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).map_err(|error| Failure::other(error.to_string()))?;
+        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut patience = Patience::new(console);
         loop {
             let request = client()?.post(address.clone()).body(body.clone());
-            let failure = match self.send(request).await {
+            let request = request.header("idempotency-key", &key);
+            match self.send(request).await {
                 Ok(answer) => return Ok(answer),
-                // It was never there.
-                Err(NoAnswer::Away(failure)) if away_since.is_none() => return Err(failure),
-                Err(NoAnswer::Away(failure)) => failure,
-                // One that stops says so.
-                Err(NoAnswer::Refused(failure)) if !failure.says_it_stops() => return Err(failure),
-                Err(NoAnswer::Broken(failure) | NoAnswer::Refused(failure)) => failure,
-            };
-            let since = *away_since.get_or_insert_with(|| {
-                console.say("the coordinator went away: waiting for it to come back");
-                Instant::now()
-            });
-            if since.elapsed() > AWAY_MAX {
-                return Err(failure);
+                Err(reason) => patience.wait(reason).await?,
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(AGAIN_AFTER.1);
         }
+    }
+
+    /// GET of a path of segments that others named.
+    pub(crate) async fn get_at(&self, segments: &[&str]) -> Result<Answer, Failure> {
+        let mut address = self.address("", &[])?;
+        address
+            .path_segments_mut()
+            .map_err(|()| Failure::invalid("the address has no path"))?
+            .pop_if_empty()
+            .extend(segments);
+        let request = client()?.get(address);
+        Ok(self.send(request.timeout(ANSWER_WITHIN)).await?)
+    }
+
+    /// The bytes of a CID, hashed here.
+    pub(crate) async fn bytes_of(&self, cid: Cid) -> Result<Vec<u8>, Failure> {
+        let answer = self.get(&format!("/blobs/{cid}"), &[]).await?;
+        let came = blob_cid(&answer.body);
+        if came == cid {
+            Ok(answer.body)
+        } else {
+            Err(Failure::other(format!("for {cid}, bytes of {came} came")))
+        }
+    }
+
+    /// GET of a path in a form of the caller's choice.
+    pub(crate) async fn get_as(&self, path: &str, media_type: &str) -> Result<Answer, Failure> {
+        let request = client()?.get(self.address(path, &[])?);
+        let request = request.header(header::ACCEPT, media_type);
+        Ok(self.send(request.timeout(ANSWER_WITHIN)).await?)
+    }
+
+    /// GET of a path whose answer is read as it comes.
+    pub(crate) async fn open(&self, path: &str) -> Result<Response, NoAnswer> {
+        let address = self.address(path, &[]).map_err(NoAnswer::Refused)?;
+        let request = client().map_err(NoAnswer::Refused)?.get(address);
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.no_answer(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.no_answer(&error))?;
+        Err(NoAnswer::of_answer(status.as_u16(), &body))
+    }
+
+    /// An answer that ended before it was whole.
+    pub(crate) fn broke_off(&self, cause: &str) -> NoAnswer {
+        let url = self.url();
+        let because = format!("the connection to the coordinator at {url} broke: {cause}");
+        NoAnswer::Broken(Failure::new(Exit::Unreachable, because))
     }
 
     fn address(&self, path: &str, query: &[(&str, String)]) -> Result<reqwest::Url, Failure> {
@@ -146,13 +199,10 @@ impl Coordinator {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, NoAnswer> {
-        let response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                NoAnswer::Away(self.broken(&error))
-            } else {
-                NoAnswer::Broken(self.broken(&error))
-            }
-        })?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.no_answer(&error))?;
         let status = response.status();
         let media_type = media_type(&response);
         let body = response
@@ -167,6 +217,14 @@ impl Coordinator {
                 status.as_u16(),
                 &body,
             )))
+        }
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> NoAnswer {
+        if error.is_connect() {
+            NoAnswer::Away(self.broken(error))
+        } else {
+            NoAnswer::Broken(self.broken(error))
         }
     }
 
@@ -189,6 +247,60 @@ impl Coordinator {
         Failure::new(Exit::Unreachable, because)
             .hint("start one with `asterism coordinator`, or name another with --coordinator URL")
     }
+}
+
+/// Waits for a coordinator that went away, as one does that restarts; one that was never there is not waited for.
+pub(crate) struct Patience<'a> {
+    console: &'a Console,
+    was_there: bool,
+    away_since: Option<Instant>,
+    pause: Duration,
+}
+
+impl<'a> Patience<'a> {
+    pub(crate) fn new(console: &'a Console) -> Self {
+        Self {
+            console,
+            was_there: false,
+            away_since: None,
+            pause: AGAIN_AFTER.0,
+        }
+    }
+
+    /// It is there.
+    pub(crate) fn renew(&mut self) {
+        (self.was_there, self.away_since, self.pause) = (true, None, AGAIN_AFTER.0);
+    }
+
+    /// Waits before the next try; an error where there is none to be made.
+    pub(crate) async fn wait(&mut self, reason: NoAnswer) -> Result<(), Failure> {
+        let failure = match reason {
+            NoAnswer::Away(failure) if !self.was_there => return Err(failure),
+            // One that stops says so.
+            NoAnswer::Refused(failure) if !failure.says_it_stops() => return Err(failure),
+            NoAnswer::Away(failure) | NoAnswer::Broken(failure) | NoAnswer::Refused(failure) => {
+                failure
+            }
+        };
+        self.was_there = true;
+        let console = self.console;
+        let since = *self.away_since.get_or_insert_with(|| {
+            console.say("the coordinator went away: waiting for it to come back");
+            Instant::now()
+        });
+        if since.elapsed() > AWAY_MAX {
+            return Err(failure);
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(AGAIN_AFTER.1);
+        Ok(())
+    }
+}
+
+/// An answer as JSON.
+pub(crate) fn json_of(answer: &Answer) -> Result<serde_json::Value, Failure> {
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))
 }
 
 fn client() -> Result<reqwest::Client, Failure> {

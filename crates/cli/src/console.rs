@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 /// What holds for every command. Data goes through [`print()`], talk through [`Console::say`].
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Console {
     /// Write results and errors as JSON
     #[arg(long, global = true, help_heading = HEADING)]
@@ -14,6 +14,9 @@ pub(crate) struct Console {
     /// Say nothing but errors
     #[arg(long, short, global = true, help_heading = HEADING)]
     quiet: bool,
+    /// Read nothing from standard input: whatever would is an error
+    #[arg(long, global = true, help_heading = HEADING)]
+    pub(crate) no_input: bool,
     /// How log lines are written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = HEADING)]
     log_format: LogFormat,
@@ -22,9 +25,10 @@ pub(crate) struct Console {
 const HEADING: &str = "Manners";
 
 /// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     /// For people
+    #[default]
     Text,
     /// A JSON object for each line
     Json,
@@ -51,6 +55,34 @@ impl Console {
         if !self.quiet {
             let _ = writeln!(std::io::stderr().lock(), "{}", harmless(line));
         }
+    }
+}
+
+impl Console {
+    /// Does a person watch standard error? Then progress may be drawn there.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.quiet && !self.json && std::io::stderr().is_terminal()
+    }
+}
+
+/// Writes rows in columns as wide as what is in them, as data.
+pub(crate) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let heads = heads.iter().map(|head| (*head).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
+    let mut widths: Vec<usize> = Vec::new();
+    for (column, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
+        let width = cell.chars().count();
+        match widths.get_mut(column) {
+            Some(widest) => *widest = width.max(*widest),
+            None => widths.push(width),
+        }
+    }
+    for row in &rows {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("{:width$}", harmless(cell)))
+            .collect();
+        print(cells.join("  ").trim_end());
     }
 }
 

@@ -124,6 +124,11 @@ impl Failure {
         failure
     }
 
+    /// Does it end with this exit code?
+    pub(crate) fn is(&self, exit: Exit) -> bool {
+        self.exit == exit
+    }
+
     /// What completes "because …".
     pub(crate) fn reason(&self) -> &str {
         &self.because

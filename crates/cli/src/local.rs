@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Runs it under the usual limits. What is compiled is kept in the user's cache.
+/// Runs it under the usual limits.
 pub(crate) async fn call(built: &Built, func: &str, args: Vec<Value>) -> Result<Attempt, Failure> {
     let component = built.cid();
     let instruction = Instruction {
@@ -31,13 +31,17 @@ pub(crate) async fn call(built: &Built, func: &str, args: Vec<Value>) -> Result<
         blobs: BTreeMap::new(),
         limits: Limits::default(),
     };
+    perform(job, built.bytes.clone().into()).await
+}
+
+/// Performs a job of this component. What is compiled is kept in the user's cache.
+pub(crate) async fn perform(job: Job, component: Arc<[u8]>) -> Result<Attempt, Failure> {
     let compiled = cache()?.join("compiled");
-    let bytes: Arc<[u8]> = built.bytes.clone().into();
     let run = move || {
         let engine = WasmtimeEngine::new(Some(&compiled))
             .map_err(|error| Failure::other(error.to_string()))?;
         let mut host = engine.host();
-        host.prepare(component, &bytes)
+        host.prepare(job.component, &component)
             .map_err(|unfit| Failure::invalid(unfit.to_string()))?;
         host.run(&job).map_err(|fault| {
             Failure::other(format!("the host could not run it: {}", fault.message))

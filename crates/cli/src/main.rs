@@ -10,7 +10,10 @@ mod commands;
 mod console;
 mod corebrum;
 mod failure;
+mod follow;
+mod graph;
 mod local;
+mod rerun;
 mod scaffold;
 mod settings;
 
@@ -21,6 +24,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::
 use crate::{
     commands::{
         blob, component, config, coordinator, dev, executor, function, help, receipt, run, submit,
+        task, workflow,
     },
     console::Console,
     failure::{Exit, Failure},
@@ -53,6 +57,12 @@ enum Command {
     Run(run::Args),
     /// Run a Corebrum task file and print what it comes to
     Submit(submit::Args),
+    /// Workflows and their runs: list, watch, cancel, draw, validate
+    #[command(subcommand)]
+    Workflow(workflow::Command),
+    /// Tasks of a run: what they came to, their logs, why they wait
+    #[command(subcommand)]
+    Task(task::Command),
     /// Components that functions are called of
     #[command(subcommand)]
     Component(component::Command),
@@ -155,7 +165,9 @@ async fn dispatch(command: Command, console: &Console, settings: &Settings) -> R
         Command::Run(args) => run::execute(args, console).await,
         Command::Submit(args) => submit::execute(args, console).await,
         Command::Component(command) => component::execute(command, console).await,
-        Command::Receipt(command) => receipt::execute(command).await,
+        Command::Workflow(command) => workflow::execute(command, console).await,
+        Command::Task(command) => task::execute(command, console).await,
+        Command::Receipt(command) => receipt::execute(command, console).await,
         Command::Blob(command) => blob::execute(command, console).await,
         Command::Config(command) => {
             config::execute(&command, settings, &Args::command(), console);

@@ -191,6 +191,29 @@ fn scalars_of_yaml_are_those_of_its_core_schema() {
 }
 
 #[test]
+fn arguments_of_a_document_are_filled_in() {
+    let document =
+        read(br#"{"a": "{{args.n}}", "b": ["x {{args.n}} y {{args.t}}", "{{needs.a.output}}"]}"#)
+            .unwrap();
+    let args = |pairs: &[(&str, Value)]| {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect()
+    };
+    let both = args(&[("n", Value::Integer(5)), ("t", Value::String("z".into()))]);
+    let filled = asterism_document::with_args(&document, &both).unwrap();
+    assert_eq!(
+        filled,
+        read(br#"{"a": 5, "b": ["x 5 y z", "{{needs.a.output}}"]}"#).unwrap()
+    );
+    let refused = |args| asterism_document::with_args(&document, &args).unwrap_err();
+    assert!(refused(args(&[("n", Value::Integer(5))])).contains("`t` has no value"));
+    let more = args(&[("n", Value::Null), ("t", Value::Null), ("u", Value::Null)]);
+    assert!(refused(more).contains("nothing in it says {{args.u}}"));
+}
+
+#[test]
 fn formats_are_told_by_how_they_begin() {
     let value = Value::Map([("a".into(), Value::Integer(1))].into());
     let cbor = encode(&value);

@@ -17,5 +17,7 @@ pub use crate::{
         TABLE_ELEMENTS_MAX, Unfit, conclude, granted_fuel,
     },
     null::NullHost,
-    session::{Config, Doing, Input, Output, Session, SignId, Status, ThreadId, TimeoutReason},
+    session::{
+        Config, Doing, Input, Output, Session, SignId, Status, ThreadId, TimeoutReason, links,
+    },
 };

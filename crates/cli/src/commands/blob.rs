@@ -1,13 +1,13 @@
 //! `asterism blob`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use asterism_protocol::{Cid, Value};
 use clap::Subcommand;
-use serde_json::Value;
 
 use crate::{
     client::Coordinator,
-    commands::read,
+    commands::{function, read},
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
@@ -22,16 +22,40 @@ pub(crate) enum Command {
         #[command(flatten)]
         coordinator: Coordinator,
     },
+    /// Write the bytes of a CID to standard output; they are hashed first
+    Get {
+        /// The CID
+        cid: String,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
 }
 
 /// Does it.
 pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), Failure> {
-    let Command::Put { file, coordinator } = command;
+    match command {
+        Command::Put { file, coordinator } => put(&file, &coordinator, console).await,
+        Command::Get { cid, coordinator } => get(&cid, &coordinator, console).await,
+    }
+}
+
+async fn get(cid: &str, coordinator: &Coordinator, console: &Console) -> Result<(), Failure> {
+    let doing = format!("get blob {cid}");
+    let cid: Cid = cid
+        .parse()
+        .map_err(|error: asterism_protocol::Error| Failure::invalid(error.to_string()))
+        .doing(&doing)?;
+    let bytes = coordinator.bytes_of(cid).await.doing(&doing)?;
+    function::show(&Value::Bytes(bytes), console);
+    Ok(())
+}
+
+async fn put(file: &Path, coordinator: &Coordinator, console: &Console) -> Result<(), Failure> {
     let answer = coordinator
-        .post("/blobs", &[], read(&file)?)
+        .post("/blobs", &[], read(file, console)?)
         .await
         .doing(format_args!("store {}", file.display()))?;
-    let stored: Value = serde_json::from_slice(&answer.body)
+    let stored: serde_json::Value = serde_json::from_slice(&answer.body)
         .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))?;
     print(&if console.json {
         stored.to_string()

@@ -34,7 +34,7 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         name,
         coordinator,
     } = command;
-    let bytes = read(&file)?;
+    let bytes = read(&file, console)?;
     let name = name
         .or_else(|| file.file_stem()?.to_str().map(str::to_owned))
         .filter(|name| name != "-");

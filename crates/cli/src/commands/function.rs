@@ -202,7 +202,7 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             let found = find(component, &options, &coordinator, console).await?;
             let function =
                 function_of(&found.component, &name).doing(format_args!("call `{name}`"))?;
-            let args = arguments::of_texts(function, &words)?;
+            let args = arguments::of_texts(function, &words, console)?;
             let called = call(&found, function, args, &coordinator, console)
                 .await
                 .doing(format_args!("call `{}`", function.name))?;

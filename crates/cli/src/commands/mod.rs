@@ -11,21 +11,46 @@ pub(crate) mod help;
 pub(crate) mod receipt;
 pub(crate) mod run;
 pub(crate) mod submit;
+pub(crate) mod task;
+pub(crate) mod workflow;
 
 use std::{io::Read as _, path::Path};
 
-use crate::failure::{Doing as _, Failure};
+use asterism_protocol::limits::{BLOB_BYTES_MAX, WORKFLOW_BYTES_MAX};
 
-/// The bytes of a file, or of standard input for `-`.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+use crate::{
+    console::Console,
+    failure::{Doing as _, Exit, Failure},
+};
+
+/// The bytes of a file, or of standard input for `-`: as many as a blob may have.
+pub(crate) fn read(path: &Path, console: &Console) -> Result<Vec<u8>, Failure> {
+    read_at_most(path, BLOB_BYTES_MAX, console).doing(format_args!("read {}", path.display()))
+}
+
+/// As [`read`], of a document: as many as a workflow may have.
+pub(crate) fn read_workflow(path: &Path, console: &Console) -> Result<Vec<u8>, Failure> {
+    let most = WORKFLOW_BYTES_MAX as u64;
+    read_at_most(path, most, console).doing(format_args!("read {}", path.display()))
+}
+
+fn read_at_most(path: &Path, most: u64, console: &Console) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes).map(drop)
+        if console.no_input {
+            let because = "--no-input forbids to read standard input";
+            return Err(Failure::new(Exit::Usage, because).hint("name a file"));
+        }
+        let stdin = std::io::stdin().lock();
+        stdin.take(most + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::read(path).map(|read| bytes = read)
+        // Not every file says how long it is.
+        std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
     };
-    read.map_err(|error| Failure::invalid(error.to_string()))
-        .doing(format_args!("read {}", path.display()))?;
+    read.map_err(|error| Failure::invalid(error.to_string()))?;
+    if bytes.len() as u64 > most {
+        return Err(Failure::invalid(format!("it is larger than {most} bytes")));
+    }
     Ok(bytes)
 }
 

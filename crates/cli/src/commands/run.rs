@@ -1,28 +1,45 @@
 //! `asterism run`.
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use serde_json::Value;
+use asterism_protocol::{Value as Ipld, json_of as dag_json, value_of_json};
+use clap::ValueEnum;
+use serde_json::{Value, json};
 
 use crate::{
-    client::Coordinator,
-    commands::read,
+    client::{Answer, Coordinator, json_of},
+    commands::read_workflow,
     console::{Console, print},
-    failure::{Doing as _, Failure},
+    failure::{Doing as _, Exit, Failure},
+    follow::{Event, Progress, follow, is_final},
 };
 
 /// What to run.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workflow, simplified or full, as JSON or DAG-CBOR; `-` for standard input
+    /// Workflow, simplified or full, as JSON, YAML or DAG-CBOR; `-` for standard input
     file: PathBuf,
+    /// Value of {{args.NAME}} in the workflow: JSON, or else text; may be repeated
+    #[arg(long = "arg", value_name = "NAME=VALUE")]
+    args: Vec<String>,
     /// Print the result of every task, as JSON
     #[arg(long)]
     all: bool,
-    /// Longest wait for the result, in milliseconds
+    /// Wait for the result, which is what happens anyway
+    #[arg(long, conflicts_with = "detach")]
+    wait: bool,
+    /// Print the number of the run and do not wait for it
+    #[arg(long)]
+    detach: bool,
+    /// How to print: the result as it is, one JSON document, or a JSON line for each task that is done
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Output>,
+    /// Longest wait for the result, in milliseconds; the run goes on
     #[arg(long, value_name = "MS")]
     timeout: Option<u64>,
     /// Name for people; the file's without it
@@ -35,52 +52,179 @@ pub(crate) struct Args {
     coordinator: Coordinator,
 }
 
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// As it is
+    Text,
+    /// One JSON document
+    Json,
+    /// A JSON line for each task that is done, and one for the end
+    Jsonl,
+}
+
 /// Runs the workflow and prints what its last task came to.
 pub(crate) async fn execute(args: Args, console: &Console) -> Result<(), Failure> {
-    let body = read(&args.file)?;
-    let name = args.name.or_else(|| name_of(&args.file));
-    let all = args.all || console.json;
+    let doing = format!("run {}", args.file.display());
+    let body = with_args(read_workflow(&args.file, console)?, &args.args).doing(&doing)?;
+    let name = args.name.clone().or_else(|| name_of(&args.file));
     let query: Vec<(&str, String)> = [
-        all.then(|| ("allResults", "true".to_owned())),
-        args.timeout.map(|ms| ("timeout", ms.to_string())),
+        Some(("wait", "false".to_owned())),
         name.map(|name| ("name", name)),
-        args.nonce.map(|nonce| ("nonce", nonce)),
+        args.nonce.clone().map(|nonce| ("nonce", nonce)),
         std::env::var("USER").ok().map(|user| ("submitter", user)),
     ]
     .into_iter()
     .flatten()
     .collect();
-    let answer = args
+    let started = args
         .coordinator
         .post_patiently("/run", &query, body, console)
-        .await
-        .doing(format_args!("run {}", args.file.display()))?;
-
-    if console.json && !args.all {
-        let mut results: Vec<Value> = serde_json::from_slice(&answer.body)
-            .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))?;
-        print(&results.pop().unwrap_or_default().to_string());
+        .await;
+    let started = json_of(&started.doing(&doing)?)?;
+    let run = started["run"].as_u64().unwrap_or_default();
+    let output = match args.output {
+        Some(output) => output,
+        None if console.json || args.all => Output::Json,
+        None => Output::Text,
+    };
+    if args.detach {
+        let say = format!("run {run}: watch it with `asterism workflow watch {run}`");
+        console.say(&say);
+        print(&match output {
+            Output::Text => run.to_string(),
+            Output::Json | Output::Jsonl => started.to_string(),
+        });
         return Ok(());
     }
-    let is_text = answer.media_type.starts_with("text/")
-        || answer.media_type.contains("json")
-        || answer.media_type.contains("svg");
+    let waiting = wait(&args, run, output, console);
+    let result = match args.timeout.map(Duration::from_millis) {
+        None => waiting.await,
+        Some(within) => tokio::time::timeout(within, waiting).await.unwrap_or_else(|_| {
+            let because = format!("run {run} has not ended within {} ms; it goes on", within.as_millis());
+            Err(Failure::new(Exit::TimedOut, because)
+                .hint(format!("`asterism workflow watch {run}` follows it, `asterism task explain {run} TASK` says why it waits")))
+        }),
+    };
+    result.doing(&doing)
+}
+
+async fn wait(args: &Args, run: u64, output: Output, console: &Console) -> Result<(), Failure> {
+    let mut progress = Progress::new(console);
+    let mut told = BTreeMap::new();
+    let end = follow(&args.coordinator, run, console, |event| {
+        progress.tell(event);
+        if output == Output::Jsonl {
+            print_if_new(event, &mut told);
+        }
+    })
+    .await?;
+    ended(&end)?;
+    let path = format!("/workflows/{run}/result");
+    match output {
+        Output::Jsonl => Ok(()),
+        Output::Json if args.all => {
+            let all = [("allResults", "true".to_owned())];
+            let answer = args.coordinator.get(&path, &all).await?;
+            print(&json_of(&answer)?.to_string());
+            Ok(())
+        }
+        Output::Json => {
+            print(&end["result"].to_string());
+            Ok(())
+        }
+        Output::Text => {
+            write(&args.coordinator.get(&path, &[]).await?, console);
+            Ok(())
+        }
+    }
+}
+
+/// A line for each task that is done, once, and one for the end.
+fn print_if_new(event: &Event, told: &mut BTreeMap<u64, String>) {
+    let state = event.data["state"].as_str().unwrap_or_default();
+    let is_news = match event.name.as_str() {
+        "end" => true,
+        "task" => {
+            let place = event.data["index"].as_u64().unwrap_or_default();
+            is_final(state) && told.insert(place, state.to_owned()).as_deref() != Some(state)
+        }
+        _ => false,
+    };
+    if is_news {
+        let mut line = event.data.clone();
+        line["event"] = json!(event.name);
+        print(&line.to_string());
+    }
+}
+
+/// Did the run come to a result? The data of an `end` tells, with the coordinator's own words where not.
+pub(crate) fn ended(end: &Value) -> Result<(), Failure> {
+    match end.get("error") {
+        None => Ok(()),
+        Some(error) => {
+            let status = end["status"]
+                .as_u64()
+                .and_then(|status| u16::try_from(status).ok());
+            Err(Failure::of_answer(
+                status.unwrap_or(500),
+                error.to_string().as_bytes(),
+            ))
+        }
+    }
+}
+
+/// A result as data: text with a line's end, bytes as they are.
+pub(crate) fn write(answer: &Answer, console: &Console) {
+    let media_type = &answer.media_type;
+    let is_text = media_type.starts_with("text/")
+        || media_type.contains("json")
+        || media_type.contains("svg");
     let mut stdout = std::io::stdout().lock();
+    // As `print`: a reader that went away is no error.
     if is_text {
-        // As `print`: a reader that went away is no error.
         let _ = stdout
             .write_all(&answer.body)
             .and_then(|()| writeln!(stdout));
     } else if stdout.is_terminal() {
+        let bytes = answer.body.len();
         console.say(&format!(
-            "the result is {} bytes of {}: send them to a file with `> FILE`",
-            answer.body.len(),
-            answer.media_type
+            "the result is {bytes} bytes of {media_type}: send them to a file with `> FILE`"
         ));
     } else {
         let _ = stdout.write_all(&answer.body).and_then(|()| stdout.flush());
     }
-    Ok(())
+}
+
+/// The document with a value for every `{{args.NAME}}`.
+fn with_args(body: Vec<u8>, args: &[String]) -> Result<Vec<u8>, Failure> {
+    let asks = body.windows(7).any(|bytes| bytes == b"{{args.");
+    if args.is_empty() && !asks {
+        return Ok(body);
+    }
+    let mut values = BTreeMap::new();
+    for arg in args {
+        let Some((name, value)) = arg.split_once('=') else {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("`--arg {arg}` is not of the form NAME=VALUE"),
+            ));
+        };
+        let value =
+            value_of_json(value.as_bytes()).unwrap_or_else(|_| Ipld::String(value.to_owned()));
+        values.insert(name.to_owned(), value);
+    }
+    let document = asterism_document::read(&body).map_err(|findings| {
+        Failure::invalid(
+            findings
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        )
+    })?;
+    let filled = asterism_document::with_args(&document, &values)
+        .map_err(|why| Failure::invalid(why).hint("`--arg NAME=VALUE` fills in {{args.NAME}}"))?;
+    Ok(dag_json(&filled).into_bytes())
 }
 
 fn name_of(file: &Path) -> Option<String> {

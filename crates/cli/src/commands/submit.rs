@@ -10,7 +10,7 @@ use super::function::{self, function_of};
 use crate::{
     build,
     client::Coordinator,
-    commands::read,
+    commands::{read, read_workflow},
     console::{Console, print},
     corebrum::{self, Fetch, Given, Module, Task},
     failure::{Doing as _, Exit, Failure},
@@ -46,9 +46,9 @@ pub(crate) async fn execute(args: Args, console: &Console) -> Result<(), Failure
 }
 
 async fn submit(args: &Args, console: &Console) -> Result<(), Failure> {
-    let document = document(&read(&args.file)?)?;
+    let document = document(&read_workflow(&args.file, console)?)?;
     let folder = args.file.parent().unwrap_or(Path::new(""));
-    let input = input(&args.input)?;
+    let input = input(&args.input, console)?;
     let mut ready = Vec::new();
     for (index, task) in corebrum::tasks(&document, folder)?.into_iter().enumerate() {
         let name = task.name.clone();
@@ -94,9 +94,9 @@ fn document(bytes: &[u8]) -> Result<Json, Failure> {
         .map_err(|error| Failure::invalid(error.to_string()))
 }
 
-fn input(text: &str) -> Result<Map<String, Json>, Failure> {
+fn input(text: &str, console: &Console) -> Result<Map<String, Json>, Failure> {
     let text = match text.strip_prefix('@') {
-        Some(file) => String::from_utf8_lossy(&read(Path::new(file))?).into_owned(),
+        Some(file) => String::from_utf8_lossy(&read(Path::new(file), console)?).into_owned(),
         None => text.to_owned(),
     };
     let usage = "--input '{\"number\": 6}'";

@@ -1,0 +1,418 @@
+//! `asterism workflow`.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Coordinator, json_of},
+    commands::{read_workflow, run::ended},
+    console::{Console, print, table},
+    failure::{Doing as _, Exit, Failure},
+    follow::{Progress, done_of, follow, title},
+    graph::Graph,
+};
+
+/// What to do with workflows and their runs. RUN is the number of a run, or the CID of a workflow for its latest one.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List runs, the newest first
+    List {
+        /// Only runs in this state
+        #[arg(long, value_name = "STATE")]
+        state: Option<State>,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// Show a run and its tasks
+    Get {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Follow a run to its end
+    Watch {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Cancel a run; what other runs want goes on
+    Cancel {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Lease nothing more of a run until it is resumed
+    Pause {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Lease what a run waits for again
+    Resume {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Run the same workflow once more: what is known is replayed, what failed or was cancelled is tried again
+    Rerun {
+        #[command(flatten)]
+        which: Which,
+        /// Do not follow it
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Draw the tasks of a run, or of a workflow in a file
+    Graph {
+        /// Number of a run, CID of a workflow, or a file; `-` for standard input
+        what: String,
+        /// How to draw
+        #[arg(long, value_enum, default_value_t = Format::Ascii)]
+        format: Format,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// Find every mistake in a workflow, with line and column, without running it
+    Validate {
+        /// Workflow, simplified or full, as JSON, YAML or DAG-CBOR; `-` for standard input
+        file: PathBuf,
+        /// Ask no coordinator: functions and arguments are not looked at
+        #[arg(long)]
+        offline: bool,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+}
+
+/// A run of a coordinator.
+#[derive(clap::Args)]
+pub(crate) struct Which {
+    /// Number of a run, or CID of a workflow
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) coordinator: Coordinator,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    Running,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+/// How a graph is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Lines of text
+    Ascii,
+    /// A picture
+    Svg,
+    /// Graphviz
+    Dot,
+}
+
+/// Does it.
+pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), Failure> {
+    match command {
+        Command::List { state, coordinator } => list(state, &coordinator, console).await,
+        Command::Get { which } => get(&which, console).await,
+        Command::Watch { which } => watch(&which, console).await,
+        Command::Cancel { which } => cancel(&which, console).await,
+        Command::Pause { which } => set(&which, "pause", console).await,
+        Command::Resume { which } => set(&which, "resume", console).await,
+        Command::Rerun { which, detach } => rerun(&which, detach, console).await,
+        Command::Graph {
+            what,
+            format,
+            coordinator,
+        } => graph(&what, format, &coordinator, console).await,
+        Command::Validate {
+            file,
+            offline,
+            coordinator,
+        } => {
+            let bytes = read_workflow(&file, console)?;
+            let findings = if offline {
+                let found = asterism_document::check(&bytes, &asterism_document::AnyFunction);
+                json!(found)
+            } else {
+                let answer = coordinator.post("/validate", &[], bytes).await;
+                json_of(&answer.doing(format_args!("validate {}", file.display()))?)?["findings"]
+                    .take()
+            };
+            report(&file.display().to_string(), &findings, console)
+        }
+    }
+}
+
+/// Findings are what was asked for: data, as `FILE:LINE:COLUMN: PATH: MESSAGE`.
+fn report(file: &str, findings: &Value, console: &Console) -> Result<(), Failure> {
+    let found = findings.as_array().map(Vec::as_slice).unwrap_or_default();
+    if console.json {
+        print(&json!({ "findings": findings }).to_string());
+    }
+    for finding in found.iter().filter(|_| !console.json) {
+        let text = |name: &str| finding[name].as_str().unwrap_or_default();
+        let place = match finding["line"].as_u64() {
+            Some(line) if line > 0 => format!(":{line}:{}", finding["column"]),
+            _ => String::new(),
+        };
+        let path = if text("path").is_empty() {
+            String::new()
+        } else {
+            format!(" {}:", text("path"))
+        };
+        let hint = if text("hint").is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", text("hint"))
+        };
+        print(&format!("{file}{place}:{path} {}{hint}", text("message")));
+    }
+    if found.is_empty() {
+        console.say("no mistakes found");
+        return Ok(());
+    }
+    let mistakes = if found.len() == 1 {
+        "a mistake".to_owned()
+    } else {
+        format!("{} mistakes", found.len())
+    };
+    Err(Failure::new(Exit::Invalid, format!("it has {mistakes}")))
+        .doing(format_args!("accept {file}"))
+}
+
+async fn list(
+    state: Option<State>,
+    coordinator: &Coordinator,
+    console: &Console,
+) -> Result<(), Failure> {
+    let answer = coordinator
+        .get("/workflows", &[])
+        .await
+        .doing("list runs")?;
+    let runs = json_of(&answer)?;
+    let word = state.map(|state| format!("{state:?}").to_lowercase());
+    let runs = runs.as_array().map(Vec::as_slice).unwrap_or_default();
+    let runs: Vec<&Value> = runs
+        .iter()
+        .filter(|run| {
+            word.as_ref()
+                .is_none_or(|word| run["state"] == word.as_str())
+        })
+        .collect();
+    if console.json {
+        print(&json!(runs).to_string());
+        return Ok(());
+    }
+    let rows = runs.iter().map(|run| {
+        vec![
+            run["run"].to_string(),
+            run["state"].as_str().unwrap_or_default().to_owned(),
+            progress_of(run),
+            run["name"].as_str().unwrap_or_default().to_owned(),
+            run["workflow"].as_str().unwrap_or_default().to_owned(),
+        ]
+    });
+    table(&["RUN", "STATE", "TASKS", "NAME", "WORKFLOW"], rows);
+    Ok(())
+}
+
+/// `3/5`: tasks that are done, and all.
+fn progress_of(summary: &Value) -> String {
+    let (done, all) = done_of(summary);
+    format!("{done}/{all}")
+}
+
+async fn view(which: &Which) -> Result<Value, Failure> {
+    let answer = which
+        .coordinator
+        .get(&format!("/workflows/{}", which.run), &[])
+        .await;
+    json_of(&answer.doing(format_args!("look at run {}", which.run))?)
+}
+
+async fn get(which: &Which, console: &Console) -> Result<(), Failure> {
+    let view = view(which).await?;
+    if console.json {
+        print(&view.to_string());
+        return Ok(());
+    }
+    let summary = &view["summary"];
+    let text = |name: &str| summary[name].as_str().unwrap_or_default();
+    print(&format!("run       {}", summary["run"]));
+    print(&format!("workflow  {}", text("workflow")));
+    print(&format!("name      {}", text("name")));
+    print(&format!("state     {}", text("state")));
+    print(&format!("tasks     {}", progress_of(summary)));
+    let tasks = view["tasks"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let rows = tasks.iter().map(|task| {
+        let text = |name: &str| task[name].as_str().unwrap_or_default().to_owned();
+        vec![
+            task["index"].to_string(),
+            text("name"),
+            text("func"),
+            text("state"),
+            text("reason"),
+        ]
+    });
+    print("");
+    table(&["TASK", "NAME", "FUNCTION", "STATE", "WHY"], rows);
+    Ok(())
+}
+
+async fn watch(which: &Which, console: &Console) -> Result<(), Failure> {
+    let view = view(which).await?;
+    let run = view["summary"]["run"].as_u64().unwrap_or_default();
+    let mut progress = Progress::new(console);
+    let end = follow(&which.coordinator, run, console, |event| {
+        if console.json {
+            let mut line = event.data.clone();
+            line["event"] = json!(event.name);
+            print(&line.to_string());
+            return;
+        }
+        progress.tell(event);
+    })
+    .await
+    .doing(format_args!("watch run {run}"))?;
+    if !console.json {
+        print(end["summary"]["state"].as_str().unwrap_or_default());
+    }
+    ended(&end).doing(format_args!("finish run {run}"))
+}
+
+async fn cancel(which: &Which, console: &Console) -> Result<(), Failure> {
+    let path = format!("/workflows/{}/cancel", which.run);
+    let answer = which.coordinator.post(&path, &[], Vec::new()).await;
+    let answer = json_of(&answer.doing(format_args!("cancel run {}", which.run))?)?;
+    print(&if console.json {
+        answer.to_string()
+    } else {
+        answer["state"].as_str().unwrap_or_default().to_owned()
+    });
+    Ok(())
+}
+
+async fn set(which: &Which, verb: &str, console: &Console) -> Result<(), Failure> {
+    let path = format!("/workflows/{}/{verb}", which.run);
+    let answer = which.coordinator.post(&path, &[], Vec::new()).await;
+    let answer = json_of(&answer.doing(format_args!("{verb} run {}", which.run))?)?;
+    if console.json {
+        print(&answer.to_string());
+    } else {
+        let run = &answer["run"];
+        console.say(&format!("run {run}: {verb}d"));
+    }
+    Ok(())
+}
+
+async fn rerun(which: &Which, detach: bool, console: &Console) -> Result<(), Failure> {
+    let path = format!("/workflows/{}/rerun", which.run);
+    let query = [("wait", "false".to_owned())];
+    let started = which.coordinator.post(&path, &query, Vec::new()).await;
+    let started = json_of(&started.doing(format_args!("run {} again", which.run))?)?;
+    let run = started["run"].as_u64().unwrap_or_default();
+    if detach {
+        print(&if console.json {
+            started.to_string()
+        } else {
+            run.to_string()
+        });
+        return Ok(());
+    }
+    console.say(&format!("run {run}"));
+    let again = Which {
+        run: run.to_string(),
+        coordinator: which.coordinator.clone(),
+    };
+    watch(&again, console).await
+}
+
+async fn graph(
+    what: &str,
+    format: Format,
+    coordinator: &Coordinator,
+    console: &Console,
+) -> Result<(), Failure> {
+    let is_run = what.parse::<u64>().is_ok() || what.parse::<asterism_protocol::Cid>().is_ok();
+    let graph = if is_run {
+        let which = Which {
+            run: what.to_owned(),
+            coordinator: coordinator.clone(),
+        };
+        of_view(&view(&which).await?)
+    } else {
+        let file = PathBuf::from(what);
+        let bytes = read_workflow(&file, console)?;
+        let answer = coordinator.post("/workflow", &[], bytes).await;
+        of_prepared(&json_of(
+            &answer.doing(format_args!("prepare {}", file.display()))?,
+        )?)
+    };
+    let drawn = match format {
+        Format::Ascii => graph.ascii(),
+        Format::Svg => graph.svg(),
+        Format::Dot => graph.dot(),
+    };
+    print(drawn.trim_end());
+    Ok(())
+}
+
+fn of_view(view: &Value) -> Graph {
+    let mut graph = Graph::default();
+    for task in view["tasks"].as_array().into_iter().flatten() {
+        let needs = task["needs"].as_array().into_iter().flatten();
+        let needs = needs
+            .filter_map(|need| usize::try_from(need.as_u64()?).ok())
+            .collect();
+        graph.add(
+            &title(task),
+            task["state"].as_str().unwrap_or_default(),
+            needs,
+        );
+    }
+    graph
+}
+
+/// Edges of a workflow that was prepared and not run: promises among the arguments name instructions.
+fn of_prepared(prepared: &Value) -> Graph {
+    let told = prepared["tasks"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let place_of = |cid: &str| told.iter().position(|task| task["instruction"] == cid);
+    let mut graph = Graph::default();
+    let tasks = prepared["workflow"]["tasks"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    for (index, (task, told)) in tasks.zip(told).enumerate() {
+        let input = &task["run"]["input"];
+        let mut awaited = Vec::new();
+        note_awaited(&input["args"], &mut awaited);
+        let mut needs: Vec<usize> = awaited.iter().filter_map(|cid| place_of(cid)).collect();
+        needs.sort_unstable();
+        needs.dedup();
+        let shown = json!({ "index": index, "name": told["name"], "func": input["func"] });
+        graph.add(&title(&shown), "", needs);
+    }
+    graph
+}
+
+fn note_awaited(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| note_awaited(item, found)),
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value["/"].as_str() {
+                    Some(cid) if key.starts_with("await/") => found.push(cid.to_owned()),
+                    _ => note_awaited(value, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}

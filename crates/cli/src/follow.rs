@@ -1,0 +1,270 @@
+//! A run as it happens: the coordinator's event stream, read across its restarts, and how it is shown.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    client::{Coordinator, Patience},
+    console::{Console, harmless},
+    failure::Failure,
+};
+
+/// The coordinator says something at least this often.
+const SILENCE_MAX: Duration = Duration::from_secs(75);
+
+/// Most bytes of one event: a task's view with its values is smaller than a frame of the protocol.
+const EVENT_BYTES_MAX: usize = 64 << 20;
+
+/// Runs with more tasks are told of in numbers, not one by one.
+const TOLD_ONE_BY_ONE_MAX: u64 = 50;
+
+/// Between two lines of numbers.
+const NUMBERS_EVERY: Duration = Duration::from_secs(2);
+
+/// Names on a progress bar.
+const NAMES_SHOWN: usize = 3;
+
+/// One event of a stream.
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) data: Value,
+}
+
+/// Follows a run to its end and gives the data of `end`. A coordinator that goes away is waited for.
+pub(crate) async fn follow(
+    coordinator: &Coordinator,
+    run: u64,
+    console: &Console,
+    mut tell: impl FnMut(&Event),
+) -> Result<Value, Failure> {
+    let path = format!("/workflows/{run}/events");
+    let mut patience = Patience::new(console);
+    loop {
+        let mut response = match coordinator.open(&path).await {
+            Ok(response) => response,
+            Err(reason) => {
+                patience.wait(reason).await?;
+                continue;
+            }
+        };
+        patience.renew();
+        let mut text = Vec::new();
+        let broken = loop {
+            let chunk = match timeout(SILENCE_MAX, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => break coordinator.broke_off("it ended too early"),
+                Ok(Err(error)) => break coordinator.broke_off(&error.without_url().to_string()),
+                Err(_) => break coordinator.broke_off("nothing was heard for too long"),
+            };
+            text.extend_from_slice(&chunk);
+            if text.len() > EVENT_BYTES_MAX {
+                return Err(Failure::other("an event is larger than any may be"));
+            }
+            while let Some(event) = take_event(&mut text) {
+                match event.name.as_str() {
+                    "end" => {
+                        tell(&event);
+                        return Ok(event.data);
+                    }
+                    "trouble" => {
+                        let status = event.data["status"].as_u64().unwrap_or(500);
+                        let status = u16::try_from(status).unwrap_or(500);
+                        let error = event.data["error"].to_string();
+                        patience
+                            .wait(crate::client::NoAnswer::of_answer(status, error.as_bytes()))
+                            .await?;
+                    }
+                    _ => tell(&event),
+                }
+            }
+        };
+        patience.wait(broken).await?;
+    }
+}
+
+/// Takes the first whole event off the text.
+fn take_event(text: &mut Vec<u8>) -> Option<Event> {
+    loop {
+        let end = text.windows(2).position(|pair| pair == b"\n\n")?;
+        let event: Vec<u8> = text.drain(..end + 2).collect();
+        let event = String::from_utf8_lossy(&event);
+        let field = |name: &str| {
+            let lines = event.lines().filter_map(|line| line.strip_prefix(name));
+            let lines: Vec<&str> = lines
+                .map(|line| line.strip_prefix(' ').unwrap_or(line))
+                .collect();
+            lines.join("\n")
+        };
+        // Comments keep the connection alive, and are no events.
+        let name = field("event:");
+        if name.is_empty() {
+            continue;
+        }
+        let data = serde_json::from_str(&field("data:")).unwrap_or_default();
+        return Some(Event { name, data });
+    }
+}
+
+/// How a run is shown on standard error: a bar and the running tasks on a terminal, lines elsewhere.
+pub(crate) struct Progress<'a> {
+    console: &'a Console,
+    bar: Option<ProgressBar>,
+    /// States of tasks that were told, by place.
+    told: BTreeMap<u64, String>,
+    running: BTreeMap<u64, String>,
+    tasks: u64,
+    numbers_at: Option<Instant>,
+}
+
+impl<'a> Progress<'a> {
+    pub(crate) fn new(console: &'a Console) -> Self {
+        let bar = console.is_watched().then(|| {
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+        });
+        Self {
+            console,
+            bar,
+            told: BTreeMap::new(),
+            running: BTreeMap::new(),
+            tasks: 0,
+            numbers_at: None,
+        }
+    }
+
+    pub(crate) fn tell(&mut self, event: &Event) {
+        match event.name.as_str() {
+            "run" => self.run(&event.data),
+            "task" => self.task(&event.data),
+            "end" => {
+                if let Some(bar) = &self.bar {
+                    bar.finish_and_clear();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn run(&mut self, summary: &Value) {
+        let count = |name: &str| summary["counts"][name].as_u64().unwrap_or(0);
+        let (done, tasks) = done_of(summary);
+        self.tasks = tasks;
+        if let Some(bar) = &self.bar {
+            bar.set_length(self.tasks);
+            bar.set_position(done);
+            return;
+        }
+        let due = self
+            .numbers_at
+            .is_none_or(|at| at.elapsed() >= NUMBERS_EVERY);
+        if self.tasks > TOLD_ONE_BY_ONE_MAX && due {
+            self.numbers_at = Some(Instant::now());
+            let (computed, replayed, failed) =
+                (count("computed"), count("replayed"), count("failed"));
+            self.console.say(&format!(
+                "{done} of {} tasks: {computed} computed, {replayed} replayed, {failed} failed",
+                self.tasks
+            ));
+        }
+    }
+
+    fn task(&mut self, task: &Value) {
+        let place = task["index"].as_u64().unwrap_or_default();
+        let state = task["state"].as_str().unwrap_or_default();
+        if state == "leased" {
+            self.running.insert(place, title(task));
+        } else {
+            self.running.remove(&place);
+        }
+        if let Some(bar) = &self.bar {
+            let names: Vec<&str> = self
+                .running
+                .values()
+                .take(NAMES_SHOWN)
+                .map(String::as_str)
+                .collect();
+            let more = self.running.len().saturating_sub(NAMES_SHOWN);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            bar.set_message(harmless(&format!("{}{more}", names.join(", "))));
+            return;
+        }
+        let is_news = self.told.get(&place).map(String::as_str) != Some(state);
+        if self.tasks <= TOLD_ONE_BY_ONE_MAX && is_news && is_final(state) {
+            self.told.insert(place, state.to_owned());
+            self.console.say(&line_of(task));
+        }
+    }
+}
+
+/// A task in one line: what it is and where.
+pub(crate) fn line_of(task: &Value) -> String {
+    let state = task["state"].as_str().unwrap_or_default();
+    let us = task["remark"]["elapsed_us"]
+        .as_u64()
+        .filter(|_| state == "computed");
+    let took = us
+        .map(|us| match us {
+            0..1_000 => format!(" in {us} µs"),
+            _ => format!(" in {:.1} ms", us as f64 / 1e3),
+        })
+        .unwrap_or_default();
+    let error = task["out"][1].is_null();
+    let failed = task["out"][0] == "error" && !error;
+    let error = if failed { ", to an error" } else { "" };
+    format!("{}: {state}{took}{error}", title(task))
+}
+
+/// What a task is called: its name, or its place and function.
+pub(crate) fn title(task: &Value) -> String {
+    match task["name"].as_str().filter(|name| !name.is_empty()) {
+        Some(name) => name.to_owned(),
+        None => format!(
+            "tasks[{}] {}",
+            task["index"],
+            task["func"].as_str().unwrap_or_default()
+        ),
+    }
+}
+
+/// How many tasks of a run are done, and how many there are.
+pub(crate) fn done_of(summary: &Value) -> (u64, u64) {
+    let counts = summary["counts"].as_object().into_iter().flatten();
+    // Errors are a part of those that are computed or replayed.
+    let states = counts.filter(|(state, _)| *state != "errors");
+    states.fold((0, 0), |(done, all), (state, count)| {
+        let count = count.as_u64().unwrap_or(0);
+        (done + if is_final(state) { count } else { 0 }, all + count)
+    })
+}
+
+/// Will a task in this state stay in it?
+pub(crate) fn is_final(state: &str) -> bool {
+    ["computed", "replayed", "skipped", "failed", "cancelled"].contains(&state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_read_as_they_come() {
+        let mut text = b":\n\nevent: task\ndata: {\"index\":1}\n\nevent: e".to_vec();
+        let event = take_event(&mut text).unwrap();
+        assert_eq!(
+            (event.name.as_str(), &event.data["index"]),
+            ("task", &Value::from(1))
+        );
+        assert!(take_event(&mut text).is_none());
+        text.extend_from_slice(b"nd\ndata: {}\n\n");
+        assert_eq!(take_event(&mut text).unwrap().name, "end");
+        assert!(text.is_empty());
+    }
+}

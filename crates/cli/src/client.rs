@@ -128,14 +128,32 @@ impl Coordinator {
 
     /// GET of a path of segments that others named.
     pub(crate) async fn get_at(&self, segments: &[&str]) -> Result<Answer, Failure> {
-        let mut address = self.address("", &[])?;
+        let request = client()?.get(self.address_of(segments, &[])?);
+        Ok(self.send(request.timeout(ANSWER_WITHIN)).await?)
+    }
+
+    /// POST of nothing to a path of segments that others named.
+    pub(crate) async fn post_at(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Answer, Failure> {
+        let request = client()?.post(self.address_of(segments, query)?);
+        Ok(self.send(request.timeout(ANSWER_WITHIN)).await?)
+    }
+
+    fn address_of(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<reqwest::Url, Failure> {
+        let mut address = self.address("", query)?;
         address
             .path_segments_mut()
             .map_err(|()| Failure::invalid("the address has no path"))?
             .pop_if_empty()
             .extend(segments);
-        let request = client()?.get(address);
-        Ok(self.send(request.timeout(ANSWER_WITHIN)).await?)
+        Ok(address)
     }
 
     /// The bytes of a CID, hashed here.

@@ -248,6 +248,10 @@ fn what_runs_is_told_and_asked_about() {
     let blob = place.run("blob put twice.yaml");
     place.run(&format!("blob get {}", blob.trim()));
     place.run("workflow lst");
+    place.run("executor drain dev");
+    place.run("executor drain dev --undo");
+    place.run("executor drain deb");
+    place.run("--json executor ban dev --reason noise");
     insta::assert_snapshot!(place.transcript);
 }
 

@@ -143,9 +143,11 @@ impl From<NoAnswer> for ApiError {
             NoAnswer::Busy => Self::busy(message),
             NoAnswer::Unavailable => Self::unavailable(message).hint("see /health"),
             NoAnswer::Refused(SubmitError::Full { .. }) => Self::busy(message),
-            NoAnswer::Refused(SubmitError::UnknownRun(_) | SubmitError::UnknownTask { .. }) => {
-                Self::not_found(message)
-            }
+            NoAnswer::Refused(
+                SubmitError::UnknownRun(_)
+                | SubmitError::UnknownTask { .. }
+                | SubmitError::UnknownExecutor(_),
+            ) => Self::not_found(message),
             NoAnswer::Refused(SubmitError::UnknownPromise { .. } | SubmitError::Terms(_)) => {
                 Self::invalid(message)
             }

@@ -52,6 +52,8 @@ pub(crate) struct Executor {
     /// Those of its leases whose attempts have begun.
     pub(crate) begun: BTreeSet<LeaseId>,
     pub(crate) tally: Tally,
+    /// Does the operator want it to get nothing more?
+    pub(crate) draining: bool,
 }
 
 /// A lease that lasts.
@@ -162,6 +164,7 @@ impl Executors {
             leases: BTreeSet::new(),
             begun: BTreeSet::new(),
             tally,
+            draining: false,
         });
         executor.connection = Some(connection);
         executor.grace = None;

@@ -1,6 +1,6 @@
 //! Facts that a scheduler is told.
 
-use asterism_protocol::{Receipt, Terms, view::RunId};
+use asterism_protocol::{PublicKey, Receipt, Terms, view::RunId};
 
 use crate::{Checked, Planned};
 
@@ -46,6 +46,25 @@ pub enum Input {
         run: Option<RunId>,
         /// Pause or resume?
         paused: bool,
+    },
+    /// The operator wants nothing more of an executor, for good: as if it had been caught, but it counts as no lie.
+    Ban {
+        /// Who waits for the reply.
+        request: RequestId,
+        /// The executor, here or not.
+        executor: PublicKey,
+        /// Why, for its owner and for people.
+        reason: String,
+    },
+    /// Nothing more is leased to an executor, until it is again. What it holds goes on. Not journaled: it is forgotten when the
+    /// executor is gone, and by a restart.
+    Drain {
+        /// Who waits for the reply.
+        request: RequestId,
+        /// The executor.
+        executor: PublicKey,
+        /// Nothing more, or again?
+        draining: bool,
     },
     /// An executor's connection was opened; the scheduler challenges it.
     Connected {

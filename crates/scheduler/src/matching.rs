@@ -12,7 +12,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) capabilities: &'a Capabilities,
     pub(crate) memory: u64,
     pub(crate) trusted: bool,
-    pub(crate) excluded: bool,
+    /// Why it gets nothing at all, if it does not.
+    pub(crate) barred: Option<&'static str>,
     pub(crate) now: Timestamp,
 }
 

@@ -112,6 +112,19 @@ pub enum Event {
         /// What it was caught with.
         reason: String,
     },
+    /// The operator excluded an executor.
+    Banned {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        executor: PublicKey,
+        /// As it called itself.
+        name: String,
+        /// Whom it counts for.
+        owner: Owner,
+        /// Why.
+        reason: String,
+    },
     /// What was known was done again, because somebody insisted. The canonical receipt stays.
     Repeated {
         /// When.
@@ -205,6 +218,9 @@ pub enum SubmitError {
         /// How many may be.
         max: usize,
     },
+    /// There is no such executor.
+    #[error("executor {0} is not here")]
+    UnknownExecutor(PublicKey),
     /// There is no such run.
     #[error("there is no run {}", .0.0)]
     UnknownRun(RunId),

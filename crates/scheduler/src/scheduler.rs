@@ -143,6 +143,16 @@ impl Scheduler {
                 run,
                 paused,
             } => self.pause(request, run, paused),
+            Input::Ban {
+                request,
+                executor,
+                reason,
+            } => self.ban(request, &executor, reason),
+            Input::Drain {
+                request,
+                executor,
+                draining,
+            } => self.drain(request, &executor, draining),
             Input::Connected {
                 connection,
                 nonce,

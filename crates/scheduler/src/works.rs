@@ -123,8 +123,8 @@ impl Work {
 
     /// What keeps this executor from it, if anything does.
     pub(crate) fn obstacle(&self, asker: &Asker<'_>) -> Option<String> {
-        if asker.excluded {
-            return Some("it was caught with a wrong outcome".to_owned());
+        if let Some(why) = asker.barred {
+            return Some(why.to_owned());
         }
         if self.limits.memory > asker.memory {
             let (needed, has) = (self.limits.memory, asker.memory);

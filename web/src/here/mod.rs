@@ -213,6 +213,7 @@ impl Here {
                 | Event::Voted { .. }
                 | Event::Parted { .. }
                 | Event::Caught { .. }
+                | Event::Banned { .. }
                 | Event::Repeated { .. }
                 | Event::TaskCancelled { .. }
                 | Event::Paused { .. }

@@ -7,7 +7,7 @@ use asterism_host_wasmtime::WasmtimeEngine;
 use clap::Subcommand;
 
 use crate::{
-    client::Coordinator,
+    client::{Coordinator, json_of},
     commands::stopped,
     console::{Console, print},
     failure::{Doing as _, Failure},
@@ -52,12 +52,37 @@ pub(crate) enum Command {
         #[command(flatten)]
         coordinator: Coordinator,
     },
+    /// Lease nothing more to an executor; what it holds goes on
+    Drain {
+        #[command(flatten)]
+        which: Which,
+        /// Lease to it again
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Exclude an executor for good: nothing is leased to it, nothing believed of it
+    Ban {
+        #[command(flatten)]
+        which: Which,
+        /// Why, for its owner and for people
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
     /// Print the executor's key, making it if there is none: what `asterism coordinator --trust` takes
     Key {
         /// Folder of the executor's key
         #[arg(long, default_value = "data/executor", value_name = "DIR")]
         data: PathBuf,
     },
+}
+
+/// An executor of a coordinator.
+#[derive(clap::Args)]
+pub(crate) struct Which {
+    /// Key of the executor (`did:key:…`), or its name if no other has it
+    executor: String,
+    #[command(flatten)]
+    coordinator: Coordinator,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -88,6 +113,13 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             label,
         ),
         Command::List { coordinator } => return list(&coordinator, console).await,
+        Command::Drain { which, undo } => {
+            let query = [("undo", undo.to_string())];
+            return decide(&which, "drain", &query, console).await;
+        }
+        Command::Ban { which, reason } => {
+            return decide(&which, "ban", &[("reason", reason)], console).await;
+        }
         Command::Key { data } => {
             let key = asterism_executor_native::load_key(&data)
                 .map_err(|error| Failure::other(error.to_string()))?;
@@ -112,6 +144,30 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         .await
         .map_err(|error| Failure::other(error.to_string()))
         .doing("perform tasks")
+}
+
+/// Tells the coordinator what the operator decides.
+async fn decide(
+    which: &Which,
+    verb: &str,
+    query: &[(&str, String)],
+    console: &Console,
+) -> Result<(), Failure> {
+    let Which {
+        executor,
+        coordinator,
+    } = which;
+    let answer = coordinator
+        .post_at(&["executors", executor, verb], query)
+        .await
+        .doing(format_args!("{verb} executor {executor}"))?;
+    if console.json {
+        print(&String::from_utf8_lossy(&answer.body));
+        return Ok(());
+    }
+    let decided = json_of(&answer)?;
+    print(decided["executor"].as_str().unwrap_or_default());
+    Ok(())
 }
 
 /// Prints one line for each executor.

@@ -236,6 +236,24 @@ impl Desk {
                 run,
                 paused,
             },
+            Fact::Ban {
+                executor,
+                reason,
+                answer,
+            } => Input::Ban {
+                request: self.request(answer),
+                executor,
+                reason,
+            },
+            Fact::Drain {
+                executor,
+                draining,
+                answer,
+            } => Input::Drain {
+                request: self.request(answer),
+                executor,
+                draining,
+            },
             Fact::Connected {
                 connection,
                 nonce,
@@ -358,6 +376,12 @@ impl Desk {
             }
             Event::Cancelled { run, .. } => info!(run = run.0, "workflow cancelled"),
             Event::Caught {
+                executor,
+                name,
+                reason,
+                ..
+            }
+            | Event::Banned {
                 executor,
                 name,
                 reason,

@@ -22,7 +22,7 @@ use std::{
     thread,
 };
 
-use asterism_protocol::view::RunId;
+use asterism_protocol::{PublicKey, view::RunId};
 use asterism_scheduler::{Checked, Config, ConnectionId, Scheduler, Submission, SubmitError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -85,6 +85,16 @@ enum Fact {
     Pause {
         run: Option<RunId>,
         paused: bool,
+        answer: Answer,
+    },
+    Ban {
+        executor: PublicKey,
+        reason: String,
+        answer: Answer,
+    },
+    Drain {
+        executor: PublicKey,
+        draining: bool,
         answer: Answer,
     },
     Connected {
@@ -252,6 +262,36 @@ impl Driver {
             .send(Fact::Pause {
                 run,
                 paused,
+                answer,
+            })
+            .await
+            .map_err(|_| NoAnswer::Unavailable)?;
+        answered.await.map_err(|_| NoAnswer::Unavailable)??;
+        Ok(())
+    }
+
+    /// Excludes an executor for good.
+    pub(crate) async fn ban(&self, executor: PublicKey, reason: String) -> Result<(), NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        self.facts
+            .send(Fact::Ban {
+                executor,
+                reason,
+                answer,
+            })
+            .await
+            .map_err(|_| NoAnswer::Unavailable)?;
+        answered.await.map_err(|_| NoAnswer::Unavailable)??;
+        Ok(())
+    }
+
+    /// Leases nothing more to an executor, or does again.
+    pub(crate) async fn drain(&self, executor: PublicKey, draining: bool) -> Result<(), NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        self.facts
+            .send(Fact::Drain {
+                executor,
+                draining,
                 answer,
             })
             .await

@@ -77,6 +77,7 @@ fn time_of(event: &Event) -> Timestamp {
         | Event::Voted { at, .. }
         | Event::Parted { at, .. }
         | Event::Caught { at, .. }
+        | Event::Banned { at, .. }
         | Event::Repeated { at, .. }
         | Event::GaveUp { at, .. }
         | Event::Cancelled { at, .. }

@@ -4,6 +4,7 @@ mod answer;
 mod blobs;
 mod components;
 mod events;
+mod executors;
 mod explain;
 mod extract;
 mod functions;

@@ -12,7 +12,7 @@ use axum::{
 use serde_json::json;
 
 use super::{
-    blobs, components, functions, method_not_allowed,
+    blobs, components, executors, functions, method_not_allowed,
     openapi::{About, Paths},
     receipts, run, status, workflows,
 };
@@ -374,9 +374,35 @@ fn state(routes: Routes) -> Routes {
         .on(
             "GET",
             "/executors",
-            workflows::executors,
+            executors::list,
             About::new("executors", "Executors that are here")
                 .json("[{key, name, host, threads, since, doing, leases, tasks, fuel}]"),
+        )
+        .on(
+            "POST",
+            "/executors/{executor}/drain",
+            executors::drain,
+            About::new(
+                "executors",
+                "Lease nothing more to an executor, by its key or name; what it holds goes on",
+            )
+            .query(
+                "undo",
+                "boolean",
+                "Lease to it again; so does a restart, and its return after it was gone",
+            )
+            .json("{executor, draining}"),
+        )
+        .on(
+            "POST",
+            "/executors/{executor}/ban",
+            executors::ban,
+            About::new(
+                "executors",
+                "Exclude an executor for good, by its key or name: nothing is leased to it, nothing believed of it",
+            )
+            .query("reason", "string", "Why, for its owner and for people")
+            .json("{executor, banned: true, reason}"),
         )
         .on(
             "GET",

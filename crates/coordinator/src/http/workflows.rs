@@ -55,20 +55,6 @@ pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Respo
     json_of_view(&overview.runs)
 }
 
-pub(super) async fn executors(
-    State(app): Shared,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
-        return Ok(page);
-    }
-    let (overview, _) = app
-        .driver
-        .look(asterism_scheduler::Scheduler::overview)
-        .await?;
-    json_of_view(&overview.executors)
-}
-
 pub(super) async fn show(
     State(app): Shared,
     Path(cid): Path<String>,

@@ -754,3 +754,26 @@ async fn watchers_are_bounded_and_places_come_back() {
     .expect("places come back");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn executors_are_drained_and_banned_by_name_or_key() {
+    let server = working().await;
+    let executors = server.json("/executors").await;
+    let (key, name) = (&executors[0]["key"], &executors[0]["name"]);
+    let at = |verb: &str, which: &Json| format!("/executors/{}/{verb}", which.as_str().unwrap());
+    let (status, answer) = json_of(server.post(&at("drain", name), "").await).await;
+    assert_eq!((status, &answer["executor"]), (200, key));
+    let waiting = server.post("/run?timeout=200", SUM).await;
+    assert_eq!(waiting.status(), 504, "nothing is leased");
+    let undone = format!("{}?undo=true", at("drain", key));
+    assert_eq!(server.post(&undone, "").await.status(), 200);
+    assert_eq!(server.post("/run", SUM).await.text().await.unwrap(), "8.3");
+    let banned = format!("{}?reason=noise", at("ban", key));
+    assert_eq!(server.post(&banned, "").await.status(), 200);
+    let view = &server.json("/executors").await[0];
+    assert_eq!(view["standing"], "excluded");
+    assert_eq!(view["reason"], "the operator excluded it: noise");
+    let (status, error) = json_of(server.post("/executors/nobody/ban", "").await).await;
+    assert_eq!((status, error["code"].as_str()), (404, Some("not-found")));
+    server.stop().await;
+}

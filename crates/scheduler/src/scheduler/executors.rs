@@ -3,11 +3,12 @@
 use asterism_protocol::{
     Policy, PublicKey, limits,
     message::{Change, Held as HeldLease, Hello, LeaseId, ToCoordinator, ToExecutor},
+    view::RunId,
 };
 
 use super::{Due, Scheduler};
 use crate::{
-    ConnectionId, Output,
+    ConnectionId, Output, RequestId, SubmitError,
     checked::{Checked, Said},
     digests::Digest,
     executors::{Poll, Why},
@@ -201,6 +202,19 @@ impl Scheduler {
                         .as_ref()
                         .is_none_or(|proof| proof.may_ask(key, &owner))
             })
+    }
+
+    /// Leases nothing more to an executor, or does again.
+    pub(super) fn drain(&mut self, request: RequestId, key: &PublicKey, draining: bool) {
+        let result = match self.executors.by_key.get_mut(key) {
+            Some(executor) => {
+                executor.draining = draining;
+                self.changed_executors.insert(*key);
+                Ok(RunId(0))
+            }
+            None => Err(SubmitError::UnknownExecutor(*key)),
+        };
+        self.outputs.push_back(Output::Reply { request, result });
     }
 
     /// Tells that an executor is gone; one that was caught lying is shown on.

@@ -46,7 +46,7 @@ impl Scheduler {
                 continue;
             };
             let asker = asker(&self.config, &self.trust, &key, executor, self.now);
-            if asker.excluded {
+            if asker.barred.is_some() {
                 continue;
             }
             let Some((work, run)) = self.works.pick(&asker) else {
@@ -112,7 +112,7 @@ impl Scheduler {
                 continue;
             };
             let asker = asker(&self.config, &self.trust, &key, executor, self.now);
-            if asker.excluded || given.contains_key(&key) {
+            if asker.barred.is_some() || given.contains_key(&key) {
                 continue;
             }
             let holds = |work: WorkId| {
@@ -397,7 +397,13 @@ pub(super) fn asker<'a>(
         capabilities: &executor.capabilities,
         memory: executor.capabilities.memory,
         trusted: !excluded && config.trusted.contains(key),
-        excluded,
+        barred: if excluded {
+            Some("it is excluded")
+        } else if executor.draining {
+            Some("the operator drains it")
+        } else {
+            None
+        },
         now,
     }
 }

@@ -557,6 +557,22 @@ impl Scheduler {
                     owner,
                     reason,
                 };
+                self.convict(&executor, exclusion);
+            }
+            Event::Banned {
+                at,
+                executor,
+                name,
+                owner,
+                reason,
+            } => {
+                self.now = self.now.max(at);
+                let exclusion = Exclusion {
+                    at,
+                    name,
+                    owner,
+                    reason,
+                };
                 self.exclude(&executor, exclusion);
             }
             Event::Repeated {

@@ -3,12 +3,12 @@
 use asterism_protocol::{
     Attestation, Basis, Cid, Evidence, Policy, PublicKey, Receipt, Statement,
     message::{Commitment, Delivery, Fault, FaultKind, LeaseId, ToExecutor, commitment},
-    view::Standing,
+    view::{RunId, Standing},
 };
 
 use super::{Due, Scheduler};
 use crate::{
-    ConnectionId, Event,
+    ConnectionId, Event, Output, RequestId,
     memory::Known,
     proof::{Decision, Pick, Proof, Said, Told, Vote},
     trust::{Exclusion, Owner},
@@ -456,37 +456,73 @@ impl Scheduler {
         if self.trust.excluded(key).is_some() {
             return;
         }
-        let executor = self.executors.by_key.get(key);
-        let name = executor
-            .map(|executor| executor.name.clone())
-            .unwrap_or_default();
-        let (at, owner) = (self.now, self.owner_of(key));
-        let reason = format!(
-            "caught with a wrong outcome: {instruction} came to {said} there, others agree on {canonical}"
+        let exclusion = self.exclusion(
+            key,
+            format!(
+                "caught with a wrong outcome: {instruction} came to {said} there, others agree on {canonical}"
+            ),
         );
+        let Exclusion {
+            at,
+            name,
+            owner,
+            reason,
+        } = exclusion.clone();
         self.persist(Event::Caught {
             at,
             executor: *key,
-            name: name.clone(),
-            owner: owner.clone(),
-            reason: reason.clone(),
+            name,
+            owner,
+            reason,
         });
-        self.exclude(
-            key,
-            Exclusion {
+        self.convict(key, exclusion);
+    }
+
+    /// Excludes an executor for what it was wrong about.
+    pub(super) fn convict(&mut self, key: &PublicKey, exclusion: Exclusion) {
+        self.trust.record(*key).wrong += 1;
+        self.exclude(key, exclusion);
+    }
+
+    /// Excludes an executor because the operator says so.
+    pub(super) fn ban(&mut self, request: RequestId, key: &PublicKey, reason: String) {
+        if self.trust.excluded(key).is_none() {
+            let exclusion = self.exclusion(key, reason);
+            let Exclusion {
                 at,
                 name,
                 owner,
                 reason,
-            },
-        );
+            } = exclusion.clone();
+            self.persist(Event::Banned {
+                at,
+                executor: *key,
+                name,
+                owner,
+                reason,
+            });
+            self.exclude(key, exclusion);
+        }
+        let result = Ok(RunId(0));
+        self.outputs.push_back(Output::Reply { request, result });
+    }
+
+    fn exclusion(&self, key: &PublicKey, reason: String) -> Exclusion {
+        let executor = self.executors.by_key.get(key);
+        Exclusion {
+            at: self.now,
+            name: executor
+                .map(|executor| executor.name.clone())
+                .unwrap_or_default(),
+            owner: self.owner_of(key),
+            reason,
+        }
     }
 
     /// Nothing more is believed of an executor, and nothing leased to it; what is not final of it is done again.
     pub(super) fn exclude(&mut self, key: &PublicKey, exclusion: Exclusion) {
         let reason = exclusion.reason.clone();
         let record = self.trust.record(*key);
-        record.wrong += 1;
         record.excluded = Some(exclusion);
         let tainted = std::mem::take(&mut record.unconfirmed);
         let mut leases: Vec<LeaseId> = Vec::new();

@@ -412,6 +412,10 @@ impl Scheduler {
             reason: record
                 .and_then(|record| record.excluded.as_ref())
                 .map(|exclusion| exclusion.reason.clone())
+                .or_else(|| {
+                    let drained = "the operator drains it: nothing more is leased to it";
+                    executor.draining.then(|| drained.to_owned())
+                })
                 .unwrap_or_default(),
             fuel_per_s: executor.fuel_per_s,
             memory: executor.capabilities.memory,

@@ -207,6 +207,28 @@ impl Driver {
         })
     }
 
+    pub(crate) fn ban(&mut self, executor: PublicKey) {
+        let reason = "the operator excluded it".to_owned();
+        self.request(|request| Input::Ban {
+            request,
+            executor,
+            reason,
+        })
+        .expect("anybody can be banned");
+    }
+
+    pub(crate) fn drain_executor(
+        &mut self,
+        executor: PublicKey,
+        draining: bool,
+    ) -> Result<RunId, SubmitError> {
+        self.request(|request| Input::Drain {
+            request,
+            executor,
+            draining,
+        })
+    }
+
     fn request(&mut self, input: impl FnOnce(RequestId) -> Input) -> Result<RunId, SubmitError> {
         self.next += 1;
         let request = RequestId(self.next);

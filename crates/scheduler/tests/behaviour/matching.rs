@@ -1,6 +1,6 @@
 //! Who may have what, and what is said when nobody may.
 
-use asterism_protocol::{Task, Value};
+use asterism_protocol::{Task, Value, view::TaskState};
 
 use crate::driver::{Driver, ok, task};
 
@@ -79,4 +79,52 @@ fn what_only_some_may_have_does_not_hold_up_the_others() {
         reached,
         "it comes into view behind 400 that it may not have"
     );
+}
+
+#[test]
+fn a_drained_executor_finishes_what_it_holds_and_gets_nothing_more() {
+    let mut driver = Driver::new();
+    let run = driver.submit(vec![task("a", vec![]), task("b", vec![])]);
+    let executor = driver.executor(1);
+    let lease = driver.poll_for_one(&executor);
+    assert!(driver.drain_executor(executor.key(), true).is_ok());
+    driver.complete(&executor, &lease, ok(1));
+    assert_eq!(driver.states(run)[0], TaskState::Computed);
+    assert!(driver.poll_for(&executor, 1).is_empty());
+    let explained = driver.scheduler.explain(run, 1).expect("it is there");
+    assert_eq!(explained.candidates[0].lacks, "the operator drains it");
+    assert!(driver.drain_executor(executor.key(), false).is_ok());
+    assert_eq!(driver.assigned(&executor).len(), 1, "its poll still waits");
+    let absent = driver.connect(9).key();
+    assert!(
+        driver.drain_executor(absent, true).is_err(),
+        "it said no hello"
+    );
+}
+
+#[test]
+fn a_banned_executor_loses_its_leases_for_good() {
+    let mut driver = Driver::new();
+    let run = driver.submit(vec![task("a", vec![])]);
+    let banned = driver.executor(1);
+    let lease = driver.poll_for_one(&banned);
+    driver.ban(banned.key());
+    assert_eq!(driver.revoked(&banned), [lease.id]);
+    assert!(driver.poll_for(&banned, 1).is_empty());
+    let other = driver.executor(2);
+    let lease = driver.poll_for_one(&other);
+    driver.complete(&other, &lease, ok(1));
+    assert_eq!(driver.states(run), [TaskState::Computed]);
+    let mut restarted = driver.restarted();
+    let back = restarted.executor(1);
+    restarted.submit(vec![task("b", vec![])]);
+    assert!(
+        restarted.poll_for(&back, 1).is_empty(),
+        "the journal remembers"
+    );
+    let view = restarted.scheduler.overview().executors;
+    let view = view.iter().find(|view| view.key == back.key());
+    let view = view.expect("it is shown");
+    assert_eq!(view.reason, "the operator excluded it");
+    assert_eq!(view.wrong, 0, "that is no lie");
 }

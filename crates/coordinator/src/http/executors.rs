@@ -1,0 +1,108 @@
+//! Executors as they are, and what the operator decides of them.
+
+use asterism_protocol::{PublicKey, limits::NAME_BYTES_MAX, nearest, view::ExecutorView};
+use asterism_scheduler::Scheduler;
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Shared, extract::Asked, json_of_view, wants_page};
+use crate::{app::App, error::ApiError};
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DrainQuery {
+    /// Lease to it again.
+    undo: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct BanQuery {
+    /// Why, for its owner and for people.
+    reason: String,
+}
+
+pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Response, ApiError> {
+    if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
+        return Ok(page);
+    }
+    let (overview, _) = app.driver.look(Scheduler::overview).await?;
+    json_of_view(&overview.executors)
+}
+
+/// Nothing more is leased to it, until it is gone or this is undone.
+pub(super) async fn drain(
+    State(app): Shared,
+    Path(which): Path<String>,
+    Asked(query): Asked<DrainQuery>,
+) -> Result<Response, ApiError> {
+    let executor = executor_of(&app, &which).await?;
+    app.driver.drain(executor, !query.undo).await?;
+    Ok(Json(json!({ "executor": executor.did(), "draining": !query.undo })).into_response())
+}
+
+/// Nothing is leased to it or believed of it any more, for good.
+pub(super) async fn ban(
+    State(app): Shared,
+    Path(which): Path<String>,
+    Asked(query): Asked<BanQuery>,
+) -> Result<Response, ApiError> {
+    let executor = executor_of(&app, &which).await?;
+    if query.reason.len() > NAME_BYTES_MAX {
+        return Err(ApiError::invalid(format!(
+            "a reason has at most {NAME_BYTES_MAX} bytes"
+        )));
+    }
+    let reason = match query.reason.as_str() {
+        "" => "the operator excluded it".to_owned(),
+        reason => format!("the operator excluded it: {reason}"),
+    };
+    app.driver.ban(executor, reason.clone()).await?;
+    Ok(
+        Json(json!({ "executor": executor.did(), "banned": true, "reason": reason }))
+            .into_response(),
+    )
+}
+
+/// An executor by its key, here or not, or by its name if one alone has it.
+async fn executor_of(app: &App, which: &str) -> Result<PublicKey, ApiError> {
+    if let Ok(key) = which.parse() {
+        return Ok(key);
+    }
+    let (overview, _) = app.driver.look(Scheduler::overview).await?;
+    let named: Vec<&ExecutorView> = overview
+        .executors
+        .iter()
+        .filter(|executor| executor.name == which)
+        .collect();
+    let shown: String = which.chars().take(100).collect();
+    match &named[..] {
+        [only] => Ok(only.key),
+        [] => {
+            let names = overview
+                .executors
+                .iter()
+                .map(|executor| executor.name.as_str());
+            let meant = nearest(which, names)
+                .map(|name| format!(", did you mean `{name}`?"))
+                .unwrap_or_default();
+            Err(
+                ApiError::not_found(format!("no executor `{shown}` is here{meant}"))
+                    .hint("an executor is named by its key, or by its name if no other has it"),
+            )
+        }
+        several => {
+            let keys: Vec<String> = several.iter().map(|executor| executor.key.did()).collect();
+            let message = format!("{} executors are called `{shown}`", several.len());
+            Err(ApiError::conflict("ambiguous", message)
+                .hint("name it by its key")
+                .details(json!({ "keys": keys })))
+        }
+    }
+}

@@ -100,12 +100,42 @@ pub(crate) fn node() -> Result<()> {
     apt_install("node", &["nodejs"])
 }
 
+/// npm, for the builders of guests in JavaScript.
+pub(crate) fn npm() -> Result<()> {
+    node()?;
+    if on_path("npm").is_some() {
+        return Ok(());
+    }
+    apt_install("npm", &["npm"])
+}
+
+/// Python with virtual environments, for the builder of guests in it.
+pub(crate) fn python() -> Result<()> {
+    let asked = || {
+        Step::new("ask Python for its virtual environments", "python3")
+            .args(["-c", "import ensurepip, venv"])
+            .read()
+    };
+    if on_path("python3").is_some() && asked().is_ok() {
+        return Ok(());
+    }
+    apt_install("Python", &["python3", "python3-venv"])
+}
+
 /// clang and its linker, for guests in C.
 pub(crate) fn clang() -> Result<()> {
     if on_path("clang").is_some() && on_path("wasm-ld").is_some() {
         return Ok(());
     }
     apt_install("clang and lld", &["clang", "lld"])
+}
+
+/// curl, which fetches modules for the command line.
+pub(crate) fn curl() -> Result<()> {
+    if on_path("curl").is_some() {
+        return Ok(());
+    }
+    apt_install("curl", &["curl"])
 }
 
 /// Chromium and its driver; the driver's path.

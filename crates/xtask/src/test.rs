@@ -104,7 +104,10 @@ impl Level {
         setup::wasm_targets()?;
         setup::clang()?;
         match self {
-            Self::Native => Ok(()),
+            // Homestar's client, the examples' servers, what fetches modules.
+            Self::Native => setup::npm()
+                .and_then(|()| setup::python())
+                .and_then(|()| setup::curl()),
             Self::Node => setup::node(),
             Self::Chromium | Self::Browser => setup::chromedriver().map(drop),
         }

@@ -1,6 +1,9 @@
 //! How a command talks: standard output is data, standard error is talk.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
@@ -17,6 +20,9 @@ pub(crate) struct Console {
     /// Read nothing from standard input: whatever would is an error
     #[arg(long, global = true, help_heading = HEADING)]
     pub(crate) no_input: bool,
+    /// Settings file to read instead of the project's `asterism.toml`
+    #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
+    config: Option<PathBuf>,
     /// How log lines are written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = HEADING)]
     log_format: LogFormat,

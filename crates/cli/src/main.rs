@@ -124,7 +124,7 @@ impl From<clap::Error> for Ended {
 }
 
 fn start(args: Vec<OsString>) -> Result<(), Ended> {
-    let settings = Settings::load(&Args::command())?;
+    let settings = Settings::load(&Args::command(), settings::named_file(&args))?;
     let matches = settings.apply(Args::command()).try_get_matches_from(args)?;
     let Args { console, command } = Args::from_arg_matches(&matches)?;
     let (serves, usual) = match &command {

@@ -9,13 +9,14 @@
 //! threads = 2
 //! ```
 //!
-//! `asterism.toml` in the working directory or the nearest one above it is the project's; `asterism/config.toml` in
-//! the user's configuration folder is the user's. Paths are relative to the file that they stand in.
+//! `asterism.toml` in the working directory or the nearest one above it is the project's, unless `--config` names another;
+//! `asterism/config.toml` in the user's configuration folder is the user's. Paths are relative to the file that they stand in.
 
 use std::{
     any::TypeId,
     collections::{BTreeMap, BTreeSet},
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
 };
 
@@ -27,6 +28,9 @@ use crate::failure::{Doing as _, Failure};
 
 /// Largest settings file, in bytes: a hundred times what anybody writes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The flag that names a file of settings: no setting itself.
+const CONFIG: &str = "config";
 
 /// Settings by command (empty for all) and flag.
 #[derive(Default)]
@@ -46,11 +50,14 @@ pub(crate) struct Effective {
 }
 
 impl Settings {
-    /// Reads the project's file and the user's; both may be absent.
-    pub(crate) fn load(command: &Command) -> Result<Self, Failure> {
+    /// Reads the user's file and the project's, which may both be absent, or the one that is named instead of the project's.
+    pub(crate) fn load(command: &Command, named: Option<PathBuf>) -> Result<Self, Failure> {
         let mut settings = Self::default();
         // The later one wins.
-        for file in [user_file(), project_file()].into_iter().flatten() {
+        for file in [user_file(), named.or_else(project_file)]
+            .into_iter()
+            .flatten()
+        {
             settings
                 .read(&file, command)
                 .doing(format!("read the settings in {}", file.display()))?;
@@ -254,6 +261,23 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
+/// The file that a command line names with `--config`, before the command line can be read: what it says decides defaults.
+pub(crate) fn named_file(args: &[OsString]) -> Option<PathBuf> {
+    let mut words = args.iter().skip(1).take_while(|word| *word != "--");
+    let mut named = env::var_os(variable_of(CONFIG)).filter(|file| !file.is_empty());
+    while let Some(word) = words.next() {
+        if word == "--config" {
+            named = words.next().cloned();
+        } else if let Some(file) = word
+            .to_str()
+            .and_then(|word| word.strip_prefix("--config="))
+        {
+            named = Some(file.into());
+        }
+    }
+    named.map(PathBuf::from)
+}
+
 fn takes_settings(arg: &Arg) -> bool {
     matches!(
         arg.get_action(),
@@ -264,7 +288,7 @@ fn takes_settings(arg: &Arg) -> bool {
 fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
     command
         .get_arguments()
-        .filter(|arg| arg.get_long().is_some() && takes_settings(arg))
+        .filter(|arg| arg.get_long().is_some_and(|long| long != CONFIG) && takes_settings(arg))
 }
 
 /// The first flag of this name, of this command or one below it.

@@ -167,3 +167,37 @@ async fn what_changes_is_built_again_and_what_breaks_is_said() {
     dev.wait_for("changed: math/add(a: f64, b: f64) -> f64");
     assert_eq!(ask(&dev).await, "3.75", "1.5 times 2.5");
 }
+
+#[test]
+fn settings_name_functions_beside_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("project");
+    fs::create_dir(&project).unwrap();
+    for name in ["one.wat", "two.wat"] {
+        fs::write(project.join(name), ADD).unwrap();
+    }
+    fs::write(
+        project.join("settings.toml"),
+        "[command.dev]\nfn = ['one.wat', 'two.wat']\nport = 0\nin-memory = true\nthreads = 1\n",
+    )
+    .unwrap();
+    let mut dev = Command::new(env!("CARGO_BIN_EXE_asterism"))
+        .args(["--json", "dev", "--config", "project/settings.toml"])
+        .current_dir(folder.path())
+        .env("XDG_CACHE_HOME", folder.path().join("cache"))
+        .env("XDG_CONFIG_HOME", folder.path().join("config"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(dev.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    dev.kill().unwrap();
+    dev.wait().unwrap();
+    let first: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let functions = first["functions"].as_array().unwrap();
+    assert_eq!(functions[0], "one/add(a: f64, b: f64) -> f64");
+    assert_eq!(functions[1], "two/add(a: f64, b: f64) -> f64");
+}

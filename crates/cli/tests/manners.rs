@@ -62,6 +62,15 @@ fn flag_before_variable_before_project_before_user_before_default() {
     )
     .unwrap();
     assert_eq!(url(&[], &[]), "127.0.0.1:3", "the project's, from below it");
+    std::fs::write(
+        here.join("other.toml"),
+        "coordinator = 'http://127.0.0.1:6'",
+    )
+    .unwrap();
+    let other = ["--config", "other.toml"];
+    assert_eq!(url(&other, &[]), "127.0.0.1:6", "the file that is named");
+    let variable = [("ASTERISM_CONFIG", "other.toml")];
+    assert_eq!(url(&[], &variable), "127.0.0.1:6", "by the variable, too");
     let variable = [("ASTERISM_COORDINATOR", "http://127.0.0.1:4")];
     assert_eq!(url(&[], &variable), "127.0.0.1:4", "the variable");
     let flag = ["--coordinator", "http://127.0.0.1:5"];

@@ -30,7 +30,7 @@ fn every_command_does_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     for page in pages() {
         let text = fs::read_to_string(guide().join(&page)).unwrap();
-        commands += Reader::new(&page, folder.path()).follow(&text);
+        commands += Reader::new(&page, folder.path(), None).follow(&text);
     }
     assert!(commands >= 10, "only {commands} commands were found");
 }

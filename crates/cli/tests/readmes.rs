@@ -12,7 +12,9 @@ fn follow(example: &str) -> usize {
     copy_into(&source.join(example), copy.path());
     let page = format!("examples/{example}/README.md");
     let text = fs::read_to_string(source.join(example).join("README.md")).unwrap();
-    Reader::new(&page, copy.path()).follow(&text)
+    // Dependencies are compiled once, not for each copy.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readmes");
+    Reader::new(&page, copy.path(), Some(&target)).follow(&text)
 }
 
 fn copy_into(from: &Path, to: &Path) {
@@ -31,4 +33,14 @@ fn copy_into(from: &Path, to: &Path) {
 #[test]
 fn factorial() {
     assert_eq!(follow("factorial"), 8);
+}
+
+#[test]
+fn greet() {
+    assert_eq!(follow("greet"), 3);
+}
+
+#[test]
+fn image() {
+    assert_eq!(follow("image"), 6);
 }

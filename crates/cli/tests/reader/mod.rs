@@ -54,15 +54,18 @@ pub(crate) struct Reader<'a> {
     page: String,
     folder: &'a Path,
     coordinator: Option<String>,
+    /// Where cargo keeps what it compiles, if not in each package.
+    target: Option<&'a Path>,
     servers: Vec<Server>,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(page: &str, folder: &'a Path) -> Self {
+    pub(crate) fn new(page: &str, folder: &'a Path, target: Option<&'a Path>) -> Self {
         Self {
             page: page.to_owned(),
             folder,
             coordinator: None,
+            target,
             servers: Vec::new(),
         }
     }
@@ -81,6 +84,9 @@ impl<'a> Reader<'a> {
             .env("XDG_CONFIG_HOME", self.folder.join("config"))
             .env("XDG_CACHE_HOME", self.folder.join("cache"))
             .env_remove("ASTERISM_COORDINATOR");
+        if let Some(target) = self.target {
+            command.env("CARGO_TARGET_DIR", target);
+        }
         if let Some(url) = &self.coordinator {
             command.env("ASTERISM_COORDINATOR", url);
         }
@@ -131,17 +137,24 @@ impl<'a> Reader<'a> {
     }
 
     fn run(&self, line: &str, exit: i32, expected: &[&str]) {
+        let (command, file) = match line.split_once(" > ") {
+            Some((command, file)) => (command, Some(file)),
+            None => (line, None),
+        };
         let output = self
-            .command(line)
+            .command(command)
             .output()
             .unwrap_or_else(|error| panic!("{}: {line}: {error}", self.page));
-        let (data, talk) = (output.stdout, String::from_utf8_lossy(&output.stderr));
+        let (mut data, talk) = (output.stdout, String::from_utf8_lossy(&output.stderr));
         assert_eq!(
             output.status.code(),
             Some(exit),
             "{}: {line}: {talk}",
             self.page
         );
+        if let Some(file) = file {
+            fs::write(self.folder.join(file), std::mem::take(&mut data)).unwrap();
+        }
         let said = if exit == 0 {
             String::from_utf8(data).unwrap()
         } else {

@@ -12,9 +12,9 @@ fn follow(example: &str) -> usize {
     copy_into(&source.join(example), copy.path());
     let page = format!("examples/{example}/README.md");
     let text = fs::read_to_string(source.join(example).join("README.md")).unwrap();
-    // Dependencies are compiled once, not for each copy.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readmes");
-    Reader::new(&page, copy.path(), Some(&target)).follow(&text)
+    // Dependencies are compiled and builders fetched once, not for each copy.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    Reader::new(&page, copy.path(), target).follow(&text)
 }
 
 fn copy_into(from: &Path, to: &Path) {
@@ -43,4 +43,9 @@ fn greet() {
 #[test]
 fn image() {
     assert_eq!(follow("image"), 6);
+}
+
+#[test]
+fn math() {
+    assert_eq!(follow("math"), 7);
 }

@@ -15,18 +15,6 @@ impl Guest for Math {
         sum
     }
 
-    fn subtract(a: f64, b: f64) -> f64 {
-        let difference = a - b;
-        log(Level::Info, "guest:rust:subtract", &format!("{a} - {b} = {difference}"));
-        difference
-    }
-
-    fn multiply(a: f64, b: f64) -> f64 {
-        let product = a * b;
-        log(Level::Info, "guest:rust:multiply", &format!("{a} * {b} = {product}"));
-        product
-    }
-
     fn divide(a: f64, b: f64) -> f64 {
         if b == 0.0 {
             // A panic is a bare `unreachable` on this target: what there is to say is said before.

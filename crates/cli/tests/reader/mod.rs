@@ -54,7 +54,8 @@ pub(crate) struct Reader<'a> {
     page: String,
     folder: &'a Path,
     coordinator: Option<String>,
-    /// Where cargo keeps what it compiles, if not in each package.
+    /// The repository's target folder, where builders and compiled packages are kept for the next time; if not, all of it is
+    /// in the reader's own folder.
     target: Option<&'a Path>,
     servers: Vec<Server>,
 }
@@ -85,7 +86,9 @@ impl<'a> Reader<'a> {
             .env("XDG_CACHE_HOME", self.folder.join("cache"))
             .env_remove("ASTERISM_COORDINATOR");
         if let Some(target) = self.target {
-            command.env("CARGO_TARGET_DIR", target);
+            command
+                .env("CARGO_TARGET_DIR", target.join("tmp/readmes"))
+                .env("XDG_CACHE_HOME", target.join("tools/cache"));
         }
         if let Some(url) = &self.coordinator {
             command.env("ASTERISM_COORDINATOR", url);

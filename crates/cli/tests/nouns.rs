@@ -274,6 +274,139 @@ fn what_waits_is_explained_paused_and_cancelled() {
     insta::assert_snapshot!(place.transcript);
 }
 
+/// `describe` takes an object as JSON and gives one; `both` is over truths.
+const MODULE: &str = r#"(module
+  (memory (export "memory") 1)
+  (global $heap (mut i32) (i32.const 1024))
+  (data (i32.const 0) "\10\00\00\00\0a\00\00\00")
+  (data (i32.const 16) "{\"area\":6}")
+  (func (export "malloc") (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (global.get $heap))
+    (global.set $heap (i32.add (global.get $heap) (local.get $size)))
+    (local.get $at))
+  (func (export "describe") (param i32 i32) (result i32)
+    (if (i32.ne (i32.load8_u (local.get 0)) (i32.const 123)) (then unreachable))
+    (i32.const 0))
+  (func (export "both") (param i32 i32) (result i32) (i32.and (local.get 0) (local.get 1)))
+  (func (export "length") (param i32 i32) (result i32) (local.get 1))
+  (@custom "asterism_functions" "export describe: func(rect: string) -> string; export both: func(a: s32, b: s32) -> s32; export length: func(text: string) -> s32;"))"#;
+
+/// A server that never stops sending; its address.
+fn endless() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/module.wasm", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            // Until whoever asked has had enough.
+            while stream.write_all(&[0; 1 << 16]).is_ok() {}
+        }
+    });
+    url
+}
+
+#[test]
+fn task_files_of_corebrum_say_what_is_run() {
+    let mut place = Place::new(&["dev", "--port", "0", "--threads", "1"]);
+    let write = |place: &Place, name: &str, text: &str| {
+        fs::write(place.folder.path().join(name), text).unwrap();
+    };
+    write(&place, "module.wat", MODULE);
+    let task = |outputs: &str, func: &str, inputs: &str| {
+        format!(
+            "name: {func}\ninputs: {inputs}\noutputs: {outputs}\ncompute_logic:\n  type: wasm\n  function_name: {func}\n  wasm_source: {{ type: file, path: module.wat }}\n"
+        )
+    };
+    let rect = "[{ name: rect, type: object }]";
+    write(
+        &place,
+        "object.yaml",
+        &task("[{ name: area, type: object }]", "describe", rect),
+    );
+    place.run(r#"submit --file object.yaml --input {"rect":{"width":2,"height":3}}"#);
+    let sides = "[{ name: width, type: integer }, { name: height, type: integer, default: 3 }]";
+    write(
+        &place,
+        "several.yaml",
+        &task("[{ name: area, type: integer }]", "describe", sides),
+    );
+    place.run(r#"submit --file several.yaml --input {"width":2}"#);
+    let truths = "[{ name: a, type: boolean }, { name: b, type: boolean }]";
+    write(
+        &place,
+        "truths.yaml",
+        &task("[{ name: both, type: boolean }]", "_both", truths),
+    );
+    place.run(r#"submit --file truths.yaml --input {"a":true,"b":false}"#);
+    place.run(r#"submit --file truths.yaml --input {"a":true,"b":1}"#);
+    write(&place, "input.json", r#"{"a": true, "b": true}"#);
+    place.run("submit --file truths.yaml --input @input.json");
+    write(
+        &place,
+        "wrong.yaml",
+        &task("[{ name: both, type: string }]", "both", truths),
+    );
+    place.run(r#"submit --file wrong.yaml --input {"a":true,"b":true}"#);
+
+    // The longer form, as JSON, its module at an address of the coordinator.
+    let module = place.run("blob put module.wat").trim().to_owned();
+    let url = format!("{}/blobs/{module}", place.url);
+    let long = |cid: &str| {
+        serde_json::json!({ "task_definition": {
+            "name": "describe",
+            "compute_logic": {
+                "type": "wasm",
+                "entry_point": "describe",
+                "code_source": { "type": "url", "url": url, "cid": cid },
+                "wasm_config": { "memory_limit": "64MB", "timeout_ms": 5000, "allow_networking": false },
+                "input_schema": { "type": "object", "properties": { "width": { "type": "integer", "minimum": 1 } }, "required": ["width"] },
+                "output_schema": { "type": "object", "properties": { "area": { "type": "integer", "maximum": 5 } } }
+            },
+            "resources": { "timeout_seconds": 10 }
+        } })
+        .to_string()
+    };
+    write(&place, "long.json", &long(&module));
+    place.run(r#"submit --file long.json --input {"width":2}"#);
+    place.run(r#"submit --file long.json --input {"width":2} --allow-http"#);
+    place.run(r#"submit --file long.json --input {"width":0} --allow-http"#);
+    let other = place.run("blob put object.yaml").trim().to_owned();
+    write(&place, "other.json", &long(&other));
+    place.run(r#"submit --file other.json --input {"width":2} --allow-http --refetch"#);
+
+    let pipeline = "tasks:
+  - name: describe
+    inputs: [{ name: rect, type: object }]
+    outputs: [{ name: area, type: string }]
+    compute_logic: { type: wasm, function_name: describe, wasm_source: { type: file, path: module.wat } }
+  - name: length
+    inputs: [{ name: area, type: string }]
+    outputs: [{ name: letters, type: integer }]
+    compute_logic: { type: wasm, function_name: length, wasm_source: { type: file, path: module.wat } }
+";
+    write(&place, "pipeline.yaml", pipeline);
+    place.run(r#"submit --file pipeline.yaml --input {"rect":{"width":2}}"#);
+    place.run_with(r#"submit --file - --input {"rect":{}} --quiet"#, pipeline);
+    place.run("task get 1 0");
+    insta::assert_snapshot!(place.transcript);
+
+    let endless = endless();
+    let text =
+        format!("compute_logic: {{ type: wasm, wasm_source: {{ type: url, url: '{endless}' }} }}");
+    write(&place, "endless.yaml", &text);
+    let told = place.transcript.len();
+    place.run("submit --file endless.yaml --allow-http");
+    // In the words of curl or in ours, whoever has enough first.
+    let said = &place.transcript[told..];
+    assert!(
+        said.contains("larger than") || said.contains("cannot be fetched"),
+        "{said}"
+    );
+    assert!(said.ends_with("exit 5\n\n"), "{said}");
+}
+
 #[test]
 fn dag_cbor_is_a_workflow_as_well() {
     let mut place = Place::new(&["dev", "guest.wat", "--port", "0", "--threads", "1"]);

@@ -208,20 +208,23 @@ impl Task {
                 && (params.len() <= 1 || params.iter().any(|(param, _)| is_same(param, name))))
     }
 
-    /// What came of it, as its outputs and its schema say: text that they call an object is read as JSON.
+    /// What came of it, as its outputs and its schema say: text that they call anything but text is read as JSON.
     ///
     /// # Errors
     /// It is something else.
     pub(crate) fn output(&self, value: &Value) -> Result<Json, String> {
         let value: Json = serde_json::from_str(&json_of(value)).map_err(|e| e.to_string())?;
-        let is_of_object = self.outputs.len() > 1
-            || matches!(self.outputs.single(), Some((_, Kind::Object | Kind::Array)))
+        let is_json = match self.outputs.single() {
+            Some((_, kind)) => !matches!(kind, Kind::String | Kind::Any),
+            None => self.outputs.len() > 1,
+        };
+        let is_json = is_json
             || self
                 .output_schema
                 .as_ref()
                 .is_some_and(Schema::is_of_object);
         let value = match (&value, self.outputs.single()) {
-            (Json::String(text), _) if is_of_object => serde_json::from_str(text).unwrap_or(value),
+            (Json::String(text), _) if is_json => serde_json::from_str(text).unwrap_or(value),
             // A core module has numbers for truth.
             (Json::Number(number), Some((_, Kind::Boolean))) => json!(number.as_f64() != Some(0.0)),
             _ => value,
@@ -231,6 +234,8 @@ impl Task {
             _ => Map::from_iter([(name.to_owned(), value.clone())]),
         };
         match (self.outputs.single(), &value) {
+            // The object itself, or one that has it under its name.
+            (Some((_, Kind::Object)), Json::Object(_)) => {}
             (Some((name, _)), _) => self.outputs.check(&named(name), "output")?,
             (None, Json::Object(object)) => self.outputs.check(object, "output")?,
             (None, _) if self.outputs.len() == 0 => {}

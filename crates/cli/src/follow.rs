@@ -24,6 +24,9 @@ const TOLD_ONE_BY_ONE_MAX: u64 = 50;
 /// Between two lines of numbers.
 const NUMBERS_EVERY: Duration = Duration::from_secs(2);
 
+/// How often a progress bar is drawn anew.
+const TICK: Duration = Duration::from_millis(250);
+
 /// Names on a progress bar.
 const NAMES_SHOWN: usize = 3;
 
@@ -124,7 +127,10 @@ impl<'a> Progress<'a> {
         let bar = console.is_watched().then(|| {
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            // Time passes also while nothing happens.
+            bar.enable_steady_tick(TICK);
+            bar.with_style(style)
         });
         Self {
             console,

@@ -1,6 +1,8 @@
 //! `asterism dev` as an author has it: the real program, its words, its answers, its end.
 #![cfg(unix)]
 
+mod served;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
@@ -10,6 +12,8 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+
+use served::Served;
 
 /// The longest wait for anything, builds of others beside it.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -181,22 +185,9 @@ fn settings_name_functions_beside_themselves() {
         "[command.dev]\nfn = ['one.wat', 'two.wat']\nport = 0\nin-memory = true\nthreads = 1\n",
     )
     .unwrap();
-    let mut dev = Command::new(env!("CARGO_BIN_EXE_asterism"))
-        .args(["--json", "dev", "--config", "project/settings.toml"])
-        .current_dir(folder.path())
-        .env("XDG_CACHE_HOME", folder.path().join("cache"))
-        .env("XDG_CONFIG_HOME", folder.path().join("config"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(dev.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    dev.kill().unwrap();
-    dev.wait().unwrap();
-    let first: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let args = ["dev", "--config", "project/settings.toml"];
+    let (dev, first) = Served::start(folder.path(), &args);
+    assert!(!dev.url.ends_with(":3000"), "the port is the file's");
     let functions = first["functions"].as_array().unwrap();
     assert_eq!(functions[0], "one/add(a: f64, b: f64) -> f64");
     assert_eq!(functions[1], "two/add(a: f64, b: f64) -> f64");

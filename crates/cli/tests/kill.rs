@@ -4,10 +4,12 @@
 #[expect(dead_code, reason = "a part of what tests of the server need")]
 mod common;
 
+mod served;
+
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use asterism_protocol::{
@@ -16,55 +18,21 @@ use asterism_protocol::{
     view::{RunState, RunSummary, RunView, TaskState},
 };
 use common::{FakeExecutor, compute, math, task, workflow};
+use served::Served;
 
-struct Coordinator {
-    child: Child,
-    url: String,
+fn start(data: &Path, listen: &str) -> Served {
+    let (folder, data) = (data.parent().unwrap(), data.to_str().unwrap());
+    let args = ["coordinator", "--listen", listen, "--data", data];
+    Served::start(folder, &args).0
 }
 
-impl Coordinator {
-    fn start(data: &Path, listen: &str) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_asterism"));
-        command
-            .args(["coordinator", "--json", "--listen", listen, "--data"])
-            .arg(data);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
-        Self {
-            child,
-            url: said["listening"].as_str().unwrap().to_owned(),
-        }
-    }
-
-    /// `Child::kill` is signal 9: nothing is written after it.
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    async fn runs(&self) -> Vec<RunSummary> {
-        reqwest::get(format!("{}/workflows", self.url))
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap()
-    }
-}
-
-impl Drop for Coordinator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+async fn runs(coordinator: &Served) -> Vec<RunSummary> {
+    reqwest::get(format!("{}/workflows", coordinator.url))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap()
 }
 
 async fn post(url: String, body: impl Into<reqwest::Body>) -> reqwest::Response {
@@ -79,7 +47,7 @@ async fn post(url: String, body: impl Into<reqwest::Body>) -> reqwest::Response 
 #[tokio::test]
 async fn what_was_acknowledged_survives_signal_9() {
     let folder = tempfile::tempdir().unwrap();
-    let mut coordinator = Coordinator::start(folder.path(), "127.0.0.1:0");
+    let coordinator = start(folder.path(), "127.0.0.1:0");
     assert_eq!(
         post(format!("{}/components?name=math", coordinator.url), math())
             .await
@@ -104,12 +72,12 @@ async fn what_was_acknowledged_survives_signal_9() {
         .deliver(&lease, compute(&lease), Remark::default())
         .await;
     executor.accepted(lease.id).await;
-    coordinator.kill();
+    let listen = coordinator.url.trim_start_matches("http://").to_owned();
+    drop(coordinator);
     while !matches!(executor.hear().await, None | Some(ToExecutor::Bye { .. })) {}
 
-    let listen = coordinator.url.trim_start_matches("http://").to_owned();
-    let coordinator = Coordinator::start(folder.path(), &listen);
-    let runs = coordinator.runs().await;
+    let coordinator = start(folder.path(), &listen);
+    let runs = runs(&coordinator).await;
     assert_eq!((runs.len(), runs[0].state), (1, RunState::Running));
     let mut executor = FakeExecutor::connect(&coordinator.url, 1).await;
     let leases = executor.lease(8).await;
@@ -146,7 +114,7 @@ async fn what_was_acknowledged_survives_signal_9() {
 async fn a_run_that_is_waited_for_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let mut coordinator = Coordinator::start(&data, "127.0.0.1:0");
+    let coordinator = start(&data, "127.0.0.1:0");
     post(format!("{}/components?name=math", coordinator.url), math()).await;
     let file = folder.path().join("add.json");
     std::fs::write(&file, workflow(&[task("add", "add", "[1, 2]")])).unwrap();
@@ -157,17 +125,17 @@ async fn a_run_that_is_waited_for_survives_a_restart() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while coordinator.runs().await.is_empty() {
+    while runs(&coordinator).await.is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    coordinator.kill();
+    let listen = coordinator.url.trim_start_matches("http://").to_owned();
+    drop(coordinator);
     let mut line = String::new();
     let mut said = BufReader::new(run.stderr.take().unwrap());
     said.read_line(&mut line).unwrap();
     assert!(line.contains("waiting for it to come back"), "{line}");
 
-    let listen = coordinator.url.trim_start_matches("http://").to_owned();
-    let coordinator = Coordinator::start(&data, &listen);
+    let coordinator = start(&data, &listen);
     let mut executor = FakeExecutor::connect(&coordinator.url, 1).await;
     let lease = executor.lease(1).await.remove(0);
     executor
@@ -185,7 +153,7 @@ async fn a_run_that_is_waited_for_survives_a_restart() {
 #[test]
 fn a_second_coordinator_on_the_same_data_says_why_it_cannot_start() {
     let folder = tempfile::tempdir().unwrap();
-    let _first = Coordinator::start(folder.path(), "127.0.0.1:0");
+    let _first = start(folder.path(), "127.0.0.1:0");
     let mut command = Command::new(env!("CARGO_BIN_EXE_asterism"));
     let second = command
         .args(["coordinator", "--listen", "127.0.0.1:0", "--data"])
@@ -202,7 +170,7 @@ fn exit_codes_tell_what_went_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("workflow.json");
     std::fs::write(&file, "{").unwrap();
-    let coordinator = Coordinator::start(&folder.path().join("data"), "127.0.0.1:0");
+    let coordinator = start(&folder.path().join("data"), "127.0.0.1:0");
     let check = |args: &[&str], code: i32, words: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_asterism"))
             .args(args)

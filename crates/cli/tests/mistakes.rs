@@ -1,13 +1,17 @@
 //! What is answered to those who make a mistake: one table. Each case ends in time and with its exit code, says what is
 //! wrong and where, and leaves nothing behind.
 
+mod served;
+
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::Read as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
+
+use served::Served;
 
 /// The longest that any of them takes, builds of others beside it.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -224,40 +228,11 @@ const CASES: &[Case] = &[
     case("a blob of no file", &[], &["blob", "put", "absent.png", "--coordinator", "URL"], 5, &["could not read absent.png because"]),
 ];
 
-struct Coordinator {
-    child: Child,
-    url: String,
-}
-
-impl Drop for Coordinator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Coordinator {
-    fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_asterism"))
-            .args([
-                "coordinator",
-                "--json",
-                "--in-memory",
-                "--listen",
-                "127.0.0.1:0",
-            ])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let url = said["listening"].as_str().unwrap().to_owned();
-        Self { child, url }
-    }
+/// A coordinator that keeps nothing, in a folder of its own.
+fn coordinator() -> (Served, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["coordinator", "--in-memory", "--listen", "127.0.0.1:0"];
+    (Served::start(folder.path(), &args).0, folder)
 }
 
 /// Folders of one case: where it works, and where its temporary files, settings and caches go.
@@ -402,7 +377,7 @@ fn complaints(case: &Case, url: &str) -> Vec<String> {
 #[test]
 fn every_mistake_is_answered_with_its_place_and_leaves_nothing() {
     assert!(CASES.len() >= 60);
-    let coordinator = Coordinator::start();
+    let (coordinator, _folder) = coordinator();
     let place = Place::new(&[("good.wat", GOOD)]);
     let added = run(place.command(
         &["fn", "add", "good.wat", "--coordinator", "URL"],
@@ -427,7 +402,7 @@ fn every_mistake_is_answered_with_its_place_and_leaves_nothing() {
 
 #[test]
 fn a_workflow_larger_than_may_be_is_refused() {
-    let coordinator = Coordinator::start();
+    let (coordinator, _folder) = coordinator();
     let place = Place::new(&[]);
     let file = fs::File::create(place.path("work/w.json")).unwrap();
     file.set_len(65 << 20).unwrap();

@@ -1,12 +1,16 @@
 //! Commands by their nouns, through the real program: what each writes to standard output and standard error, and how it
 //! ends, as a transcript. What differs each time (names of signed things, times, ports) is written as what it is.
 
+mod served;
+
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, Command, Stdio},
+    io::Write as _,
+    process::{Command, Stdio},
 };
+
+use served::Served;
 
 /// `sum` adds, `fail` traps, `say` logs.
 const GUEST: &str = r#"(component
@@ -57,17 +61,9 @@ const WRONG: &str = r#"{ "tasks": [
 /// A coordinator, a folder of files, and what was said there.
 struct Place {
     folder: tempfile::TempDir,
-    server: Child,
-    url: String,
+    server: Served,
     names: BTreeMap<String, String>,
     transcript: String,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
 }
 
 impl Place {
@@ -82,26 +78,11 @@ impl Place {
         ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let mut server = Command::new(env!("CARGO_BIN_EXE_asterism"))
-            .args(server)
-            .args(["--json", "--in-memory"])
-            .current_dir(folder.path())
-            .env("XDG_CACHE_HOME", folder.path().join("cache"))
-            .env("XDG_CONFIG_HOME", folder.path().join("config"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let url = said["listening"].as_str().unwrap().to_owned();
+        let args = [server, &["--in-memory"]].concat();
+        let (server, _) = Served::start(folder.path(), &args);
         Self {
             folder,
             server,
-            url,
             names: BTreeMap::new(),
             transcript: String::new(),
         }
@@ -115,7 +96,7 @@ impl Place {
             .env_remove("USER")
             .env("XDG_CACHE_HOME", self.folder.path().join("cache"))
             .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
-            .env("ASTERISM_COORDINATOR", &self.url)
+            .env("ASTERISM_COORDINATOR", &self.server.url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -147,7 +128,7 @@ impl Place {
 
     /// Names by content and keys are numbered as they come, times and the address are told as what they are.
     fn redacted(&mut self, text: &str) -> String {
-        let text = text.replace(&self.url, "URL");
+        let text = text.replace(&self.server.url, "URL");
         let (mut said, mut word) = (String::new(), String::new());
         for c in text.chars().chain([' ']) {
             if c.is_ascii_alphanumeric() {
@@ -352,7 +333,7 @@ fn task_files_of_corebrum_say_what_is_run() {
 
     // The longer form, as JSON, its module at an address of the coordinator.
     let module = place.run("blob put module.wat").trim().to_owned();
-    let url = format!("{}/blobs/{module}", place.url);
+    let url = format!("{}/blobs/{module}", place.server.url);
     let long = |cid: &str| {
         serde_json::json!({ "task_definition": {
             "name": "describe",

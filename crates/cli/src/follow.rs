@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    client::{Coordinator, Patience},
+    client::{Coordinator, Patience, json_of},
     console::{Console, harmless},
     failure::Failure,
 };
@@ -88,6 +88,38 @@ pub(crate) async fn follow(
     }
 }
 
+/// Submits a workflow and gives the number of its run and the coordinator's answer.
+pub(crate) async fn submit(
+    coordinator: &Coordinator,
+    query: Vec<(&str, String)>,
+    body: Vec<u8>,
+    console: &Console,
+) -> Result<(u64, Value), Failure> {
+    let mut query = query;
+    query.push(("wait", "false".to_owned()));
+    query.extend(std::env::var("USER").map(|user| ("submitter", user)));
+    let started = coordinator
+        .post_patiently("/run", &query, body, console)
+        .await?;
+    let started = json_of(&started)?;
+    match started["run"].as_u64() {
+        Some(run) => Ok((run, started)),
+        None => Err(Failure::other("the coordinator's answer is not understood")),
+    }
+}
+
+/// The data of `end` tells whether a run came to a result, with the coordinator's own words where not.
+pub(crate) fn ended(end: &Value) -> Result<(), Failure> {
+    let Some(error) = end.get("error") else {
+        return Ok(());
+    };
+    let status = end["status"]
+        .as_u64()
+        .and_then(|status| u16::try_from(status).ok());
+    let error = error.to_string();
+    Err(Failure::of_answer(status.unwrap_or(500), error.as_bytes()))
+}
+
 /// Takes the first whole event off the text.
 fn take_event(text: &mut Vec<u8>) -> Option<Event> {
     loop {
@@ -125,8 +157,9 @@ pub(crate) struct Progress<'a> {
 impl<'a> Progress<'a> {
     pub(crate) fn new(console: &'a Console) -> Self {
         let bar = console.is_watched().then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style =
+                ProgressStyle::with_template("{prefix}{bar:30} {pos}/{len} {elapsed} {msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             // Time passes also while nothing happens.
             bar.enable_steady_tick(TICK);
@@ -160,6 +193,7 @@ impl<'a> Progress<'a> {
         let (done, tasks) = done_of(summary);
         self.tasks = tasks;
         if let Some(bar) = &self.bar {
+            bar.set_prefix(format!("run {} ", summary["run"]));
             bar.set_length(self.tasks);
             bar.set_position(done);
             return;

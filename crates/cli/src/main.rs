@@ -135,6 +135,10 @@ fn start(args: Vec<OsString>) -> Result<(), Ended> {
         Command::Dev(_) => (true, "info,asterism_coordinator::driver=warn"),
         _ => (false, "warn"),
     };
+    let submits = matches!(
+        command,
+        Command::Run(_) | Command::Submit(_) | Command::Workflow(_)
+    );
     console.start_logging(usual);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -148,7 +152,14 @@ fn start(args: Vec<OsString>) -> Result<(), Ended> {
         }
         tokio::select! {
             result = command => result,
-            () = commands::interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+            () = commands::interrupted() => {
+                let failure = Failure::new(Exit::Interrupted, "interrupted");
+                Err(if submits {
+                    failure.hint("what was submitted goes on: `asterism workflow list` shows it, `asterism workflow cancel RUN` ends it")
+                } else {
+                    failure
+                })
+            }
         }
     });
     // Reads of standard input cannot be called off.

@@ -9,14 +9,14 @@ use std::{
 
 use asterism_protocol::{Value as Ipld, json_of as dag_json, value_of_json};
 use clap::ValueEnum;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     client::{Answer, Coordinator, json_of},
     commands::read_workflow,
     console::{Console, print},
     failure::{Doing as _, Exit, Failure},
-    follow::{Event, Progress, follow, is_final},
+    follow::{Event, Progress, ended, follow, is_final, submit},
 };
 
 /// What to run.
@@ -69,20 +69,15 @@ pub(crate) async fn execute(args: Args, console: &Console) -> Result<(), Failure
     let body = with_args(read_workflow(&args.file, console)?, &args.args).doing(&doing)?;
     let name = args.name.clone().or_else(|| name_of(&args.file));
     let query: Vec<(&str, String)> = [
-        Some(("wait", "false".to_owned())),
         name.map(|name| ("name", name)),
         args.nonce.clone().map(|nonce| ("nonce", nonce)),
-        std::env::var("USER").ok().map(|user| ("submitter", user)),
     ]
     .into_iter()
     .flatten()
     .collect();
-    let started = args
-        .coordinator
-        .post_patiently("/run", &query, body, console)
-        .await;
-    let started = json_of(&started.doing(&doing)?)?;
-    let run = started["run"].as_u64().unwrap_or_default();
+    let (run, started) = submit(&args.coordinator, query, body, console)
+        .await
+        .doing(&doing)?;
     let output = match args.output {
         Some(output) => output,
         None if console.json || args.all => Output::Json,
@@ -155,22 +150,6 @@ fn print_if_new(event: &Event, told: &mut BTreeMap<u64, String>) {
         let mut line = event.data.clone();
         line["event"] = json!(event.name);
         print(&line.to_string());
-    }
-}
-
-/// Did the run come to a result? The data of an `end` tells, with the coordinator's own words where not.
-pub(crate) fn ended(end: &Value) -> Result<(), Failure> {
-    match end.get("error") {
-        None => Ok(()),
-        Some(error) => {
-            let status = end["status"]
-                .as_u64()
-                .and_then(|status| u16::try_from(status).ok());
-            Err(Failure::of_answer(
-                status.unwrap_or(500),
-                error.to_string().as_bytes(),
-            ))
-        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     console::{Console, print},
     corebrum::{self, Fetch, Given, Module, Task},
     failure::{Doing as _, Exit, Failure},
+    follow::{self, Progress},
 };
 
 /// What to submit.
@@ -59,14 +60,16 @@ async fn submit(args: &Args, console: &Console) -> Result<(), Failure> {
     }
     let workflow = workflow(&ready, &input)?;
     let first = ready.first().map(|first| first.task.name.clone());
-    let query = [
-        ("allResults", "true".to_owned()),
-        ("name", first.unwrap_or_default()),
-    ];
-    let answer = args
-        .coordinator
-        .post_patiently("/run", &query, workflow.to_string().into_bytes(), console)
-        .await?;
+    let query = vec![("name", first.unwrap_or_default())];
+    let body = workflow.to_string().into_bytes();
+    let (run, _) = follow::submit(&args.coordinator, query, body, console).await?;
+    let mut progress = Progress::new(console);
+    let tell = |event: &follow::Event| progress.tell(event);
+    let end = follow::follow(&args.coordinator, run, console, tell).await?;
+    follow::ended(&end)?;
+    let path = format!("/workflows/{run}/result");
+    let all = [("allResults", "true".to_owned())];
+    let answer = args.coordinator.get(&path, &all).await?;
     let value = function::fetched(function::last_result(&answer.body)?, &args.coordinator).await?;
     if let Value::Bytes(_) = value {
         function::show(&value, console);

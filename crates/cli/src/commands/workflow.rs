@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Coordinator, json_of},
-    commands::{read_workflow, run::ended},
+    commands::read_workflow,
     console::{Console, print, table},
     failure::{Doing as _, Exit, Failure},
-    follow::{Progress, done_of, follow, title},
+    follow::{Progress, done_of, ended, follow, title},
     graph::Graph,
 };
 

@@ -231,3 +231,36 @@ fn exit_codes_tell_what_went_wrong() {
         asterism_protocol::blob_cid(b"{").to_string()
     );
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_interrupted_goes_on_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = start(&folder.path().join("data"), "127.0.0.1:0");
+    post(format!("{}/components", coordinator.url), math()).await;
+    let file = folder.path().join("sum.json");
+    std::fs::write(&file, workflow(&[task("sum", "add", "[1, 2]")])).unwrap();
+    // Nobody is here who would compute it.
+    let run = Command::new(env!("CARGO_BIN_EXE_asterism"))
+        .args(["run", "--coordinator", &coordinator.url])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let began = std::time::Instant::now();
+    while runs(&coordinator).await.is_empty() {
+        assert!(began.elapsed().as_secs() < 60, "no run was submitted");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let sent = Command::new("kill")
+        .args(["-INT", &run.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("error: interrupted\nhint: "), "{said}");
+    assert!(said.contains("workflow cancel RUN"), "{said}");
+    assert_eq!(runs(&coordinator).await[0].state, RunState::Running);
+}

@@ -1,0 +1,193 @@
+//! Leases that come: what they ask for, and the blobs that they need.
+
+use super::*;
+
+impl Session {
+    pub(super) fn assigned(&mut self, leases: Vec<Leased>, now: Timestamp) {
+        let Connection::Welcomed {
+            poll, poll_from, ..
+        } = &mut self.connection
+        else {
+            return;
+        };
+        let asked = poll.take();
+        if leases.is_empty() && asked.is_some_and(|asked| now.since_ms(asked.sent) < POLL_PAUSE_MS)
+        {
+            *poll_from = now.after_ms(POLL_PAUSE_MS);
+        }
+        let mut wanted = asked.map_or(0, |asked| asked.slots);
+        let mut refused = false;
+        for lease in leases {
+            let (id, instruction) = (lease.id, lease.task.run.cid());
+            let memory_bytes = lease.limits.memory;
+            if self.leases.contains_key(&id) {
+                continue;
+            }
+            let (workflow, submitter) = (lease.workflow.clone(), lease.submitter.clone());
+            let commit = lease.commit;
+            let (phase, blobs) = if wanted == 0 || !self.may_begin() {
+                (Phase::Ending(Farewell::HandBack), Vec::new())
+            } else {
+                match self.job_of(lease, instruction) {
+                    Ok((job, blobs)) => (Phase::Fetching { job, missing: 0 }, blobs),
+                    Err(reason) => {
+                        refused = true;
+                        (
+                            Phase::Ending(Farewell::Refuse(cut(reason, TEXT_BYTES_MAX))),
+                            Vec::new(),
+                        )
+                    }
+                }
+            };
+            wanted = wanted.saturating_sub(1);
+            if matches!(phase, Phase::Ending(_)) {
+                self.ending.insert(id);
+            } else {
+                self.fetching.insert(id);
+            }
+            self.leases.insert(
+                id,
+                Lease {
+                    instruction,
+                    memory_bytes,
+                    workflow,
+                    submitter,
+                    commit,
+                    blobs,
+                    phase,
+                },
+            );
+            self.need_blobs(id);
+        }
+        if refused {
+            self.refusals_in_a_row = (self.refusals_in_a_row + 1).min(8);
+            let pause_ms = POLL_PAUSE_MS << (self.refusals_in_a_row - 1);
+            if let Connection::Welcomed { poll_from, .. } = &mut self.connection {
+                *poll_from = now.after_ms(pause_ms);
+            }
+        }
+    }
+
+    /// What a lease asks for, or why it is declined.
+    pub(super) fn job_of(
+        &self,
+        lease: Leased,
+        instruction: Cid,
+    ) -> Result<(Box<Job>, Vec<Cid>), String> {
+        let run = lease.task.run;
+        if run.op != OPERATION {
+            return Err(format!(
+                "op `{}` is not known here, `{OPERATION}` is",
+                run.op
+            ));
+        }
+        let component = run.component().map_err(|error| error.to_string())?;
+        let Limits {
+            fuel,
+            memory,
+            time_ms: _,
+        } = lease.limits;
+        if fuel > FUEL_MAX {
+            return Err(format!("a fuel limit of {fuel} is more than {FUEL_MAX}"));
+        }
+        if memory > self.config.capabilities.memory {
+            let most = self.config.capabilities.memory;
+            return Err(format!(
+                "a memory limit of {memory} bytes is more than the {most} that this host can keep"
+            ));
+        }
+        let outs: BTreeMap<Cid, _> = lease
+            .inputs
+            .into_iter()
+            .map(|kept| (kept.instruction, kept.out))
+            .collect();
+        let args = run
+            .resolve(&|cid| outs.get(&cid).cloned())
+            .map_err(|promise| {
+                format!(
+                    "the lease does not keep its promise {} of {}",
+                    promise.branch.key(),
+                    promise.instruction
+                )
+            })?;
+        let mut blobs = vec![component];
+        blobs.extend(links(&args).into_iter().filter(|cid| *cid != component));
+        if blobs.len() > BLOBS_MAX {
+            return Err(format!(
+                "the task needs {} blobs, {BLOBS_MAX} is the most",
+                blobs.len()
+            ));
+        }
+        if let Some(other) = blobs.iter().find(|cid| !cid.is_blob()) {
+            return Err(format!(
+                "the arguments link to {other}, which is not a blob"
+            ));
+        }
+        let limits = lease.limits;
+        let func = run.input.func;
+        Ok((
+            Box::new(Job {
+                instruction,
+                component,
+                func,
+                args,
+                blobs: BTreeMap::new(),
+                limits,
+            }),
+            blobs,
+        ))
+    }
+
+    pub(super) fn need_blobs(&mut self, id: LeaseId) {
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return;
+        };
+        let Phase::Fetching { missing, .. } = &mut lease.phase else {
+            return;
+        };
+        *missing = lease
+            .blobs
+            .iter()
+            .filter(|cid| !self.fetches.need(**cid, id))
+            .count();
+        self.ready_if_complete(id);
+    }
+
+    pub(super) fn fetched(&mut self, cid: Cid) {
+        for id in self.fetches.done(cid) {
+            if let Some(Lease {
+                phase: Phase::Fetching { missing, .. },
+                ..
+            }) = self.leases.get_mut(&id)
+            {
+                *missing -= 1;
+            }
+            self.ready_if_complete(id);
+        }
+    }
+
+    pub(super) fn ready_if_complete(&mut self, id: LeaseId) {
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return;
+        };
+        lease.phase = match std::mem::replace(&mut lease.phase, Phase::Ending(Farewell::HandBack)) {
+            Phase::Fetching { job, missing: 0 } => {
+                self.fetching.remove(&id);
+                self.ready.insert(id);
+                Phase::Ready { job }
+            }
+            other => other,
+        };
+    }
+
+    pub(super) fn transfer_failed(&mut self, failed: transfers::Failed, message: &str) {
+        match failed {
+            transfers::Failed::Goes => {}
+            transfers::Failed::GivenUp(users) => {
+                for id in users {
+                    self.fault(id, FaultKind::Blob, message);
+                }
+            }
+        }
+    }
+}

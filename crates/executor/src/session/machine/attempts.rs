@@ -1,0 +1,289 @@
+//! Threads at work: what they begin, what they came to, and when they are stopped.
+
+use super::*;
+
+impl Session {
+    /// A thread is free; what it came to is looked at when it has its next task.
+    pub(super) fn ended(
+        &mut self,
+        thread: ThreadId,
+        lease: LeaseId,
+        result: Result<Box<Attempt>, Fault>,
+        now: Timestamp,
+    ) {
+        let work = self
+            .threads
+            .get_mut(&thread)
+            .and_then(|t| t.work.take_if(|work| work.lease == lease));
+        if let Some(work) = work {
+            let wall_us = now.since_ms(work.doing.since).saturating_sub(1) * 1_000;
+            let took_us = result
+                .as_ref()
+                .map_or(0, |attempt| attempt.remark.elapsed_us)
+                .clamp(wall_us, wall_us + 2_000);
+            self.rest(thread, took_us, now);
+            self.task_us = Some(
+                self.task_us
+                    .map_or(took_us, |known| (known * 3 + took_us) / 4),
+            );
+            self.ended.push_back(Ended {
+                lease,
+                result,
+                at: now,
+            });
+        } else {
+            self.release_made(&result);
+        }
+    }
+
+    pub(super) fn look_at(&mut self, ended: Ended) {
+        let Ended { lease, result, at } = ended;
+        let made = result.as_ref().map_or(Vec::new(), |attempt| {
+            attempt.blobs.keys().copied().collect()
+        });
+        self.take_result(lease, result, at);
+        self.release_unneeded(made);
+    }
+
+    pub(super) fn release_made(&mut self, result: &Result<Box<Attempt>, Fault>) {
+        if let Ok(attempt) = result {
+            self.release_unneeded(attempt.blobs.keys().copied().collect());
+        }
+    }
+
+    /// The shell keeps what an attempt made until it is told otherwise, also where the attempt came to nothing.
+    pub(super) fn release_unneeded(&mut self, made: Vec<Cid>) {
+        for cid in made {
+            if !self.uploads.contains(cid) && !self.fetches.contains(cid) {
+                self.outputs.push_back(Output::Release { cid });
+            }
+        }
+    }
+
+    pub(super) fn take_result(
+        &mut self,
+        id: LeaseId,
+        result: Result<Box<Attempt>, Fault>,
+        now: Timestamp,
+    ) {
+        let Some(lease) = self.leases.get(&id) else {
+            return;
+        };
+        match result {
+            Ok(mut attempt) if attempt.outcome.instruction == lease.instruction => {
+                let wanted = lease.memory_bytes;
+                if attempt.conditions.growth_refused && attempt.conditions.memory < wanted {
+                    // With its own limit it could have come to something else.
+                    let most = attempt.conditions.memory >> 20;
+                    let reason =
+                        format!("it wants more memory than the {most} MiB that are allowed here");
+                    self.end(id, Farewell::Refuse(reason));
+                    return;
+                }
+                attempt.conditions.memory = wanted;
+                self.conclude(id, *attempt, now)
+            }
+            Ok(attempt) => {
+                let other = attempt.outcome.instruction;
+                self.fault(
+                    id,
+                    FaultKind::Host,
+                    &format!("the host answered for instruction {other} instead"),
+                );
+            }
+            Err(fault) => self.end(id, Farewell::Fault(fault)),
+        }
+    }
+
+    /// A thread that computed rests, so that it computes only its share of the time.
+    pub(super) fn rest(&mut self, thread: ThreadId, took_us: u64, now: Timestamp) {
+        let duty = u64::from(self.config.duty_percent);
+        let Some(thread) = self.threads.get_mut(&thread) else {
+            return;
+        };
+        thread.owed_us = thread
+            .owed_us
+            .saturating_add(took_us.saturating_mul(100 - duty) / duty);
+        thread.rest_until = now.after_ms(thread.owed_us / 1_000);
+        thread.owed_us %= 1_000;
+    }
+
+    pub(super) fn conclude(&mut self, id: LeaseId, attempt: Attempt, now: Timestamp) {
+        let Attempt {
+            outcome,
+            conditions,
+            remark,
+            blobs,
+        } = attempt;
+        if let Err(error) = outcome.check() {
+            self.fault(
+                id,
+                FaultKind::Host,
+                &format!("the host made an outcome that may not be: {error}"),
+            );
+            return;
+        }
+        let statement = Statement {
+            outcome: outcome.cid(),
+            conditions,
+        };
+        let commit = self.leases.get(&id).is_some_and(|lease| lease.commit);
+        let delivery = Delivery {
+            lease: id,
+            outcome,
+            conditions,
+            remark: remark.cut(),
+            salt: commit.then(|| self.salt(id)),
+        };
+        let size = encode(&delivery).len();
+        if size > FRAME_BYTES_MAX - FRAME_ROOM_BYTES {
+            let message =
+                format!("the host made an outcome of {size} bytes, which no frame can carry");
+            self.fault(id, FaultKind::Host, &message);
+            return;
+        }
+        self.strip(id);
+        let uploads: Vec<Cid> = blobs.into_keys().collect();
+        let missing = uploads
+            .iter()
+            .filter(|cid| !self.uploads.need(**cid, id))
+            .count();
+        let stage = Stage::Uploading { missing };
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return;
+        };
+        lease.phase = Phase::Concluded(Box::new(Concluded {
+            delivery,
+            statement,
+            size,
+            uploads,
+            stage,
+        }));
+        self.unaccepted_bytes += size;
+        self.sign_if_uploaded(id, now);
+    }
+
+    pub(super) fn uploaded(&mut self, cid: Cid, now: Timestamp) {
+        for id in self.uploads.done(cid) {
+            if let Some(Lease {
+                phase: Phase::Concluded(concluded),
+                ..
+            }) = self.leases.get_mut(&id)
+                && let Stage::Uploading { missing } = &mut concluded.stage
+            {
+                *missing -= 1;
+            }
+            self.sign_if_uploaded(id, now);
+        }
+    }
+
+    pub(super) fn sign_if_uploaded(&mut self, id: LeaseId, now: Timestamp) {
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return;
+        };
+        let Phase::Concluded(concluded) = &mut lease.phase else {
+            return;
+        };
+        if concluded.stage != (Stage::Uploading { missing: 0 }) {
+            return;
+        }
+        let uploads = std::mem::take(&mut concluded.uploads);
+        if lease.commit {
+            concluded.stage = Stage::Committing;
+            self.committing.insert(id);
+            return self.release_uploads(id, &uploads);
+        }
+        concluded.stage = Stage::Ready;
+        self.release_uploads(id, &uploads);
+        if self.concluded.is_empty() {
+            self.concluded_since = now;
+        }
+        self.concluded.insert(id);
+    }
+
+    /// Gives what is ready to threads that are free and rested.
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        if !self.may_begin() {
+            return;
+        }
+        let free = self
+            .allowed_threads()
+            .filter(|(_, t)| t.work.is_none() && t.rest_until <= now);
+        let free: Vec<ThreadId> = free.map(|(id, _)| id).collect();
+        for thread in free {
+            let Some(id) = self.ready.pop_first() else {
+                break;
+            };
+            let Some(lease) = self.leases.get_mut(&id) else {
+                continue;
+            };
+            let phase = std::mem::replace(&mut lease.phase, Phase::Running { thread });
+            let Phase::Ready { mut job } = phase else {
+                lease.phase = phase;
+                continue;
+            };
+            job.limits.memory = job.limits.memory.min(self.config.memory_bytes);
+            let doing = Doing {
+                func: job.func.clone(),
+                workflow: lease.workflow.clone(),
+                submitter: lease.submitter.clone(),
+                since: now,
+            };
+            let time_ms = job.limits.time_ms;
+            let deadline = now.after_ms(time_ms).after_ms(GRACE_MS);
+            let work = Work {
+                lease: id,
+                doing,
+                time_ms,
+                deadline,
+                announced: false,
+            };
+            let blobs = links(&job.args);
+            self.threads.entry(thread).or_default().work = Some(work);
+            self.outputs.push_back(Output::Run {
+                thread,
+                lease: id,
+                job,
+                blobs,
+            });
+            self.refusals_in_a_row = 0;
+            self.changed = true;
+        }
+    }
+
+    pub(super) fn stop_overdue(&mut self, now: Timestamp) {
+        let overdue = self.works().filter(|(_, work)| work.deadline <= now);
+        let overdue: Vec<_> = overdue
+            .map(|(_, work)| (work.lease, work.time_ms))
+            .collect();
+        for (id, time_ms) in overdue {
+            self.fault(
+                id,
+                FaultKind::TimeLimit,
+                &format!("stopped after {time_ms} ms, the time limit of the task"),
+            );
+            self.changed = true;
+        }
+        let threads = self.config.capabilities.threads;
+        self.threads
+            .retain(|id, thread| id.0 < threads || thread.work.is_some());
+    }
+
+    pub(super) fn announce(&mut self, now: Timestamp) {
+        let works = self
+            .threads
+            .values_mut()
+            .filter_map(|thread| thread.work.as_mut());
+        let due =
+            works.filter(|work| !work.announced && work.doing.since.after_ms(STARTED_MS) <= now);
+        let leases: Vec<_> = due
+            .map(|work| {
+                work.announced = true;
+                work.lease
+            })
+            .collect();
+        if !leases.is_empty() {
+            self.send(ToCoordinator::Started { leases });
+        }
+    }
+}

@@ -41,8 +41,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
             "run",
             "--quiet",
             "--release",
-            "--package",
-            "asterism-tests",
+            // Not `--package`: the features of the whole, so that the programs it measures are built of the same.
             "--bin",
             "bench",
             "--",

@@ -1,12 +1,12 @@
 //! A receipt: an outcome plus who attests it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cid, Conditions, Evidence, MerklePath, Out, Outcome, PublicKey, Signature, Value, content_cid,
-    encode,
+    Basis, Cid, Conditions, Error, Evidence, MerklePath, Out, Outcome, PublicKey, Signature,
+    Statement, Value, content_cid, encode,
 };
 
 /// An attested outcome, in Homestar's shape.
@@ -38,6 +38,25 @@ pub struct Attestation {
     pub path: MerklePath,
     /// Over [`crate::MerkleTree::signed_bytes`] of the root.
     pub signature: Signature,
+}
+
+impl Attestation {
+    /// Was this outcome signed by the key?
+    ///
+    /// # Errors
+    /// The path is none, or the signature is of something else.
+    pub fn verify(&self, outcome: Cid) -> Result<(), Error> {
+        let statement = Statement {
+            outcome,
+            conditions: self.conditions,
+        };
+        let signed = self.path.signed_bytes(&statement);
+        let signed = signed.ok_or_else(|| Error::Value {
+            path: "path".to_owned(),
+            reason: "it is not the path of a statement in a batch".to_owned(),
+        })?;
+        self.key.verify(&signed, &self.signature)
+    }
 }
 
 /// Keys of `meta` that this crate writes.
@@ -154,5 +173,51 @@ impl Receipt {
     #[must_use]
     pub fn attestation(&self) -> Option<Attestation> {
         crate::from_value("attestation", self.meta.get(key::ATTESTATION)?.clone()).ok()
+    }
+
+    /// Does it prove what it says: that its issuer signed this outcome, and all others whom its evidence names, too?
+    /// Whether that is enough is for whoever reads it to say: see [`Receipt::evidence`].
+    ///
+    /// # Errors
+    /// Which part proves nothing.
+    pub fn verify(&self) -> Result<(), Error> {
+        let wrong = |path: &str, reason: &str| Error::Value {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let outcome = self
+            .outcome()
+            .ok_or_else(|| wrong("meta", "it names no outcome"))?
+            .cid();
+        let attestation = self
+            .attestation()
+            .ok_or_else(|| wrong("meta.attestation", "there is none"))?;
+        attestation.verify(outcome)?;
+        if self.iss.as_deref() != Some(attestation.key.did().as_str()) {
+            return Err(wrong("iss", "somebody else signed"));
+        }
+        if !self.meta.contains_key(key::EVIDENCE) {
+            return Ok(());
+        }
+        let evidence = self
+            .evidence()
+            .ok_or_else(|| wrong("meta.evidence", "it cannot be read"))?;
+        let mut keys = BTreeSet::from([attestation.key]);
+        for other in &evidence.agreeing {
+            other.verify(outcome)?;
+            if !keys.insert(other.key) {
+                return Err(wrong("meta.evidence", "one key counts twice"));
+            }
+        }
+        match evidence.basis {
+            Basis::Agreed { executors } if executors as usize != keys.len() => {
+                Err(wrong("meta.evidence", "more or fewer signed than it says"))
+            }
+            basis if !basis.satisfies(&evidence.policy) => Err(wrong(
+                "meta.evidence",
+                "its basis is not enough for its policy",
+            )),
+            _ => Ok(()),
+        }
     }
 }

@@ -24,7 +24,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::
 use crate::{
     commands::{
         blob, component, config, coordinator, dev, executor, function, help, receipt, run, submit,
-        task, workflow,
+        task, upkeep, workflow,
     },
     console::Console,
     failure::{Exit, Failure},
@@ -72,6 +72,14 @@ enum Command {
     /// Bytes by CID
     #[command(subcommand)]
     Blob(blob::Command),
+    /// Copy a coordinator's data directory, also while it is served from
+    Backup(upkeep::CopyArgs),
+    /// Make a data directory of a backup
+    Restore(upkeep::CopyArgs),
+    /// Check every event, receipt and blob of a data directory
+    Doctor(upkeep::Data),
+    /// Delete blobs that no component, receipt or workflow needs
+    Gc(upkeep::GcArgs),
     /// Settings and where they are from
     #[command(subcommand)]
     Config(config::Command),
@@ -180,6 +188,10 @@ async fn dispatch(command: Command, console: &Console, settings: &Settings) -> R
         Command::Task(command) => task::execute(command, console).await,
         Command::Receipt(command) => receipt::execute(command, console).await,
         Command::Blob(command) => blob::execute(command, console).await,
+        Command::Backup(args) => upkeep::backup(args, console).await,
+        Command::Restore(args) => upkeep::restore(args, console).await,
+        Command::Doctor(args) => upkeep::doctor(args, console).await,
+        Command::Gc(args) => upkeep::gc(args, console).await,
         Command::Config(command) => {
             config::execute(&command, settings, &Args::command(), console);
             Ok(())

@@ -27,6 +27,7 @@ mod rpc;
 mod server;
 mod socket;
 pub mod store;
+pub mod upkeep;
 
 use std::{
     future::Future,
@@ -147,8 +148,8 @@ impl Stores {
             });
         };
         let data = DataDirectory::open(path)?;
-        let journal = SqliteJournal::open(&data.path().join("journal.sqlite"))?;
-        let blobs = FolderBlobs::open(&data.path().join("blobs"))?;
+        let journal = SqliteJournal::open(&data.path().join(upkeep::JOURNAL))?;
+        let blobs = FolderBlobs::open(&data.path().join(upkeep::BLOBS))?;
         Ok(Self {
             journal: Arc::new(journal),
             blobs: Arc::new(blobs),

@@ -12,6 +12,7 @@ pub(crate) mod receipt;
 pub(crate) mod run;
 pub(crate) mod submit;
 pub(crate) mod task;
+pub(crate) mod upkeep;
 pub(crate) mod workflow;
 
 use std::{io::Read as _, path::Path};

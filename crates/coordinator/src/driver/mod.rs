@@ -44,10 +44,10 @@ use crate::{
 };
 
 /// Larger than any event that was accepted: a submission has the size of its request's body.
-const EVENT_BYTES_MAX: usize = 4 * asterism_protocol::limits::WORKFLOW_BYTES_MAX;
+pub(crate) const EVENT_BYTES_MAX: usize = 4 * asterism_protocol::limits::WORKFLOW_BYTES_MAX;
 
 /// All workflows are in one partition: one coordinator decides at a time.
-const PARTITION: Partition = Partition(0);
+pub(crate) const PARTITION: Partition = Partition(0);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -192,7 +192,7 @@ impl Naming {
 }
 
 /// A time of a file system.
-pub(super) fn timestamp_of(time: SystemTime) -> Timestamp {
+pub(crate) fn timestamp_of(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

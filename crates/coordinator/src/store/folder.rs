@@ -16,8 +16,8 @@ use asterism_protocol::{BlobHasher, Cid, blob_cid};
 
 use super::{
     BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Naming,
-    blobs::timestamp_of,
     chunks::{ChunkReader, Chunks},
+    timestamp_of,
 };
 use crate::limits::{BLOB_CHUNK_BYTES, VERIFIED_CHUNKS_MAX};
 

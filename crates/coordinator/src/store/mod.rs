@@ -16,6 +16,7 @@ mod memory;
 mod sqlite;
 mod terms;
 
+pub(crate) use self::blobs::timestamp_of;
 use self::{
     blobs::Naming,
     journal::{Compacted, InOrder, check_kept, receipt_of_bytes},

@@ -1,6 +1,7 @@
 //! A journal in SQLite: one file, write-ahead log, every commit on the disk before it counts.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,7 +9,9 @@ use std::{
 };
 
 use asterism_protocol::{Cid, Receipt, Remark, Timestamp, decode, encode, limits::FRAME_BYTES_MAX};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params,
+};
 
 use super::{
     Asked, Batch, Compacted, ComponentRecord, Computed, Epoch, Holder, InOrder, Journal,
@@ -82,6 +85,33 @@ impl SqliteJournal {
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
             .trying("open the file")?;
         migrate(&mut connection)?;
+        Self::beside(path, connection)
+    }
+
+    /// Opens a file that is there, to read it: another process may be writing.
+    ///
+    /// # Errors
+    /// It is no such file, or of another version, or the disk failed.
+    pub fn open_existing(path: &Path) -> Result<Self, JournalError> {
+        // A write-ahead log that was left is read too, and that needs a place of its own beside the file.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).trying("open the file")?;
+        connection
+            .execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;")
+            .trying("open the file")?;
+        let (found, known) = (version(&connection)?, MIGRATIONS.len() as i64);
+        match found.cmp(&known) {
+            Ordering::Equal => Self::beside(path, connection),
+            Ordering::Greater => Err(JournalError::Newer { found, known }),
+            Ordering::Less => Err(damaged(
+                "the file",
+                format!("it has version {found} of {known}; start a coordinator from it once"),
+            )),
+        }
+    }
+
+    /// A journal with this connection to write, and another one to read.
+    fn beside(path: &Path, connection: Connection) -> Result<Self, JournalError> {
         let reader = Connection::open(path).trying("open the file")?;
         reader
             .execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;")
@@ -134,9 +164,7 @@ impl SqliteJournal {
 fn migrate(connection: &mut Connection) -> Result<(), JournalError> {
     const WHAT: &str = "bring its tables up to date";
     let transaction = begin(connection, WHAT)?;
-    let found: i64 = transaction
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .trying(WHAT)?;
+    let found = version(&transaction)?;
     let known = MIGRATIONS.len() as i64;
     let done = usize::try_from(found).unwrap_or_default();
     let Some(missing) = MIGRATIONS.get(done..) else {
@@ -151,6 +179,12 @@ fn migrate(connection: &mut Connection) -> Result<(), JournalError> {
             .trying(WHAT)?;
     }
     transaction.commit().trying(WHAT)
+}
+
+fn version(connection: &Connection) -> Result<i64, JournalError> {
+    connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .trying("read its version")
 }
 
 /// A transaction that writes from its beginning: it waits for another's end then, and not in its middle.

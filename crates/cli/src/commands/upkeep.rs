@@ -1,0 +1,161 @@
+//! `asterism backup`, `restore`, `doctor` and `gc`: upkeep of a data directory.
+
+use std::{path::PathBuf, time::Duration};
+
+use asterism_coordinator::upkeep::{self, Copied, Garbage, Health, UpkeepError};
+use serde_json::json;
+
+use crate::{
+    console::{Console, print},
+    failure::{Doing as _, Failure},
+};
+
+/// Where a coordinator keeps what it knows.
+#[derive(clap::Args)]
+pub(crate) struct Data {
+    /// Folder of what is kept: journal and blobs
+    #[arg(
+        long,
+        env = "ASTERISM_DATA",
+        default_value = "data",
+        value_name = "DIR"
+    )]
+    data: PathBuf,
+}
+
+/// What to copy where.
+#[derive(clap::Args)]
+pub(crate) struct CopyArgs {
+    /// Folder of the backup
+    #[arg(value_name = "BACKUP")]
+    backup: PathBuf,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// What to delete.
+#[derive(clap::Args)]
+pub(crate) struct GcArgs {
+    /// Only tell what would be deleted; may be done while a coordinator serves
+    #[arg(long)]
+    dry_run: bool,
+    /// Hours since it was stored that a blob is kept though nothing speaks of it
+    #[arg(long, default_value_t = 24, value_name = "HOURS")]
+    grace: u64,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// Copies the data directory, also while a coordinator serves from it.
+pub(crate) async fn backup(args: CopyArgs, console: &Console) -> Result<(), Failure> {
+    let CopyArgs { backup, data } = args;
+    let doing = format!("back up {} to {}", data.data.display(), backup.display());
+    let copied = upkeep(move || upkeep::backup(&data.data, &backup)).await;
+    tell(&copied.doing(doing)?, console)
+}
+
+/// Makes a data directory of a backup.
+pub(crate) async fn restore(args: CopyArgs, console: &Console) -> Result<(), Failure> {
+    let CopyArgs { backup, data } = args;
+    let doing = format!("restore {} from {}", data.data.display(), backup.display());
+    let copied = upkeep(move || upkeep::restore(&backup, &data.data)).await;
+    tell(&copied.doing(doing)?, console)
+}
+
+fn tell(copied: &Copied, console: &Console) -> Result<(), Failure> {
+    let Copied {
+        blobs,
+        bytes,
+        problems,
+    } = copied;
+    if console.json {
+        print(&json!({ "blobs": blobs, "bytes": bytes, "problems": problems }).to_string());
+    } else {
+        print(&format!(
+            "copied the journal and {blobs} blobs of {bytes} bytes"
+        ));
+    }
+    unless_any(problems).doing("copy everything")
+}
+
+/// Checks every event, receipt and blob.
+pub(crate) async fn doctor(args: Data, console: &Console) -> Result<(), Failure> {
+    let doing = format!("look at {}", args.data.display());
+    let health = upkeep(move || upkeep::doctor(&args.data)).await;
+    let Health {
+        events,
+        receipts,
+        blobs,
+        problems,
+    } = health.doing(doing)?;
+    if console.json {
+        let health =
+            json!({ "events": events, "receipts": receipts, "blobs": blobs, "problems": problems });
+        print(&health.to_string());
+    } else {
+        print(&format!(
+            "looked at {events} events, {receipts} receipts and {blobs} blobs"
+        ));
+    }
+    unless_any(&problems).doing("find all well")
+}
+
+fn unless_any(problems: &[String]) -> Result<(), Failure> {
+    match problems {
+        [] => Ok(()),
+        [only] => Err(Failure::other(only)),
+        many => Err(Failure::other(format!(
+            "there are {} problems:\n  {}",
+            many.len(),
+            many.join("\n  ")
+        ))),
+    }
+}
+
+/// Deletes blobs that nothing speaks of.
+pub(crate) async fn gc(args: GcArgs, console: &Console) -> Result<(), Failure> {
+    let GcArgs {
+        dry_run,
+        grace,
+        data: Data { data },
+    } = args;
+    let grace = Duration::from_secs(grace.saturating_mul(60 * 60));
+    let doing = format!("collect the garbage of {}", data.display());
+    let garbage = upkeep(move || {
+        if dry_run {
+            upkeep::find_garbage(&data, grace)
+        } else {
+            upkeep::collect_garbage(&data, grace)
+        }
+    });
+    let Garbage { blobs, bytes, kept } = garbage.await.doing(doing)?;
+    if console.json {
+        let garbage = json!({ "blobs": blobs, "bytes": bytes, "kept": kept, "deleted": !dry_run });
+        print(&garbage.to_string());
+    } else {
+        let verb = if dry_run { "would delete" } else { "deleted" };
+        print(&format!(
+            "{verb} {blobs} blobs of {bytes} bytes, {kept} stay"
+        ));
+    }
+    Ok(())
+}
+
+/// Reads and hashes for a while, off the threads that wait for signals.
+async fn upkeep<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, UpkeepError> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| Failure::other(error.to_string()))?;
+    done.map_err(|error| {
+        let failure = Failure::other(error.to_string());
+        match error {
+            UpkeepError::Nothing(_) => failure.hint("name a coordinator's folder with --data"),
+            UpkeepError::Something(_) => failure.hint("choose a folder that is empty"),
+            UpkeepError::Data(_)
+            | UpkeepError::Journal(_)
+            | UpkeepError::Blobs(_)
+            | UpkeepError::Io { .. } => failure,
+        }
+    })
+}

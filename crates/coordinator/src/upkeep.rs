@@ -1,0 +1,377 @@
+//! Keeping a data directory in order: copies of it, checks, and getting rid of what nobody needs.
+//!
+//! Copies and checks may be made while a coordinator serves from the directory; what changes it needs it alone.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use asterism_protocol::{Cid, Receipt, decode};
+use asterism_scheduler::Event;
+
+use crate::{
+    driver::{EVENT_BYTES_MAX, PARTITION},
+    http::run_blobs,
+    limits::{BLOB_CHUNK_BYTES, READ_EVENTS},
+    store::{
+        BlobEntry, BlobError, BlobReader, Blobs, DataDirectory, FolderBlobs, Journal, JournalError,
+        LockError, Sequence, SqliteJournal, timestamp_of,
+    },
+};
+
+/// Names within a data directory, and within a backup.
+pub(crate) const JOURNAL: &str = "journal.sqlite";
+pub(crate) const BLOBS: &str = "blobs";
+
+/// A copy of the journal that may not be whole yet.
+const UNFINISHED: &str = "journal.unfinished";
+
+/// Why upkeep was not possible.
+#[derive(Debug, thiserror::Error)]
+pub enum UpkeepError {
+    /// The data directory.
+    #[error(transparent)]
+    Data(#[from] LockError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The blobs.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// There is nothing where data was expected.
+    #[error("{0} holds no journal")]
+    Nothing(String),
+    /// There is something where it would be overwritten.
+    #[error("{0} holds a journal already, and nothing is overwritten")]
+    Something(String),
+    /// The file system failed.
+    #[error("failed to write {path}: {source}")]
+    Io {
+        /// Which file or folder.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What was copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Blobs.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs that are damaged and were left out, each with its reason.
+    pub problems: Vec<String>,
+}
+
+/// Copies a data directory to another folder, as it is at one moment, also while a coordinator serves from it.
+///
+/// # Errors
+/// There is no data, there is a backup already, or a disk failed.
+pub fn backup(data: &Path, to: &Path) -> Result<Copied, UpkeepError> {
+    copy(data, to)
+}
+
+/// Makes a data directory of a backup.
+///
+/// # Errors
+/// There is no backup, there is data already, somebody uses the directory, or a disk failed.
+pub fn restore(backup: &Path, data: &Path) -> Result<Copied, UpkeepError> {
+    // Before anything is made there: a folder without a backup is most likely a slip.
+    journal_of(backup)?;
+    let data = DataDirectory::open(data)?;
+    copy(backup, data.path())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<Copied, UpkeepError> {
+    let journal = SqliteJournal::open_existing(&journal_of(from)?)?;
+    let (target, unfinished) = (to.join(JOURNAL), to.join(UNFINISHED));
+    if target.exists() {
+        return Err(UpkeepError::Something(to.display().to_string()));
+    }
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        |source| UpkeepError::Io { path, source }
+    };
+    fs::create_dir_all(to).map_err(failed(to))?;
+    // Of a copy that was interrupted.
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed(&unfinished)(error));
+        }
+        _ => {}
+    }
+    // The journal first: every blob that it speaks of was there before it spoke of it.
+    journal.copy_to(&unfinished)?;
+    let copied = copy_blobs(
+        &FolderBlobs::beside(&from.join(BLOBS)),
+        &FolderBlobs::open(&to.join(BLOBS))?,
+    )?;
+    // A journal of that name is a whole copy.
+    File::open(&unfinished)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(&unfinished, &target))
+        .and_then(|()| File::open(to)?.sync_all())
+        .map_err(failed(&target))?;
+    Ok(copied)
+}
+
+fn journal_of(folder: &Path) -> Result<PathBuf, UpkeepError> {
+    let path = folder.join(JOURNAL);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(UpkeepError::Nothing(folder.display().to_string()))
+    }
+}
+
+fn copy_blobs(from: &dyn Blobs, to: &dyn Blobs) -> Result<Copied, UpkeepError> {
+    let mut copied = Copied::default();
+    for entry in entries(from)? {
+        match copy_blob(from, to, entry.cid) {
+            Ok(Some(bytes)) => {
+                copied.blobs += 1;
+                copied.bytes += bytes;
+            }
+            // It was deleted since it was listed.
+            Ok(None) => {}
+            Err(error @ BlobError::Corrupted { .. }) => copied.problems.push(error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(copied)
+}
+
+fn entries(blobs: &dyn Blobs) -> Result<Vec<BlobEntry>, BlobError> {
+    let mut entries = Vec::new();
+    blobs.each(&mut |entry| {
+        entries.push(entry);
+        true
+    })?;
+    entries.sort_unstable_by_key(|entry| entry.cid);
+    Ok(entries)
+}
+
+fn copy_blob(from: &dyn Blobs, to: &dyn Blobs, cid: Cid) -> Result<Option<u64>, BlobError> {
+    let Some(mut reader) = from.open(cid)? else {
+        return Ok(None);
+    };
+    let mut writer = to.begin()?;
+    each_chunk(cid, &mut *reader, |chunk| writer.write(chunk))?;
+    writer.finish(Some(cid))?;
+    Ok(Some(reader.size()))
+}
+
+/// Reads all of a blob; what is read is checked on the way.
+fn each_chunk(
+    cid: Cid,
+    reader: &mut dyn BlobReader,
+    mut take: impl FnMut(&[u8]) -> Result<(), BlobError>,
+) -> Result<(), BlobError> {
+    let mut chunk = vec![0; BLOB_CHUNK_BYTES];
+    loop {
+        match reader.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(read) => take(&chunk[..read])?,
+            Err(error) => return Err(BlobError::of_reading(cid, error)),
+        }
+    }
+}
+
+/// What was looked at, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Events of the journal.
+    pub events: u64,
+    /// Receipts of the index.
+    pub receipts: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// One sentence each.
+    pub problems: Vec<String>,
+}
+
+/// Checks everything in a data directory or a backup, also while a coordinator serves from it: the database, every event,
+/// every receipt's evidence, every blob's bytes, and that no blob is missing that is spoken of.
+///
+/// # Errors
+/// There is no data, or it cannot be read at all.
+pub fn doctor(data: &Path) -> Result<Health, UpkeepError> {
+    let journal = SqliteJournal::open_existing(&journal_of(data)?)?;
+    let blobs = FolderBlobs::beside(&data.join(BLOBS));
+    let blobs: &dyn Blobs = &blobs;
+    let mut health = Health {
+        problems: journal.check()?,
+        ..Health::default()
+    };
+    let mut wanted = BTreeSet::new();
+    let walked = walk(&journal, &mut wanted, |seen| match seen {
+        Seen::Event => health.events += 1,
+        Seen::Receipt(receipt) => {
+            health.receipts += 1;
+            if let Err(error) = receipt.verify() {
+                let problem = format!("receipt {} proves nothing: {error}", receipt.cid());
+                health.problems.push(problem);
+            }
+        }
+    });
+    if let Err(error) = walked {
+        let problem = format!("{error}; what comes behind it was not looked at");
+        health.problems.push(problem);
+    }
+    for entry in entries(blobs)? {
+        health.blobs += 1;
+        wanted.remove(&entry.cid);
+        let whole = match blobs.open(entry.cid) {
+            Ok(None) => Ok(()),
+            Ok(Some(mut reader)) => each_chunk(entry.cid, &mut *reader, |_| Ok(())),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = whole {
+            health.problems.push(error.to_string());
+        }
+    }
+    for cid in wanted {
+        // Stored since the blobs were listed, by whoever serves from here?
+        if blobs.size(cid)?.is_none() {
+            let problem = format!("blob {cid} is missing; upload it again");
+            health.problems.push(problem);
+        }
+    }
+    Ok(health)
+}
+
+/// What a walk comes by.
+enum Seen<'a> {
+    Event,
+    Receipt(&'a Receipt),
+}
+
+/// Walks through all that a journal knows and adds the blobs that it speaks of to `found`.
+fn walk(
+    journal: &dyn Journal,
+    found: &mut BTreeSet<Cid>,
+    mut see: impl FnMut(Seen<'_>),
+) -> Result<(), JournalError> {
+    for component in journal.components()? {
+        found.insert(component.cid);
+    }
+    let mut next = Sequence(0);
+    loop {
+        let events = journal.read(PARTITION, next, READ_EVENTS)?;
+        let Some((last, _)) = events.last() else {
+            break;
+        };
+        next = Sequence(last.0 + 1);
+        for (number, bytes) in &events {
+            let event = decode("event", bytes, EVENT_BYTES_MAX);
+            let event = event.map_err(|error| JournalError::Damaged {
+                place: format!("event {}", number.0),
+                reason: error.to_string(),
+            })?;
+            blobs_of(&event, found);
+            see(Seen::Event);
+        }
+    }
+    let mut after = 0;
+    loop {
+        let receipts = journal.receipts(after, READ_EVENTS)?;
+        let Some((last, _)) = receipts.last() else {
+            return Ok(());
+        };
+        after = *last;
+        for (_, receipt) in &receipts {
+            run_blobs(receipt.out.value(), found);
+            see(Seen::Receipt(receipt));
+        }
+    }
+}
+
+/// The blobs that an event speaks of.
+fn blobs_of(event: &Event, found: &mut BTreeSet<Cid>) {
+    match event {
+        Event::Submitted { tasks, known, .. } => {
+            for index in 0..tasks.len() as u32 {
+                let task = tasks.get(index);
+                // What was accepted names one.
+                found.extend(task.run.component().ok());
+                let args = task.run.input.args.iter();
+                args.for_each(|arg| run_blobs(arg, found));
+            }
+            for receipt in known {
+                run_blobs(receipt.out.value(), found);
+            }
+        }
+        Event::Computed { receipt, .. } => run_blobs(receipt.out.value(), found),
+        Event::Voted { outcome, .. } => run_blobs(outcome.out.value(), found),
+        Event::Parted { .. }
+        | Event::Caught { .. }
+        | Event::Banned { .. }
+        | Event::Repeated { .. }
+        | Event::GaveUp { .. }
+        | Event::Cancelled { .. }
+        | Event::TaskCancelled { .. }
+        | Event::Paused { .. }
+        | Event::LeasesReserved { .. } => {}
+    }
+}
+
+/// What nobody needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// Blobs.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs that stay.
+    pub kept: u64,
+}
+
+/// Deletes the blobs that no component, no receipt and no event of the journal speaks of, and that were stored longer ago
+/// than `grace`: somebody may be about to speak of a younger one.
+///
+/// # Errors
+/// A coordinator serves from the directory, or a disk failed.
+pub fn collect_garbage(data: &Path, grace: Duration) -> Result<Garbage, UpkeepError> {
+    journal_of(data)?;
+    // What is spoken of must not change meanwhile.
+    let owned = DataDirectory::open(data)?;
+    sweep(owned.path(), grace, true)
+}
+
+/// What [`collect_garbage`] would delete; also while a coordinator serves from the directory.
+///
+/// # Errors
+/// There is no data, or a disk failed.
+pub fn find_garbage(data: &Path, grace: Duration) -> Result<Garbage, UpkeepError> {
+    sweep(data, grace, false)
+}
+
+fn sweep(data: &Path, grace: Duration, delete: bool) -> Result<Garbage, UpkeepError> {
+    let journal = SqliteJournal::open_existing(&journal_of(data)?)?;
+    let blobs = FolderBlobs::beside(&data.join(BLOBS));
+    // Those that are younger than the list are not on it.
+    let listed = entries(&blobs)?;
+    let mut needed = BTreeSet::new();
+    walk(&journal, &mut needed, |_| {})?;
+    let oldest = SystemTime::now().checked_sub(grace);
+    let oldest = timestamp_of(oldest.unwrap_or(SystemTime::UNIX_EPOCH));
+    let mut garbage = Garbage::default();
+    for entry in listed {
+        if needed.contains(&entry.cid) || entry.stored > oldest {
+            garbage.kept += 1;
+            continue;
+        }
+        if delete {
+            blobs.delete(entry.cid)?;
+        }
+        garbage.blobs += 1;
+        garbage.bytes += entry.size;
+    }
+    Ok(garbage)
+}

@@ -77,7 +77,7 @@ enum Command {
     /// Make a data directory of a backup
     Restore(upkeep::CopyArgs),
     /// Check every event, receipt and blob of a data directory
-    Doctor(upkeep::Data),
+    Doctor(commands::Data),
     /// Delete blobs that no component, receipt or workflow needs
     Gc(upkeep::GcArgs),
     /// Settings and where they are from

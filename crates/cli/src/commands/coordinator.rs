@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::{
-    commands::stopped,
+    commands::{Data, stopped},
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
@@ -29,14 +29,8 @@ pub(crate) struct Args {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
-    /// Folder of what is kept: journal and blobs
-    #[arg(
-        long,
-        env = "ASTERISM_DATA",
-        default_value = "data",
-        value_name = "DIR"
-    )]
-    data: PathBuf,
+    #[command(flatten)]
+    data: Data,
     /// Keep nothing: all is forgotten at the end
     #[arg(long, conflicts_with = "data")]
     in_memory: bool,
@@ -126,7 +120,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         ..Config::default()
     };
     let options = asterism_coordinator::Options {
-        data: (!args.in_memory).then_some(args.data),
+        data: (!args.in_memory).then_some(args.data.data),
         panel: args.panel,
         allow_origins: args.allow_origin,
         scheduler,

@@ -83,3 +83,16 @@ pub(crate) async fn stopped() {
     #[cfg(not(unix))]
     interrupted().await;
 }
+
+/// Where a coordinator keeps what it knows.
+#[derive(clap::Args)]
+pub(crate) struct Data {
+    /// Folder of what is kept: journal and blobs
+    #[arg(
+        long,
+        env = "ASTERISM_DATA",
+        default_value = "data",
+        value_name = "DIR"
+    )]
+    pub(crate) data: std::path::PathBuf,
+}

@@ -6,22 +6,10 @@ use asterism_coordinator::upkeep::{self, Copied, Garbage, Health, UpkeepError};
 use serde_json::json;
 
 use crate::{
+    commands::Data,
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
-
-/// Where a coordinator keeps what it knows.
-#[derive(clap::Args)]
-pub(crate) struct Data {
-    /// Folder of what is kept: journal and blobs
-    #[arg(
-        long,
-        env = "ASTERISM_DATA",
-        default_value = "data",
-        value_name = "DIR"
-    )]
-    data: PathBuf,
-}
 
 /// What to copy where.
 #[derive(clap::Args)]

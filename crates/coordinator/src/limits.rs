@@ -60,7 +60,7 @@ pub(crate) const FIRST_WORD_MAX: Duration = Duration::from_secs(15);
 pub(crate) const SEND_MAX: Duration = Duration::from_secs(30);
 
 /// Read buffer of a WebSocket, in bytes: most of what an idle executor costs.
-pub(crate) const SOCKET_BUFFER_BYTES: usize = 3 << 10;
+pub(crate) const SOCKET_BUFFER_BYTES: usize = 2 << 10;
 
 /// Longest wait that `POST /run?timeout=` may ask for, and the one without it.
 pub(crate) const RUN_WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -16,8 +16,11 @@ extern "C" {
     fn performance_now() -> f64;
 }
 
-/// Milliseconds from the bytes of a component to the first result of its `add`, and microseconds of each further call in
-/// one instance.
+/// Tasks that are measured together.
+const TASKS: u32 = 20_000;
+
+/// Milliseconds from the bytes of a component to the first result of its `add`, microseconds of each further call in
+/// one instance, and microseconds of each further task, which has an instance of its own.
 ///
 /// # Errors
 /// It is not what it should be, in words.
@@ -41,7 +44,13 @@ pub fn measure(component: &[u8]) -> Result<Vec<f64>, String> {
     if let Some(failure) = attempt.outcome.failure() {
         return Err(format!("{failure:?}"));
     }
-    Ok(vec![cold_ms, host.measure_calls(&job, CALLS)?])
+    let call_us = host.measure_calls(&job, CALLS)?;
+    let started = performance_now();
+    for _ in 0..TASKS {
+        host.run(&job).map_err(|fault| fault.message)?;
+    }
+    let task_us = (performance_now() - started) * 1000.0 / f64::from(TASKS);
+    Ok(vec![cold_ms, call_us, task_us])
 }
 
 fn main() {

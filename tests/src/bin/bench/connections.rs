@@ -35,7 +35,7 @@ pub(crate) async fn run(table: &mut Table) -> anyhow::Result<()> {
     }
     let after = resident(coordinator.pid())?;
     let value = (after - before) / f64::from(CONNECTIONS);
-    let floor = Some((3.0, "its read buffer"));
+    let floor = Some((2.0, "its read buffer"));
     table.row(&Row {
         bench: "connections",
         case: "memory of an idle executor",

@@ -40,13 +40,14 @@ const GUESTS: [(&str, &str, &str, &str); 5] = [
 const IN_C: [(&str, &str); 1] = [("GREET_C", "examples/greet/greet.c")];
 
 /// Components in text, which the executor's conformance suite keeps: name of the constant, file.
-const TEXTS: [(&str, &str); 3] = [
+const TEXTS: [(&str, &str); 4] = [
     (
         "INSTRUCTIONS",
         "crates/executor/src/conformance/instructions.wat",
     ),
     ("VALUES", "crates/executor/src/conformance/values.wat"),
     ("RESOURCES", "crates/executor/src/conformance/resources.wat"),
+    ("COMPOSED", "crates/executor/src/conformance/composed.wat"),
 ];
 
 fn main() {

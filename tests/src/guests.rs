@@ -12,6 +12,9 @@ pub const VALUES: &[u8] = include_bytes!(env!("GUEST_VALUES"));
 /// Handles of resources: the executor's `conformance/resources.wat`.
 pub const RESOURCES: &[u8] = include_bytes!(env!("GUEST_RESOURCES"));
 
+/// A component of two components: the executor's `conformance/composed.wat`.
+pub const COMPOSED: &[u8] = include_bytes!(env!("GUEST_COMPOSED"));
+
 /// `tests/guests/wasip2`: what guests can ask of their world.
 pub const WASIP2: &[u8] = include_bytes!(env!("GUEST_WASIP2"));
 
@@ -26,3 +29,14 @@ pub const GREET: &[u8] = include_bytes!(env!("GUEST_GREET"));
 
 /// `examples/greet/greet.c`, wrapped; empty where there was no clang when this was built.
 pub const GREET_C: &[u8] = include_bytes!(env!("GUEST_GREET_C"));
+
+/// All that the conformance suite calls.
+pub const COMPONENTS: asterism_executor::conformance::Components<'static> =
+    asterism_executor::conformance::Components {
+        guest: CONFORMANCE,
+        instructions: INSTRUCTIONS,
+        values: VALUES,
+        resources: RESOURCES,
+        composed: COMPOSED,
+        wasip2: WASIP2,
+    };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use asterism_executor::{
     Attempt, Host, Job,
-    conformance::{Components, Fuel, check_all},
+    conformance::{Case, Fuel, cases, check_all},
 };
 use asterism_host_browser::BrowserHost;
 use asterism_protocol::{
@@ -18,6 +18,20 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Fuel that Wasmtime consumed.
 const RECORDED: &str = include_str!("../conformance.json");
+
+/// Performs cases and compares with what is recorded.
+pub(crate) fn conforms(cases: Vec<Case>, recorded: &str) -> Fuel {
+    let recorded = Fuel::of_json(recorded).expect("the recording is well-formed");
+    let consumed = check_all(
+        &mut BrowserHost::new(),
+        cases,
+        guests::COMPONENTS,
+        &recorded,
+    )
+    .unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(consumed, recorded);
+    recorded
+}
 
 fn limits() -> Limits {
     Limits {
@@ -60,21 +74,11 @@ fn run(
 
 #[test]
 fn browser_host_conforms_and_consumes_the_fuel_that_wasmtime_does() {
-    let recorded = Fuel::of_json(RECORDED).expect("the recording is well-formed");
+    let recorded = conforms(cases(), RECORDED);
     assert!(
         recorded.0.values().flatten().count() > 50,
         "nothing was recorded"
     );
-    let components = Components {
-        guest: guests::CONFORMANCE,
-        instructions: guests::INSTRUCTIONS,
-        values: guests::VALUES,
-        resources: guests::RESOURCES,
-        wasip2: guests::WASIP2,
-    };
-    let consumed = check_all(&mut BrowserHost::new(), components, &recorded)
-        .unwrap_or_else(|wrong| panic!("{wrong}"));
-    assert_eq!(consumed, recorded);
 }
 
 #[test]

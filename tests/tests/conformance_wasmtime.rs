@@ -1,12 +1,12 @@
-//! Wasmtime performs every case of the conformance suite, with the fuel that `conformance.json` records. Other hosts are
-//! held to the same file. `ASTERISM_RECORD=1` writes it anew.
+//! Wasmtime performs every case of the conformance suite, with the fuel that `conformance.json` and `composed.json`
+//! record. Other hosts are held to the same files. `ASTERISM_RECORD=1` writes them anew.
 #![cfg(not(target_arch = "wasm32"))]
 
 use std::{collections::BTreeMap, env, fs, path::Path, thread, time::Duration};
 
 use asterism_executor::{
     Attempt, Host, Job,
-    conformance::{Components, Fuel, check_all, check_fault, time_limit},
+    conformance::{Case, Fuel, cases, check_all, check_fault, composed_cases, time_limit},
 };
 use asterism_host_wasmtime::{WasmtimeEngine, WasmtimeHost};
 use asterism_protocol::{
@@ -22,8 +22,26 @@ fn host() -> WasmtimeHost {
         .host()
 }
 
-fn recording() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance.json")
+/// Performs cases and compares with what is recorded in a file of this folder, or records it.
+fn conforms(cases: Vec<Case>, recording: &str) {
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join(recording);
+    let record = env::var_os("ASTERISM_RECORD").is_some();
+    let recorded = if record {
+        String::from("{}")
+    } else {
+        fs::read_to_string(&recording).expect("there is a recording")
+    };
+    let recorded = Fuel::of_json(&recorded).expect("the recording is one");
+    let fuel = check_all(&mut host(), cases, guests::COMPONENTS, &recorded)
+        .unwrap_or_else(|wrong| panic!("{wrong}"));
+    if record {
+        fs::write(recording, fuel.to_json()).expect("the recording can be written");
+    } else {
+        assert_eq!(
+            fuel, recorded,
+            "cases came or went: record again with ASTERISM_RECORD=1"
+        );
+    }
 }
 
 fn job(component: &[u8], func: &str, args: Vec<Value>) -> Job {
@@ -63,30 +81,12 @@ fn trap_of(attempt: &Attempt) -> Option<TrapKind> {
 
 #[test]
 fn every_case_comes_out_as_it_must_with_the_recorded_fuel() {
-    let components = Components {
-        guest: guests::CONFORMANCE,
-        instructions: guests::INSTRUCTIONS,
-        values: guests::VALUES,
-        resources: guests::RESOURCES,
-        wasip2: guests::WASIP2,
-    };
-    let record = env::var_os("ASTERISM_RECORD").is_some();
-    let recorded = if record {
-        String::from("{}")
-    } else {
-        fs::read_to_string(recording()).expect("there is a recording")
-    };
-    let recorded = Fuel::of_json(&recorded).expect("the recording is one");
-    let fuel =
-        check_all(&mut host(), components, &recorded).unwrap_or_else(|wrong| panic!("{wrong}"));
-    if record {
-        fs::write(recording(), fuel.to_json()).expect("the recording can be written");
-    } else {
-        assert_eq!(
-            fuel, recorded,
-            "cases came or went: record again with ASTERISM_RECORD=1"
-        );
-    }
+    conforms(cases(), "conformance.json");
+}
+
+#[test]
+fn every_case_of_a_composed_component_comes_out_as_it_must() {
+    conforms(composed_cases(), "composed.json");
 }
 
 #[test]

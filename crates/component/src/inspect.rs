@@ -2,9 +2,9 @@
 
 use asterism_protocol::limits::NAME_BYTES_MAX;
 use wasmparser::{
-    BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentType, Encoding, FuncToValidate,
-    FuncValidatorAllocations, FunctionBody, Parser, Payload, PrimitiveValType, TypeRef,
-    ValidPayload, Validator, ValidatorResources,
+    BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentInstance, ComponentType,
+    ComponentTypeRef, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser,
+    Payload, PrimitiveValType, TypeRef, ValidPayload, Validator, ValidatorResources,
     component_types::{
         ComponentDefinedType, ComponentEntityType, ComponentFuncTypeId, ComponentInstanceTypeId,
         ComponentValType,
@@ -22,6 +22,13 @@ const TYPE_DEPTH_MAX: usize = 30;
 
 /// Most nodes of all types together, written out: shared types can stand for exponentially large trees.
 const TYPE_NODES_MAX: usize = 100_000;
+
+/// Most component and core instances that a component consists of, counted generously: components that hold each other
+/// twice stand for exponentially many.
+const INSTANCES_MAX: u64 = 20_000;
+
+/// Most memories: engines of browsers set some gigabytes of addresses apart for each.
+const MEMORIES_MAX: u32 = 64;
 
 /// Most exported functions.
 const FUNCTIONS_MAX: usize = 4_096;
@@ -227,25 +234,57 @@ struct Walk {
     imports: Vec<String>,
     exports: Vec<String>,
     memories: u32,
+    /// Components and modules that have not ended, the outermost first.
+    open: Vec<Open>,
+    /// The most instances that a component which has ended stands for.
+    heaviest: u64,
+}
+
+/// A component or module that is being read.
+struct Open {
+    is_component: bool,
+    /// Itself and the instances in it, with what those stand for at most.
+    instances: u64,
 }
 
 impl Walk {
     fn sections(&mut self, bytes: &[u8]) -> Result<(), BinaryReaderError> {
-        let mut nesting: Vec<Encoding> = Vec::new();
         for payload in Parser::new(0).parse_all(bytes) {
-            let outermost = nesting.len() == 1;
+            let outermost = self.open.len() == 1;
             match payload? {
-                Payload::Version { encoding, .. } => {
-                    nesting.push(encoding);
-                    if encoding == Encoding::Module && nesting.len() > 2 {
-                        self.reasons.add(
-                            "it is composed of several components with code of their own: add each by itself and \
-                             connect them in a workflow",
-                        );
+                Payload::Version { encoding, .. } => self.open.push(Open {
+                    is_component: encoding == Encoding::Component,
+                    instances: 1,
+                }),
+                Payload::End(_) => {
+                    if let Some(Open {
+                        is_component: true,
+                        instances,
+                    }) = self.open.pop()
+                    {
+                        self.heaviest = self.heaviest.max(instances);
+                    }
+                    if self.heaviest > INSTANCES_MAX {
+                        self.reasons.add(format!(
+                            "it may consist of more than {INSTANCES_MAX} instances: compose it of fewer"
+                        ));
                     }
                 }
-                Payload::End(_) => {
-                    nesting.pop();
+                // Which component it is does not matter: all that it can be have ended, or are arguments, see below.
+                Payload::ComponentInstanceSection(section) => {
+                    for instance in section {
+                        if let ComponentInstance::Instantiate { .. } = instance? {
+                            self.count(self.heaviest.max(1));
+                        }
+                    }
+                }
+                Payload::InstanceSection(section) => self.count(section.count().into()),
+                Payload::ComponentImportSection(section) if !outermost => {
+                    for import in section {
+                        if let ComponentTypeRef::Component(_) = import?.ty {
+                            self.reasons.add("a component in it takes another one as an argument: compose them by their interfaces");
+                        }
+                    }
                 }
                 Payload::ImportSection(section) => {
                     for import in section.into_imports() {
@@ -255,8 +294,10 @@ impl Walk {
                 }
                 Payload::MemorySection(section) => {
                     self.memories += section.count();
-                    if self.memories == 2 {
-                        self.reasons.add("it has several memories: the memory limit is kept over one, link its modules into one");
+                    if self.memories > MEMORIES_MAX {
+                        self.reasons.add(format!(
+                            "it has more than {MEMORIES_MAX} memories: link its modules into fewer"
+                        ));
                     }
                 }
                 Payload::ComponentImportSection(section) if outermost => {
@@ -287,6 +328,12 @@ impl Walk {
             }
         }
         Ok(())
+    }
+
+    fn count(&mut self, instances: u64) {
+        if let Some(open) = self.open.last_mut() {
+            open.instances = open.instances.saturating_add(instances);
+        }
     }
 
     fn core_import(&mut self, module: &str, ty: &TypeRef) {

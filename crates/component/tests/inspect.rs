@@ -85,7 +85,6 @@ fn all_that_stands_in_the_way_is_said_at_once() {
             (core module $m
                 (memory 1)
                 (func (export \"run\") (param i32) unreachable))
-            (core module $n (memory 1))
             (core instance $i (instantiate $m))
             (type $r (resource (rep i32)))
             (export $rx \"thing\" (type $r))
@@ -93,7 +92,6 @@ fn all_that_stands_in_the_way_is_said_at_once() {
             (export \"consume\" (func $f)))",
     );
     let expected = [
-        "several memories",
         "`wasi:http/outgoing@0.2.0` (`get`), which is not provided: guests have no network",
         "the functions `raw`, which no host provides",
         "consume, parameter `what`: a resource lives in one instance",
@@ -115,7 +113,7 @@ fn what_hosts_do_alike_is_refused_by_name_where_they_do_not() {
         ))
     };
     for (text, expected) in [
-        (code("(memory 1 1 shared)"), "several memories"),
+        (code("(memory 1 1 shared)"), "threads"),
         (
             code("(func (param i32) (drop (i32.atomic.load (local.get 0))) unreachable)"),
             "threads",
@@ -127,12 +125,6 @@ fn what_hosts_do_alike_is_refused_by_name_where_they_do_not() {
         ),
         (code("(tag) (func (throw 0))"), "exceptions"),
         (code("(type (struct (field i32)))"), "garbage collection"),
-        (
-            component(
-                "(component $c (core module $inner)) (func $run (result u32) (canon lift (core func $i \"run\"))) (export \"run\" (func $run))",
-            ),
-            "composed of several components",
-        ),
     ] {
         let Ok(bytes) = wat::parse_str(&text) else {
             panic!("{text} is no text")
@@ -143,6 +135,40 @@ fn what_hosts_do_alike_is_refused_by_name_where_they_do_not() {
             "{expected}: {refusal}"
         );
     }
+}
+
+#[test]
+fn components_that_hold_each_other_again_and_again_are_refused() {
+    let run =
+        "(func $run (result u32) (canon lift (core func $i \"run\"))) (export \"run\" (func $run))";
+    let twice: String = (1..20)
+        .map(|n| {
+            let inner = format!("(instance (instantiate $c{}))", n - 1);
+            format!(
+                "(component $c{n} (alias outer 1 $c{p} (component $c{p})) {inner} {inner})",
+                p = n - 1
+            )
+        })
+        .collect();
+    let taking = "(component $taking (import \"c\" (component $c)) (instance (instantiate $c)))";
+    let memories = "(core module (memory 1))".repeat(64);
+    for (parts, expected) in [
+        (
+            format!("(component $c0) {twice}"),
+            "more than 20000 instances",
+        ),
+        (taking.to_owned(), "takes another one as an argument"),
+        (memories, "more than 64 memories"),
+    ] {
+        let reasons = reasons(&component(&format!("{parts} {run}")));
+        assert!(
+            matches!(&reasons[..], [reason] if reason.contains(expected)),
+            "{expected}: {reasons:?}"
+        );
+    }
+    let few = "(component $c0) (component $c1 (alias outer 1 $c0 (component $c)) (instance (instantiate $c)))";
+    let few = format!("{few} (instance (instantiate $c1)) (core module (memory 1)) {run}");
+    inspect(&wat(&component(&few))).expect("it is composed of a few");
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! What every host must do alike, as data: calls of five components, and what must come of them.
+//! What every host must do alike, as data: calls of six components, and what must come of them.
 //!
 //! A host's test builds the components (the guests in `tests/guests/conformance` and `tests/guests/wasip2`, [`INSTRUCTIONS_WAT`],
-//! [`VALUES_WAT`] and [`RESOURCES_WAT`]), reads the
+//! [`VALUES_WAT`], [`RESOURCES_WAT`] and [`COMPOSED_WAT`]), reads the
 //! recorded fuel with [`Fuel::of_json`], and calls [`check_all`]. The recording is made by a host that is trusted:
 //! run with an empty one, and write what comes back.
 
 mod cases;
+mod composed;
 mod values;
 mod world;
 
@@ -17,7 +18,10 @@ use asterism_protocol::{
 };
 use serde_bytes::ByteBuf;
 
-pub use self::cases::{cases, time_limit};
+pub use self::{
+    cases::{cases, time_limit},
+    composed::composed_cases,
+};
 use crate::{Attempt, Host, Job, METERING};
 
 /// A component of single instructions, for traps that no compiler emits without a guard.
@@ -28,6 +32,9 @@ pub const VALUES_WAT: &str = include_str!("conformance/values.wat");
 
 /// A component of handles: of its own resources and of the world's.
 pub const RESOURCES_WAT: &str = include_str!("conformance/resources.wat");
+
+/// A component that consists of two.
+pub const COMPOSED_WAT: &str = include_str!("conformance/composed.wat");
 
 /// Which component a case calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +47,8 @@ pub enum Subject {
     Values,
     /// [`RESOURCES_WAT`].
     Resources,
+    /// [`COMPOSED_WAT`].
+    Composed,
     /// The guest in `tests/guests/wasip2`.
     Wasip2,
 }
@@ -138,6 +147,8 @@ pub struct Components<'a> {
     pub values: &'a [u8],
     /// [`Subject::Resources`], as binary.
     pub resources: &'a [u8],
+    /// [`Subject::Composed`], as binary.
+    pub composed: &'a [u8],
     /// [`Subject::Wasip2`].
     pub wasip2: &'a [u8],
 }
@@ -151,22 +162,24 @@ impl<'a> Components<'a> {
             Subject::Instructions => self.instructions,
             Subject::Values => self.values,
             Subject::Resources => self.resources,
+            Subject::Composed => self.composed,
             Subject::Wasip2 => self.wasip2,
         }
     }
 }
 
-/// Performs all cases twice each; gives back the fuel that they consumed.
+/// Performs these cases (of [`cases`] or [`composed_cases`]) twice each; gives back the fuel that they consumed.
 ///
 /// # Errors
 /// Every case that came out otherwise than it must, or with other fuel than `recorded` where that knows the case.
 pub fn check_all(
     host: &mut dyn Host,
+    cases: Vec<Case>,
     components: Components<'_>,
     recorded: &Fuel,
 ) -> Result<Fuel, String> {
     let (mut fuel, mut wrong) = (Fuel::default(), Vec::new());
-    for case in cases() {
+    for case in cases {
         let bytes = components.of(case.subject);
         let component = (blob_cid(bytes), bytes);
         if let Expect::Fault(_) = case.expect {
@@ -440,9 +453,12 @@ mod tests {
             guest: bytes,
             instructions: bytes,
             resources: bytes,
+            composed: bytes,
             wasip2: bytes,
             values: bytes,
         };
-        assert!(check_all(&mut host, components, &Fuel::default()).is_err());
+        for cases in [cases(), composed_cases()] {
+            assert!(check_all(&mut host, cases, components, &Fuel::default()).is_err());
+        }
     }
 }

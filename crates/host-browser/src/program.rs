@@ -14,7 +14,7 @@ use wasmtime_environ::{
         ExportIndex, GlobalInitializer, InstantiateModule, OptionsIndex, StaticModuleIndex,
         StringEncoding, Translator, TypeResourceTable, TypeResourceTableIndex,
     },
-    wasmparser::Validator,
+    wasmparser::{Validator, WasmFeatures},
 };
 
 use crate::{
@@ -95,7 +95,9 @@ impl Program {
         let outline = asterism_component::outline(bytes)?;
         let translation = |e: &dyn std::fmt::Display| ProgramError::Translation(e.to_string());
 
-        let mut validator = Validator::new_with_features(asterism_component::features());
+        // The outline has refused what is not admitted; adapters between components, made below, have several memories.
+        let features = asterism_component::features() | WasmFeatures::MULTI_MEMORY;
+        let mut validator = Validator::new_with_features(features);
         let mut builder = ComponentTypesBuilder::new(&validator);
         let tunables = Tunables {
             // As Wasmtime is built here: adapters between components are other code with it, of other fuel.

@@ -18,13 +18,14 @@ pub(crate) fn config() -> Config {
         .wasm_component_model_map(true)
         .wasm_component_model_fixed_length_lists(true)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
-    // Exactly what `asterism_component::features` admits.
+    // What `asterism_component::features` admits, by which components are validated first. Adapters between components,
+    // which Wasmtime makes itself, have several memories on top of it.
     config
         .wasm_tail_call(true)
         .wasm_simd(true)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        .wasm_multi_memory(true)
         .wasm_extended_const(true);
     config
 }

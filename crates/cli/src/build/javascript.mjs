@@ -4,9 +4,9 @@
 // the world and the author's module: it turns the engine's view of values (typed arrays, kebab-case enums, options)
 // into what the author's types say, gives `console` to guests as log lines, and says what was thrown.
 //
-// One argument, JSON: {source, work, out, wit, world}; `wit` is the author's own world, if there is one.
+// One argument, JSON: {source, work, out, wit, world, quickjs, wasi}; `wit` is the author's own world, if there is one.
 // Standard output, JSON: {wit} or {errors: [text, …]}.
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import process from 'node:process';
 
@@ -14,7 +14,7 @@ import { componentize } from '@bytecodealliance/componentize-js';
 import * as esbuild from 'esbuild';
 import ts from 'typescript';
 
-const { source, work, out, wit: ownWit, world: ownWorld } = JSON.parse(process.argv[2]);
+const { source, work, out, wit: ownWit, world: ownWorld, quickjs, wasi } = JSON.parse(process.argv[2]);
 
 class Mistake extends Error {}
 
@@ -302,6 +302,17 @@ const at = (level) => (...values) => log(level, 'guest:js', values.map(text).joi
 globalThis.console = { log: at('info'), info: at('info'), debug: at('debug'), trace: at('trace'), warn: at('warn'), error: at('error') };
 `;
 
+async function withSpiderMonkey(sourcePath, witPath, worldName) {
+  const disableFeatures = wasi ? ['http', 'fetch-event'] : ['stdio', 'random', 'clocks', 'http', 'fetch-event'];
+  return (await componentize({ sourcePath, witPath, worldName, disableFeatures })).component;
+}
+
+async function withQuickJs(bundle, witPath, world) {
+  const quickjs = await import('componentize-qjs');
+  const jsSource = await readFile(bundle, 'utf8');
+  return (await quickjs.componentize({ witPath, jsSource, world, sync: true })).component;
+}
+
 async function main() {
   await mkdir(path.join(work, 'wit/deps/logging'), { recursive: true });
   const ambient = path.join(work, 'logging.d.ts');
@@ -343,11 +354,8 @@ async function main() {
     throw new Mistake(errors.slice(0, 20).map(({ text, location }) =>
       (location ? `${path.basename(location.file)}:${location.line}:${location.column + 1}: ${text}` : text)).join('; '));
   }
-  const { component } = await componentize({
-    sourcePath: bundle, witPath, worldName: ownWit ? ownWorld ?? undefined : 'guest',
-    disableFeatures: ['stdio', 'random', 'clocks', 'http', 'fetch-event'],
-  });
-  await writeFile(out, component);
+  const worldName = ownWit ? ownWorld ?? undefined : 'guest';
+  await writeFile(out, quickjs ? await withQuickJs(bundle, witPath, worldName) : await withSpiderMonkey(bundle, witPath, worldName));
   return { wit };
 }
 

@@ -1,11 +1,11 @@
-//! TypeScript and JavaScript, by componentize-js. The world is inferred from types, see `javascript.mjs`.
+//! TypeScript and JavaScript, by componentize-js or componentize-qjs. The world is inferred from types, see `javascript.mjs`.
 
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Missing, Options, read_made, run, scratch, tools};
+use super::{Engine, Missing, Options, read_made, run, scratch, tools};
 use crate::{console::Console, failure::Failure};
 
 /// What infers, adapts, bundles and componentizes: written beside the builders, whose modules it imports.
@@ -22,6 +22,12 @@ pub(super) async fn build(
     options: &Options,
     console: &Console,
 ) -> Result<Vec<u8>, Failure> {
+    let quickjs = options.engine == Engine::Quickjs;
+    if quickjs && options.wit.is_none() {
+        // Its view of 64-bit integers and of typed arrays is another one, which adapters do not know.
+        return Err(Failure::invalid("the world cannot be inferred for QuickJS")
+            .hint("give one: `--wit PATH`"));
+    }
     let tools = tools::javascript(console).await?;
     let work = scratch()?;
     // In the work folder, where a build beside this one does not write; imports are found through the link.
@@ -41,12 +47,21 @@ pub(super) async fn build(
         "out": made,
         "wit": options.wit,
         "world": options.world,
+        "quickjs": quickjs,
+        "wasi": options.wasi,
     });
     let mut command = Command::new("node");
     command.arg(&script).arg(order.to_string());
     let said = run(&mut command, NODE).await?;
     answer(&said)?;
-    read_made(&made, "componentize-js")
+    read_made(
+        &made,
+        if quickjs {
+            "componentize-qjs"
+        } else {
+            "componentize-js"
+        },
+    )
 }
 
 /// The script's answer: its last word, after whatever its libraries print.

@@ -45,9 +45,25 @@ pub(crate) struct Options {
     /// World in it, where there are several
     #[arg(long, requires = "wit")]
     world: Option<String>,
+    /// Engine that a component of JavaScript brings
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
+    /// Lets JavaScript ask the (virtual) world for clocks, randomness and a console; without, it can do nothing but log
+    #[arg(long)]
+    wasi: bool,
     /// Target of a Cargo package: wasm32-unknown-unknown, or wasm32-wasip2
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
+}
+
+/// JavaScript engines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Engine {
+    /// fast, 12 MB
+    #[default]
+    Spidermonkey,
+    /// small, 1 MB, starts at once; for a world of your own (--wit), with clocks and randomness always
+    Quickjs,
 }
 
 /// A component that can be added to a coordinator.

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use asterism_protocol::blob_cid;
 use tokio::process::Command;
 
 use super::{Missing, run};
@@ -22,14 +23,16 @@ pub(crate) fn cache() -> Result<PathBuf, Failure> {
     Ok(cache.join("asterism"))
 }
 
-/// JavaScript's builders. The first of their versions is that of the script which drives them.
-const NPM: [&str; 3] = [
-    "@bytecodealliance/componentize-js@0.23.0",
-    "esbuild@0.28.2",
-    "typescript@5.9.3",
+/// JavaScript's builders: componentize-js for SpiderMonkey and preview2-shim, which it needs without saying so; componentize-qjs
+/// for QuickJS; what reads and
+/// bundles sources. The lock file names each package by its hash and none by the place that it came from.
+const NPM: [(&str, &str); 2] = [
+    ("package.json", include_str!("tools/package.json")),
+    ("package-lock.json", include_str!("tools/package-lock.json")),
 ];
 
-const PIP: [&str; 1] = ["componentize-py==0.25.0"];
+/// Python's builder, by the hashes of its wheels.
+const PIP: [(&str, &str); 1] = [("requirements.txt", include_str!("tools/requirements.txt"))];
 
 const NODE: Missing<'_> = Missing {
     program: "npm",
@@ -43,65 +46,64 @@ const PYTHON: Missing<'_> = Missing {
 
 /// A folder that has JavaScript's builders in `node_modules`.
 pub(super) async fn javascript(console: &Console) -> Result<PathBuf, Failure> {
-    let folder = cache()?.join("tools/javascript-1");
-    kept(
-        &folder,
-        console,
-        "componentize-js, esbuild and typescript (npm)",
-        async |made| {
-            let mut command = Command::new("npm");
-            command
-                .current_dir(made)
-                .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
-                .args(["--loglevel=error", "--prefix"])
-                .arg(made)
-                .args(NPM);
-            run(&mut command, NODE).await.map(drop)
-        },
-    )
-    .await?;
-    Ok(folder)
+    let what = "componentize-js, componentize-qjs, esbuild and typescript (npm)";
+    kept("javascript", &NPM, console, what, async |made| {
+        let mut command = Command::new("npm");
+        command
+            .current_dir(made)
+            .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .args(["--loglevel=error", "--prefix"])
+            .arg(made);
+        run(&mut command, NODE).await.map(drop)
+    })
+    .await
 }
 
 /// A virtual environment that has Python's builder.
 pub(super) async fn python(console: &Console) -> Result<PathBuf, Failure> {
-    let folder = cache()?.join("tools/python-1");
-    kept(&folder, console, "componentize-py (pip)", async |made| {
-        let mut command = Command::new("python3");
-        command.args(["-m", "venv"]).arg(made);
-        run(&mut command, PYTHON).await?;
-        let mut command = Command::new(made.join("bin/python"));
-        command
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ])
-            .args(PIP);
-        run(&mut command, PYTHON).await.map(drop)
-    })
-    .await?;
-    Ok(folder)
+    kept(
+        "python",
+        &PIP,
+        console,
+        "componentize-py (pip)",
+        async |made| {
+            let mut command = Command::new("python3");
+            command.args(["-m", "venv"]).arg(made);
+            run(&mut command, PYTHON).await?;
+            let mut command = Command::new(made.join("bin/python"));
+            command
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(["--disable-pip-version-check", "--require-hashes", "-r"])
+                .arg(made.join(PIP[0].0));
+            run(&mut command, PYTHON).await.map(drop)
+        },
+    )
+    .await
 }
 
-/// Makes `folder` unless it was made before: a mark in it says that it is whole. It is made in its place, because
-/// virtual environments cannot be moved; a lock keeps a second one away, and what was left half made is made again.
+/// The folder of a tool with what its `pins` name, made unless it was made before: a mark in it says that it is whole. It
+/// is made in its place, because virtual environments cannot be moved; a lock keeps a second one away, and what was left
+/// half made is made again. Other pins are another folder.
 async fn kept(
-    folder: &Path,
+    tool: &str,
+    pins: &[(&str, &str)],
     console: &Console,
     what: &str,
     make: impl AsyncFnOnce(&Path) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+) -> Result<PathBuf, Failure> {
+    let pinned: String = pins.iter().map(|(_, text)| *text).collect();
+    let digest = blob_cid(pinned.as_bytes()).to_string();
+    // The start of a CID is the same for all of them.
+    let version = &digest[digest.len() - 12..];
+    let folder = cache()?.join(format!("tools/{tool}-{version}"));
     let broken = |error: std::io::Error| {
         Failure::other(format!("{} cannot be made: {error}", folder.display()))
     };
     let mark = folder.join(".whole");
     if mark.exists() {
-        return Ok(());
+        return Ok(folder);
     }
-    let parent = folder.parent().unwrap_or(folder);
+    let parent = folder.parent().unwrap_or(&folder);
     fs::create_dir_all(parent).map_err(broken)?;
     let lock = fs::File::create(folder.with_extension("lock")).map_err(broken)?;
     let locked = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
@@ -109,20 +111,40 @@ async fn kept(
         .map_err(|error| Failure::other(error.to_string()))?
         .map_err(broken)?;
     if mark.exists() {
-        return Ok(());
+        return Ok(folder);
     }
     console.say(&format!(
         "fetching {what} into {}: once, this takes a minute",
         folder.display()
     ));
     if folder.exists() {
-        fs::remove_dir_all(folder).map_err(broken)?;
+        fs::remove_dir_all(&folder).map_err(broken)?;
     }
-    fs::create_dir_all(folder).map_err(broken)?;
-    if let Err(failure) = make(folder).await {
+    fs::create_dir_all(&folder).map_err(broken)?;
+    for (name, text) in pins {
+        fs::write(folder.join(name), text).map_err(broken)?;
+    }
+    if let Err(failure) = make(&folder).await {
         // What is left of it would be made again anyway.
-        let _ = fs::remove_dir_all(folder);
+        let _ = fs::remove_dir_all(&folder);
         return Err(failure);
     }
-    fs::write(&mark, b"").map_err(broken)
+    fs::write(&mark, b"").map_err(broken)?;
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_name_hashes_and_no_place_to_download_from() {
+        let [(_, package), (_, lock)] = NPM;
+        assert!(lock.matches("\"integrity\": \"sha512-").count() > 100);
+        assert!(!lock.contains("\"resolved\""));
+        let exact = |line: &str| line.contains("\": \"") && !line.contains(['^', '~']);
+        assert_eq!(package.lines().filter(|line| exact(line)).count(), 6);
+        assert!(PIP[0].1.contains("=="));
+        assert!(PIP[0].1.contains("--hash=sha256:"));
+    }
 }

@@ -71,7 +71,8 @@ fn is_fresh() -> io::Result<bool> {
     Ok(newest(&sources)? < built)
 }
 
-fn newest(paths: &[PathBuf]) -> io::Result<SystemTime> {
+/// When the newest of these files, and of those in these folders, was changed.
+pub(crate) fn newest(paths: &[PathBuf]) -> io::Result<SystemTime> {
     paths
         .iter()
         .try_fold(SystemTime::UNIX_EPOCH, |newest, path| {

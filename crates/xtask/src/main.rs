@@ -9,6 +9,7 @@ mod bundle;
 mod compress;
 mod docs;
 mod examples;
+mod languages;
 mod process;
 mod setup;
 mod signals;
@@ -48,6 +49,8 @@ enum Command {
     Bundle,
     /// Builds the guide into target/docs/.
     Docs,
+    /// Makes components of the guests in TypeScript, JavaScript and Python into target/languages/.
+    Languages,
     /// Makes what the page runs without a server; Trunk calls it before each build.
     Examples,
     /// Prints the sizes of what dist/ holds and fails above the budgets.
@@ -88,6 +91,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sim(passed) => sim::run(&passed.args),
         Command::Bundle => bundle::build(),
         Command::Docs => docs::build(),
+        Command::Languages => languages::build(),
         Command::Examples => examples::build(),
         Command::Size => size::run(),
         Command::Trunk(passed) => trunk::run(passed.args),

@@ -6,16 +6,24 @@
 mod suites;
 mod tally;
 
-use std::{env, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::ValueEnum as _;
 
 use self::tally::Tally;
-use crate::{bundle, process::Step, setup, signals};
+use crate::{bundle, languages, process::Step, setup, signals};
 
 /// The test of tests/ that drives a browser over the whole path.
 const BROWSER_TEST: &str = "browser";
+
+/// The test of tests/ that runs guests in other languages.
+const LANGUAGES_TEST: &str = "languages";
 
 /// Building Wasmtime from nothing on two slow cores, and thousands of simulated worlds, are in it.
 const LEVEL_LIMIT: Duration = Duration::from_mins(60);
@@ -40,6 +48,8 @@ enum Level {
     Node,
     /// wasm tests in headless Chromium
     Chromium,
+    /// guests in TypeScript, JavaScript and Python, on Wasmtime and in Chromium
+    Languages,
     /// the whole path, with the panel in Chromium
     Browser,
 }
@@ -94,6 +104,7 @@ impl Level {
             Self::Native => "native",
             Self::Node => "node",
             Self::Chromium => "chromium",
+            Self::Languages => "languages",
             Self::Browser => "browser",
         }
     }
@@ -109,6 +120,10 @@ impl Level {
                 .and_then(|()| setup::python())
                 .and_then(|()| setup::curl()),
             Self::Node => setup::node(),
+            Self::Languages => {
+                setup::chromedriver()?;
+                languages::build_if_stale()
+            }
             Self::Chromium | Self::Browser => setup::chromedriver().map(drop),
         }
     }
@@ -119,13 +134,9 @@ impl Level {
             Self::Node => wasm(tally, |step| step.env("WASM_BINDGEN_TEST_ONLY_NODE", "1")),
             Self::Chromium => {
                 let driver = setup::chromedriver()?;
-                wasm(tally, |step| {
-                    // Tests that are not written for a certain place run in a Web Worker, as executors do.
-                    step.env("WASM_BINDGEN_USE_DEDICATED_WORKER", "1")
-                        .env("WASM_BINDGEN_TEST_ONLY_WEB", "1")
-                        .env("CHROMEDRIVER", &driver)
-                })
+                wasm(tally, |step| in_chromium(step, &driver))
             }
+            Self::Languages => languages(tally),
             Self::Browser => {
                 bundle::build_if_stale()?;
                 watch(tally, browser(setup::chromedriver()?)?)
@@ -169,6 +180,30 @@ fn browser(driver: PathBuf) -> Result<Step> {
     Ok(members(step)?
         .args(["--", "--test-threads", "1"])
         .env("CHROMEDRIVER", driver))
+}
+
+fn in_chromium(step: Step, driver: &Path) -> Step {
+    // Tests that are not written for a certain place run in a Web Worker, as executors do.
+    step.env("WASM_BINDGEN_USE_DEDICATED_WORKER", "1")
+        .env("WASM_BINDGEN_TEST_ONLY_WEB", "1")
+        .env("CHROMEDRIVER", driver)
+}
+
+/// First on Wasmtime, which records what comes out; then in Chromium, which is held to it. Not in node: version 20, which
+/// we ask for, has neither the constant expressions of CPython's modules nor the several memories of adapters.
+fn languages(tally: &mut Tally) -> Result<()> {
+    let native = Step::cargo("pass the tests of other languages on Wasmtime").args([
+        "test",
+        "--test",
+        LANGUAGES_TEST,
+    ]);
+    watch(tally, members(native)?)?;
+    let driver = setup::chromedriver()?;
+    let step = Step::cargo("pass the tests of other languages in Chromium")
+        .args(["test", "--target", "wasm32-unknown-unknown"])
+        .args(["--package", "asterism-tests", "--test", LANGUAGES_TEST])
+        .env("WASM_BINDGEN_TEST_TIMEOUT", WASM_TEST_SECONDS);
+    watch(tally, in_chromium(step, &driver))
 }
 
 fn wasm(tally: &mut Tally, place: impl Fn(Step) -> Step) -> Result<()> {

@@ -134,7 +134,7 @@ fn set_up() -> Result<PathBuf> {
 }
 
 /// The `asterism` binary. Unoptimised but for its dependencies: tests use the same build, and it is there sooner.
-fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let messages = Step::cargo("build asterism")
         .args([
             "build",
@@ -142,7 +142,7 @@ fn program() -> Result<PathBuf> {
             "asterism",
             "--message-format=json-render-diagnostics",
         ])
-        .remedy("`cargo xtask up` again, when what it says above is mended")
+        .remedy("it again, when what it says above is mended")
         .read()?;
     let executable = messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;

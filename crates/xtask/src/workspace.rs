@@ -15,6 +15,11 @@ pub(crate) fn tools() -> PathBuf {
     root().join("target/tools")
 }
 
+/// Components of guests in languages that cargo does not build.
+pub(crate) fn languages() -> PathBuf {
+    root().join("target/languages")
+}
+
 /// The panel as a coordinator or any static host serves it.
 pub(crate) fn dist() -> PathBuf {
     root().join("dist")

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{compress, trunk, workspace};
 
 /// What the bundle is made from.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 16] = [
     ".cargo/config.toml",
     "Cargo.lock",
     "Cargo.toml",
@@ -22,7 +22,9 @@ const SOURCES: [&str; 14] = [
     "crates/protocol",
     "crates/scheduler",
     "crates/world",
+    "crates/xtask/src/examples.rs",
     "examples/image",
+    "examples/math",
     "index.html",
     "rust-toolchain.toml",
     "web",

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
-    bundle,
+    bundle, examples,
     process::{Running, Step, on_path},
     signals, workspace,
 };
@@ -102,7 +102,8 @@ fn serve(
     let address = listening.replace("127.0.0.1", "localhost");
     println!("Asterism is at    {address}");
     println!("Donate a tab at   {address}/donate");
-    println!("Ask it by         curl {address}/functions");
+    add_examples(asterism, &listening)?;
+    println!("Ask it by         curl {address}/run -d @examples/math/add.json");
     if args.no_executor {
         println!("Nothing is computed here until a tab donates (--no-executor).");
     }
@@ -118,6 +119,24 @@ fn serve(
         }
         relay(lines, POLL);
     }
+    Ok(())
+}
+
+/// What somebody who just came can ask for: functions, and the picture that some of them work on. Adding what is there
+/// already changes nothing.
+fn add_examples(asterism: &Path, coordinator: &str) -> Result<()> {
+    let add = |what: &[&str], file: PathBuf| {
+        Step::new("add the examples", asterism)
+            .args(what)
+            .arg(file)
+            .args(["--quiet", "--coordinator", coordinator])
+            .remedy("`cargo xtask up` again")
+            .read()
+    };
+    for example in ["math", "image"] {
+        add(&["fn", "add"], examples::component(example))?;
+    }
+    add(&["blob", "put"], examples::file("picture.png"))?;
     Ok(())
 }
 

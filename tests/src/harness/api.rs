@@ -3,7 +3,8 @@
 use std::{future::Future, time::Duration};
 
 use asterism_protocol::{
-    Cid, Receipt, from_json,
+    CONTENT_TYPE, Cid, Receipt, decode, from_json,
+    limits::FRAME_BYTES_MAX,
     view::{ExecutorView, RunSummary, RunView, TaskState},
 };
 use serde_json::Value;
@@ -158,7 +159,10 @@ impl Api {
     /// # Panics
     /// If there is none.
     pub async fn receipt(&self, cid: Cid) -> Receipt {
-        self.get(&format!("/receipts/{cid}")).await.of("receipt")
+        let request = self.client.get(format!("{}/receipts/{cid}", self.url));
+        let answer = self.answer(request.header("accept", CONTENT_TYPE)).await;
+        decode("receipt", &answer.body, FRAME_BYTES_MAX)
+            .unwrap_or_else(|error| panic!("{error}: {}", answer.text()))
     }
 
     /// Waits until the newest run has a task in `state`.

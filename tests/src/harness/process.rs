@@ -41,6 +41,19 @@ fn asterism() -> &'static Path {
     })
 }
 
+/// What `asterism` prints for these arguments.
+///
+/// # Panics
+/// If it does not end well.
+#[must_use]
+pub fn asterism_says(arguments: &[&str]) -> String {
+    let output = Command::new(asterism()).args(arguments).output();
+    let output = output.expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
 /// A child that dies with its owner.
 struct Owned(Child);
 
@@ -66,6 +79,7 @@ pub struct Coordinator {
     child: Owned,
     url: String,
     data: PathBuf,
+    arguments: Vec<String>,
 }
 
 impl Coordinator {
@@ -75,7 +89,16 @@ impl Coordinator {
     /// If it does not come up; its log is part of the message.
     #[must_use]
     pub fn start(data: &Path) -> Self {
-        Self::start_at(data, "127.0.0.1:0", &root().join("dist"))
+        Self::start_that(data, &[])
+    }
+
+    /// As above, with further arguments.
+    ///
+    /// # Panics
+    /// As [`Coordinator::start`].
+    #[must_use]
+    pub fn start_that(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_at(data, "127.0.0.1:0", &root().join("dist"), arguments)
     }
 
     /// Starts one that serves these files instead of the panel.
@@ -84,14 +107,15 @@ impl Coordinator {
     /// As [`Coordinator::start`].
     #[must_use]
     pub fn start_with(data: &Path, panel: &Path) -> Self {
-        Self::start_at(data, "127.0.0.1:0", panel)
+        Self::start_at(data, "127.0.0.1:0", panel, &[])
     }
 
-    fn start_at(data: &Path, listen: &str, panel: &Path) -> Self {
+    fn start_at(data: &Path, listen: &str, panel: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(asterism());
         command
             .args(["coordinator", "--json", "--listen", listen, "--data"])
-            .arg(data);
+            .arg(data)
+            .args(arguments);
         // Tests without a browser come before the panel is bundled.
         if panel.exists() {
             command.arg("--panel").arg(panel);
@@ -114,6 +138,7 @@ impl Coordinator {
             child,
             url,
             data: data.to_owned(),
+            arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
         }
     }
 
@@ -135,7 +160,8 @@ impl Coordinator {
         self.child.0.kill().expect("it was running");
         self.child.0.wait().expect("it can be waited for");
         let listen = self.url.trim_start_matches("http://").to_owned();
-        Self::start_at(&self.data, &listen, &root().join("dist"))
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        Self::start_at(&self.data, &listen, &root().join("dist"), &arguments)
     }
 
     /// Its process.
@@ -157,6 +183,15 @@ impl Executor {
     /// If the binary does not start.
     #[must_use]
     pub fn start(coordinator: &str, data: &Path, threads: u32) -> Self {
+        Self::start_with(coordinator, data, threads, &[])
+    }
+
+    /// As above, with further arguments.
+    ///
+    /// # Panics
+    /// If the binary does not start.
+    #[must_use]
+    pub fn start_with(coordinator: &str, data: &Path, threads: u32, arguments: &[&str]) -> Self {
         let mut command = Command::new(asterism());
         command.args([
             "executor",
@@ -167,6 +202,7 @@ impl Executor {
             &threads.to_string(),
         ]);
         command.arg("--data").arg(data).args(["--name", "native"]);
+        command.args(arguments);
         command
             .stdout(Stdio::null())
             .stderr(log_file(data, "executor.log"));

@@ -4,6 +4,10 @@
 #[expect(dead_code, reason = "a part of what tests of the server need")]
 mod common;
 
+#[path = "../../coordinator/tests/common/steady.rs"]
+mod steady;
+
+mod random_kills;
 mod served;
 
 use std::{

@@ -9,6 +9,7 @@ mod bundle;
 mod compress;
 mod docs;
 mod examples;
+mod kill_test;
 mod languages;
 mod process;
 mod setup;
@@ -39,6 +40,8 @@ enum Command {
     Up(up::Args),
     /// Sets up what tests need and runs the tests of every level.
     Test(test::Args),
+    /// Ends a coordinator by signal 9 at random moments, under load, and looks at what it knows afterwards.
+    KillTest(kill_test::Args),
     /// Measures; arguments go to the benchmark program.
     #[command(disable_help_flag = true)]
     Bench(Passed),
@@ -87,6 +90,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Test(args) => return test::run(&args),
         Command::Up(args) => up::run(&args),
+        Command::KillTest(args) => kill_test::run(&args),
         Command::Bench(passed) => bench::run(&passed.args),
         Command::Sim(passed) => sim::run(&passed.args),
         Command::Bundle => bundle::build(),

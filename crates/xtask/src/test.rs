@@ -146,7 +146,7 @@ impl Level {
 }
 
 /// All default members as one build, so that it is the same one for every level.
-fn members(step: Step) -> Result<Step> {
+pub(crate) fn members(step: Step) -> Result<Step> {
     Ok(suites::default_members()?
         .into_iter()
         .fold(step, |step, name| step.args(["--package", &name])))

@@ -1,0 +1,296 @@
+//! A load of workflows from processes that submit and processes that perform, and a coordinator that is ended by
+//! signal 9 at random moments: what was acknowledged is done at the end, right, and was computed once.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use asterism_coordinator::store::{Journal as _, Partition, Sequence, SqliteJournal};
+use asterism_protocol::{
+    Cid, Out, Receipt, Value, decode, from_value,
+    view::{RunState, RunView, TaskView},
+};
+use serde_json::Value as Json;
+
+use super::{
+    common::{math, task, workflow},
+    post, start,
+    steady::{Accepted, work},
+};
+
+/// Kills of the test; `cargo xtask kill-test --kills N` asks for another number.
+const KILLS: u32 = 30;
+
+/// Processes that submit. One of them waits for each result, the others only until their workflow is accepted.
+const SUBMITTERS: u32 = 3;
+
+/// Workflows of one submitter: together they stay below the runs that a coordinator keeps for show.
+const WORKFLOWS_MAX: u32 = 300;
+
+/// For what is left to do after the last kill.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What goes on for as long as the test.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program, with its caches in the test's folder.
+fn asterism(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_asterism"));
+    command
+        .current_dir(folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .env("XDG_CONFIG_HOME", folder.join("config"));
+    command
+}
+
+/// What the tasks of a workflow come to.
+type Results = [f64; 3];
+
+/// The workflow that begins with this number, and its results.
+fn workflow_from(first: f64) -> (String, Results) {
+    let tasks = [
+        task("one", "add", &format!("[{first:?}, 1.25]")),
+        task("two", "add", r#"["{{needs.one.output}}", 3.5]"#),
+        task("half", "divide", r#"["{{needs.two.output}}", 2.5]"#),
+    ];
+    let (one, two) = (first + 1.25, first + 1.25 + 3.5);
+    (workflow(&tasks), [one, two, two / 2.5])
+}
+
+/// What was acknowledged: numbers of runs, and what they come to.
+type Acknowledged = Arc<Mutex<BTreeMap<u64, Results>>>;
+
+/// Submits one workflow after the other, each by a process of its own, until it is told to stop.
+struct Submitter {
+    number: u32,
+    folder: PathBuf,
+    url: String,
+    /// Between two workflows, so that there is something to do at the last kill, too.
+    pause: Duration,
+    stop: Arc<AtomicBool>,
+    acknowledged: Acknowledged,
+}
+
+impl Submitter {
+    /// The workflows that were answered with their results.
+    fn work(self) -> u32 {
+        let file = self.folder.join(format!("workflow-{}.json", self.number));
+        let waits = self.number == 0;
+        let mut answered = 0;
+        for round in 0..WORKFLOWS_MAX {
+            let first = f64::from(self.number * 10_000 + round) + 0.5;
+            let (workflow, results) = workflow_from(first);
+            std::fs::write(&file, workflow).unwrap();
+            while !self.stop.load(Ordering::SeqCst) {
+                let mut command = asterism(&self.folder);
+                command.args(["run", "--json", "--coordinator", &self.url]);
+                if !waits {
+                    command.arg("--detach");
+                }
+                let output = command.arg(&file).output().unwrap();
+                // A coordinator that is away is no news here: whoever was told nothing asks again.
+                if !output.status.success() {
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    assert_eq!(output.status.code(), Some(3), "{said}");
+                    thread::sleep(Duration::from_millis(50));
+                    continue;
+                }
+                let said: Json = serde_json::from_slice(&output.stdout).unwrap();
+                if waits {
+                    assert_eq!(said["out"].as_f64(), Some(results[2]), "{said}");
+                    answered += 1;
+                } else {
+                    let run = said["run"].as_u64().unwrap();
+                    let other = self.acknowledged.lock().unwrap().insert(run, results);
+                    assert!(
+                        other.is_none_or(|other| other == results),
+                        "run {run} was given to two workflows"
+                    );
+                }
+                thread::sleep(self.pause);
+                break;
+            }
+        }
+        answered
+    }
+}
+
+/// xorshift: any moment will do, and the seed is said when something is found.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_at_random_moments_lose_nothing_and_repeat_nothing() {
+    let kills = env::var("ASTERISM_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let seed = since.as_nanos() as u64 | 1;
+    let mut random = Random(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut coordinator = start(&data, "127.0.0.1:0");
+    let url = coordinator.url.clone();
+    let listen = url.trim_start_matches("http://").to_owned();
+    let added = post(format!("{url}/components?name=math"), math()).await;
+    assert_eq!(added.status(), 201);
+
+    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Acknowledged::default());
+    let submitters: Vec<_> = (0..SUBMITTERS)
+        .map(|number| {
+            let submitter = Submitter {
+                number,
+                folder: folder.path().to_owned(),
+                url: url.clone(),
+                pause: Duration::from_millis(2) * kills,
+                stop: Arc::clone(&stop),
+                acknowledged: Arc::clone(&acknowledged),
+            };
+            thread::spawn(move || submitter.work())
+        })
+        .collect();
+    let _executors: Vec<_> = (0..2)
+        .map(|number| {
+            let mut command = asterism(folder.path());
+            command
+                .args(["executor", "start", "--coordinator", &url])
+                .args(["--threads", "1", "--data"])
+                .arg(folder.path().join(format!("executor-{number}")));
+            Process::start(&mut command)
+        })
+        .collect();
+    // One that is sure of what it was told.
+    let accepted = Accepted::default();
+    let steady = tokio::spawn(work(url.clone(), 9, Arc::clone(&accepted)));
+
+    let mut done = 0;
+    while done < kills {
+        tokio::time::sleep(Duration::from_millis(50 + random.below(1_000))).await;
+        drop(coordinator);
+        done += 1;
+        // Some moments are before it serves.
+        while done < kills && random.below(4) == 0 {
+            let mut command = asterism(folder.path());
+            command
+                .args(["coordinator", "--listen", &listen, "--data"])
+                .arg(&data);
+            let starting = Process::start(&mut command);
+            tokio::time::sleep(Duration::from_millis(random.below(120))).await;
+            drop(starting);
+            done += 1;
+        }
+        coordinator = start(&data, &listen);
+        assert!(!steady.is_finished(), "kill {done}, seed {seed}: see above");
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut answered = 0;
+    for submitter in submitters {
+        let joined = tokio::task::spawn_blocking(|| submitter.join()).await;
+        answered += joined.unwrap().expect("see above");
+    }
+    let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
+    assert!(acknowledged.len() as u32 >= kills, "{}", acknowledged.len());
+    assert!(answered > 0);
+
+    let begun = Instant::now();
+    for (run, results) in &acknowledged {
+        let view = loop {
+            let view = reqwest::get(format!("{url}/workflows/{run}")).await;
+            let view = view.unwrap();
+            assert_eq!(
+                view.status(),
+                200,
+                "run {run} was acknowledged and is gone, seed {seed}"
+            );
+            let view: RunView = view.json().await.unwrap();
+            if view.summary.state != RunState::Running {
+                break view;
+            }
+            assert!(!steady.is_finished(), "seed {seed}: see above");
+            assert!(begun.elapsed() < PATIENCE, "seed {seed}: {view:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        assert_eq!(view.summary.state, RunState::Done, "seed {seed}");
+        let out = |task: &TaskView| task.out.clone();
+        let outs: Vec<Option<Out>> = view.tasks.iter().map(out).collect();
+        let right = results.map(|result| Some(Out::Ok(Value::Float(result))));
+        assert_eq!(outs, right, "seed {seed}");
+    }
+    steady.abort();
+    drop(coordinator);
+
+    let computed = check_journal(&data.join("journal.sqlite"), seed);
+    for accepted in accepted.lock().unwrap().iter() {
+        assert!(
+            computed.contains(accepted),
+            "{accepted} was accepted and is gone, seed {seed}"
+        );
+    }
+    assert!(computed.len() > acknowledged.len());
+    eprintln!(
+        "{done} kills: {} workflows acknowledged and {answered} answered, {} tasks computed",
+        acknowledged.len(),
+        computed.len()
+    );
+}
+
+/// Every receipt proves what it says, and nothing was computed after it was final; what was computed.
+fn check_journal(path: &Path, seed: u64) -> Vec<Cid> {
+    let journal = SqliteJournal::open(path).unwrap();
+    let mut computed: BTreeMap<Cid, u32> = BTreeMap::new();
+    let mut at = Sequence(0);
+    loop {
+        let events = journal.read(Partition(0), at, 1_000).unwrap();
+        let Some((last, _)) = events.last() else {
+            break;
+        };
+        at = Sequence(last.0 + 1);
+        for (_, bytes) in &events {
+            let event: Value = decode("event", bytes, bytes.len()).unwrap();
+            let Value::Map(event) = event else { continue };
+            if let Some(Value::Map(what)) = event.get("computed") {
+                let receipt: Receipt = from_value("receipt", what["receipt"].clone()).unwrap();
+                let outcome = receipt.outcome().unwrap();
+                *computed.entry(outcome.instruction).or_default() += 1;
+            }
+        }
+    }
+    let twice: Vec<_> = computed.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "computed again, seed {seed}: {twice:?}");
+    let instructions: Vec<Cid> = computed.into_keys().collect();
+    let receipts = journal.receipts_of(&instructions).unwrap();
+    assert_eq!(receipts.len(), instructions.len(), "seed {seed}");
+    for receipt in &receipts {
+        receipt.verify().unwrap();
+    }
+    instructions
+}

@@ -49,7 +49,11 @@ struct Disk {
 }
 
 impl Disk {
-    async fn serve(&self, faults: &Arc<Faults>) -> Result<Server, crate::ServeError> {
+    async fn serve(
+        &self,
+        faults: &Arc<Faults>,
+        options: Options,
+    ) -> Result<Server, crate::ServeError> {
         let journal = FaultyJournal(Arc::new(self.journal.clone()), Arc::clone(faults));
         let blobs = FaultyBlobs(Arc::new(self.blobs.clone()), Arc::clone(faults));
         let stores = Stores {
@@ -68,7 +72,7 @@ impl Disk {
             let shutdown = async move {
                 let _ = stopped.await;
             };
-            serve_stores(listener, stores, Options::default(), ready, shutdown).await
+            serve_stores(listener, stores, options, ready, shutdown).await
         });
         if is_ready.await.is_err() {
             serving.await.unwrap()?;
@@ -112,13 +116,13 @@ impl Server {
 }
 
 /// The scenario; the calls of the stores that it took.
-async fn walk(first: u64, count: u64, how: How) -> u64 {
+async fn walk(first: u64, count: u64, how: How, options: &Options) -> u64 {
     let disk = Disk::default();
     let faults = Arc::new(Faults::default());
     faults.fail(first, count, how);
     let begun = Instant::now();
     let server = loop {
-        match disk.serve(&faults).await {
+        match disk.serve(&faults, options.clone()).await {
             Ok(server) => break server,
             // Whoever starts it reads why, and starts it again. Where only the answer was lost, the first one holds the
             // journal until its term is over.
@@ -177,7 +181,7 @@ async fn walk(first: u64, count: u64, how: How) -> u64 {
     let calls = faults.calls();
     server.stop().await;
 
-    let server = disk.serve(&Arc::default()).await.unwrap();
+    let server = disk.serve(&Arc::default(), options.clone()).await.unwrap();
     let view = server.json(&format!("/workflows/{done}")).await.unwrap();
     let view: RunView = serde_json::from_value(view).unwrap();
     assert_eq!(view.summary.state, RunState::Done);
@@ -196,34 +200,45 @@ async fn walk(first: u64, count: u64, how: How) -> u64 {
     calls
 }
 
-async fn calls_fail(step: usize, count: u64, how: How) {
-    let calls = walk(u64::MAX, 0, how).await;
+async fn calls_fail(step: usize, count: u64, how: How, options: Options) {
+    let calls = walk(u64::MAX, 0, how, &options).await;
     assert!(calls > 10, "{calls}");
     // A scenario with faults takes further calls; those of the first one are all there.
     for first in (1..=calls).step_by(step) {
-        walk(first, count, how).await;
+        walk(first, count, how, &options).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_call_may_fail_once() {
-    calls_fail(1, 1, How::Before).await;
+    calls_fail(1, 1, How::Before, Options::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_answer_of_any_call_may_be_lost() {
-    calls_fail(1, 1, How::After).await;
+    calls_fail(1, 1, How::After, Options::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_call_may_fail_where_the_journal_is_compacted_all_the_time() {
+    let mut options = Options {
+        compact_after: Some(1),
+        ..Options::default()
+    };
+    options.scheduler.finished_runs_max = 1;
+    calls_fail(2, 1, How::Before, options.clone()).await;
+    calls_fail(3, 1, How::After, options).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_calls_in_a_row_may_fail() {
-    calls_fail(3, 4, How::Before).await;
+    calls_fail(3, 4, How::Before, Options::default()).await;
 }
 
 #[tokio::test]
 async fn trouble_is_said_with_its_reason_while_reading_goes_on() {
     let (disk, faults) = (Disk::default(), Arc::new(Faults::default()));
-    let server = disk.serve(&faults).await.unwrap();
+    let server = disk.serve(&faults, Options::default()).await.unwrap();
     server.post("/components?name=math", math(), &[201]).await;
     let run = |args| workflow(&[task("add", "add", args)]).into_bytes();
     server.post("/run?timeout=1", run("[1, 2]"), &[504]).await;

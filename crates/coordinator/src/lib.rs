@@ -71,6 +71,8 @@ pub struct Options {
     pub diary: bool,
     /// Give every task without a nonce one of its own: nothing is replayed.
     pub fresh: bool,
+    /// Events after which the journal is compacted for the first time; a quarter of a million without it.
+    pub compact_after: Option<u64>,
     /// Times and bounds of the scheduler.
     pub scheduler: Config,
 }
@@ -188,6 +190,7 @@ async fn serve_stores(
         seed: u64::from_le_bytes(seed),
         address: format!("http://{address}"),
         journal: Arc::clone(&journal),
+        compact_after: options.compact_after.unwrap_or(limits::COMPACT_AFTER),
         hub: Arc::clone(&hub),
         metrics: Arc::clone(&metrics),
         trouble: Arc::clone(&trouble),

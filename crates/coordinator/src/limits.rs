@@ -74,6 +74,9 @@ pub(crate) const RECEIPTS_PER_INSTRUCTION_MAX: usize = 8;
 /// Events read from the journal at a time.
 pub(crate) const READ_EVENTS: usize = 4_096;
 
+/// Events after which the journal is compacted: some seconds of recovery. Later it waits for as many as were left the last time.
+pub(crate) const COMPACT_AFTER: u64 = 250_000;
+
 /// Chunk in which blobs are read and written, in bytes.
 pub(crate) const BLOB_CHUNK_BYTES: usize = 256 << 10;
 

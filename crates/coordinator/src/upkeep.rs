@@ -317,6 +317,7 @@ fn blobs_of(event: &Event, found: &mut BTreeSet<Cid>) {
         | Event::Cancelled { .. }
         | Event::TaskCancelled { .. }
         | Event::Paused { .. }
+        | Event::Records { .. }
         | Event::LeasesReserved { .. } => {}
     }
 }

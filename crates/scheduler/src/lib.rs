@@ -27,6 +27,7 @@ pub mod graph;
 mod input;
 mod matching;
 mod memory;
+mod needed;
 mod output;
 mod planned;
 mod proof;
@@ -41,7 +42,8 @@ pub use crate::{
     checked::{Checked, Checker},
     config::Config,
     input::{ConnectionId, Input, RequestId, Submission},
-    output::{Event, Output, SubmitError, TimeoutReason},
+    needed::Story,
+    output::{Event, Output, Right, SubmitError, TimeoutReason},
     planned::Planned,
     scheduler::Scheduler,
     tasks::Tasks,

@@ -189,11 +189,30 @@ pub enum Event {
         /// Paused?
         paused: bool,
     },
+    /// How often executors were right and wrong, all that was before taken together: what told it may be dropped.
+    Records {
+        /// When.
+        at: Timestamp,
+        /// Each executor that others agreed or did not agree with.
+        records: Vec<Right>,
+    },
     /// Lease numbers up to this one may have been given out: after a restart, counting goes on behind it.
     LeasesReserved {
         /// The highest number reserved.
         up_to: u64,
     },
+}
+
+/// What is known of one executor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Right {
+    /// Which.
+    pub executor: PublicKey,
+    /// Outcomes that others agreed with.
+    pub right: u64,
+    /// Outcomes that were found to be wrong.
+    pub wrong: u64,
 }
 
 /// Why a request was refused.

@@ -8,7 +8,7 @@ use std::{
 use asterism_protocol::{Basis, PublicKey, Receipt, Timestamp, view::Standing};
 use serde::{Deserialize, Serialize};
 
-use crate::works::WorkId;
+use crate::{Right, works::WorkId};
 
 /// How many checks a new executor passes before some of its outcomes go unchecked.
 const NEW_CHECKS: u64 = 5;
@@ -131,6 +131,35 @@ impl Trust {
                 let right = self.passed(key).min(1 << 32);
                 u32::try_from(1_000 * right / (right + HALF_TRUST)).unwrap_or(0)
             }
+        }
+    }
+
+    /// How often executors were right and wrong, as far as that is more than never.
+    pub(crate) fn summary(&self) -> Vec<Right> {
+        let known = self.records.iter();
+        known
+            .filter(|(_, record)| record.right + record.wrong > 0)
+            .map(|(key, record)| Right {
+                executor: *key,
+                right: record.right,
+                wrong: record.wrong,
+            })
+            .collect()
+    }
+
+    /// Takes a summary for all that was before.
+    pub(crate) fn restore(&mut self, records: Vec<Right>) {
+        for record in self.records.values_mut() {
+            (record.right, record.wrong) = (0, 0);
+        }
+        for Right {
+            executor,
+            right,
+            wrong,
+        } in records
+        {
+            let record = self.record(executor);
+            (record.right, record.wrong) = (right, wrong);
         }
     }
 

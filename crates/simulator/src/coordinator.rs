@@ -8,7 +8,7 @@ use asterism_protocol::{
     view::{RunId, RunState, TaskState},
 };
 use asterism_scheduler::{
-    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, SubmitError,
+    Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Story, SubmitError,
 };
 
 /// What leaves the coordinator.
@@ -25,6 +25,9 @@ const LEASES_LOOKED_AT: usize = 32;
 
 /// More of them after so many steps.
 const STEPS_BETWEEN_LOOKS: u64 = 16;
+
+/// Journals up to this length are told again without what is not needed.
+const STORY_EVENTS_MAX: u64 = 512;
 
 /// A coordinator that may be down.
 pub(super) struct Coordinator {
@@ -266,6 +269,32 @@ impl Coordinator {
         assert!(
             twin.state_digest() == scheduler.state_digest(),
             "a twin of the journal differs"
+        );
+        self.check_story();
+    }
+
+    /// What would be left of the journal tells the same, also where next to no finished run is kept.
+    fn check_story(&self) {
+        let events = || (0_u64..).zip(self.journal.iter().chain(&self.buffer));
+        let before = (self.journal.len() + self.buffer.len()) as u64;
+        // Each event is applied twice more: large worlds have other things to show.
+        if before > STORY_EVENTS_MAX {
+            return;
+        }
+        let mut story = Story::new(Config {
+            finished_runs_max: 1,
+            ..self.config.clone()
+        });
+        for (number, event) in events() {
+            story.take(number, event.clone());
+        }
+        let records = story.records();
+        let keep = story.needed();
+        let left = events().filter(|(number, _)| keep.contains(number));
+        let left = left.map(|(_, event)| event.clone()).chain([records]);
+        assert!(
+            story.is_told_by(left),
+            "what is needed of the journal does not tell the whole story"
         );
     }
 

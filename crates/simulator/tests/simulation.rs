@@ -22,15 +22,15 @@ const REGRESSIONS: [u64; 0] = [];
 const COURSES: [(u64, &str); 3] = [
     (
         1,
-        "cc8ec2bb57392bc8961a164eb3d4f8fc4d51cbf0d7cfa71000bb8f956018973f",
+        "85b4df6f1d1ff8cc753bf98ac689bf179076d8632c1daa1b31001fcec876c4fd",
     ),
     (
         2,
-        "38d63843f479137096cb55d18dd2b8d1ce8ad36e019383588d848347a84479d5",
+        "eb9424185b03ca0a41ee0d3a3195a39c82f836ec1fd30426dfd97c8a47f21cc6",
     ),
     (
         3,
-        "3cfb11ccf8c732e38b86900c173973663be82c6ede6c80bece0520da9bebb417",
+        "ee055729b91f8b545701989df27046039715223910536cbef06f4136973df02c",
     ),
 ];
 
@@ -43,13 +43,13 @@ const ENDS: [(Staged, u64, &str, &str); 2] = [
         Scenario::small,
         42,
         "76949fc93eef0223c1cde4ebef305996108508a8605253a34141c6367f40c2a8",
-        "9896d8877331890eab10e499acb060366f6fc50fc0d3d3fbd83373e803d4de2c",
+        "6a2a7fc96ee911048eaff25a6206225947cb2ff69c4cecd1c942b175fef004b4",
     ),
     (
         Scenario::large,
         1,
         "d1d204e6a2e06b4a752839c4d75c6ebd2f47c326ee587716df4a985c71b6dca5",
-        "67e3c0746b22633ead83be182dd2536ba04d736546988439c306b98e27a03c05",
+        "55696a61a8c8da5860fce552fb6a1a0bae2c073069bc9bb4870294e0ef958252",
     ),
 ];
 

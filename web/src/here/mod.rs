@@ -217,6 +217,7 @@ impl Here {
                 | Event::Repeated { .. }
                 | Event::TaskCancelled { .. }
                 | Event::Paused { .. }
+                | Event::Records { .. }
                 | Event::Cancelled { .. }
                 | Event::LeasesReserved { .. },
             ) => {}

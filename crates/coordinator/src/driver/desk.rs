@@ -13,7 +13,8 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     Answer, Fact, PARTITION, Parts, StartError, acquire,
-    keeper::{Duty, Pending},
+    compaction::{Compaction, Due},
+    keeper::{Duty, Pending, Progress},
     outbox::Outbox,
     recovery,
 };
@@ -33,10 +34,11 @@ pub(super) struct Desk {
     /// How many watch which run: a scheduler that is brought back has to be told.
     pub(super) watched: BTreeMap<RunId, u32>,
     pub(super) pending: Pending,
+    pub(super) compaction: Compaction,
     /// When it is tried again, in trouble, and how long until the time after that.
     pub(super) retry: Option<(Instant, Duration)>,
     /// Hears of each batch that is durable.
-    pub(super) progress: blocking::Receiver<()>,
+    pub(super) progress: blocking::Receiver<Progress>,
 }
 
 impl Desk {
@@ -51,8 +53,9 @@ impl Desk {
             if self.parts.trouble.is_there() {
                 self.suffer();
             }
-            while self.progress.try_recv().is_ok() {
+            while let Ok(progress) = self.progress.try_recv() {
                 self.retry = None;
+                self.advance(progress);
             }
             // Not among the branches below: under load a fact is always ready, and time would stand still.
             let now = self.parts.clock.now();
@@ -102,6 +105,21 @@ impl Desk {
                 _ = trouble.changed() => {}
                 () = tokio::time::sleep(sleep), if deadline.is_some() => {}
                 () = tokio::time::sleep_until(retry.unwrap_or_else(tokio::time::Instant::now)), if retry.is_some() => {}
+            }
+        }
+    }
+
+    /// A batch is durable.
+    fn advance(&mut self, Progress { tenure, end }: Progress) {
+        if tenure != self.pending.tenure {
+            return;
+        }
+        match self.compaction.durable(&self.parts, tenure, end) {
+            Due::Nothing => {}
+            Due::Summary => {
+                self.compaction.summed_up(self.pending.end());
+                self.scheduler.sum_up();
+                self.drain();
             }
         }
     }
@@ -157,6 +175,7 @@ impl Desk {
             self.parts.clock.now(),
         )?;
         self.turn_all_away();
+        self.compaction.forget();
         self.pending = Pending::new(tenure, recovered.end);
         let gone = self.scheduler.overview().executors;
         self.scheduler = recovered.scheduler;
@@ -405,7 +424,10 @@ impl Desk {
             Event::Paused { run, paused } => {
                 info!(run = run.map(|run| run.0), paused, "paused or resumed");
             }
-            Event::Voted { .. } | Event::Repeated { .. } | Event::LeasesReserved { .. } => {}
+            Event::Voted { .. }
+            | Event::Repeated { .. }
+            | Event::Records { .. }
+            | Event::LeasesReserved { .. } => {}
         }
         self.pending.batch.events.push(encode(event));
     }

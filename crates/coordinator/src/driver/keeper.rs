@@ -63,14 +63,23 @@ impl Pending {
         self.batch.events.is_empty() && self.duties.is_empty()
     }
 
+    /// Behind which event come those of the next batch.
+    pub(super) fn end(&self) -> Sequence {
+        Sequence(self.at.0 + self.batch.events.len() as u64)
+    }
+
     /// What comes next, in its place.
     pub(super) fn take(&mut self) -> Self {
-        let next = Self::new(
-            self.tenure,
-            Sequence(self.at.0 + self.batch.events.len() as u64),
-        );
+        let next = Self::new(self.tenure, self.end());
         std::mem::replace(self, next)
     }
+}
+
+/// What is told of a batch that is durable.
+pub(super) struct Progress {
+    pub(super) tenure: Tenure,
+    /// The number behind it.
+    pub(super) end: Sequence,
 }
 
 /// The journal's thread.
@@ -82,7 +91,7 @@ pub(super) struct Keeper {
     /// Batches that could not be appended make those behind them void.
     pub(super) failed: Option<Tenure>,
     /// Hears of each batch that is durable.
-    pub(super) progress: blocking::Sender<()>,
+    pub(super) progress: blocking::Sender<Progress>,
 }
 
 impl Keeper {
@@ -100,8 +109,8 @@ impl Keeper {
                 let begun = Instant::now();
                 match self.journal.append(tenure, at, &batch) {
                     // Nobody listens any more when the coordinator stops.
-                    Ok(_) => {
-                        let _ = self.progress.send(());
+                    Ok(end) => {
+                        let _ = self.progress.send(Progress { tenure, end });
                     }
                     Err(error) => {
                         self.failed = Some(tenure);

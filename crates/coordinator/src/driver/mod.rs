@@ -8,6 +8,7 @@
 //! When a batch cannot be made durable, nothing behind it is: what waited is answered with nothing, executors are sent
 //! away, and the scheduler is brought back from the journal when that can be written again, as after a crash.
 
+mod compaction;
 mod condition;
 mod desk;
 mod keeper;
@@ -27,14 +28,15 @@ use asterism_scheduler::{Checked, Config, ConnectionId, Scheduler, Submission, S
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
-pub(crate) use self::{
-    condition::{Clock, Trouble},
-    outbox::OutboxReceiver,
-};
 use self::{
+    compaction::Compaction,
     desk::Desk,
     keeper::{Keeper, Pending},
     outbox::Outbox,
+};
+pub(crate) use self::{
+    condition::{Clock, Trouble},
+    outbox::OutboxReceiver,
 };
 use crate::{
     hub::{Edition, Hub},
@@ -131,6 +133,8 @@ pub(crate) struct Parts {
     /// Where others reach this coordinator.
     pub(crate) address: String,
     pub(crate) journal: Arc<dyn Journal>,
+    /// Events after which the journal is compacted.
+    pub(crate) compact_after: u64,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) trouble: Arc<Trouble>,
@@ -206,6 +210,7 @@ impl Driver {
             requests: BTreeMap::new(),
             next_request: 0,
             watched: BTreeMap::new(),
+            compaction: Compaction::new(recovered.count, recovered.end),
             pending: Pending::new(tenure, recovered.end),
             retry: None,
             progress,

@@ -27,6 +27,8 @@ const DECODERS_MAX: usize = 4;
 /// A scheduler as the journal remembers it.
 pub(super) struct Recovered {
     pub(super) scheduler: Scheduler,
+    /// How many events there were.
+    pub(super) count: u64,
     /// Behind the last event.
     pub(super) end: Sequence,
     /// The latest time that an event tells.
@@ -65,6 +67,7 @@ pub(super) fn recover(
     info!(events = count, ms, "replayed the journal");
     Ok(Recovered {
         scheduler,
+        count,
         end,
         latest,
     })
@@ -80,6 +83,7 @@ fn time_of(event: &Event) -> Timestamp {
         | Event::Banned { at, .. }
         | Event::Repeated { at, .. }
         | Event::GaveUp { at, .. }
+        | Event::Records { at, .. }
         | Event::Cancelled { at, .. }
         | Event::TaskCancelled { at, .. } => *at,
         Event::Paused { .. } | Event::LeasesReserved { .. } => Timestamp::default(),

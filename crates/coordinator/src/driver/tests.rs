@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use asterism_protocol::{
     Input as TaskInput, Instruction, Meta, Nonce, Prepared, Task, Value, Workflow, blob_cid,
+    view::RunState,
 };
 
 use asterism_scheduler::Planned;
@@ -24,6 +25,7 @@ fn parts(journal: &Arc<dyn Journal>, trouble: &Arc<Trouble>) -> Parts {
         seed: 1,
         address: "http://here".to_owned(),
         journal: Arc::clone(journal),
+        compact_after: u64::MAX,
         hub: Arc::new(Hub::new(Arc::clone(&metrics))),
         metrics,
         trouble: Arc::clone(trouble),
@@ -152,4 +154,113 @@ async fn whoever_was_overtaken_writes_nothing_and_says_so() {
     assert!(trouble.text().unwrap().contains("another coordinator"));
     assert_eq!(memory.end(PARTITION).unwrap(), end);
     driver.stop(threads).await;
+}
+
+/// Compacts after few events, and keeps few runs.
+fn compacting(journal: &Arc<dyn Journal>) -> Parts {
+    let mut parts = parts(journal, &Arc::default());
+    parts.config.finished_runs_max = 3;
+    parts.compact_after = 20;
+    parts
+}
+
+/// Submits and cancels until the journal was compacted; the last run.
+async fn churn(driver: &Driver, memory: &MemoryJournal) -> RunId {
+    for number in 1..100_000 {
+        let last = driver.submit(submission(number)).await.unwrap();
+        driver.cancel(last).await.unwrap();
+        let left = memory.read(PARTITION, Sequence(0), 100_000).unwrap().len();
+        if number > 150 && left < 100 {
+            return last;
+        }
+    }
+    panic!("nothing is dropped")
+}
+
+#[tokio::test]
+async fn what_tells_of_forgotten_runs_leaves_the_journal() {
+    let memory = MemoryJournal::default();
+    let journal: Arc<dyn Journal> = Arc::new(memory.clone());
+    let (driver, threads) = Driver::start(compacting(&journal)).unwrap();
+    // One of them goes on for ever.
+    let lasting = driver.submit(submission(0)).await.unwrap();
+    let last = churn(&driver, &memory).await;
+    let (before, _) = driver.look(Scheduler::state_digest).await.unwrap();
+    driver.stop(threads).await;
+    assert!(memory.end(PARTITION).unwrap() >= Sequence(300));
+
+    let (driver, threads) = Driver::start(compacting(&journal)).unwrap();
+    let (after, _) = driver.look(Scheduler::state_digest).await.unwrap();
+    assert_eq!(before, after);
+    let (overview, _) = driver.look(Scheduler::overview).await.unwrap();
+    assert_eq!(overview.runs.len(), 4);
+    assert_eq!(
+        (overview.runs[0].run, overview.runs[3].run),
+        (last, lasting)
+    );
+    assert_eq!(overview.runs[3].state, RunState::Running);
+    driver.stop(threads).await;
+}
+
+#[tokio::test]
+async fn a_compaction_that_fails_or_whose_answer_is_lost_changes_nothing_but_the_room_it_takes() {
+    for how in [How::Before, How::After] {
+        let memory = MemoryJournal::default();
+        let journal: Arc<dyn Journal> = Arc::new(memory.clone());
+        let (driver, threads) = Driver::start(parts(&journal, &Arc::default())).unwrap();
+        driver.submit(submission(0)).await.unwrap();
+        for number in 1..20 {
+            let run = driver.submit(submission(number)).await.unwrap();
+            driver.cancel(run).await.unwrap();
+        }
+        driver.stop(threads).await;
+        let config = Config {
+            finished_runs_max: 3,
+            ..Config::default()
+        };
+        let digest = || {
+            let now = Clock::new().now();
+            let recovered = recovery::recover(&memory, PARTITION, &config, 1, now).unwrap();
+            recovered.scheduler.state_digest()
+        };
+        let (before, end) = (digest(), memory.end(PARTITION).unwrap());
+        let holder = Holder {
+            name: "other".to_owned(),
+            address: String::new(),
+        };
+        let Asked::Granted(tenure) = memory.acquire(PARTITION, &holder, SOON).unwrap() else {
+            panic!("it was given back")
+        };
+        let faults = Arc::new(Faults::default());
+        let broken = FaultyJournal(Arc::new(memory.clone()), Arc::clone(&faults));
+        let compact = || compaction::compact(&broken, &config, tenure, end, &false.into());
+        // Looking at the log takes two calls each time; then it is dropped.
+        faults.fail(5, 1, how);
+        assert!(compact().is_err());
+        let left = memory.read(PARTITION, Sequence(0), 100).unwrap().len();
+        assert_eq!(left < end.0 as usize, how == How::After, "{left}");
+        assert_eq!(digest(), before);
+        let kept = compact().unwrap().unwrap();
+        assert!(kept < end.0 / 2, "{kept} of {}", end.0);
+        assert_eq!(digest(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_lost_what_was_kept_is_refused() {
+    let memory = MemoryJournal::default();
+    let journal: Arc<dyn Journal> = Arc::new(memory.clone());
+    let (driver, threads) = Driver::start(compacting(&journal)).unwrap();
+    driver.submit(submission(0)).await.unwrap();
+    churn(&driver, &memory).await;
+    driver.stop(threads).await;
+    memory.lose_first(PARTITION);
+    let error = Driver::start(compacting(&journal))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("damaged") && error.contains("were kept"),
+        "{error}"
+    );
 }

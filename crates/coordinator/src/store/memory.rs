@@ -57,6 +57,14 @@ impl MemoryJournal {
         self.contents().terms.end(partition);
     }
 
+    /// The first event that is left of a partition's log is not there any more.
+    #[cfg(test)]
+    pub(crate) fn lose_first(&self, partition: Partition) {
+        if let Some(log) = self.contents().logs.get_mut(&partition) {
+            log.events.pop_first();
+        }
+    }
+
     fn contents(&self) -> MutexGuard<'_, Contents> {
         // Nothing here is left half done by a panic: each change is a single call.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -610,10 +610,27 @@ impl Scheduler {
                 self.now = self.now.max(at);
                 self.end_run(run, at);
             }
+            Event::Records { at, records } => {
+                self.now = self.now.max(at);
+                self.trust.restore(records);
+            }
             Event::LeasesReserved { up_to } => {
                 self.leases_reserved = self.leases_reserved.max(up_to)
             }
         }
+    }
+
+    /// Says how often executors were right, so that the journal need not keep what told it. Then
+    /// [`Scheduler::poll_output`] is to be drained.
+    pub fn sum_up(&mut self) {
+        let event = self.records();
+        self.persist(event);
+    }
+
+    /// What is known of executors, as an event.
+    pub(crate) fn records(&self) -> Event {
+        let (at, records) = (self.now, self.trust.summary());
+        Event::Records { at, records }
     }
 
     /// The instruction that an event is about.

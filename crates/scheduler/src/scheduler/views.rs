@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_protocol::{
-    Basis, Cid, Prepared, PublicKey, Receipt, Timestamp, content_cid,
+    Basis, Cid, Prepared, PublicKey, Receipt, Timestamp, content_cid, encode,
     message::{Change, LeaseId},
     view::{
         Candidate, ExecutorView, Explanation, LeaseView, Overview, RunId, RunSummary, RunView,
@@ -14,6 +14,7 @@ use asterism_protocol::{
 use super::{Scheduler, leases::asker};
 use crate::{
     Output,
+    digests::Digest,
     executors::{Executor, Lease, Why},
     proof::{Said, Vote},
     run::Run,
@@ -114,6 +115,23 @@ impl Scheduler {
         self.runs.get(&run).map(Run::prepared)
     }
 
+    /// Every run in memory.
+    pub(crate) fn run_ids(&self) -> impl Iterator<Item = RunId> {
+        self.runs.keys().copied()
+    }
+
+    /// Has a run not ended yet?
+    pub(crate) fn is_running(&self, run: RunId) -> bool {
+        self.running.contains(&run)
+    }
+
+    /// The instructions that a run is about, its own and those it awaits.
+    pub(crate) fn digests_of(&self, run: RunId) -> Vec<Digest> {
+        let run = self.runs.get(&run);
+        run.map(|run| run.contents.digests.clone())
+            .unwrap_or_default()
+    }
+
     /// The run of a workflow that was submitted last.
     #[must_use]
     pub fn latest_run_of(&self, workflow: Cid) -> Option<RunId> {
@@ -139,7 +157,8 @@ impl Scheduler {
         })
     }
 
-    /// A digest of all that outlives a restart: runs with what each task came to, receipts, and numbers in use.
+    /// A digest of all that outlives a restart: runs with what each task came to, receipts, what is known of executors,
+    /// and numbers in use.
     /// A scheduler and its twin made by [`Scheduler::recover`] from the same events agree on it.
     #[must_use]
     pub fn state_digest(&self) -> [u8; 32] {
@@ -153,6 +172,7 @@ impl Scheduler {
             number(run.header.submitted.0);
             number(run.finished.map_or(u64::MAX, |at| at.0));
             number(run.state() as u64);
+            number(u64::from(run.paused));
             words.push(run.header.workflow.digest());
             for node in 0..run.graph.len() {
                 number(match run.graph.state(node) {
@@ -175,6 +195,19 @@ impl Scheduler {
         for id in self.running.iter().chain(&self.finished) {
             number(id.0);
         }
+        number(u64::from(self.works.flows.all_paused));
+        let records = self.trust.summary();
+        for record in &records {
+            number(record.right);
+            number(record.wrong);
+        }
+        let excluded = self.trust.all_excluded();
+        let known = records.iter().map(|record| &record.executor);
+        words.extend(
+            known
+                .chain(excluded)
+                .map(|key| content_cid(&encode(key)).digest()),
+        );
         bytes.extend(words.into_iter().flatten());
         content_cid(&bytes).digest()
     }

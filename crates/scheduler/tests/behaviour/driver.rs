@@ -14,8 +14,8 @@ use asterism_protocol::{
     view::{RunId, RunState, RunView, TaskState, TaskView},
 };
 use asterism_scheduler::{
-    Checker, Config, ConnectionId, Event, Input, Output, Planned, RequestId, Scheduler, Submission,
-    SubmitError,
+    Checker, Config, ConnectionId, Event, Input, Output, Planned, RequestId, Scheduler, Story,
+    Submission, SubmitError,
 };
 
 /// The cost table of these tests.
@@ -89,6 +89,26 @@ impl Driver {
             "recovering says nothing"
         );
         driver
+    }
+
+    /// What is left of the journal when nothing is kept that is not needed.
+    pub(crate) fn compact(&mut self) {
+        self.scheduler.sum_up();
+        self.drain();
+        let before = self.journal.len() as u64 - 1;
+        let mut story = Story::new(self.config.clone());
+        let numbered = || (0_u64..).zip(self.journal.iter().cloned());
+        for (number, event) in numbered() {
+            story.take(number, event);
+        }
+        let keep = story.needed();
+        let left = numbered().filter(|(number, _)| *number >= before || keep.contains(number));
+        let left: Vec<Event> = left.map(|(_, event)| event).collect();
+        assert!(
+            story.is_told_by(left.iter().cloned()),
+            "what is left tells less"
+        );
+        self.journal = left;
     }
 
     pub(crate) fn handle(&mut self, input: Input) {

@@ -274,7 +274,10 @@ proptest! {
         // A restart gives the same back, and an honest executor finishes all of it.
         let mut restarted = driver.restarted();
         prop_assert_eq!(restarted.scheduler.state_digest(), driver.scheduler.state_digest());
-        for driver in [&mut driver, &mut restarted] {
+        restarted.compact();
+        let mut compacted = restarted.restarted();
+        prop_assert_eq!(compacted.scheduler.state_digest(), driver.scheduler.state_digest());
+        for driver in [&mut driver, &mut restarted, &mut compacted] {
             let honest = driver.executor(200);
             for _ in 0..20 {
                 driver.pass(9_000);
@@ -282,6 +285,8 @@ proptest! {
             }
             let runs = driver.scheduler.overview().runs;
             prop_assert!(runs.iter().all(|run| run.state != RunState::Running), "{:?}", runs);
+            // And so it is when runs are forgotten.
+            driver.compact();
         }
     }
 }

@@ -233,6 +233,7 @@ fn what_runs_is_told_and_asked_about() {
     place.run("executor drain dev --undo");
     place.run("executor drain deb");
     place.run("--json executor ban dev --reason noise");
+    place.run("--json executor ban dev --undo");
     insta::assert_snapshot!(place.transcript);
 }
 

@@ -148,6 +148,10 @@ impl From<NoAnswer> for ApiError {
                 | SubmitError::UnknownTask { .. }
                 | SubmitError::UnknownExecutor(_),
             ) => Self::not_found(message),
+            NoAnswer::Refused(SubmitError::NotExcluded(_)) => {
+                Self::conflict("not-excluded", message)
+                    .hint("`asterism executor list` tells who is excluded")
+            }
             NoAnswer::Refused(SubmitError::UnknownPromise { .. } | SubmitError::Terms(_)) => {
                 Self::invalid(message)
             }

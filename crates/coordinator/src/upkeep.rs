@@ -312,6 +312,7 @@ fn blobs_of(event: &Event, found: &mut BTreeSet<Cid>) {
         Event::Parted { .. }
         | Event::Caught { .. }
         | Event::Banned { .. }
+        | Event::Lifted { .. }
         | Event::Repeated { .. }
         | Event::GaveUp { .. }
         | Event::Cancelled { .. }

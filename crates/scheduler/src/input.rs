@@ -47,7 +47,7 @@ pub enum Input {
         /// Pause or resume?
         paused: bool,
     },
-    /// The operator wants nothing more of an executor, for good: as if it had been caught, but it counts as no lie.
+    /// The operator wants nothing more of an executor, until that is taken back: as if it had been caught, but it counts as no lie.
     Ban {
         /// Who waits for the reply.
         request: RequestId,
@@ -55,6 +55,14 @@ pub enum Input {
         executor: PublicKey,
         /// Why, for its owner and for people.
         reason: String,
+    },
+    /// The operator takes an exclusion back, whatever it was for: the executor is a stranger again. What it was wrong about
+    /// stays on its record.
+    Lift {
+        /// Who waits for the reply.
+        request: RequestId,
+        /// The executor, here or not.
+        executor: PublicKey,
     },
     /// Nothing more is leased to an executor, until it is again. What it holds goes on. Not journaled: it is forgotten when the
     /// executor is gone, and by a restart.

@@ -24,7 +24,7 @@ pub struct Story {
     together: BTreeMap<RunId, BTreeSet<RunId>>,
     /// The run with the highest number: the number stays in use.
     last_run: Option<RunId>,
-    /// Who is excluded: for good.
+    /// Who was excluded, and who no longer is.
     exclusions: Vec<u64>,
     /// The last events that say which lease numbers are in use, whether all is paused, and who was right.
     reserved: Option<u64>,
@@ -78,7 +78,7 @@ impl Story {
             Event::Cancelled { run, .. }
             | Event::TaskCancelled { run, .. }
             | Event::Paused { run: Some(run), .. } => vec![*run],
-            Event::Caught { .. } | Event::Banned { .. } => {
+            Event::Caught { .. } | Event::Banned { .. } | Event::Lifted { .. } => {
                 self.exclusions.push(number);
                 Vec::new()
             }

@@ -125,6 +125,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The operator took the exclusion of an executor back.
+    Lifted {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        executor: PublicKey,
+    },
     /// What was known was done again, because somebody insisted. The canonical receipt stays.
     Repeated {
         /// When.
@@ -240,6 +247,9 @@ pub enum SubmitError {
     /// There is no such executor.
     #[error("executor {0} is not here")]
     UnknownExecutor(PublicKey),
+    /// The executor is not excluded.
+    #[error("executor {0} is not excluded")]
+    NotExcluded(PublicKey),
     /// There is no such run.
     #[error("there is no run {}", .0.0)]
     UnknownRun(RunId),

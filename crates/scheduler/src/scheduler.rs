@@ -148,6 +148,7 @@ impl Scheduler {
                 executor,
                 reason,
             } => self.ban(request, &executor, reason),
+            Input::Lift { request, executor } => self.lift(request, &executor),
             Input::Drain {
                 request,
                 executor,

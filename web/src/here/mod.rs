@@ -214,6 +214,7 @@ impl Here {
                 | Event::Parted { .. }
                 | Event::Caught { .. }
                 | Event::Banned { .. }
+                | Event::Lifted { .. }
                 | Event::Repeated { .. }
                 | Event::TaskCancelled { .. }
                 | Event::Paused { .. }

@@ -60,13 +60,16 @@ pub(crate) enum Command {
         #[arg(long)]
         undo: bool,
     },
-    /// Exclude an executor for good: nothing is leased to it, nothing believed of it
+    /// Exclude an executor: nothing is leased to it, nothing believed of it
     Ban {
         #[command(flatten)]
         which: Which,
         /// Why, for its owner and for people
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
+        /// Take an exclusion back, also one for a wrong outcome
+        #[arg(long, conflicts_with = "reason")]
+        undo: bool,
     },
     /// Print the executor's key, making it if there is none: what `asterism coordinator --trust` takes
     Key {
@@ -117,8 +120,16 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             let query = [("undo", undo.to_string())];
             return decide(&which, "drain", &query, console).await;
         }
-        Command::Ban { which, reason } => {
-            return decide(&which, "ban", &[("reason", reason)], console).await;
+        Command::Ban {
+            which,
+            reason,
+            undo,
+        } => {
+            let query = match undo {
+                true => ("undo", undo.to_string()),
+                false => ("reason", reason),
+            };
+            return decide(&which, "ban", &[query], console).await;
         }
         Command::Key { data } => {
             let key = asterism_executor_native::load_key(&data)

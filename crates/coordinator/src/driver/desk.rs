@@ -264,6 +264,10 @@ impl Desk {
                 executor,
                 reason,
             },
+            Fact::Lift { executor, answer } => Input::Lift {
+                request: self.request(answer),
+                executor,
+            },
             Fact::Drain {
                 executor,
                 draining,
@@ -406,6 +410,7 @@ impl Desk {
                 reason,
                 ..
             } => warn!(%executor, name, reason, "an executor is excluded"),
+            Event::Lifted { executor, .. } => info!(%executor, "an executor is excluded no longer"),
             Event::Parted {
                 instruction,
                 policy,

@@ -94,6 +94,10 @@ enum Fact {
         reason: String,
         answer: Answer,
     },
+    Lift {
+        executor: PublicKey,
+        answer: Answer,
+    },
     Drain {
         executor: PublicKey,
         draining: bool,
@@ -275,7 +279,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Excludes an executor for good.
+    /// Excludes an executor.
     pub(crate) async fn ban(&self, executor: PublicKey, reason: String) -> Result<(), NoAnswer> {
         let (answer, answered) = oneshot::channel();
         self.facts
@@ -284,6 +288,17 @@ impl Driver {
                 reason,
                 answer,
             })
+            .await
+            .map_err(|_| NoAnswer::Unavailable)?;
+        answered.await.map_err(|_| NoAnswer::Unavailable)??;
+        Ok(())
+    }
+
+    /// Takes an exclusion back.
+    pub(crate) async fn lift(&self, executor: PublicKey) -> Result<(), NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        self.facts
+            .send(Fact::Lift { executor, answer })
             .await
             .map_err(|_| NoAnswer::Unavailable)?;
         answered.await.map_err(|_| NoAnswer::Unavailable)??;

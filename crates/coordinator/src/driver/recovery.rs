@@ -81,6 +81,7 @@ fn time_of(event: &Event) -> Timestamp {
         | Event::Parted { at, .. }
         | Event::Caught { at, .. }
         | Event::Banned { at, .. }
+        | Event::Lifted { at, .. }
         | Event::Repeated { at, .. }
         | Event::GaveUp { at, .. }
         | Event::Records { at, .. }

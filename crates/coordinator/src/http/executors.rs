@@ -26,6 +26,8 @@ pub(super) struct DrainQuery {
 pub(super) struct BanQuery {
     /// Why, for its owner and for people.
     reason: String,
+    /// Take it back.
+    undo: bool,
 }
 
 pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Response, ApiError> {
@@ -47,7 +49,7 @@ pub(super) async fn drain(
     Ok(Json(json!({ "executor": executor.did(), "draining": !query.undo })).into_response())
 }
 
-/// Nothing is leased to it or believed of it any more, for good.
+/// Nothing is leased to it or believed of it any more, until this is undone.
 pub(super) async fn ban(
     State(app): Shared,
     Path(which): Path<String>,
@@ -58,6 +60,10 @@ pub(super) async fn ban(
         return Err(ApiError::invalid(format!(
             "a reason has at most {NAME_BYTES_MAX} bytes"
         )));
+    }
+    if query.undo {
+        app.driver.lift(executor).await?;
+        return Ok(Json(json!({ "executor": executor.did(), "banned": false })).into_response());
     }
     let reason = match query.reason.as_str() {
         "" => "the operator excluded it".to_owned(),

@@ -399,10 +399,11 @@ fn state(routes: Routes) -> Routes {
             executors::ban,
             About::new(
                 "executors",
-                "Exclude an executor for good, by its key or name: nothing is leased to it, nothing believed of it",
+                "Exclude an executor, by its key or name: nothing is leased to it, nothing believed of it",
             )
             .query("reason", "string", "Why, for its owner and for people")
-            .json("{executor, banned: true, reason}"),
+            .query("undo", "boolean", "Take an exclusion back, whatever it was for")
+            .json("{executor, banned, reason?}"),
         )
         .on(
             "GET",

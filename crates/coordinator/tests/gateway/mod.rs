@@ -773,6 +773,17 @@ async fn executors_are_drained_and_banned_by_name_or_key() {
     let view = &server.json("/executors").await[0];
     assert_eq!(view["standing"], "excluded");
     assert_eq!(view["reason"], "the operator excluded it: noise");
+    // By the key, as all commands: it is a stranger again, and told to come back.
+    let lifted = format!("{}?undo=true", at("ban", key));
+    let (status, answer) = json_of(server.post(&lifted, "").await).await;
+    assert_eq!((status, &answer["banned"]), (200, &Json::Bool(false)));
+    let left = server.json("/executors").await;
+    assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
+    let (status, error) = json_of(server.post(&lifted, "").await).await;
+    assert_eq!(
+        (status, error["code"].as_str()),
+        (409, Some("not-excluded"))
+    );
     let (status, error) = json_of(server.post("/executors/nobody/ban", "").await).await;
     assert_eq!((status, error["code"].as_str()), (404, Some("not-found")));
     server.stop().await;

@@ -575,6 +575,10 @@ impl Scheduler {
                 };
                 self.exclude(&executor, exclusion);
             }
+            Event::Lifted { at, executor } => {
+                self.now = self.now.max(at);
+                self.trust.record(executor).excluded = None;
+            }
             Event::Repeated {
                 at,
                 instruction,

@@ -8,7 +8,7 @@ use asterism_protocol::{
 
 use super::{Due, Scheduler};
 use crate::{
-    ConnectionId, Event, Output, RequestId,
+    ConnectionId, Event, Output, RequestId, SubmitError,
     memory::Known,
     proof::{Decision, Pick, Proof, Said, Told, Vote},
     trust::{Exclusion, Owner},
@@ -504,6 +504,29 @@ impl Scheduler {
             self.exclude(key, exclusion);
         }
         let result = Ok(RunId(0));
+        self.outputs.push_back(Output::Reply { request, result });
+    }
+
+    /// Takes an exclusion back because the operator says so. An executor that is here is sent away: when it comes back it is
+    /// told of none.
+    pub(super) fn lift(&mut self, request: RequestId, key: &PublicKey) {
+        let result = if self.trust.excluded(key).is_none() {
+            Err(SubmitError::NotExcluded(*key))
+        } else {
+            let (at, executor) = (self.now, *key);
+            self.persist(Event::Lifted { at, executor });
+            self.trust.record(executor).excluded = None;
+            match self.executors.connection_of(key) {
+                Some(connection) => {
+                    let reason = "the operator wants it back".to_owned();
+                    self.acknowledge(connection, ToExecutor::Bye { reason });
+                    self.outputs.push_back(Output::Disconnect { connection });
+                    self.disconnected(connection);
+                }
+                None => self.publish_gone(key),
+            }
+            Ok(RunId(0))
+        };
         self.outputs.push_back(Output::Reply { request, result });
     }
 

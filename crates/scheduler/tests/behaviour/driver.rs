@@ -237,6 +237,10 @@ impl Driver {
         .expect("anybody can be banned");
     }
 
+    pub(crate) fn lift(&mut self, executor: PublicKey) -> Result<RunId, SubmitError> {
+        self.request(|request| Input::Lift { request, executor })
+    }
+
     pub(crate) fn drain_executor(
         &mut self,
         executor: PublicKey,

@@ -1,6 +1,10 @@
 //! Who may have what, and what is said when nobody may.
 
-use asterism_protocol::{Task, Value, view::TaskState};
+use asterism_protocol::{
+    Task, Value,
+    message::Change,
+    view::{Standing, TaskState},
+};
 
 use crate::driver::{Driver, ok, task};
 
@@ -127,4 +131,42 @@ fn a_banned_executor_loses_its_leases_for_good() {
     let view = view.expect("it is shown");
     assert_eq!(view.reason, "the operator excluded it");
     assert_eq!(view.wrong, 0, "that is no lie");
+}
+
+#[test]
+fn a_ban_is_lifted_for_good_and_the_executor_comes_back_to_work() {
+    let mut driver = Driver::new();
+    driver.submit(vec![task("a", vec![])]);
+    let banned = driver.executor(1);
+    assert!(driver.lift(banned.key()).is_err(), "there is no ban");
+    driver.ban(banned.key());
+    assert!(driver.lift(banned.key()).is_ok());
+    assert!(
+        driver.closed.contains(&banned.connection),
+        "it is to come back"
+    );
+    let mut compacted = driver.restarted();
+    compacted.compact();
+    for driver in [&mut driver, &mut compacted.restarted()] {
+        let back = driver.executor(1);
+        let lease = driver.poll_for_one(&back);
+        driver.complete(&back, &lease, ok(1));
+        let views = driver.scheduler.overview().executors;
+        let view = views.iter().find(|view| view.key == back.key());
+        let view = view.expect("it is here");
+        assert_eq!((view.standing, view.tasks), (Standing::Stranger, 1));
+    }
+}
+
+#[test]
+fn a_ban_of_somebody_who_is_gone_is_lifted_too() {
+    let mut driver = Driver::new();
+    let gone = driver.executor(1);
+    driver.ban(gone.key());
+    driver.disconnect(&gone);
+    assert_eq!(driver.scheduler.overview().executors.len(), 1, "shown on");
+    driver.changes.clear();
+    assert!(driver.lift(gone.key()).is_ok());
+    assert!(driver.scheduler.overview().executors.is_empty());
+    assert!(matches!(driver.changes[..], [Change::ExecutorGone(key)] if key == gone.key()));
 }

@@ -1248,6 +1248,20 @@ fn an_outcome_is_committed_to_and_told_only_when_it_is_asked_for() {
 }
 
 #[test]
+fn leaving_after_finishing_does_not_wait_for_ever_to_be_asked() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.assign(vec![committing(1)]);
+    driver.perform();
+    driver.committed().expect("it commits");
+    driver.input(Input::Leave { finish: true });
+    driver.wait(9_000);
+    assert!(!driver.took(|output| *output == Output::Finished));
+    driver.wait(1_000);
+    assert_eq!(driver.handed_back(), Some(vec![1]));
+    assert!(driver.took(|output| *output == Output::Finished));
+}
+
+#[test]
 fn what_is_not_to_be_committed_to_is_told_at_once() {
     let mut driver = Driver::welcomed(|_| {});
     driver.assign(vec![lease(1)]);

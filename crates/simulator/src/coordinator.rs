@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_protocol::{
-    Cid, Outcome, Receipt, Statement, Timestamp,
+    Cid, Outcome, Policy, Receipt, Timestamp,
     message::{Change, LeaseId, ToCoordinator, ToExecutor},
     view::{RunId, RunState, TaskState},
 };
@@ -216,7 +216,7 @@ impl Coordinator {
             let outcome = receipt
                 .outcome()
                 .expect("receipts of ours say what they attest");
-            check_evidence(receipt, &outcome);
+            check_evidence(receipt, &outcome, &self.config.verify);
             let before = self
                 .canonical
                 .insert(outcome.instruction, (**receipt).clone());
@@ -366,20 +366,18 @@ impl Coordinator {
     }
 }
 
-/// No receipt is canonical without an attestation of its own outcome by its issuer.
-fn check_evidence(receipt: &Receipt, outcome: &Outcome) {
-    let attestation = receipt
-        .attestation()
-        .expect("receipts of ours carry their evidence");
-    let statement = Statement {
-        outcome: outcome.cid(),
-        conditions: attestation.conditions,
+/// No receipt is canonical that does not prove what it says, or without the evidence that its policy asks for.
+fn check_evidence(receipt: &Receipt, outcome: &Outcome, asked: &Policy) {
+    assert_eq!(receipt.verify(), Ok(()), "a receipt that proves nothing");
+    let issuer = receipt.attestation().map(|attestation| attestation.key);
+    assert_eq!(receipt.iss, issuer.map(|key| key.did()));
+    let enough = match receipt.evidence() {
+        Some(evidence) => evidence.policy == *asked && evidence.basis.satisfies(asked),
+        None => *asked == Policy::Any,
     };
-    let signed = attestation
-        .path
-        .signed_bytes(&statement)
-        .expect("a path leads from the outcome to the root");
-    let true_to_key = attestation.key.verify(&signed, &attestation.signature);
-    assert_eq!(true_to_key, Ok(()), "an attestation that nobody made");
-    assert_eq!(receipt.iss, Some(attestation.key.did()));
+    assert!(
+        enough,
+        "{} is not believed as {asked} asks",
+        outcome.instruction
+    );
 }

@@ -1,5 +1,7 @@
 //! What a world is like: how many take part, how bad the network is, who lies.
 
+use asterism_protocol::Policy;
+
 use super::Random;
 
 /// A world before it begins. Everything in it follows from these numbers.
@@ -25,6 +27,8 @@ pub struct Scenario {
     pub healed_ms: u64,
     /// How many executors lie, each in its own way.
     pub liars: u32,
+    /// When outcomes are believed.
+    pub verify: Policy,
     /// How many of a thousand workflows are cancelled as soon as they are accepted.
     pub cancelled_per_mille: u64,
     /// How often executors say that they are alive, in milliseconds; leases last four times as long.
@@ -50,9 +54,37 @@ impl Scenario {
             disaster_ms: 1_500,
             healed_ms: 60_000,
             liars: 0,
+            verify: Policy::Any,
             cancelled_per_mille: 80,
             heartbeat_ms: 1_000,
             reconnect_grace_ms: random.pick(&[0, 1_000, 3_000]),
+        }
+    }
+
+    /// As small, with as many liars as the policy can bear: everybody who lies is one fewer than must agree, or alone where
+    /// executors are spot-checked.
+    #[must_use]
+    pub fn verified(seed: u64) -> Self {
+        let small = Self::small(seed);
+        let mut random = Random::new(seed ^ 0x6c69_6172);
+        let (verify, liars) = random.pick(&[
+            (Policy::Quorum { agree: 2, of: 4 }, 1),
+            (Policy::Quorum { agree: 2, of: 3 }, 1),
+            (Policy::Quorum { agree: 3, of: 5 }, 2),
+            (Policy::Quorum { agree: 4, of: 9 }, 3),
+            (Policy::Spot { per_mille: 100 }, 1),
+            (Policy::Spot { per_mille: 1 }, 1),
+        ]);
+        let honest = match verify {
+            Policy::Quorum { agree, .. } => agree,
+            Policy::Any | Policy::Trusted | Policy::Spot { .. } => 2,
+        };
+        Self {
+            executors: honest + liars + random.below(4) as u32,
+            tasks: small.workflows * random.pick(&[3, 12, 25]),
+            liars,
+            verify,
+            ..small
         }
     }
 
@@ -71,6 +103,7 @@ impl Scenario {
             disaster_ms: random.pick(&[40, 100, 400]),
             healed_ms: 20_000,
             liars: 0,
+            verify: Policy::Any,
             cancelled_per_mille: 80,
             heartbeat_ms: 2_000,
             reconnect_grace_ms: random.pick(&[0, 1_000, 5_000]),

@@ -10,8 +10,8 @@ mod network;
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Cid, Out, Terms, Timestamp, blob_cid, content_cid,
-    view::{RunId, RunState, RunView, TaskState},
+    Cid, Out, Policy, Terms, Timestamp, blob_cid, content_cid,
+    view::{Explanation, RunId, RunState, RunView, Standing, TaskState},
 };
 use asterism_scheduler::{Config, Input, Planned, RequestId, Scheduler, Submission};
 use serde_bytes::ByteBuf;
@@ -44,6 +44,8 @@ pub struct Report {
     pub kills: u64,
     /// How often something broke, the coordinator or an executor.
     pub disasters: u64,
+    /// How many executors were excluded.
+    pub excluded: usize,
     /// What the scheduler knows in the end, as [`asterism_scheduler::Scheduler::state_digest`] has it.
     pub state: [u8; 32],
     /// A digest of all outputs of the scheduler, in their order; zeros unless it was asked for.
@@ -144,17 +146,24 @@ impl World {
             backoff_base_ms: 200,
             backoff_cap_ms: 4_000,
             reconnect_grace_ms: scenario.reconnect_grace_ms,
+            verify: scenario.verify,
             ..Config::default()
         };
         let executor = |number| {
             let threads = 1 + random.below(4) as u32;
             let honesty = if number < scenario.liars {
-                random.pick(&[
+                let ways = [
                     Honesty::Lies,
-                    Honesty::LiesSometimes(300),
                     Honesty::LiesAfter(5),
                     Honesty::Conspires(scenario.seed),
-                ])
+                    Honesty::LiesSometimes(300),
+                ];
+                // Whoever is honest at every check is believed in between: that is the price of checking some only.
+                let found = match scenario.verify {
+                    Policy::Spot { .. } => 3,
+                    Policy::Any | Policy::Trusted | Policy::Quorum { .. } => 4,
+                };
+                random.pick(&ways[..found])
             } else {
                 Honesty::Honest
             };
@@ -227,7 +236,8 @@ impl World {
         let elapsed_ms = at.since_ms(self.begun);
         assert!(
             elapsed_ms < self.scenario.healed_ms + DONE_MS,
-            "work is left undone: {:?}",
+            "work is left undone under {}: {:?}",
+            self.scenario.verify,
             self.undone()
         );
     }
@@ -284,6 +294,7 @@ impl World {
     pub fn report(mut self) -> Report {
         self.check_outcomes();
         self.compare();
+        let excluded = self.excluded();
         let trace = self.coordinator.trace.take();
         let state = self.coordinator.scheduler().map(Scheduler::state_digest);
         Report {
@@ -292,6 +303,7 @@ impl World {
             steps: self.steps,
             kills: self.kills,
             disasters: self.disasters,
+            excluded,
             state: state.unwrap_or_default(),
             trace: trace.map_or([0; 32], |trace| content_cid(&trace).digest()),
         }
@@ -498,11 +510,38 @@ impl World {
             .all(|wish| done(&wish))
     }
 
-    fn undone(&self) -> Vec<(Option<RunId>, Option<RunState>)> {
-        self.wishes
+    /// Runs that have not ended, and what the first of their open tasks waits for.
+    fn undone(&self) -> Vec<(RunId, Option<Explanation>)> {
+        let scheduler = self.coordinator.scheduler();
+        let open = self.wishes.iter().filter_map(|wish| wish.run);
+        let open = open.filter(|run| self.coordinator.run_state(*run) == RunState::Running);
+        open.map(|run| {
+            let tasks = 0..self.scenario.tasks;
+            let mut explained = tasks.filter_map(|task| scheduler?.explain(run, task));
+            let why = explained.find(|why| !why.leases.is_empty() || !why.votes.is_empty());
+            (run, why)
+        })
+        .collect()
+    }
+
+    /// How many executors are excluded: none of them is honest.
+    fn excluded(&self) -> usize {
+        let views = self
+            .coordinator
+            .scheduler()
+            .map_or(Vec::new(), |scheduler| scheduler.overview().executors);
+        let excluded = views
             .iter()
-            .map(|wish| (wish.run, self.run_state(wish)))
-            .collect()
+            .filter(|view| view.standing == Standing::Excluded);
+        excluded
+            .inspect(|view| {
+                let honest = self.executors.iter().any(|executor| {
+                    executor.identity.public_key() == view.key
+                        && executor.honesty == Honesty::Honest
+                });
+                assert!(!honest, "an honest executor is excluded: {}", view.reason);
+            })
+            .count()
     }
 
     /// Every task came to what it comes to without any of this.

@@ -28,7 +28,56 @@ struct Mutation {
 
 const SMALL: &[&str] = &["--small", "--runs", "300"];
 
+/// With liars, and policies that bear them.
+const VERIFIED: &[&str] = &["--verified", "--seed", "200", "--runs", "120"];
+
 const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "one-vote-is-a-quorum",
+        file: "proof.rs",
+        find: "Some(cid) if most >= agree =>",
+        replace: "Some(cid) if most >= agree || {} =>",
+        worlds: VERIFIED,
+        caught: &[
+            "its basis is not enough for its policy",
+            "work is left undone",
+        ],
+    },
+    Mutation {
+        name: "an-executor-is-asked-twice",
+        file: "proof.rs",
+        find: ".all(|(other, others)| other != key && others != owner)",
+        replace: ".all(|(other, others)| {} || other != key && others != owner)",
+        worlds: VERIFIED,
+        caught: &["one key counts twice"],
+    },
+    Mutation {
+        name: "what-was-not-picked-needs-no-check",
+        file: "proof.rs",
+        find: "Pick::Unpicked => Decision::Wait(1),",
+        replace:
+            "Pick::Unpicked if {} => Decision::Believe(only.cid, Basis::Sampled { passed: 0 }),
+                        Pick::Unpicked => Decision::Wait(1),",
+        // Only liars that are honest at first come so far.
+        worlds: &["--verified", "--runs", "400"],
+        caught: &["assertion `left == right` failed"],
+    },
+    Mutation {
+        name: "what-rests-on-provisional-outcomes-is-final",
+        file: "scheduler/verify.rs",
+        find: "if self.recovering || !self.is_grounded(id) => {",
+        replace: "if self.recovering || !{} && !self.is_grounded(id) => {",
+        worlds: VERIFIED,
+        caught: &["assertion `left == right` failed"],
+    },
+    Mutation {
+        name: "checks-wait-for-each-other",
+        file: "scheduler/verify.rs",
+        find: "pick_of(id) == Some(pick) && self.is_grounded(*id)",
+        replace: "pick_of(id) == Some(pick) && ({} || self.is_grounded(*id))",
+        worlds: VERIFIED,
+        caught: &["work is left undone"],
+    },
     Mutation {
         name: "lost-work-is-not-queued-again",
         file: "scheduler/leases.rs",
@@ -96,7 +145,7 @@ const MUTATIONS: &[Mutation] = &[
 #[test]
 fn every_mutation_is_caught() {
     let program = build();
-    for worlds in [SMALL, &["--runs", "20"]] {
+    for worlds in [SMALL, VERIFIED, &["--runs", "20"]] {
         let output = live(&program, "", worlds);
         assert!(
             output.status.success(),

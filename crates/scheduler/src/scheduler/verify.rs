@@ -383,20 +383,22 @@ impl Scheduler {
             let mine = proof.told().find(|(vote, _)| vote.key == *key)?;
             Some(mine.1.pick)
         };
-        let unpicked: Vec<WorkId> = record
+        if !record
             .unconfirmed
             .iter()
-            .filter(|id| pick_of(id) == Some(Pick::Unpicked))
-            .copied()
-            .collect();
-        let checking = record
-            .unconfirmed
-            .iter()
-            .any(|id| pick_of(id) == Some(Pick::Checked));
-        if unpicked.is_empty() {
+            .any(|id| pick_of(id) == Some(Pick::Unpicked))
+        {
             return;
         }
-        if !checking {
+        // What rests on outcomes that are not final passes no check before them, and they may be waiting for this very one.
+        let grounded = |pick| -> Vec<WorkId> {
+            let unconfirmed = record.unconfirmed.iter().copied();
+            unconfirmed
+                .filter(|id| pick_of(id) == Some(pick) && self.is_grounded(*id))
+                .collect()
+        };
+        let (checking, unpicked) = (grounded(Pick::Checked), grounded(Pick::Unpicked));
+        if checking.is_empty() && !unpicked.is_empty() {
             let chosen = unpicked[self.random.below(unpicked.len() as u64) as usize];
             if let Some(proof) = &mut self.works.get_mut(chosen).proof {
                 for vote in &mut proof.votes {

@@ -1,4 +1,4 @@
-//! `cargo xtask sim [--seed N] [--runs M] [--small] [--executors N] [--tasks N]`: worlds of as many seeds as there is
+//! `cargo xtask sim [--seed N] [--runs M] [--small|--verified] [--executors N] [--tasks N]`: worlds of as many seeds as there is
 //! time for. The first one that breaks an invariant ends it, and says how to repeat it.
 
 #[cfg(target_arch = "wasm32")]
@@ -21,12 +21,20 @@ mod sim {
 
     use asterism_simulator::{Scenario, run};
 
+    /// Which worlds.
+    #[derive(Clone, Copy, Debug)]
+    enum Stage {
+        Large,
+        Small,
+        Verified,
+    }
+
     /// What is asked for.
     #[derive(Clone, Debug)]
     struct Args {
         seed: u64,
         runs: u64,
-        small: bool,
+        stage: Stage,
         executors: Option<u32>,
         tasks: Option<u32>,
     }
@@ -36,7 +44,7 @@ mod sim {
             let mut args = Self {
                 seed: 0,
                 runs: 100,
-                small: false,
+                stage: Stage::Large,
                 executors: None,
                 tasks: None,
             };
@@ -54,10 +62,11 @@ mod sim {
                     "--runs" => args.runs = number()?,
                     "--executors" => args.executors = Some(small(number()?)?.max(1)),
                     "--tasks" => args.tasks = Some(small(number()?)?.max(1)),
-                    "--small" => args.small = true,
+                    "--small" => args.stage = Stage::Small,
+                    "--verified" => args.stage = Stage::Verified,
                     _ => {
                         return Err(format!(
-                            "`{word}` is not known; write [--seed N] [--runs M] [--small] [--executors N] [--tasks N]"
+                            "`{word}` is not known; write [--seed N] [--runs M] [--small|--verified] [--executors N] [--tasks N]"
                         ));
                     }
                 }
@@ -66,10 +75,10 @@ mod sim {
         }
 
         fn scenario(&self, seed: u64) -> Scenario {
-            let mut scenario = if self.small {
-                Scenario::small(seed)
-            } else {
-                Scenario::large(seed)
+            let mut scenario = match self.stage {
+                Stage::Large => Scenario::large(seed),
+                Stage::Small => Scenario::small(seed),
+                Stage::Verified => Scenario::verified(seed),
             };
             scenario.executors = self.executors.unwrap_or(scenario.executors);
             scenario.tasks = self.tasks.unwrap_or(scenario.tasks);
@@ -79,9 +88,11 @@ mod sim {
         /// The command that repeats one world.
         fn repeat(&self, seed: u64) -> String {
             let mut command = format!("cargo xtask sim --seed {seed} --runs 1");
-            if self.small {
-                command.push_str(" --small");
-            }
+            command.push_str(match self.stage {
+                Stage::Large => "",
+                Stage::Small => " --small",
+                Stage::Verified => " --verified",
+            });
             if let Some(executors) = self.executors {
                 command.push_str(&format!(" --executors {executors}"));
             }

@@ -257,6 +257,7 @@ impl Session {
     }
 
     pub(super) fn finish_leaving(&mut self, now: Timestamp) {
+        self.hand_back_unasked(now);
         let Some(leaving) = self.leaving else { return };
         let out_of_time = leaving.deadline.is_some_and(|deadline| deadline <= now);
         // Without a coordinator there is nobody to hand back to: its leases run out.
@@ -276,5 +277,36 @@ impl Session {
         self.outputs.push_back(Output::Changed);
         self.changed = false;
         self.outputs.push_back(Output::Finished);
+    }
+
+    /// An executor that leaves once it is done does not wait for ever to be asked for what it committed to.
+    fn hand_back_unasked(&mut self, now: Timestamp) {
+        let committed = |lease: &Lease| match &lease.phase {
+            Phase::Concluded(concluded) => concluded.stage == Stage::Committed,
+            Phase::Fetching { .. }
+            | Phase::Ready { .. }
+            | Phase::Running { .. }
+            | Phase::Ending(_) => false,
+        };
+        let waits = !self.leases.is_empty() && self.leases.values().all(committed);
+        let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.finish) else {
+            return;
+        };
+        if !waits {
+            leaving.deadline = None;
+            return;
+        }
+        let deadline = *leaving
+            .deadline
+            .get_or_insert_with(|| now.after_ms(REVEAL_MS));
+        if deadline <= now {
+            let leases: Vec<LeaseId> = self.leases.keys().copied().collect();
+            leases
+                .into_iter()
+                .for_each(|id| self.end(id, Farewell::HandBack));
+            if self.is_welcomed() {
+                self.say_farewells();
+            }
+        }
     }
 }

@@ -69,6 +69,10 @@ const STARTED_MS: u64 = 100;
 /// How long an executor that leaves at once waits for its outcomes to be accepted, in milliseconds.
 const LEAVE_MS: u64 = 2_000;
 
+/// How long an executor that leaves once it is done waits to be asked for what it committed to, in milliseconds: that needs
+/// others, who may not come.
+const REVEAL_MS: u64 = 10_000;
+
 /// Most bytes of outcomes that wait to be accepted; with more, no work is asked for.
 const UNACCEPTED_BYTES_MAX: usize = 64 << 20;
 

@@ -3,9 +3,12 @@
 
 use std::{any::Any, rc::Rc};
 
-use js_sys::{Error, Uint8Array};
+use js_sys::{Array, Error, Uint8Array};
 use wasm_bindgen::{JsValue, prelude::Closure};
-use wasmtime_environ::{Trap, component::TypeResourceTableIndex};
+use wasmtime_environ::{
+    Trap,
+    component::{Transcode, TypeResourceTableIndex},
+};
 
 use asterism_protocol::TrapKind;
 
@@ -14,6 +17,7 @@ use crate::{
     handles::{Origin, ResourceTable},
     instance::Instance,
     stage::Stage,
+    transcode::{Invalid, Made, Request},
 };
 
 /// Rust's ends of functions, kept as long as their component.
@@ -136,32 +140,79 @@ pub(crate) fn exit_call(stage: &Rc<Stage>, closures: &mut Closures) -> JsValue {
     function!(stage, closures, |instance| instance.handles().exit())
 }
 
-/// Copies a string in UTF-8 from one component's memory to another's; adapters have checked that it lies within.
-pub(crate) fn copy_utf8(
+/// Strings from one component's memory to another's; adapters have checked that they lie within.
+pub(crate) fn transcode(
     stage: &Rc<Stage>,
+    op: Transcode,
     from: usize,
     to: usize,
     closures: &mut Closures,
 ) -> JsValue {
-    function!(stage, closures, |instance, address, length, target| {
-        let copy = || {
-            let view = |memory: usize, address: u32| -> Result<Uint8Array, Halt> {
-                let memory = instance.memory(memory)?;
-                Ok(Uint8Array::new_with_byte_offset_and_length(
-                    &memory.buffer(),
-                    address,
-                    length,
-                ))
-            };
-            let text = view(from, address)?.to_vec();
-            if std::str::from_utf8(&text).is_err() {
-                return Err(Halt::abi("a string is not UTF-8"));
-            }
-            view(to, target)?.copy_from(&text);
-            Ok(())
+    let perform = move |instance: &Instance, source: u32, target: u32, request: Request| {
+        let view = |memory: usize, address: u32, length: u32| -> Result<Uint8Array, Halt> {
+            let buffer = instance.memory(memory)?.buffer();
+            Ok(Uint8Array::new_with_byte_offset_and_length(
+                &buffer, address, length,
+            ))
         };
-        copy()
-    })
+        let source = view(from, source, request.source_bytes())?.to_vec();
+        let kept = view(to, target, request.kept_bytes())?.to_vec();
+        let made = request
+            .perform(&source, &kept)
+            .map_err(|Invalid(why)| Halt::abi(why))?;
+        let length = u32::try_from(made.bytes.len()).expect("adapters ask for what a memory holds");
+        view(to, target, length)?.copy_from(&made.bytes);
+        Ok(made)
+    };
+    let request = move |length: u32, room: u32, extra: u32| Request {
+        op,
+        length,
+        room,
+        extra,
+    };
+    let pair = |made: Made| {
+        Array::of2(
+            &made.read.cast_signed().into(),
+            &made.written.cast_signed().into(),
+        )
+    };
+    match op {
+        Transcode::Copy(_) | Transcode::Latin1ToUtf16 => {
+            function!(stage, closures, |instance, source, length, target| {
+                perform(&instance, source, target, request(length, length, 0)).map(drop)
+            })
+        }
+        Transcode::Utf8ToUtf16 | Transcode::Utf16ToCompactProbablyUtf16 => {
+            function!(stage, closures, |instance, source, length, target| {
+                let made = perform(&instance, source, target, request(length, length, 0));
+                made.map(|made| made.written.cast_signed())
+            })
+        }
+        Transcode::Utf8ToLatin1 | Transcode::Utf16ToLatin1 => {
+            function!(stage, closures, |instance, source, length, target| {
+                perform(&instance, source, target, request(length, length, 0)).map(pair)
+            })
+        }
+        Transcode::Latin1ToUtf8 | Transcode::Utf16ToUtf8 => {
+            function!(
+                stage,
+                closures,
+                |instance, source, length, target, room, first_pass| {
+                    perform(&instance, source, target, request(length, room, first_pass)).map(pair)
+                }
+            )
+        }
+        Transcode::Utf8ToCompactUtf16 | Transcode::Utf16ToCompactUtf16 => {
+            function!(
+                stage,
+                closures,
+                |instance, source, length, target, room, latin1| {
+                    let made = perform(&instance, source, target, request(length, room, latin1));
+                    made.map(|made| made.written.cast_signed())
+                }
+            )
+        }
+    }
 }
 
 /// What adapters call when values that pass between components break the canonical ABI.

@@ -6,7 +6,7 @@
 //! `script-src 'self' 'wasm-unsafe-eval'` suffices.
 //!
 //! From the outside in: `host` (cache and tasks) → `program` (a component made ready) → `instance` (one task's) → `abi`
-//! (values), `handles` (resources) and `trampoline` (host functions); `halt` says in one vocabulary why a call did not return.
+//! (values), `handles` (resources), `trampoline` (host functions) and `transcode` (strings between components); `halt` says in one vocabulary why a call did not return.
 //!
 //! It never panics on what a guest does, and guests reach nothing but what [`asterism_world`] provides.
 
@@ -23,5 +23,6 @@ pub mod metering;
 mod program;
 mod stage;
 mod trampoline;
+mod transcode;
 
 pub use crate::host::BrowserHost;

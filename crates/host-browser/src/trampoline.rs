@@ -15,8 +15,8 @@ use wasm_bindgen::{JsCast as _, JsValue, prelude::Closure};
 use wasmtime_environ::{
     PrimaryMap,
     component::{
-        Component, ComponentTypes, FixedEncoding, GlobalInitializer, LoweredIndex, Trampoline,
-        TrampolineIndex, Transcode, TypeResourceTableIndex, UnsafeIntrinsic,
+        Component, ComponentTypes, GlobalInitializer, LoweredIndex, Trampoline, TrampolineIndex,
+        TypeResourceTableIndex, UnsafeIntrinsic,
     },
 };
 
@@ -106,18 +106,9 @@ impl Trampolines {
                 }
                 Trampoline::EnterSyncCall => Some(builtin::enter_call(stage, &mut closures)),
                 Trampoline::ExitSyncCall => Some(builtin::exit_call(stage, &mut closures)),
-                Trampoline::Transcoder {
-                    op: Transcode::Copy(FixedEncoding::Utf8),
-                    from,
-                    to,
-                    ..
-                } => {
+                Trampoline::Transcoder { op, from, to, .. } => {
                     let (from, to) = (from.as_u32() as usize, to.as_u32() as usize);
-                    Some(builtin::copy_utf8(stage, from, to, &mut closures))
-                }
-                Trampoline::Transcoder { .. } => {
-                    let what = "components with strings in other encodings than UTF-8 that call each other";
-                    return Err(ProgramError::Unsupported(what.into()));
+                    Some(builtin::transcode(stage, *op, from, to, &mut closures))
                 }
                 Trampoline::Trap => Some(builtin::trap(stage, &mut closures)),
                 // Translation lists some that no module imports; whoever does import them is told at instantiation.

@@ -81,6 +81,25 @@ fn browser_host_conforms_and_consumes_the_fuel_that_wasmtime_does() {
     );
 }
 
+/// Does the engine know modules with several memories? Adapters between components are such; node has them from version 22.
+fn has_several_memories() -> bool {
+    let two_memories = [0, 97, 115, 109, 1, 0, 0, 0, 5, 5, 2, 0, 1, 0, 1];
+    let bytes = js_sys::Uint8Array::new_from_slice(&two_memories);
+    js_sys::WebAssembly::validate(&bytes).expect("it is an array of bytes")
+}
+
+#[test]
+fn composed_components_are_declined_where_the_engine_cannot_join_them() {
+    match BrowserHost::new().prepare(blob_cid(guests::JOINED), guests::JOINED) {
+        Ok(()) => assert!(has_several_memories()),
+        Err(unfit) => {
+            assert!(!has_several_memories(), "{unfit}");
+            let words = "this browser does not compile it";
+            assert!(unfit.reason.contains(words), "{unfit}");
+        }
+    }
+}
+
 #[test]
 fn one_compiled_module_serves_every_limit() {
     let mut host = BrowserHost::new();

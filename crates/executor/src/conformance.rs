@@ -1,12 +1,13 @@
-//! What every host must do alike, as data: calls of six components, and what must come of them.
+//! What every host must do alike, as data: calls of seven components, and what must come of them.
 //!
 //! A host's test builds the components (the guests in `tests/guests/conformance` and `tests/guests/wasip2`, [`INSTRUCTIONS_WAT`],
-//! [`VALUES_WAT`], [`RESOURCES_WAT`] and [`COMPOSED_WAT`]), reads the
+//! [`VALUES_WAT`], [`RESOURCES_WAT`], [`COMPOSED_WAT`] and [`JOINED_WAT`]), reads the
 //! recorded fuel with [`Fuel::of_json`], and calls [`check_all`]. The recording is made by a host that is trusted:
 //! run with an empty one, and write what comes back.
 
 mod cases;
 mod composed;
+mod joined;
 mod values;
 mod world;
 
@@ -36,6 +37,9 @@ pub const RESOURCES_WAT: &str = include_str!("conformance/resources.wat");
 /// A component that consists of two.
 pub const COMPOSED_WAT: &str = include_str!("conformance/composed.wat");
 
+/// A component of several that call each other, with strings in every encoding, and that use each other's resources.
+pub const JOINED_WAT: &str = include_str!("conformance/joined.wat");
+
 /// Which component a case calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
@@ -49,6 +53,8 @@ pub enum Subject {
     Resources,
     /// [`COMPOSED_WAT`].
     Composed,
+    /// [`JOINED_WAT`].
+    Joined,
     /// The guest in `tests/guests/wasip2`.
     Wasip2,
 }
@@ -149,6 +155,8 @@ pub struct Components<'a> {
     pub resources: &'a [u8],
     /// [`Subject::Composed`], as binary.
     pub composed: &'a [u8],
+    /// [`Subject::Joined`], as binary.
+    pub joined: &'a [u8],
     /// [`Subject::Wasip2`].
     pub wasip2: &'a [u8],
 }
@@ -163,6 +171,7 @@ impl<'a> Components<'a> {
             Subject::Values => self.values,
             Subject::Resources => self.resources,
             Subject::Composed => self.composed,
+            Subject::Joined => self.joined,
             Subject::Wasip2 => self.wasip2,
         }
     }
@@ -406,7 +415,7 @@ mod tests {
     #[test]
     fn every_case_has_its_own_name_and_texts_that_parse() {
         let mut names = BTreeSet::new();
-        for case in cases() {
+        for case in cases().into_iter().chain(composed_cases()) {
             assert!(
                 names.insert(case.name.clone()),
                 "{} is there twice",
@@ -454,6 +463,7 @@ mod tests {
             instructions: bytes,
             resources: bytes,
             composed: bytes,
+            joined: bytes,
             wasip2: bytes,
             values: bytes,
         };

@@ -1,4 +1,4 @@
-//! Cases about a component that is composed of two.
+//! Cases about components that are composed of several.
 
 use asterism_protocol::TrapKind;
 
@@ -18,10 +18,16 @@ fn case(func: &str, args: &str, expect: Expect) -> Case {
     case.named(&name)
 }
 
-/// Cases of [`super::COMPOSED_WAT`]. Apart from the others, because what passes values between the two has several
+/// Cases of [`super::COMPOSED_WAT`] and [`super::JOINED_WAT`]. Apart from the others, because what passes values between the two has several
 /// memories, which not every engine has (node's only from version 22 on).
 #[must_use]
 pub fn composed_cases() -> Vec<Case> {
+    let mut all = of_two();
+    all.extend(super::joined::cases());
+    all
+}
+
+fn of_two() -> Vec<Case> {
     let long = format!("\"{}\"", "Zürich 🛰 ".repeat(10_000));
     vec![
         gives("echo", r#"[""]"#, r#""""#),

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use asterism_executor::{Attempt, Host, Job};
 use asterism_protocol::{
-    Input, Instruction, Limits, LogLevel, Nonce, Out, Value, blob_cid, json_of, value_of_json,
+    Input, Instruction, Limits, LogLevel, Nonce, Out, TrapKind, Value, blob_cid, json_of,
+    value_of_json,
 };
 use asterism_tests::guests::WASIP2;
 #[cfg(target_arch = "wasm32")]
@@ -38,8 +39,16 @@ const MULTIPLY: &[u8] = made!("multiply");
 /// JavaScript on QuickJS.
 const DIVIDE: &[u8] = made!("divide");
 
+/// By their engines.
+const LANGUAGES: [(&str, &[u8]); 4] = [
+    ("SpiderMonkey", SUBTRACT),
+    ("a minimal SpiderMonkey", SUBTRACT_MINIMAL),
+    ("CPython", MULTIPLY),
+    ("QuickJS", DIVIDE),
+];
+
 /// Outcome's CID and fuel by the name of a call.
-type Seen = BTreeMap<String, (String, u64)>;
+type Seen = BTreeMap<String, (String, Option<u64>)>;
 
 #[cfg(not(target_arch = "wasm32"))]
 fn host() -> impl Host {
@@ -55,6 +64,16 @@ fn host() -> impl Host {
 }
 
 fn call(host: &mut dyn Host, component: &[u8], func: &str, args: Vec<Value>) -> Attempt {
+    call_with(host, component, func, args, 100_000_000_000)
+}
+
+fn call_with(
+    host: &mut dyn Host,
+    component: &[u8],
+    func: &str,
+    args: Vec<Value>,
+    fuel: u64,
+) -> Attempt {
     let cid = blob_cid(component);
     host.prepare(cid, component).expect("the component is fit");
     let instruction = Instruction {
@@ -73,7 +92,7 @@ fn call(host: &mut dyn Host, component: &[u8], func: &str, args: Vec<Value>) -> 
         args: instruction.input.args,
         blobs: BTreeMap::new(),
         limits: Limits {
-            fuel: 100_000_000_000,
+            fuel,
             memory: 1 << 30,
             time_ms: 600_000,
         },
@@ -86,10 +105,7 @@ fn call(host: &mut dyn Host, component: &[u8], func: &str, args: Vec<Value>) -> 
 }
 
 fn note(seen: &mut Seen, name: &str, attempt: &Attempt) {
-    // Says what came instead, if it did not return.
-    value(attempt);
-    let fuel = attempt.outcome.fuel.expect("what returned used some");
-    let outcome = (attempt.outcome.cid().to_string(), fuel);
+    let outcome = (attempt.outcome.cid().to_string(), attempt.outcome.fuel);
     assert!(seen.insert(name.into(), outcome).is_none());
 }
 
@@ -143,8 +159,8 @@ fn arithmetic(host: &mut dyn Host, seen: &mut Seen, subtract: (&str, &[u8])) {
     for (func, component, by, context, message) in steps {
         let attempt = call(host, component, func, vec![result, Value::Float(by)]);
         assert_eq!(line(&attempt), (LogLevel::Info, context, message));
-        note(seen, &format!("{func}, with {name}"), &attempt);
         result = value(&attempt).clone();
+        note(seen, &format!("{func}, with {name}"), &attempt);
     }
     assert_eq!(result, Value::Float(5.98));
 }
@@ -219,7 +235,45 @@ fn languages_come_out_alike_on_every_host() {
     lines.sort_unstable();
     assert_eq!(lines, ["a line for the console", "a line of trouble"]);
 
+    for (name, component) in LANGUAGES {
+        failures(&mut host, &mut seen, name, component);
+    }
+
     hold_to_the_recording(&seen);
+}
+
+/// An error of the function's own, an exception, arguments that do not fit, and every way of running out of fuel.
+fn failures(host: &mut dyn Host, seen: &mut Seen, name: &str, component: &[u8]) {
+    let why: Value = "Zürich → 🛰".to_owned().into();
+    let declined = call(host, component, "decline", vec![why.clone()]);
+    assert_eq!(declined.outcome.out, Out::Error(why), "{name}");
+    note(seen, &format!("{name} declines"), &declined);
+
+    let trap = |attempt: &Attempt| attempt.outcome.failure().map(|failure| failure.trap);
+    let gave_up = call(host, component, "give-up", Vec::new());
+    assert_eq!(trap(&gave_up), Some(TrapKind::Unreachable), "{name}");
+    note(seen, &format!("{name} gives up"), &gave_up);
+
+    let misfit = call(host, component, "decline", vec![Value::Integer(5)]);
+    assert_eq!(trap(&misfit), Some(TrapKind::BadArguments), "{name}");
+    note(seen, &format!("{name} is not entered"), &misfit);
+
+    let enough = call(host, component, "probe", Vec::new());
+    let enough = enough.outcome.fuel.expect("what returned used some");
+    for fuel in [0, 1, 1_000, enough / 2, enough - 1, enough] {
+        let attempt = call_with(host, component, "probe", Vec::new(), fuel);
+        let starved = (fuel < enough).then_some(TrapKind::OutOfFuel);
+        assert_eq!(
+            trap(&attempt),
+            starved,
+            "{name} with {fuel} of {enough} fuel"
+        );
+        note(
+            seen,
+            &format!("{name} with {fuel} of {enough} fuel"),
+            &attempt,
+        );
+    }
 }
 
 /// What Wasmtime made of them.

@@ -53,9 +53,15 @@ fn build_one(
     (name, source, world, how): (&str, &str, &str, &[&str]),
 ) -> Result<()> {
     let sources = workspace::root().join(SOURCES);
+    // From a copy: Python leaves what it compiled beside the source, which would look newer than the component ever after.
+    let copies = out.join("sources");
+    let copy = copies.join(source);
+    fs::create_dir_all(&copies)
+        .and_then(|()| fs::copy(sources.join(source), &copy))
+        .with_context(|| format!("failed to write {}", copy.display()))?;
     Step::new(format!("make a component of {source}"), asterism)
         .args(["fn", "build"])
-        .arg(sources.join(source))
+        .arg(&copy)
         .arg("--wit")
         .arg(sources.join("wit"))
         .args(["--world", world])

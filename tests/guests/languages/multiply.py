@@ -6,6 +6,7 @@ import sys
 import time
 
 import wit_world
+from componentize_py_types import Err
 from wit_world.imports.logging import Level, log
 
 
@@ -39,3 +40,11 @@ class WitWorld(wit_world.WitWorld):
                 "opened": opened,
             }
         )
+
+    def decline(self, why: str) -> float:
+        """An error of the function's own."""
+        raise Err(why)
+
+    def give_up(self) -> None:
+        """An exception that nobody expected."""
+        raise RuntimeError("given up")

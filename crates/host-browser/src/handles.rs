@@ -275,6 +275,9 @@ fn other_type(number: u32) -> Halt {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     const TABLE: ResourceTable = ResourceTable {

@@ -15,6 +15,8 @@ mod native;
 #[cfg(not(target_arch = "wasm32"))]
 mod sizes;
 #[cfg(not(target_arch = "wasm32"))]
+mod state;
+#[cfg(not(target_arch = "wasm32"))]
 mod tab;
 #[cfg(not(target_arch = "wasm32"))]
 mod table;
@@ -30,13 +32,14 @@ async fn main() -> anyhow::Result<()> {
     if let Some(unknown) = flags.iter().find(|flag| *flag != "--json") {
         anyhow::bail!("`{unknown}` is not known; write `bench [NAME…] [--json]`");
     }
-    const BENCHES: [&str; 6] = [
+    const BENCHES: [&str; 7] = [
         "native",
         "tab",
         "calls",
         "workflows",
         "sizes",
         "connections",
+        "state",
     ];
     if let Some(unknown) = names.iter().find(|name| !BENCHES.contains(&name.as_str())) {
         anyhow::bail!(
@@ -56,6 +59,7 @@ async fn main() -> anyhow::Result<()> {
             "workflows" => workflows::run(&mut table).await,
             "sizes" => sizes::run(&mut table)?,
             "connections" => connections::run(&mut table).await?,
+            "state" => state::run(&mut table)?,
             other => unreachable!("{other} is in the list above"),
         }
     }

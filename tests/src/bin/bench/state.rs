@@ -1,0 +1,242 @@
+//! What the journal takes: pairs of an event and a receipt made durable, and time until a coordinator serves again.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use asterism_coordinator::store::{
+    Asked, Batch, Computed, Holder, Journal as _, Partition, Sequence, SqliteJournal, Tenure,
+};
+use asterism_protocol::{
+    Attestation, Conditions, Identity, Input, Instruction, Invocation, MerkleTree, Meta, Nonce,
+    Out, Outcome, Policy, Prepared, Receipt, Remark, Statement, Task, Terms, Timestamp, Value,
+    Workflow, blob_cid, content_cid, encode, view::RunId,
+};
+use asterism_scheduler::{Event, Tasks};
+use asterism_tests::harness::Coordinator;
+use rusqlite::{Connection, params};
+
+use crate::table::{Row, Table};
+
+/// For each size of a batch.
+const MEASURED: Duration = Duration::from_secs(3);
+
+/// Tasks of one run in the logs that are recovered from.
+const TASKS_PER_RUN: u64 = 1_000;
+
+const PARTITION: Partition = Partition(0);
+
+pub(crate) fn run(table: &mut Table) -> anyhow::Result<()> {
+    for size in [1, 32, 1_024] {
+        let (value, floor) = pairs(size)?;
+        table.row(&Row {
+            bench: "state",
+            case: &format!("event and receipt made durable, {size} at a time"),
+            value,
+            unit: "pairs/s",
+            floor: Some((floor, "the same rows in transactions of bare SQLite")),
+        });
+    }
+    // What is measured is not how long the program takes to build.
+    drop(Coordinator::start(tempfile::tempdir()?.path()));
+    for (tasks, said) in [(10_000, "10 k"), (100_000, "100 k"), (1_000_000, "1 M")] {
+        let folder = tempfile::tempdir()?;
+        let journal = folder.path().join("journal.sqlite");
+        fill(&journal, tasks)?;
+        let begun = Instant::now();
+        drop(Coordinator::start(folder.path()));
+        let value = begun.elapsed().as_secs_f64();
+        let floor = read(&journal)?;
+        table.row(&Row {
+            bench: "state",
+            case: &format!("started → serving, {said} tasks in the log"),
+            value,
+            unit: "s",
+            floor: Some((floor, "reading the same rows")),
+        });
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> anyhow::Result<(SqliteJournal, Tenure)> {
+    let journal = SqliteJournal::open(path)?;
+    let holder = Holder {
+        name: "bench".to_owned(),
+        address: String::new(),
+    };
+    match journal.acquire(PARTITION, &holder, Duration::from_secs(3_600))? {
+        Asked::Granted(tenure) => Ok((journal, tenure)),
+        Asked::Held(_) => anyhow::bail!("a new journal is held"),
+    }
+}
+
+/// Pairs that become durable in a second, and as many rows with nothing around them, in turn: disks have moods.
+fn pairs(size: u64) -> anyhow::Result<(f64, f64)> {
+    let folder = tempfile::tempdir()?;
+    let (journal, tenure) = open(&folder.path().join("journal.sqlite"))?;
+    let mut bare = bare(&folder.path().join("bare.sqlite"))?;
+    let (mut at, mut done) = (Sequence(0), 0);
+    let (mut spent, mut floor) = (Duration::ZERO, Duration::ZERO);
+    while spent + floor < MEASURED {
+        let (_, batch) = computed(done, size);
+        let begun = Instant::now();
+        at = journal.append(tenure, at, &batch)?;
+        spent += begun.elapsed();
+        floor += append(&mut bare, batch)?;
+        done += size;
+    }
+    let done = done as f64;
+    Ok((done / spent.as_secs_f64(), done / floor.as_secs_f64()))
+}
+
+/// A file with the same tables.
+fn bare(path: &Path) -> anyhow::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         CREATE TABLE events (number INTEGER PRIMARY KEY, event BLOB NOT NULL) STRICT;
+         CREATE TABLE receipts (
+             number INTEGER PRIMARY KEY, cid BLOB NOT NULL UNIQUE, instruction BLOB NOT NULL,
+             receipt BLOB NOT NULL, remark BLOB NOT NULL
+         ) STRICT;
+         CREATE INDEX receipts_by_instruction ON receipts (instruction, number);",
+    )?;
+    Ok(connection)
+}
+
+/// Appends the same rows; how long that took, without making them.
+fn append(connection: &mut Connection, batch: Batch) -> anyhow::Result<Duration> {
+    let rows: Vec<_> = batch
+        .events
+        .into_iter()
+        .zip(&batch.receipts)
+        .map(|(event, computed)| {
+            let receipt = encode(&computed.receipt);
+            let (cid, instruction) = (content_cid(&receipt), computed.instruction);
+            let remark = encode(&computed.remark);
+            (event, cid.digest(), instruction.digest(), receipt, remark)
+        })
+        .collect();
+    let begun = Instant::now();
+    let transaction = connection.transaction()?;
+    for (event, cid, instruction, receipt, remark) in &rows {
+        transaction
+            .prepare_cached("INSERT INTO events (event) VALUES (?1)")?
+            .execute([event])?;
+        transaction
+            .prepare_cached(
+                "INSERT INTO receipts (cid, instruction, receipt, remark) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![cid, instruction, receipt, remark])?;
+    }
+    transaction.commit()?;
+    Ok(begun.elapsed())
+}
+
+/// A log of runs that are done.
+fn fill(path: &Path, tasks: u64) -> anyhow::Result<()> {
+    let (journal, tenure) = open(path)?;
+    let mut at = Sequence(0);
+    for run in 0..tasks / TASKS_PER_RUN {
+        let (tasks, mut batch) = computed(run * TASKS_PER_RUN, TASKS_PER_RUN);
+        let names = vec![String::new(); tasks.len()];
+        let workflow = Workflow { tasks };
+        let submitted = Event::Submitted {
+            run: RunId(run + 1),
+            at: Timestamp(1),
+            name: "bench".to_owned(),
+            submitter: "bench".to_owned(),
+            tasks: Arc::new(Tasks::new(&Prepared { workflow, names })),
+            known: Vec::new(),
+            terms: Terms {
+                verify: Some(Policy::Any),
+                ..Terms::default()
+            },
+        };
+        batch.events.insert(0, encode(&submitted));
+        at = journal.append(tenure, at, &batch)?;
+    }
+    journal.release(tenure)?;
+    Ok(())
+}
+
+/// Seconds for reading all rows.
+fn read(path: &Path) -> anyhow::Result<f64> {
+    let connection = Connection::open(path)?;
+    let begun = Instant::now();
+    let mut select = connection.prepare("SELECT event FROM events ORDER BY sequence")?;
+    let mut rows = select.query([])?;
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        bytes += row.get_ref(0)?.as_blob()?.len();
+    }
+    anyhow::ensure!(bytes > 0, "the log is empty");
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// Tasks from a number on, and a batch that says what they came to, delivered as one.
+fn computed(first: u64, count: u64) -> (Vec<Task>, Batch) {
+    let identity = Identity::from_seed(&[7; 32]);
+    let component = blob_cid(b"component");
+    let tasks: Vec<Task> = (first..first + count)
+        .map(|number| Task {
+            run: Instruction {
+                rsc: format!("ipfs://{component}"),
+                op: "wasm/run".into(),
+                input: Input {
+                    func: "f".into(),
+                    args: vec![Value::Integer(i128::from(number))],
+                },
+                nnc: Nonce::Empty,
+            },
+            cause: None,
+            meta: Meta::default(),
+            prf: Vec::new(),
+        })
+        .collect();
+    let conditions = |task: &Task| Conditions {
+        fuel: task.limits().fuel,
+        memory: task.limits().memory,
+        growth_refused: false,
+    };
+    let outcomes: Vec<Outcome> = tasks
+        .iter()
+        .map(|task| Outcome {
+            instruction: task.run.cid(),
+            out: Out::Ok(Value::Integer(1)),
+            fuel: Some(1_000),
+            metering: asterism_executor::METERING.into(),
+        })
+        .collect();
+    let statement = |(task, outcome): (&Task, &Outcome)| Statement {
+        outcome: outcome.cid(),
+        conditions: conditions(task),
+    };
+    let statements: Vec<Statement> = tasks.iter().zip(&outcomes).map(statement).collect();
+    let tree = MerkleTree::new(&statements);
+    let signature = identity.sign(&tree.signed_bytes());
+    let mut batch = Batch::default();
+    for (index, (task, outcome)) in tasks.iter().zip(&outcomes).enumerate() {
+        let attestation = Attestation {
+            key: identity.public_key(),
+            conditions: conditions(task),
+            path: tree.path(index),
+            signature,
+        };
+        let receipt = Receipt::attested(Invocation { task }.cid(), "f", outcome, &attestation);
+        let event = Event::Computed {
+            at: Timestamp(2),
+            receipt: Box::new(receipt.clone()),
+            remark: Box::new(Remark::default()),
+        };
+        batch.events.push(encode(&event));
+        batch.receipts.push(Computed {
+            instruction: outcome.instruction,
+            receipt,
+            remark: Remark::default(),
+        });
+    }
+    (tasks, batch)
+}

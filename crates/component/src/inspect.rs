@@ -30,6 +30,10 @@ const INSTANCES_MAX: u64 = 20_000;
 /// Most memories: engines of browsers set some gigabytes of addresses apart for each.
 const MEMORIES_MAX: u32 = 64;
 
+/// Most blocks, loops and ifs within each other. Compilers make hundreds; engines take memory that grows with the square of
+/// it (Cranelift gigabytes for tens of thousands).
+const NESTING_MAX: usize = 5_000;
+
 /// Most exported functions.
 const FUNCTIONS_MAX: usize = 4_096;
 
@@ -117,15 +121,26 @@ type CheckCode = fn(
     FuncToValidate<ValidatorResources>,
     &FunctionBody<'_>,
     FuncValidatorAllocations,
-) -> Result<FuncValidatorAllocations, BinaryReaderError>;
+) -> Result<FuncValidatorAllocations, Invalid>;
 
 fn check_code(
     function: FuncToValidate<ValidatorResources>,
     body: &FunctionBody<'_>,
     allocations: FuncValidatorAllocations,
-) -> Result<FuncValidatorAllocations, BinaryReaderError> {
+) -> Result<FuncValidatorAllocations, Invalid> {
     let mut function = function.into_validator(allocations);
-    function.validate(body)?;
+    let mut reader = body.get_binary_reader();
+    function.read_locals(&mut reader)?;
+    while !reader.eof() {
+        let at = reader.original_position();
+        reader.visit_operator(&mut function.visitor(at))??;
+        if function.control_stack_height() as usize > NESTING_MAX {
+            return Err(Invalid(format!(
+                "a function nests more than {NESTING_MAX} blocks (at offset {at:#x}): split it"
+            )));
+        }
+    }
+    reader.finish_expression(&function.visitor(reader.original_position()))?;
     Ok(function.into_allocations())
 }
 
@@ -142,13 +157,13 @@ fn examine(
             "it cannot be read: {error}; build it again, the file may be cut short"
         ));
     }
-    let types = validate(bytes, code).map_err(|error| {
+    let types = validate(bytes, code).map_err(|Invalid(reason)| {
         let named = features::named(bytes);
         for name in &named {
             walk.reasons.add(format!("it needs {name}"));
         }
         if named.is_empty() && walk.reasons.is_empty() {
-            walk.reasons.add(format!("it is not valid: {error}"));
+            walk.reasons.add(reason);
         }
     });
     let empty = Component {
@@ -209,7 +224,7 @@ fn refuse_other_files(bytes: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn validate(bytes: &[u8], code: Option<CheckCode>) -> Result<Types, BinaryReaderError> {
+fn validate(bytes: &[u8], code: Option<CheckCode>) -> Result<Types, Invalid> {
     let mut validator = Validator::new_with_features(features());
     let mut allocations = FuncValidatorAllocations::default();
     let mut types = None;
@@ -225,6 +240,15 @@ fn validate(bytes: &[u8], code: Option<CheckCode>) -> Result<Types, BinaryReader
         }
     }
     Ok(types.expect("a parse without error ends with the end of the outermost component"))
+}
+
+/// Why it is not valid, in words.
+struct Invalid(String);
+
+impl From<BinaryReaderError> for Invalid {
+    fn from(error: BinaryReaderError) -> Self {
+        Self(format!("it is not valid: {error}"))
+    }
 }
 
 /// What can be seen section by section, valid or not.

@@ -172,6 +172,22 @@ fn components_that_hold_each_other_again_and_again_are_refused() {
 }
 
 #[test]
+fn functions_that_nest_deeper_than_engines_like_are_refused() {
+    let nested = |depth: usize| {
+        let body = format!("{}{}", "block ".repeat(depth), "end ".repeat(depth));
+        component(&format!(
+            "(core module $deep (func {body})) (func $run (result u32) (canon lift (core func $i \"run\"))) (export \"run\" (func $run))"
+        ))
+    };
+    assert_eq!(reasons(&nested(4_000)), [""; 0], "no deeper than it may be");
+    let reasons = reasons(&nested(6_000));
+    assert!(
+        matches!(&reasons[..], [reason] if reason.contains("nests more than 5000 blocks")),
+        "{reasons:?}"
+    );
+}
+
+#[test]
 fn other_files_are_told_apart() {
     for (bytes, expected) in [
         (&b"(module)"[..], "WebAssembly text"),

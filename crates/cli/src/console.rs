@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use asterism_protocol::is_unruly;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -107,7 +108,7 @@ pub(crate) fn colourful() -> bool {
 pub(crate) fn harmless(text: &str) -> String {
     let visible = |c: char| match c {
         '\n' | '\t' => c,
-        c if c.is_control() => '\u{fffd}',
+        c if is_unruly(c) => '\u{fffd}',
         c => c,
     };
     text.chars().map(visible).collect()
@@ -120,8 +121,8 @@ mod tests {
     #[test]
     fn text_of_others_does_not_command_a_terminal() {
         assert_eq!(
-            harmless("\x1b[2Jred\u{9b}31m\tok\n"),
-            "\u{fffd}[2Jred\u{fffd}31m\tok\n"
+            harmless("\x1b[2Jred\u{9b}31m\tok\u{202e}\n"),
+            "\u{fffd}[2Jred\u{fffd}31m\tok\u{fffd}\n"
         );
     }
 }

@@ -122,6 +122,11 @@ impl Shelf {
         self.0.len()
     }
 
+    /// What a component is called here.
+    pub(crate) fn name_of(&self, cid: Cid) -> Option<&str> {
+        self.of(cid).map(|entry| entry.view.name.as_str())
+    }
+
     pub(crate) fn holds(&self, cid: Cid) -> bool {
         self.0.iter().any(|entry| entry.view.cid == cid)
     }

@@ -277,6 +277,13 @@ async fn components_are_described_and_refused_with_all_reasons() {
         "add(a: f64, b: f64) -> f64"
     );
 
+    // Whoever brings the same bytes under another name does not take this one away.
+    let again = server.post("/components?name=other", common::math()).await;
+    let again: Json = again.json().await.unwrap();
+    assert_eq!(again["name"], "math");
+    let components: Json = server.json("/components").await;
+    assert_eq!(components.as_array().map(Vec::len), Some(1));
+
     let refused = server.post("/components", "no wasm").await;
     assert_eq!(refused.status(), 422);
     let error: Json = refused.json().await.unwrap();

@@ -18,6 +18,7 @@ mod policy;
 mod receipt;
 mod simplified;
 mod terms;
+mod text;
 mod time;
 mod value;
 pub mod view;
@@ -35,6 +36,7 @@ pub use crate::{
     receipt::{Attestation, Receipt},
     simplified::{Defaults, FunctionLookup, Prepared, SimplifiedError, mistakes, nearest, prepare},
     terms::{Requirements, Terms},
+    text::{is_unruly, one_line},
     time::Timestamp,
     value::{Out, Value, bytes_of, json_of, value_of_json},
     workflow::{Graph, Invocation, Workflow, WorkflowError},

@@ -6,6 +6,7 @@ use asterism_protocol::{
     Limits, PublicKey, Timestamp,
     limits::NAME_BYTES_MAX,
     message::{Capabilities, Hello, LeaseId, hello_bytes},
+    one_line,
 };
 
 use crate::{ConnectionId, Owner, works::WorkId};
@@ -169,7 +170,7 @@ impl Executors {
         executor.connection = Some(connection);
         executor.grace = None;
         executor.owner = owner;
-        executor.name = shorten(&hello.name, NAME_BYTES_MAX);
+        executor.name = shorten(&one_line(&hello.name), NAME_BYTES_MAX);
         executor.capabilities = capabilities;
         executor.since = now;
         executor

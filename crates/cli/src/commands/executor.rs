@@ -192,7 +192,8 @@ async fn list(coordinator: &Coordinator, console: &Console) -> Result<(), Failur
     let executors: serde_json::Value = serde_json::from_str(&text)
         .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))?;
     for executor in executors.as_array().into_iter().flatten() {
-        let text = |field: &str| executor[field].as_str().unwrap_or_default().to_owned();
+        let text =
+            |field: &str| asterism_protocol::one_line(executor[field].as_str().unwrap_or_default());
         let number = |field: &str| executor[field].as_u64().unwrap_or_default();
         let name = match text("name") {
             name if name.is_empty() => "-".to_owned(),

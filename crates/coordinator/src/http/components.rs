@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use asterism_protocol::{limits::NAME_BYTES_MAX, message::Change};
+use asterism_protocol::{limits::NAME_BYTES_MAX, message::Change, one_line};
 use axum::{
     body::Body,
     extract::State,
@@ -38,6 +38,7 @@ pub(super) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let name = one_line(&name);
     if name.len() > NAME_BYTES_MAX {
         return Err(ApiError::invalid(format!(
             "a component's name has at most {NAME_BYTES_MAX} bytes"
@@ -73,7 +74,11 @@ fn add_component(
             "{COMPONENTS_MAX} components are here, which is the most"
         )));
     }
-    let name = if name.is_empty() {
+    // Whoever brings the same bytes again does not take their name away from those who call it by that.
+    let known = shelf.name_of(cid);
+    let name = if let Some(known) = known {
+        known.to_owned()
+    } else if name.is_empty() {
         component
             .functions
             .first()

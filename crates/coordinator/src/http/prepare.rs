@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use asterism_document::Finding;
 use asterism_protocol::{
     Cid, Defaults, Prepared, Receipt, SimplifiedError, Terms, Value, limits::NAME_BYTES_MAX,
-    prepare,
+    one_line, prepare,
 };
 use asterism_scheduler::{Planned, Submission};
 use axum::body::Bytes;
@@ -151,6 +151,7 @@ pub(super) fn ready_as(
     } else {
         query.submitter
     };
+    let (name, submitter) = (one_line(&name), one_line(&submitter));
     for (what, text) in [("name", &name), ("submitter", &submitter)] {
         if text.len() > NAME_BYTES_MAX {
             return Err(ApiError::invalid(format!(

@@ -1,6 +1,6 @@
 //! Executors as they are, and what the operator decides of them.
 
-use asterism_protocol::{PublicKey, limits::NAME_BYTES_MAX, nearest, view::ExecutorView};
+use asterism_protocol::{PublicKey, limits::NAME_BYTES_MAX, nearest, one_line, view::ExecutorView};
 use asterism_scheduler::Scheduler;
 use axum::{
     Json,
@@ -11,7 +11,11 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Shared, extract::Asked, json_of_view, wants_page};
+use super::{
+    Shared,
+    extract::{Asked, Operator},
+    json_of_view, wants_page,
+};
 use crate::{app::App, error::ApiError};
 
 #[derive(Default, Deserialize)]
@@ -40,6 +44,7 @@ pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Respo
 
 /// Nothing more is leased to it, until it is gone or this is undone.
 pub(super) async fn drain(
+    _: Operator,
     State(app): Shared,
     Path(which): Path<String>,
     Asked(query): Asked<DrainQuery>,
@@ -51,6 +56,7 @@ pub(super) async fn drain(
 
 /// Nothing is leased to it or believed of it any more, until this is undone.
 pub(super) async fn ban(
+    _: Operator,
     State(app): Shared,
     Path(which): Path<String>,
     Asked(query): Asked<BanQuery>,
@@ -67,7 +73,7 @@ pub(super) async fn ban(
     }
     let reason = match query.reason.as_str() {
         "" => "the operator excluded it".to_owned(),
-        reason => format!("the operator excluded it: {reason}"),
+        reason => format!("the operator excluded it: {}", one_line(reason)),
     };
     app.driver.ban(executor, reason.clone()).await?;
     Ok(

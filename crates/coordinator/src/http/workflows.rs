@@ -19,7 +19,7 @@ use serde_json::json;
 use super::{
     Shared, cid_of, events,
     explain::explain,
-    extract::Asked,
+    extract::{Asked, Operator},
     json_of_view,
     prepare::ready_as,
     run::{self, RunQuery, Waiter, Wanted, forgotten, names_of},
@@ -309,13 +309,13 @@ async fn set_paused(
 }
 
 /// Leases nothing more of any run until all is resumed.
-pub(super) async fn pause_all(State(app): Shared) -> Result<Response, ApiError> {
+pub(super) async fn pause_all(_: Operator, State(app): Shared) -> Result<Response, ApiError> {
     app.driver.pause(None, true).await?;
     Ok(Json(json!({ "paused": true })).into_response())
 }
 
 /// Leases again.
-pub(super) async fn resume_all(State(app): Shared) -> Result<Response, ApiError> {
+pub(super) async fn resume_all(_: Operator, State(app): Shared) -> Result<Response, ApiError> {
     app.driver.pause(None, false).await?;
     Ok(Json(json!({ "paused": false })).into_response())
 }

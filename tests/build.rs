@@ -40,7 +40,7 @@ const GUESTS: [(&str, &str, &str, &str); 5] = [
 const IN_C: [(&str, &str); 1] = [("GREET_C", "examples/greet/greet.c")];
 
 /// Components in text, which the executor's conformance suite keeps: name of the constant, file.
-const TEXTS: [(&str, &str); 5] = [
+const TEXTS: [(&str, &str); 4] = [
     (
         "INSTRUCTIONS",
         "crates/executor/src/conformance/instructions.wat",
@@ -48,7 +48,6 @@ const TEXTS: [(&str, &str); 5] = [
     ("VALUES", "crates/executor/src/conformance/values.wat"),
     ("RESOURCES", "crates/executor/src/conformance/resources.wat"),
     ("COMPOSED", "crates/executor/src/conformance/composed.wat"),
-    ("JOINED", "crates/executor/src/conformance/joined.wat"),
 ];
 
 fn main() {

@@ -12,11 +12,8 @@ pub const VALUES: &[u8] = include_bytes!(env!("GUEST_VALUES"));
 /// Handles of resources: the executor's `conformance/resources.wat`.
 pub const RESOURCES: &[u8] = include_bytes!(env!("GUEST_RESOURCES"));
 
-/// A component of two components: the executor's `conformance/composed.wat`.
+/// Components that call each other, with strings in every encoding: the executor's `conformance/composed.wat`.
 pub const COMPOSED: &[u8] = include_bytes!(env!("GUEST_COMPOSED"));
-
-/// Components that call each other, with strings in every encoding: the executor's `conformance/joined.wat`.
-pub const JOINED: &[u8] = include_bytes!(env!("GUEST_JOINED"));
 
 /// `tests/guests/wasip2`: what guests can ask of their world.
 pub const WASIP2: &[u8] = include_bytes!(env!("GUEST_WASIP2"));
@@ -41,6 +38,5 @@ pub const COMPONENTS: asterism_executor::conformance::Components<'static> =
         values: VALUES,
         resources: RESOURCES,
         composed: COMPOSED,
-        joined: JOINED,
         wasip2: WASIP2,
     };

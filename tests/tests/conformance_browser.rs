@@ -90,7 +90,7 @@ fn has_several_memories() -> bool {
 
 #[test]
 fn composed_components_are_declined_where_the_engine_cannot_join_them() {
-    match BrowserHost::new().prepare(blob_cid(guests::JOINED), guests::JOINED) {
+    match BrowserHost::new().prepare(blob_cid(guests::COMPOSED), guests::COMPOSED) {
         Ok(()) => assert!(has_several_memories()),
         Err(unfit) => {
             assert!(!has_several_memories(), "{unfit}");

@@ -1,13 +1,12 @@
-//! What every host must do alike, as data: calls of seven components, and what must come of them.
+//! What every host must do alike, as data: calls of six components, and what must come of them.
 //!
 //! A host's test builds the components (the guests in `tests/guests/conformance` and `tests/guests/wasip2`, [`INSTRUCTIONS_WAT`],
-//! [`VALUES_WAT`], [`RESOURCES_WAT`], [`COMPOSED_WAT`] and [`JOINED_WAT`]), reads the
+//! [`VALUES_WAT`], [`RESOURCES_WAT`] and [`COMPOSED_WAT`]), reads the
 //! recorded fuel with [`Fuel::of_json`], and calls [`check_all`]. The recording is made by a host that is trusted:
 //! run with an empty one, and write what comes back.
 
 mod cases;
 mod composed;
-mod joined;
 mod values;
 mod world;
 
@@ -34,11 +33,8 @@ pub const VALUES_WAT: &str = include_str!("conformance/values.wat");
 /// A component of handles: of its own resources and of the world's.
 pub const RESOURCES_WAT: &str = include_str!("conformance/resources.wat");
 
-/// A component that consists of two.
+/// Components that call each other, with strings in every encoding.
 pub const COMPOSED_WAT: &str = include_str!("conformance/composed.wat");
-
-/// A component of several that call each other, with strings in every encoding, and that use each other's resources.
-pub const JOINED_WAT: &str = include_str!("conformance/joined.wat");
 
 /// Which component a case calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +49,6 @@ pub enum Subject {
     Resources,
     /// [`COMPOSED_WAT`].
     Composed,
-    /// [`JOINED_WAT`].
-    Joined,
     /// The guest in `tests/guests/wasip2`.
     Wasip2,
 }
@@ -155,8 +149,6 @@ pub struct Components<'a> {
     pub resources: &'a [u8],
     /// [`Subject::Composed`], as binary.
     pub composed: &'a [u8],
-    /// [`Subject::Joined`], as binary.
-    pub joined: &'a [u8],
     /// [`Subject::Wasip2`].
     pub wasip2: &'a [u8],
 }
@@ -171,7 +163,6 @@ impl<'a> Components<'a> {
             Subject::Values => self.values,
             Subject::Resources => self.resources,
             Subject::Composed => self.composed,
-            Subject::Joined => self.joined,
             Subject::Wasip2 => self.wasip2,
         }
     }
@@ -463,7 +454,6 @@ mod tests {
             instructions: bytes,
             resources: bytes,
             composed: bytes,
-            joined: bytes,
             wasip2: bytes,
             values: bytes,
         };

@@ -30,12 +30,7 @@ const EXAMPLES: [Example; 2] = [
     },
 ];
 
-/// The component of an example.
-pub(crate) fn component(name: &str) -> PathBuf {
-    folder().join(name).with_extension("wasm")
-}
-
-/// A file that an example consists of.
+/// What was made of the examples: `math.wasm`, `picture.png` …
 pub(crate) fn file(name: &str) -> PathBuf {
     folder().join(name)
 }
@@ -84,7 +79,7 @@ impl Example {
             // Not `--package`: the features of the whole workspace, so that what other commands compiled is used again.
             .args(["run", "--quiet", "--example", "wrap", "--"])
             .arg(module)
-            .arg(component(name))
+            .arg(out.join(name).with_extension("wasm"))
             .remedy("`cargo xtask examples` again, when what it says above is mended")
             .run()?;
         for file in *files {

@@ -133,8 +133,8 @@ fn add_examples(asterism: &Path, coordinator: &str) -> Result<()> {
             .remedy("`cargo xtask up` again")
             .read()
     };
-    for example in ["math", "image"] {
-        add(&["fn", "add"], examples::component(example))?;
+    for component in ["math.wasm", "image.wasm"] {
+        add(&["fn", "add"], examples::file(component))?;
     }
     add(&["blob", "put"], examples::file("picture.png"))?;
     Ok(())

@@ -248,7 +248,7 @@ fn runs(routes: Routes) -> Routes {
             workflows::pause_all,
             About::new(
                 "coordinator",
-                "Lease nothing more of any run until all is resumed",
+                "Operator only: lease nothing more of any run until all is resumed",
             )
             .json("{paused: true}"),
         )
@@ -256,7 +256,7 @@ fn runs(routes: Routes) -> Routes {
             "POST",
             "/resume",
             workflows::resume_all,
-            About::new("coordinator", "Lease again").json("{paused: false}"),
+            About::new("coordinator", "Operator only: lease again").json("{paused: false}"),
         )
         .on(
             "GET",
@@ -384,7 +384,7 @@ fn state(routes: Routes) -> Routes {
             executors::drain,
             About::new(
                 "executors",
-                "Lease nothing more to an executor, by its key or name; what it holds goes on",
+                "Operator only: lease nothing more to an executor, by its key or name; what it holds goes on",
             )
             .query(
                 "undo",
@@ -399,7 +399,7 @@ fn state(routes: Routes) -> Routes {
             executors::ban,
             About::new(
                 "executors",
-                "Exclude an executor, by its key or name: nothing is leased to it, nothing believed of it",
+                "Operator only: exclude an executor, by its key or name: nothing is leased to it, nothing believed of it",
             )
             .query("reason", "string", "Why, for its owner and for people")
             .query("undo", "boolean", "Take an exclusion back, whatever it was for")

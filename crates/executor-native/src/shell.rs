@@ -124,6 +124,8 @@ pub async fn run(
         duty_percent: options.duty_percent,
         memory_bytes: options.memory_bytes,
         prefetch: options.prefetch,
+        // Its threads are not ended, only the task that they have.
+        pipeline: false,
         seed: u64::from_le_bytes(seed),
     };
     info!(%server, key = %identity.public_key(), host = host.name, threads = options.threads, "executor starts");

@@ -42,6 +42,9 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Leases held beyond those that run, for each thread.
     pub prefetch: u32,
+    /// May a thread be given its next task before it ended the one it has? For shells whose threads take what they are
+    /// given in order, and lose all of it at [`Output::Kill`].
+    pub pipeline: bool,
     /// Seed of the jitter of reconnections.
     pub seed: u64,
 }
@@ -160,7 +163,8 @@ pub enum Output {
         /// Which.
         cid: Cid,
     },
-    /// Perform this on a thread. The shell puts the bytes of `blobs` into the job; its component was fetched.
+    /// Perform this on a thread, after what it was given before. The shell puts the bytes of `blobs` into the job; its
+    /// component was fetched.
     Run {
         /// Where.
         thread: ThreadId,
@@ -171,7 +175,8 @@ pub enum Output {
         /// The links among the arguments.
         blobs: Vec<Cid>,
     },
-    /// End a thread at once and have a fresh one: its task ran too long or is not wanted any more. No [`Input::Ended`] follows.
+    /// End a thread at once, with all it was given, and have a fresh one: its task ran too long or is not wanted any more.
+    /// No [`Input::Ended`] follows.
     Kill {
         /// Which.
         thread: ThreadId,

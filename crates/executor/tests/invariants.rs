@@ -1,7 +1,7 @@
 //! Whatever a coordinator, a shell and an owner say, and in whatever order: the session never panics, never runs more
 //! than it may, and brings every lease to exactly one end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_executor::{Config, Host, Input, Job, NullHost, Output, Session, SignId, ThreadId};
 use asterism_protocol::{
@@ -118,7 +118,10 @@ struct World {
     open: BTreeMap<LeaseId, Cid>,
     /// Delivered over this connection and not answered.
     delivered: BTreeSet<LeaseId>,
-    running: BTreeMap<ThreadId, (LeaseId, Job)>,
+    /// What each thread has, in order.
+    running: BTreeMap<ThreadId, VecDeque<(LeaseId, Job)>>,
+    /// How much a thread may have.
+    most: usize,
     signs: Vec<SignId>,
     fetches: Vec<Cid>,
     uploads: Vec<Cid>,
@@ -129,7 +132,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(pipeline: bool) -> Self {
         let capabilities = Capabilities {
             host: "null".into(),
             metering: "wasmtime-48".into(),
@@ -146,6 +149,7 @@ impl World {
             duty_percent: 100,
             memory_bytes: 4 << 30,
             prefetch: 1,
+            pipeline,
             seed: 0,
         };
         let mut world = Self {
@@ -156,6 +160,7 @@ impl World {
             open: BTreeMap::new(),
             delivered: BTreeSet::new(),
             running: BTreeMap::new(),
+            most: if pipeline { 2 } else { 1 },
             signs: Vec::new(),
             fetches: Vec::new(),
             uploads: Vec::new(),
@@ -215,13 +220,15 @@ impl World {
                         "{lease:?} runs after its end"
                     );
                     assert!(
-                        self.running.values().all(|(other, _)| *other != lease),
+                        self.running
+                            .values()
+                            .flatten()
+                            .all(|(other, _)| *other != lease),
                         "{lease:?} runs twice"
                     );
-                    assert!(
-                        self.running.insert(thread, (lease, *job)).is_none(),
-                        "{thread:?} runs two"
-                    );
+                    let given = self.running.entry(thread).or_default();
+                    given.push_back((lease, *job));
+                    assert!(given.len() <= self.most, "{thread:?} has too much");
                 }
                 Output::Kill { thread } => {
                     assert!(
@@ -496,7 +503,7 @@ impl World {
                 else {
                     return;
                 };
-                let Some((lease, mut job)) = self.running.remove(&thread) else {
+                let Some((lease, mut job)) = self.take(thread) else {
                     return;
                 };
                 let broken = || Fault {
@@ -526,7 +533,7 @@ impl World {
                 if self
                     .running
                     .get(&thread)
-                    .is_none_or(|(other, _)| *other != lease)
+                    .is_none_or(|given| given[0].0 != lease)
                 {
                     let fault = Fault {
                         kind: FaultKind::Host,
@@ -555,6 +562,16 @@ impl World {
             Step::Leave { finish } => self.input(Input::Leave { finish }),
             Step::Wait { ms } => self.wait(ms.into()),
         }
+    }
+
+    /// What a thread performs, which ends.
+    fn take(&mut self, thread: ThreadId) -> Option<(LeaseId, Job)> {
+        let given = self.running.get_mut(&thread)?;
+        let first = given.pop_front();
+        if given.is_empty() {
+            self.running.remove(&thread);
+        }
+        first
     }
 
     /// The coordinator ends a lease: from then on the session must not name it.
@@ -619,8 +636,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_lease_comes_to_exactly_one_end(steps in steps()) {
-        let mut world = World::new();
+    fn every_lease_comes_to_exactly_one_end(steps in steps(), pipeline: bool) {
+        let mut world = World::new(pipeline);
         for step in steps {
             world.step(step);
             if world.finished {

@@ -1,6 +1,6 @@
 //! A simulated executor: a real session over the null host, on a machine that may close, freeze or lie.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use asterism_executor::{Attempt, Host, METERING, NullHost, Session, ThreadId, session};
 use asterism_protocol::{
@@ -38,8 +38,10 @@ pub(super) struct Executor {
     /// The connection that it believes in.
     pub(super) link: Option<u64>,
     pub(super) frozen_until: Timestamp,
-    /// What each thread does, by the number of the job.
-    pub(super) jobs: BTreeMap<ThreadId, u64>,
+    /// What each thread was given, in order: the number of the job, and when it is done.
+    pub(super) jobs: BTreeMap<ThreadId, VecDeque<(u64, Timestamp)>>,
+    /// Half of them, as a tab does, give a thread its next task beforehand, and have short tasks.
+    pub(super) pipeline: bool,
     pub(super) next_wake: Option<Timestamp>,
     threads: u32,
     host: NullHost,
@@ -59,6 +61,7 @@ impl Executor {
             link: None,
             frozen_until: Timestamp::default(),
             jobs: BTreeMap::new(),
+            pipeline: number % 2 == 1,
             next_wake: None,
             threads,
             host: NullHost::new(),
@@ -86,6 +89,7 @@ impl Executor {
             duty_percent: 100,
             memory_bytes: self.host.info().memory_max,
             prefetch: 2,
+            pipeline: self.pipeline,
             seed: self.seed.wrapping_add(self.life),
         }));
     }

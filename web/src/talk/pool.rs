@@ -1,6 +1,6 @@
 //! The compute workers of a tab: started when they are first needed, ended when their task is not wanted any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_executor::{Job, ThreadId};
 use asterism_protocol::{Cid, message::LeaseId};
@@ -38,8 +38,8 @@ pub(crate) struct Pool {
 struct Thread {
     worker: Worker,
     components: BTreeSet<Cid>,
-    /// What it was told to do and has not answered.
-    running: Option<LeaseId>,
+    /// What it was told to do and has not answered, in order.
+    given: VecDeque<LeaseId>,
     _listeners: [Listener; 3],
 }
 
@@ -62,7 +62,7 @@ impl Pool {
     /// Has workers for the first `threads` threads, so that the first task need not wait for one, and ends idle ones beyond.
     pub(crate) fn resize(&mut self, threads: u32) -> Result<(), String> {
         self.threads
-            .retain(|id, thread| id.0 < threads || thread.running.is_some());
+            .retain(|id, thread| id.0 < threads || !thread.given.is_empty());
         (0..threads).try_for_each(|id| self.thread(ThreadId(id)).map(drop))
     }
 
@@ -94,7 +94,6 @@ impl Pool {
         blobs: Vec<(Cid, Uint8Array)>,
     ) -> Result<(), String> {
         let thread = self.thread(thread)?;
-        thread.running = Some(lease);
         let (names, bytes): (Vec<_>, Vec<_>) = blobs.into_iter().unzip();
         post(
             &thread.worker,
@@ -104,22 +103,27 @@ impl Pool {
                 blobs: names,
             },
             bytes,
-        )
+        )?;
+        thread.given.push_back(lease);
+        Ok(())
     }
 
-    /// What a thread was told to do and has not answered.
+    /// What a thread performs.
     pub(crate) fn running(&self, thread: ThreadId) -> Option<LeaseId> {
-        self.threads.get(&thread)?.running
+        self.threads.get(&thread)?.given.front().copied()
     }
 
-    /// The thread answered what it was told to do; `None` if it was not told to.
+    /// The thread answered what it performed; `None` if it was given nothing.
     pub(crate) fn ended(&mut self, thread: ThreadId) -> Option<LeaseId> {
-        self.threads.get_mut(&thread)?.running.take()
+        self.threads.get_mut(&thread)?.given.pop_front()
     }
 
-    /// Ends a thread at once. Another starts in its place at its next task.
-    pub(crate) fn kill(&mut self, thread: ThreadId) -> Option<LeaseId> {
-        self.threads.remove(&thread)?.running
+    /// Ends a thread at once, with all it was given. Another starts in its place at its next task.
+    pub(crate) fn kill(&mut self, thread: ThreadId) -> VecDeque<LeaseId> {
+        self.threads
+            .remove(&thread)
+            .map(|mut thread| std::mem::take(&mut thread.given))
+            .unwrap_or_default()
     }
 
     fn thread(&mut self, id: ThreadId) -> Result<&mut Thread, String> {
@@ -180,7 +184,7 @@ impl Thread {
         Ok(Self {
             worker,
             components: BTreeSet::new(),
-            running: None,
+            given: VecDeque::new(),
             _listeners: listeners,
         })
     }

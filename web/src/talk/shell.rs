@@ -104,6 +104,7 @@ impl Shell {
             duty_percent: allowed.duty_percent,
             memory_bytes: allowed.memory_bytes,
             prefetch: PREFETCH,
+            pipeline: true,
             seed: u64::from_le_bytes(random()),
         });
         let shell = Rc::new_cyclic(|me: &Weak<Self>| {
@@ -224,7 +225,6 @@ impl Shell {
                 blobs,
             } => {
                 if let Err(message) = self.run(thread, lease, job, &blobs) {
-                    self.pool.borrow_mut().ended(thread);
                     let fault = Fault {
                         kind: FaultKind::Host,
                         message,
@@ -351,11 +351,11 @@ impl Shell {
                 }));
             }
             Said::Broken(message) => {
-                let lease = self.pool.borrow_mut().kill(thread);
-                if let Some(lease) = lease {
+                let given = self.pool.borrow_mut().kill(thread);
+                for lease in given {
                     let fault = Fault {
                         kind: FaultKind::Host,
-                        message,
+                        message: message.clone(),
                     };
                     self.tell(Input::Ended {
                         thread,

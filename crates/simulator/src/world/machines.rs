@@ -74,10 +74,10 @@ impl World {
                 lease,
                 result,
             } => {
-                if machine.jobs.get(&thread) != Some(&job) {
+                let given = machine.jobs.entry(thread).or_default();
+                if given.pop_front_if(|(first, _)| *first == job).is_none() {
                     return;
                 }
-                machine.jobs.remove(&thread);
                 if let Ok(attempt) = &result {
                     self.blobs.extend(attempt.blobs.clone());
                 }
@@ -148,12 +148,17 @@ impl World {
                 let result = self.executors[executor].perform(&job, COMPONENT);
                 self.next += 1;
                 let job = self.next;
-                self.executors[executor].jobs.insert(thread, job);
-                let ms = if self.random.chance(100) {
+                let pipeline = self.executors[executor].pipeline;
+                let ms = if self.random.chance(if pipeline { 10 } else { 100 }) {
                     self.random.below(20_000)
                 } else {
-                    self.random.below(300)
+                    self.random.below(if pipeline { 3 } else { 300 })
                 };
+                let given = self.executors[executor].jobs.entry(thread).or_default();
+                let begins = given.back().map_or(self.now, |(_, at)| self.now.max(*at));
+                let ends = begins.after_ms(ms);
+                given.push_back((job, ends));
+                let ms = ends.since_ms(self.now);
                 self.coming(
                     executor,
                     ms,

@@ -11,11 +11,10 @@ impl Session {
         result: Result<Box<Attempt>, Fault>,
         now: Timestamp,
     ) {
-        let work = self
-            .threads
-            .get_mut(&thread)
-            .and_then(|t| t.work.take_if(|work| work.lease == lease));
-        if let Some(work) = work {
+        let Some(state) = self.threads.get_mut(&thread) else {
+            return self.release_made(&result);
+        };
+        if let Some(work) = state.work.take_if(|work| work.lease == lease) {
             let wall_us = now.since_ms(work.doing.since).saturating_sub(1) * 1_000;
             let took_us = result
                 .as_ref()
@@ -26,13 +25,28 @@ impl Session {
                 self.task_us
                     .map_or(took_us, |known| (known * 3 + took_us) / 4),
             );
-            self.ended.push_back(Ended {
-                lease,
-                result,
-                at: now,
-            });
+            self.take_next(thread, now);
+        } else if state.next.take_if(|next| next.lease == lease).is_none() {
+            return self.release_made(&result);
+        }
+        self.ended.push_back(Ended {
+            lease,
+            result,
+            at: now,
+        });
+    }
+
+    /// A thread has begun what it was given beforehand; if that is not wanted any more, nothing but its end stops it.
+    fn take_next(&mut self, thread: ThreadId, now: Timestamp) {
+        let next = self.threads.get_mut(&thread).and_then(|t| t.next.take());
+        let Some(mut next) = next else {
+            return;
+        };
+        if self.is_running(next.lease) {
+            next.begin(now);
+            self.threads.entry(thread).or_default().work = Some(next);
         } else {
-            self.release_made(&result);
+            self.outputs.push_back(Output::Kill { thread });
         }
     }
 
@@ -201,7 +215,7 @@ impl Session {
         self.concluded.insert(id);
     }
 
-    /// Gives what is ready to threads that are free and rested.
+    /// Gives what is ready to threads that are free and rested, then to those that will be soon.
     pub(super) fn begin(&mut self, now: Timestamp) {
         if !self.may_begin() {
             return;
@@ -211,9 +225,50 @@ impl Session {
             .filter(|(_, t)| t.work.is_none() && t.rest_until <= now);
         let free: Vec<ThreadId> = free.map(|(id, _)| id).collect();
         for thread in free {
-            let Some(id) = self.ready.pop_first() else {
+            let Some(work) = self.give(thread, now) else {
                 break;
             };
+            self.threads.entry(thread).or_default().work = Some(work);
+        }
+        if !self.has_pipelines() {
+            return;
+        }
+        let soon: Vec<(ThreadId, Cid)> = self
+            .allowed_threads()
+            .filter(|(_, thread)| thread.next.is_none())
+            .filter_map(|(id, thread)| Some((id, thread.work.as_ref()?)))
+            .filter(|(_, work)| !work.announced)
+            .map(|(id, work)| (id, work.component))
+            .collect();
+        for (thread, component) in soon {
+            // With another component, making that ready would count as the first task's time.
+            if self.first_ready() != Some(component) {
+                continue;
+            }
+            let next = self.give(thread, now);
+            self.threads.entry(thread).or_default().next = next;
+        }
+    }
+
+    /// Are tasks so short that threads shall have the next one beforehand?
+    fn has_pipelines(&self) -> bool {
+        self.config.pipeline
+            && self.config.duty_percent == 100
+            && self.task_us.is_some_and(|task_us| task_us < PIPELINE_US)
+    }
+
+    /// The component of the task whose turn it is.
+    fn first_ready(&self) -> Option<Cid> {
+        match &self.leases.get(self.ready.first()?)?.phase {
+            Phase::Ready { job } => Some(job.component),
+            _ => None,
+        }
+    }
+
+    /// Hands the task whose turn it is to a thread; `None` if there is none.
+    fn give(&mut self, thread: ThreadId, now: Timestamp) -> Option<Work> {
+        loop {
+            let id = self.ready.pop_first()?;
             let Some(lease) = self.leases.get_mut(&id) else {
                 continue;
             };
@@ -223,23 +278,21 @@ impl Session {
                 continue;
             };
             job.limits.memory = job.limits.memory.min(self.config.memory_bytes);
-            let doing = Doing {
-                func: job.func.clone(),
-                workflow: lease.workflow.clone(),
-                submitter: lease.submitter.clone(),
-                since: now,
-            };
-            let time_ms = job.limits.time_ms;
-            let deadline = now.after_ms(time_ms).after_ms(GRACE_MS);
-            let work = Work {
+            let mut work = Work {
                 lease: id,
-                doing,
-                time_ms,
-                deadline,
+                component: job.component,
+                doing: Doing {
+                    func: job.func.clone(),
+                    workflow: lease.workflow.clone(),
+                    submitter: lease.submitter.clone(),
+                    since: now,
+                },
+                time_ms: job.limits.time_ms,
+                deadline: now,
                 announced: false,
             };
+            work.begin(now);
             let blobs = links(&job.args);
-            self.threads.entry(thread).or_default().work = Some(work);
             self.outputs.push_back(Output::Run {
                 thread,
                 lease: id,
@@ -248,6 +301,7 @@ impl Session {
             });
             self.refusals_in_a_row = 0;
             self.changed = true;
+            return Some(work);
         }
     }
 
@@ -282,8 +336,29 @@ impl Session {
                 work.lease
             })
             .collect();
-        if !leases.is_empty() {
-            self.send(ToCoordinator::Started { leases });
+        if leases.is_empty() {
+            return;
         }
+        // What waits behind a task that turns out to be long is left to others.
+        let stuck: Vec<_> = self
+            .threads
+            .values()
+            .filter(|thread| thread.work.as_ref().is_some_and(|work| work.announced))
+            .filter_map(|thread| thread.next.as_ref())
+            .map(|work| work.lease)
+            .filter(|id| self.is_running(*id))
+            .collect();
+        stuck
+            .into_iter()
+            .for_each(|id| self.end(id, Farewell::HandBack));
+        self.send(ToCoordinator::Started { leases });
+    }
+}
+
+impl Work {
+    /// Its time counts from now.
+    fn begin(&mut self, now: Timestamp) {
+        self.doing.since = now;
+        self.deadline = now.after_ms(self.time_ms).after_ms(GRACE_MS);
     }
 }

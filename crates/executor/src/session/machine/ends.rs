@@ -50,13 +50,14 @@ impl Session {
         self.concluded.remove(&id);
         self.ending.remove(&id);
         let blobs = std::mem::take(&mut lease.blobs);
-        let mut uploads = Vec::new();
+        let (mut uploads, mut lost) = (Vec::new(), None);
         match &mut lease.phase {
             Phase::Running { thread } => {
                 let thread = *thread;
                 if let Some(state) = self.threads.get_mut(&thread)
                     && state.work.take_if(|work| work.lease == id).is_some()
                 {
+                    lost = state.next.take();
                     self.outputs.push_back(Output::Kill { thread });
                 }
             }
@@ -72,6 +73,9 @@ impl Session {
             }
         }
         self.release_uploads(id, &uploads);
+        if let Some(next) = lost.filter(|next| self.is_running(next.lease)) {
+            self.end(next.lease, Farewell::HandBack);
+        }
     }
 
     pub(super) fn release_uploads(&mut self, id: LeaseId, uploads: &[Cid]) {
@@ -83,7 +87,8 @@ impl Session {
     }
 
     pub(super) fn hand_back_unbegun(&mut self) {
-        let unbegun: Vec<_> = self.fetching.union(&self.ready).copied().collect();
+        let mut unbegun: Vec<_> = self.fetching.union(&self.ready).copied().collect();
+        unbegun.extend(self.given());
         unbegun
             .into_iter()
             .for_each(|id| self.end(id, Farewell::HandBack));

@@ -82,6 +82,10 @@ const BLOBS_MAX: usize = 1_024;
 /// Most threads.
 const THREADS_MAX: u32 = 1_024;
 
+/// A thread whose tasks take less than this, in microseconds, may have the next one before the last is answered: for longer
+/// ones the way there and back is nothing, and what waits behind a task can be begun by nobody else.
+const PIPELINE_US: u64 = 2_000;
+
 /// Most leases held for a thread beyond the one that runs, however short the tasks.
 const PREFETCH_MAX: u32 = 64;
 
@@ -248,6 +252,8 @@ enum Farewell {
 #[derive(Debug, Default)]
 struct Thread {
     work: Option<Work>,
+    /// What it was given to do after that. Its lease may be over: it cannot be taken out again.
+    next: Option<Work>,
     /// It computes nothing before this, to keep the duty cycle.
     rest_until: Timestamp,
     /// Rest owed that is too short to be taken, in microseconds.
@@ -257,6 +263,7 @@ struct Thread {
 #[derive(Debug)]
 struct Work {
     lease: LeaseId,
+    component: Cid,
     doing: Doing,
     time_ms: u64,
     /// When the thread is ended.
@@ -479,7 +486,7 @@ impl Session {
             },
             paused: self.paused.is_some(),
             doing,
-            prefetched: (self.fetching.len() + self.ready.len()) as u32,
+            prefetched: (self.fetching.len() + self.ready.len() + self.given().count()) as u32,
             tasks: self.status.tasks,
             fuel: self.status.fuel,
             trouble: self.status.trouble.clone(),
@@ -562,10 +569,10 @@ impl Session {
             self.outputs.push_back(Output::Upload { cid });
         }
         if self.is_welcomed() {
+            self.announce(now);
             self.say_farewells();
             self.commit();
             self.sign_batch(now);
-            self.announce(now);
             self.poll(now);
             self.heartbeat(now);
         }
@@ -581,7 +588,8 @@ impl Session {
 
     /// Leases that wait for a thread or have one.
     fn active(&self) -> u32 {
-        (self.fetching.len() + self.ready.len() + self.works().count()) as u32
+        let begun = self.works().count() + self.given().count();
+        (self.fetching.len() + self.ready.len() + begun) as u32
     }
 
     /// How many leases the threads are good for. Where tasks are short, more are held than the owner asked for, so that
@@ -619,6 +627,21 @@ impl Session {
         self.threads
             .iter()
             .filter_map(|(id, thread)| Some((*id, thread.work.as_ref()?)))
+    }
+
+    /// Leases that a thread has beside the one it works for.
+    fn given(&self) -> impl Iterator<Item = LeaseId> {
+        self.threads
+            .values()
+            .filter_map(|thread| thread.next.as_ref())
+            .map(|work| work.lease)
+            .filter(|id| self.is_running(*id))
+    }
+
+    fn is_running(&self, id: LeaseId) -> bool {
+        self.leases
+            .get(&id)
+            .is_some_and(|lease| matches!(lease.phase, Phase::Running { .. }))
     }
 
     fn work_of(&mut self, thread: ThreadId) -> Option<&mut Work> {

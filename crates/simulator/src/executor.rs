@@ -40,7 +40,7 @@ pub(super) struct Executor {
     pub(super) frozen_until: Timestamp,
     /// What each thread was given, in order: the number of the job, and when it is done.
     pub(super) jobs: BTreeMap<ThreadId, VecDeque<(u64, Timestamp)>>,
-    /// Half of them, as a tab does, give a thread its next task beforehand, and have short tasks.
+    /// Every fourth, as a tab does, give a thread its next task beforehand, and have short tasks.
     pub(super) pipeline: bool,
     pub(super) next_wake: Option<Timestamp>,
     threads: u32,
@@ -61,7 +61,7 @@ impl Executor {
             link: None,
             frozen_until: Timestamp::default(),
             jobs: BTreeMap::new(),
-            pipeline: number % 2 == 1,
+            pipeline: number % 4 == 1,
             next_wake: None,
             threads,
             host: NullHost::new(),

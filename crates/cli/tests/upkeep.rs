@@ -16,7 +16,7 @@ use std::{
 use asterism_coordinator::store::{
     Asked, Batch, Blobs, Computed, FolderBlobs, Holder, Journal as _, Partition, SqliteJournal,
 };
-use asterism_protocol::{Out, Remark, Value, blob_cid};
+use asterism_protocol::{Out, Remark, Value, blob_cid, encode};
 use common::{FakeExecutor, compute, math, task, workflow};
 use served::Served;
 
@@ -85,6 +85,93 @@ fn forge(path: &Path) {
     };
     let end = journal.end(Partition(0)).unwrap();
     journal.append(tenure, end, &batch).unwrap();
+}
+
+/// Changes the last bit of the only place in a file where these bytes stand.
+fn flip_behind(file: &Path, bytes: &[u8]) {
+    let mut all = fs::read(file).unwrap();
+    let places: Vec<usize> = all
+        .windows(bytes.len())
+        .enumerate()
+        .filter(|(_, window)| *window == bytes)
+        .map(|(at, _)| at + bytes.len() - 1)
+        .collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| all[*at] ^= 1);
+    fs::write(file, all).unwrap();
+}
+
+#[tokio::test]
+async fn all_damage_is_told_with_its_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (data, copy) = (at("data"), at("copy"));
+    let coordinator = start(&data);
+    post(&coordinator, "/components?name=math", math()).await;
+    let tasks = workflow(&[
+        task("first", "add", "[1, 2.5]"),
+        task("second", "add", "[3, 4]"),
+    ]);
+    post(&coordinator, "/run?timeout=0", tasks).await;
+    let mut executor = FakeExecutor::connect(&coordinator.url, 1).await;
+    for lease in executor.lease(2).await {
+        executor
+            .deliver(&lease, compute(&lease), Remark::default())
+            .await;
+        executor.accepted(lease.id).await;
+    }
+    works(&["backup", "--data"], &[&data, &copy]);
+    drop(coordinator);
+
+    let journal = copy.join("journal.sqlite");
+    let (first, second) = {
+        let journal = SqliteJournal::open_existing(&journal).unwrap();
+        let mut receipts = journal.receipts(0, 10).unwrap().into_iter();
+        let mut next = || receipts.next().unwrap().1;
+        (next(), next())
+    };
+    // In the index of receipts, and in the event that tells of it.
+    flip_behind(&journal, &encode(&first));
+    fs::remove_file(
+        copy.join("blobs")
+            .join(&blob_cid(&math()).to_string()[57..])
+            .join(blob_cid(&math()).to_string()),
+    )
+    .unwrap();
+    let output = asterism(&["doctor", "--data"], &[&copy]);
+    assert_eq!(output.status.code(), Some(1));
+    let health: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let problems: Vec<&str> = health["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| problem.as_str().unwrap())
+        .collect();
+    let [event, receipt, blob] = problems[..] else {
+        panic!("{problems:?}")
+    };
+    assert!(
+        event.contains("damaged at event ") && event.contains("restore"),
+        "{event}"
+    );
+    let named = format!("receipt {}", first.cid());
+    assert!(
+        receipt.contains(&named) && receipt.contains("computed again"),
+        "{receipt}"
+    );
+    assert!(blob.contains("is missing; upload it again"), "{blob}");
+    assert_eq!(health["receipts"], 1, "the other one was looked at");
+    assert!(
+        !problems
+            .iter()
+            .any(|problem| problem.contains(&second.cid().to_string()))
+    );
+
+    fails(&["gc", "--dry-run", "--data"], &[&copy], "damaged at event");
+    let args = ["coordinator", "--listen", "127.0.0.1:0", "--data"];
+    for words in ["damaged at event", "asterism doctor", "asterism restore"] {
+        fails(&args, &[&copy], words);
+    }
 }
 
 #[tokio::test]

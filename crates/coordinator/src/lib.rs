@@ -102,7 +102,10 @@ pub enum ServeError {
 
 impl From<StartError> for ServeError {
     fn from(error: StartError) -> Self {
-        Self::Start(error.to_string())
+        match error {
+            StartError::Journal(error) => Self::Journal(error),
+            StartError::Held(_) | StartError::Thread(_) => Self::Start(error.to_string()),
+        }
     }
 }
 

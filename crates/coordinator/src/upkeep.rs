@@ -10,11 +10,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use asterism_protocol::{Cid, Receipt, decode};
+use asterism_protocol::{Cid, Receipt};
 use asterism_scheduler::Event;
 
 use crate::{
-    driver::{EVENT_BYTES_MAX, PARTITION},
+    driver::{PARTITION, event_of},
     http::run_blobs,
     limits::{BLOB_CHUNK_BYTES, READ_EVENTS},
     store::{
@@ -210,20 +210,34 @@ pub fn doctor(data: &Path) -> Result<Health, UpkeepError> {
         ..Health::default()
     };
     let mut wanted = BTreeSet::new();
-    let walked = walk(&journal, &mut wanted, |seen| match seen {
-        Seen::Event => health.events += 1,
-        Seen::Receipt(receipt) => {
-            health.receipts += 1;
-            if let Err(error) = receipt.verify() {
-                let problem = format!("receipt {} proves nothing: {error}", receipt.cid());
-                health.problems.push(problem);
+    walk(&journal, &mut wanted, |seen| {
+        match seen {
+            Seen::Event => health.events += 1,
+            Seen::Receipt(receipt) => {
+                health.receipts += 1;
+                if let Err(error) = receipt.verify() {
+                    let problem = format!("receipt {} proves nothing: {error}", receipt.cid());
+                    health.problems.push(problem);
+                }
+                match journal.remark(receipt.cid()) {
+                    Ok(_) => {}
+                    Err(error) => health.problems.push(format!(
+                        "{error}; nothing but what is told of it depends on it"
+                    )),
+                }
+            }
+            Seen::Damage(of, error) => {
+                let remedy = match (of, behind(&error)) {
+                    (Part::Receipts, Some(_)) => "its task is computed again when it is wanted",
+                    (Part::Events, Some(_)) => "restore a backup",
+                    (_, None) => "what comes behind it was not looked at; restore a backup",
+                    (Part::Components, Some(_)) => "add it again",
+                };
+                health.problems.push(format!("{error}; {remedy}"));
             }
         }
-    });
-    if let Err(error) = walked {
-        let problem = format!("{error}; what comes behind it was not looked at");
-        health.problems.push(problem);
-    }
+        Ok(())
+    })?;
     for entry in entries(blobs)? {
         health.blobs += 1;
         wanted.remove(&entry.cid);
@@ -250,46 +264,78 @@ pub fn doctor(data: &Path) -> Result<Health, UpkeepError> {
 enum Seen<'a> {
     Event,
     Receipt(&'a Receipt),
+    /// Something could not be read. The walk goes on behind it, as far as it can.
+    Damage(Part, JournalError),
 }
 
-/// Walks through all that a journal knows and adds the blobs that it speaks of to `found`.
+/// Parts of a journal.
+#[derive(Clone, Copy)]
+enum Part {
+    Components,
+    Events,
+    Receipts,
+}
+
+/// The number of the entry behind which reading may go on after an error.
+fn behind(error: &JournalError) -> Option<u64> {
+    match error {
+        JournalError::Damaged { last, .. } => *last,
+        JournalError::Sequence { .. }
+        | JournalError::Fenced { .. }
+        | JournalError::Newer { .. }
+        | JournalError::Failed { .. } => None,
+    }
+}
+
+/// Walks through all that a journal knows and adds the blobs that it speaks of to `found`; ends with the first error that
+/// `see` returns.
 fn walk(
     journal: &dyn Journal,
     found: &mut BTreeSet<Cid>,
-    mut see: impl FnMut(Seen<'_>),
+    mut see: impl FnMut(Seen<'_>) -> Result<(), JournalError>,
 ) -> Result<(), JournalError> {
-    for component in journal.components()? {
-        found.insert(component.cid);
+    match journal.components() {
+        Ok(components) => found.extend(components.iter().map(|component| component.cid)),
+        Err(error) => see(Seen::Damage(Part::Components, error))?,
     }
-    let mut next = Sequence(0);
-    loop {
-        let events = journal.read(PARTITION, next, READ_EVENTS)?;
-        let Some((last, _)) = events.last() else {
-            break;
-        };
-        next = Sequence(last.0 + 1);
-        for (number, bytes) in &events {
-            let event = decode("event", bytes, EVENT_BYTES_MAX);
-            let event = event.map_err(|error| JournalError::Damaged {
-                place: format!("event {}", number.0),
-                reason: error.to_string(),
-            })?;
-            blobs_of(&event, found);
-            see(Seen::Event);
+    let mut next = Some(Sequence(0));
+    while let Some(from) = next {
+        match journal.read(PARTITION, from, READ_EVENTS) {
+            Ok(events) => {
+                next = events.last().map(|(last, _)| Sequence(last.0 + 1));
+                for (number, bytes) in &events {
+                    match event_of(*number, bytes) {
+                        Ok(event) => {
+                            blobs_of(&event, found);
+                            see(Seen::Event)?;
+                        }
+                        Err(error) => see(Seen::Damage(Part::Events, error))?,
+                    }
+                }
+            }
+            Err(error) => {
+                next = behind(&error).map(|last| Sequence(last + 1));
+                see(Seen::Damage(Part::Events, error))?;
+            }
         }
     }
-    let mut after = 0;
-    loop {
-        let receipts = journal.receipts(after, READ_EVENTS)?;
-        let Some((last, _)) = receipts.last() else {
-            return Ok(());
-        };
-        after = *last;
-        for (_, receipt) in &receipts {
-            run_blobs(receipt.out.value(), found);
-            see(Seen::Receipt(receipt));
+    let mut next = Some(0);
+    while let Some(after) = next {
+        match journal.receipts(after, READ_EVENTS) {
+            Ok(receipts) => {
+                next = receipts.last().map(|(last, _)| *last);
+                for (_, receipt) in &receipts {
+                    run_blobs(receipt.out.value(), found);
+                    see(Seen::Receipt(receipt))?;
+                }
+            }
+            Err(error) => {
+                next = behind(&error);
+                see(Seen::Damage(Part::Receipts, error))?;
+            }
         }
     }
+    Ok(())
 }
 
 /// The blobs that an event speaks of.
@@ -360,7 +406,11 @@ fn sweep(data: &Path, grace: Duration, delete: bool) -> Result<Garbage, UpkeepEr
     // Those that are younger than the list are not on it.
     let listed = entries(&blobs)?;
     let mut needed = BTreeSet::new();
-    walk(&journal, &mut needed, |_| {})?;
+    walk(&journal, &mut needed, |seen| match seen {
+        Seen::Event | Seen::Receipt(_) => Ok(()),
+        // What it speaks of is not known.
+        Seen::Damage(_, error) => Err(error),
+    })?;
     let oldest = SystemTime::now().checked_sub(grace);
     let oldest = timestamp_of(oldest.unwrap_or(SystemTime::UNIX_EPOCH));
     let mut garbage = Garbage::default();

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use asterism_coordinator::Config;
+use asterism_coordinator::{Config, ServeError, store::JournalError};
 use asterism_protocol::{Policy, PublicKey};
 
 use serde_json::json;
@@ -137,6 +137,27 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
     };
     asterism_coordinator::serve_when_ready(listener, options, ready, stopped())
         .await
-        .map_err(|error| Failure::other(error.to_string()))
+        .map_err(|error| not_served(&error))
         .doing("serve")
+}
+
+/// Why a coordinator does not serve, and what to do about it.
+pub(crate) fn not_served(error: &ServeError) -> Failure {
+    let failure = Failure::other(error.to_string());
+    match error {
+        ServeError::Journal(JournalError::Damaged { .. }) => failure.hint(
+            "`asterism doctor` tells all that is damaged; `asterism restore` makes a new folder of a backup",
+        ),
+        ServeError::Journal(
+            JournalError::Newer { .. }
+            | JournalError::Failed { .. }
+            | JournalError::Fenced { .. }
+            | JournalError::Sequence { .. },
+        )
+        | ServeError::Data(_)
+        | ServeError::Blobs(_)
+        | ServeError::Panel(_)
+        | ServeError::Start(_)
+        | ServeError::Listen(_) => failure,
+    }
 }

@@ -19,7 +19,7 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-use super::{function, stopped};
+use super::{coordinator::not_served, function, stopped};
 use crate::{
     build::{self, Built, cache},
     client::Coordinator,
@@ -144,7 +144,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
     let served = coordinator
         .await
         .map_err(|error| Failure::other(error.to_string()))?
-        .map_err(|error| Failure::other(error.to_string()))
+        .map_err(|error| not_served(&error))
         .doing("serve");
     result.and(served)
 }

@@ -37,6 +37,7 @@ use self::{
 pub(crate) use self::{
     condition::{Clock, Trouble},
     outbox::OutboxReceiver,
+    recovery::event_of,
 };
 use crate::{
     hub::{Edition, Hub},
@@ -46,7 +47,7 @@ use crate::{
 };
 
 /// Larger than any event that was accepted: a submission has the size of its request's body.
-pub(crate) const EVENT_BYTES_MAX: usize = 4 * asterism_protocol::limits::WORKFLOW_BYTES_MAX;
+const EVENT_BYTES_MAX: usize = 4 * asterism_protocol::limits::WORKFLOW_BYTES_MAX;
 
 /// All workflows are in one partition: one coordinator decides at a time.
 pub(crate) const PARTITION: Partition = Partition(0);
@@ -162,11 +163,6 @@ pub(crate) struct Threads {
 pub(crate) enum StartError {
     #[error(transparent)]
     Journal(#[from] JournalError),
-    #[error("event {number} of the journal cannot be read: {source}")]
-    Event {
-        number: u64,
-        source: asterism_protocol::DecodeError,
-    },
     #[error("another coordinator holds the journal, at {0}")]
     Held(String),
     #[error("failed to start a thread: {0}")]

@@ -8,14 +8,14 @@ use std::{
     time::Instant,
 };
 
-use asterism_protocol::{DecodeError, Timestamp, decode};
+use asterism_protocol::{Timestamp, decode};
 use asterism_scheduler::{Config, Event, Scheduler};
 use tracing::info;
 
 use super::{EVENT_BYTES_MAX, StartError};
 use crate::{
     limits::READ_EVENTS,
-    store::{Journal, Partition, Sequence},
+    store::{Journal, JournalError, Partition, Sequence},
 };
 
 /// Chunks of events between two threads.
@@ -183,18 +183,21 @@ fn read_chunks(
 fn decode_chunks(raw: &Receiver<Raw>, decoded: &SyncSender<Decoded>) {
     while let Ok(chunk) = raw.recv() {
         let chunk = chunk.and_then(|events| {
-            let events = events.into_iter().map(|(number, bytes)| {
-                let event = decode("event", &bytes, EVENT_BYTES_MAX);
-                let error = |source: DecodeError| StartError::Event {
-                    number: number.0,
-                    source,
-                };
-                Ok((number, event.map_err(error)?))
-            });
+            let events = events.into_iter();
+            let events = events.map(|(number, bytes)| Ok((number, event_of(number, &bytes)?)));
             events.collect()
         });
         if decoded.send(chunk).is_err() {
             return;
         }
     }
+}
+
+/// An event of the journal.
+pub(crate) fn event_of(number: Sequence, bytes: &[u8]) -> Result<Event, JournalError> {
+    decode("event", bytes, EVENT_BYTES_MAX).map_err(|error| JournalError::Damaged {
+        place: format!("event {}", number.0),
+        reason: error.to_string(),
+        last: Some(number.0),
+    })
 }

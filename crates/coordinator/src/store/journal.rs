@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use asterism_protocol::{
     Cid, Receipt, Remark, Timestamp, content_cid, decode, limits::FRAME_BYTES_MAX,
 };
+use crc32fast::Hasher;
+use tracing::error;
 
 /// A part of all workflows with a log of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +111,8 @@ pub enum JournalError {
         place: String,
         /// What is wrong with it.
         reason: String,
+        /// The number of the last entry that is damaged, where entries have numbers: those behind it can be read.
+        last: Option<u64>,
     },
     /// It was written by a newer program.
     #[error("the journal has version {found} and this program knows {known}: use a newer program")]
@@ -179,10 +183,10 @@ pub trait Journal: Send + Sync + 'static {
     fn end(&self, partition: Partition) -> Result<Sequence, JournalError>;
 
     /// At most `max` encoded events from `from` on, with their numbers. None is missing but those that
-    /// [`Journal::compact`] dropped.
+    /// [`Journal::compact`] dropped, and each is as it was written. It ends before one that is damaged.
     ///
     /// # Errors
-    /// The disk failed, or an event is missing.
+    /// The disk failed, or the first event is damaged or missing.
     fn read(
         &self,
         partition: Partition,
@@ -201,10 +205,11 @@ pub trait Journal: Send + Sync + 'static {
         keep: &BTreeSet<Sequence>,
     ) -> Result<(), JournalError>;
 
-    /// The receipts of these instructions, in the order of the instructions, older ones first; none for unknown ones.
+    /// The receipts of these instructions, in the order of the instructions, older ones first; none for unknown ones. A
+    /// damaged one is as good as unknown: its task is computed again.
     ///
     /// # Errors
-    /// The disk failed, or a receipt is damaged.
+    /// The disk failed.
     fn receipts_of(&self, instructions: &[Cid]) -> Result<Vec<Receipt>, JournalError>;
 
     /// A receipt by its own CID.
@@ -219,10 +224,10 @@ pub trait Journal: Send + Sync + 'static {
     /// The disk failed, or the remark is damaged.
     fn remark(&self, receipt: Cid) -> Result<Option<Remark>, JournalError>;
 
-    /// At most `max` receipts behind number `after`, with their numbers, which grow.
+    /// At most `max` receipts behind number `after`, with their numbers, which grow. It ends before one that is damaged.
     ///
     /// # Errors
-    /// The disk failed, or a receipt is damaged.
+    /// The disk failed, or the first receipt is damaged.
     fn receipts(&self, after: u64, max: usize) -> Result<Vec<(u64, Receipt)>, JournalError>;
 
     /// Remembers a component; one that is known gets the new name and time.
@@ -269,6 +274,7 @@ impl InOrder {
             return Err(JournalError::Damaged {
                 place: format!("event {least}"),
                 reason: format!("it is missing, {number} comes next"),
+                last: number.checked_sub(1).filter(|last| *last >= least),
             });
         }
         self.next = number + 1;
@@ -285,14 +291,102 @@ pub(super) fn check_kept(compacted: Compacted, found: u64) -> Result<(), Journal
     Err(JournalError::Damaged {
         place: format!("the events before {before}"),
         reason: format!("{kept} were kept and {found} are there"),
+        // Reading does not begin at the first event then, and they are not counted again.
+        last: Some(0),
     })
 }
 
-/// A receipt as it was stored under the digest of its CID.
-pub(super) fn receipt_of_bytes(cid: &[u8], bytes: &[u8]) -> Result<Receipt, JournalError> {
-    let damaged = |reason: String| JournalError::Damaged {
-        place: format!("receipt {cid:02x?}"),
+/// What is stored beside an event to tell whether it changed, or came to another place.
+pub(super) fn sum_of_event(partition: Partition, sequence: u64, event: &[u8]) -> i64 {
+    let mut sum = Hasher::new();
+    sum.update(&partition.0.to_le_bytes());
+    sum.update(&sequence.to_le_bytes());
+    sum.update(event);
+    sum.finalize().into()
+}
+
+/// An event as it was stored with its sum.
+pub(super) fn checked_event(
+    partition: Partition,
+    sequence: Sequence,
+    event: Vec<u8>,
+    sum: i64,
+) -> Result<(Sequence, Vec<u8>), JournalError> {
+    if sum == sum_of_event(partition, sequence.0, &event) {
+        return Ok((sequence, event));
+    }
+    Err(JournalError::Damaged {
+        place: format!("event {}", sequence.0),
+        reason: "its bytes are not those that were written".to_owned(),
+        last: Some(sequence.0),
+    })
+}
+
+/// What is stored beside the remark of a receipt; the receipt itself is checked by its CID.
+pub(super) fn sum_of_remark(receipt: &[u8], remark: &[u8]) -> i64 {
+    let mut sum = Hasher::new();
+    sum.update(receipt);
+    sum.update(remark);
+    sum.finalize().into()
+}
+
+/// A remark as it was stored with its sum, for the receipt of this CID.
+pub(super) fn checked_remark(cid: Cid, bytes: &[u8], sum: i64) -> Result<Remark, JournalError> {
+    let damaged = |reason| JournalError::Damaged {
+        place: format!("the remark of receipt {cid}"),
         reason,
+        last: None,
+    };
+    if sum != sum_of_remark(&cid.digest(), bytes) {
+        return Err(damaged(
+            "its bytes are not those that were written".to_owned(),
+        ));
+    }
+    decode("remark", bytes, FRAME_BYTES_MAX).map_err(|error| damaged(error.to_string()))
+}
+
+/// The entries before the first one that is damaged; its error, if it is the very first.
+pub(super) fn before_damage<T>(
+    entries: impl Iterator<Item = Result<T, JournalError>>,
+) -> Result<Vec<T>, JournalError> {
+    let mut whole = Vec::new();
+    for entry in entries {
+        match entry {
+            Ok(entry) => whole.push(entry),
+            Err(JournalError::Damaged { .. }) if !whole.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(whole)
+}
+
+/// The receipts that are whole; of the others it is said that they are not.
+pub(super) fn whole_receipts(
+    receipts: impl Iterator<Item = Result<Receipt, JournalError>>,
+) -> Result<Vec<Receipt>, JournalError> {
+    let whole = receipts.filter(|receipt| {
+        if let Err(error @ JournalError::Damaged { last: Some(_), .. }) = receipt {
+            error!(%error, "a receipt cannot be used and its task is computed again; `asterism doctor` tells more");
+            return false;
+        }
+        true
+    });
+    whole.collect()
+}
+
+/// A receipt as it was stored under the digest of its CID; `number` is its own in the index.
+pub(super) fn receipt_of_bytes(
+    number: Option<u64>,
+    cid: &[u8],
+    bytes: &[u8],
+) -> Result<Receipt, JournalError> {
+    let damaged = |reason: String| JournalError::Damaged {
+        place: match cid.try_into() {
+            Ok(digest) => format!("receipt {}", Cid::of_content_digest(digest)),
+            Err(_) => "a receipt whose name is damaged".to_owned(),
+        },
+        reason,
+        last: number,
     };
     let receipt: Receipt =
         decode("receipt", bytes, FRAME_BYTES_MAX).map_err(|error| damaged(error.to_string()))?;

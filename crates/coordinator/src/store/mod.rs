@@ -19,7 +19,10 @@ mod terms;
 pub(crate) use self::blobs::timestamp_of;
 use self::{
     blobs::Naming,
-    journal::{Compacted, InOrder, check_kept, receipt_of_bytes},
+    journal::{
+        Compacted, InOrder, before_damage, check_kept, checked_event, checked_remark,
+        receipt_of_bytes, sum_of_event, sum_of_remark, whole_receipts,
+    },
 };
 pub use self::{
     blobs::{BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Mismatch},

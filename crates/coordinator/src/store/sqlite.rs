@@ -8,19 +8,21 @@ use std::{
     time::Duration,
 };
 
-use asterism_protocol::{Cid, Receipt, Remark, Timestamp, decode, encode, limits::FRAME_BYTES_MAX};
+use asterism_protocol::{Cid, Receipt, Remark, Timestamp, content_cid, encode};
 use rusqlite::{
-    Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params,
+    Connection, OpenFlags, OptionalExtension as _, Row, Rows, Transaction, TransactionBehavior,
+    params,
 };
 
 use super::{
     Asked, Batch, Compacted, ComponentRecord, Computed, Epoch, Holder, InOrder, Journal,
-    JournalError, Partition, Sequence, Tenure, check_kept, receipt_of_bytes, terms::Terms,
+    JournalError, Partition, Sequence, Tenure, before_damage, check_kept, checked_event,
+    checked_remark, receipt_of_bytes, sum_of_event, sum_of_remark, terms::Terms, whole_receipts,
 };
 use crate::limits::RECEIPTS_PER_INSTRUCTION_MAX;
 
 /// What makes a file of each version one of the next. A file of a newer version than the last is refused.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE events (sequence INTEGER PRIMARY KEY, event BLOB NOT NULL) STRICT;
     CREATE TABLE receipts (
@@ -47,7 +49,15 @@ const MIGRATIONS: [&str; 2] = [
         kept INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     ",
+    // What was there before is summed up as it is: see `sum_up`.
+    "
+    ALTER TABLE events ADD COLUMN sum INTEGER NOT NULL DEFAULT -1;
+    ALTER TABLE receipts ADD COLUMN sum INTEGER NOT NULL DEFAULT -1;
+    ",
 ];
+
+/// The first version whose events and remarks have sums.
+const SUMMED: i64 = 3;
 
 /// The number of a partition's first row in `events`: a log has the rows up to that of the next partition.
 const ROWS_PER_PARTITION: i64 = 1 << 44;
@@ -173,12 +183,36 @@ fn migrate(connection: &mut Connection) -> Result<(), JournalError> {
     for migration in missing {
         transaction.execute_batch(migration).trying(WHAT)?;
     }
+    if found < SUMMED {
+        sum_up(&transaction).trying(WHAT)?;
+    }
     if !missing.is_empty() {
         transaction
             .pragma_update(None, "user_version", known)
             .trying(WHAT)?;
     }
     transaction.commit().trying(WHAT)
+}
+
+/// Gives sums to what was written before there were any.
+fn sum_up(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut select = transaction.prepare("SELECT sequence, event FROM events")?;
+    let mut update = transaction.prepare("UPDATE events SET sum = ?2 WHERE sequence = ?1")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let (number, event): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        let (partition, sequence) = place_of(number);
+        update.execute(params![number, sum_of_event(partition, sequence, &event)])?;
+    }
+    let mut select = transaction.prepare("SELECT number, cid, remark FROM receipts")?;
+    let mut update = transaction.prepare("UPDATE receipts SET sum = ?2 WHERE number = ?1")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let (number, cid, remark): (i64, Vec<u8>, Vec<u8>) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        update.execute(params![number, sum_of_remark(&cid, &remark)])?;
+    }
+    Ok(())
 }
 
 fn version(connection: &Connection) -> Result<i64, JournalError> {
@@ -204,9 +238,13 @@ trait Trying<T> {
 
 impl<T> Trying<T> for rusqlite::Result<T> {
     fn trying(self, what: &'static str) -> Result<T, JournalError> {
-        self.map_err(|source| JournalError::Failed {
-            what,
-            source: source.into(),
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        self.map_err(|source| match source.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => damaged("the file", source),
+            _ => JournalError::Failed {
+                what,
+                source: source.into(),
+            },
         })
     }
 }
@@ -215,6 +253,7 @@ fn damaged(place: impl Into<String>, reason: impl std::fmt::Display) -> JournalE
     JournalError::Damaged {
         place: place.into(),
         reason: format!("{reason}"),
+        last: None,
     }
 }
 
@@ -231,6 +270,12 @@ fn unsigned(number: i64) -> u64 {
 fn row_of(partition: Partition, sequence: u64) -> i64 {
     let first = i64::from(partition.0) * ROWS_PER_PARTITION;
     first + signed(sequence).min(ROWS_PER_PARTITION - 1)
+}
+
+/// Whose event a row is.
+fn place_of(row: i64) -> (Partition, u64) {
+    let partition = u16::try_from(row / ROWS_PER_PARTITION).unwrap_or(u16::MAX);
+    (Partition(partition), unsigned(row % ROWS_PER_PARTITION))
 }
 
 /// What the file says of a partition: its epoch, and what was dropped.
@@ -294,6 +339,27 @@ fn end(
     Ok(end.max(compacted.before))
 }
 
+/// What is in the rows, one after the other.
+fn each<'r, T>(
+    rows: &'r mut Rows<'_>,
+    what: &'static str,
+    mut read: impl FnMut(&Row<'_>) -> Result<T, JournalError> + 'r,
+) -> impl Iterator<Item = Result<T, JournalError>> + 'r {
+    std::iter::from_fn(move || match rows.next().trying(what) {
+        Ok(row) => row.map(&mut read),
+        Err(error) => Some(Err(error)),
+    })
+}
+
+/// A receipt of a row of number, digest and bytes.
+fn numbered_receipt(row: &Row<'_>, what: &'static str) -> Result<(u64, Receipt), JournalError> {
+    let number = unsigned(row.get(0).trying(what)?);
+    let cid: Vec<u8> = row.get(1).trying(what)?;
+    let bytes: Vec<u8> = row.get(2).trying(what)?;
+    let receipt = receipt_of_bytes(Some(number), &cid, &bytes)?;
+    Ok((number, receipt))
+}
+
 impl Journal for SqliteJournal {
     fn acquire(
         &self,
@@ -350,17 +416,18 @@ impl Journal for SqliteJournal {
         let mut next = found;
         {
             let mut insert = transaction
-                .prepare_cached("INSERT INTO events (sequence, event) VALUES (?1, ?2)")
+                .prepare_cached("INSERT INTO events (sequence, event, sum) VALUES (?1, ?2, ?3)")
                 .trying(WHAT)?;
             for event in &batch.events {
+                let sum = sum_of_event(partition, next, event);
                 insert
-                    .execute(params![row_of(partition, next), event])
+                    .execute(params![row_of(partition, next), event, sum])
                     .trying(WHAT)?;
                 next += 1;
             }
             let mut insert = transaction
                 .prepare_cached(
-                    "INSERT INTO receipts (cid, instruction, receipt, remark) VALUES (?1, ?2, ?3, ?4)
+                    "INSERT INTO receipts (cid, instruction, receipt, remark, sum) VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (cid) DO NOTHING",
                 )
                 .trying(WHAT)?;
@@ -370,15 +437,11 @@ impl Journal for SqliteJournal {
                 remark,
             } in &batch.receipts
             {
-                let bytes = encode(receipt);
-                let cid = asterism_protocol::content_cid(&bytes);
+                let (bytes, remark) = (encode(receipt), encode(remark));
+                let cid = content_cid(&bytes).digest();
+                let sum = sum_of_remark(&cid, &remark);
                 insert
-                    .execute(params![
-                        cid.digest(),
-                        instruction.digest(),
-                        bytes,
-                        encode(remark)
-                    ])
+                    .execute(params![cid, instruction.digest(), bytes, remark, sum])
                     .trying(WHAT)?;
             }
         }
@@ -418,7 +481,7 @@ impl Journal for SqliteJournal {
         let mut order = InOrder::new(from, compacted);
         let mut select = transaction
             .prepare_cached(
-                "SELECT sequence, event FROM events WHERE sequence BETWEEN ?1 AND ?2
+                "SELECT sequence, event, sum FROM events WHERE sequence BETWEEN ?1 AND ?2
                  ORDER BY sequence LIMIT ?3",
             )
             .trying(WHAT)?;
@@ -429,15 +492,12 @@ impl Journal for SqliteJournal {
                 signed(max as u64)
             ])
             .trying(WHAT)?;
-        let mut events = Vec::new();
-        while let Some(row) = rows.next().trying(WHAT)? {
+        before_damage(each(&mut rows, WHAT, |row| {
             let number: i64 = row.get(0).trying(WHAT)?;
-            events.push((
-                order.take(unsigned(number - first))?,
-                row.get(1).trying(WHAT)?,
-            ));
-        }
-        Ok(events)
+            let sequence = order.take(unsigned(number - first))?;
+            let (event, sum) = (row.get(1).trying(WHAT)?, row.get(2).trying(WHAT)?);
+            checked_event(partition, sequence, event, sum)
+        }))
     }
 
     fn compact(
@@ -492,7 +552,7 @@ impl Journal for SqliteJournal {
         let reader = self.reader();
         let mut select = reader
             .prepare_cached(
-                "SELECT cid, receipt FROM (SELECT number, cid, receipt FROM receipts WHERE instruction = ?1
+                "SELECT number, cid, receipt FROM (SELECT number, cid, receipt FROM receipts WHERE instruction = ?1
                  ORDER BY number DESC LIMIT ?2) ORDER BY number",
             )
             .trying(WHAT)?;
@@ -504,11 +564,8 @@ impl Journal for SqliteJournal {
                     signed(RECEIPTS_PER_INSTRUCTION_MAX as u64)
                 ])
                 .trying(WHAT)?;
-            while let Some(row) = rows.next().trying(WHAT)? {
-                let cid: Vec<u8> = row.get(0).trying(WHAT)?;
-                let bytes: Vec<u8> = row.get(1).trying(WHAT)?;
-                receipts.push(receipt_of_bytes(&cid, &bytes)?);
-            }
+            let found = each(&mut rows, WHAT, |row| Ok(numbered_receipt(row, WHAT)?.1));
+            receipts.extend(whole_receipts(found)?);
         }
         Ok(receipts)
     }
@@ -524,7 +581,7 @@ impl Journal for SqliteJournal {
             })
             .trying("find a receipt")?;
         bytes
-            .map(|bytes| receipt_of_bytes(&cid.digest(), &bytes))
+            .map(|bytes| receipt_of_bytes(None, &cid.digest(), &bytes))
             .transpose()
             .map(|receipt| {
                 // Only digests are stored: a CID of another kind with the same digest names something else.
@@ -534,18 +591,17 @@ impl Journal for SqliteJournal {
 
     fn remark(&self, receipt: Cid) -> Result<Option<Remark>, JournalError> {
         let reader = self.reader();
-        let bytes: Option<Vec<u8>> = reader
-            .prepare_cached("SELECT remark FROM receipts WHERE cid = ?1")
+        let stored: Option<(Vec<u8>, i64)> = reader
+            .prepare_cached("SELECT remark, sum FROM receipts WHERE cid = ?1")
             .and_then(|mut select| {
                 select
-                    .query_row([receipt.digest()], |row| row.get(0))
+                    .query_row([receipt.digest()], |row| Ok((row.get(0)?, row.get(1)?)))
                     .optional()
             })
             .trying("find a remark")?;
-        let remark = bytes
-            .map(|bytes| decode("remark", &bytes, FRAME_BYTES_MAX))
-            .transpose();
-        remark.map_err(|error| damaged(format!("the remark of receipt {receipt}"), error))
+        stored
+            .map(|(remark, sum)| checked_remark(receipt, &remark, sum))
+            .transpose()
     }
 
     fn receipts(&self, after: u64, max: usize) -> Result<Vec<(u64, Receipt)>, JournalError> {
@@ -559,14 +615,7 @@ impl Journal for SqliteJournal {
         let mut rows = select
             .query(params![signed(after), signed(max as u64)])
             .trying(WHAT)?;
-        let mut receipts = Vec::new();
-        while let Some(row) = rows.next().trying(WHAT)? {
-            let number: i64 = row.get(0).trying(WHAT)?;
-            let cid: Vec<u8> = row.get(1).trying(WHAT)?;
-            let bytes: Vec<u8> = row.get(2).trying(WHAT)?;
-            receipts.push((unsigned(number), receipt_of_bytes(&cid, &bytes)?));
-        }
-        Ok(receipts)
+        before_damage(each(&mut rows, WHAT, |row| numbered_receipt(row, WHAT)))
     }
 
     fn add_component(&self, component: &ComponentRecord) -> Result<(), JournalError> {

@@ -219,7 +219,9 @@ fn a_damaged_page_is_an_error_and_no_other_answer() {
         fs::write(&path, bytes).unwrap();
         let _ = fs::remove_file(folder.path().join("journal.sqlite-wal"));
         let read = SqliteJournal::open(&path).and_then(|journal| {
-            let events = journal.read(P, Sequence(0), 100)?;
+            let mut events = journal.read(P, Sequence(0), 100)?;
+            events.extend(journal.read(P, Sequence(events.len() as u64), 100)?);
+            journal.receipts(0, 100)?;
             let all: Vec<_> = (0..40).map(|n: u8| content_cid(&[n])).collect();
             Ok((events, journal.receipts_of(&all)?, journal.components()?))
         });
@@ -238,6 +240,67 @@ fn a_damaged_page_is_an_error_and_no_other_answer() {
         }
     }
     assert!(noticed >= 3, "{noticed}");
+}
+
+#[test]
+fn a_changed_bit_is_noticed_and_what_is_behind_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let (journal, tenure) = open(&path);
+    let batch = Batch {
+        receipts: (0..3).map(|n| computed(content_cid(b"i"), n)).collect(),
+        ..events(&["first", "second", "third"])
+    };
+    journal.append(tenure, Sequence(0), &batch).unwrap();
+    let spoil = |what: &str| {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        assert_eq!(connection.execute(what, []).unwrap(), 1);
+    };
+    let is = |error: JournalError, words: &str, number: Option<u64>| match error {
+        JournalError::Damaged { ref last, .. } => {
+            assert_eq!(*last, number, "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        error => panic!("{error}"),
+    };
+
+    // Whole as text, and yet another one.
+    spoil("UPDATE events SET event = CAST('sekond' AS BLOB) WHERE sequence = 1");
+    let before = journal.read(P, Sequence(0), 10).unwrap();
+    assert_eq!(before, [(Sequence(0), b"first".to_vec())]);
+    is(
+        journal.read(P, Sequence(1), 10).unwrap_err(),
+        "event 1",
+        Some(1),
+    );
+    let behind = journal.read(P, Sequence(2), 10).unwrap();
+    assert_eq!(behind, [(Sequence(2), b"third".to_vec())]);
+    // Right bytes in a wrong place.
+    spoil(
+        "UPDATE events SET (event, sum) = (SELECT event, sum FROM events WHERE sequence = 2)
+         WHERE sequence = 1",
+    );
+    assert!(journal.read(P, Sequence(1), 10).is_err());
+    spoil("DELETE FROM events WHERE sequence = 1");
+    is(
+        journal.read(P, Sequence(1), 10).unwrap_err(),
+        "event 1",
+        Some(1),
+    );
+
+    let whole = receipt(1).cid().to_string();
+    spoil("UPDATE receipts SET receipt = substr(receipt, 1, length(receipt) - 1) WHERE number = 2");
+    assert_eq!(journal.receipts(0, 10).unwrap(), [(1, receipt(0))]);
+    is(journal.receipts(1, 10).unwrap_err(), &whole, Some(2));
+    assert_eq!(journal.receipts(2, 10).unwrap(), [(3, receipt(2))]);
+    // Who asks for the instruction gets the others.
+    let found = journal.receipts_of(&[content_cid(b"i")]).unwrap();
+    assert_eq!(found, [receipt(0), receipt(2)]);
+    spoil(
+        "UPDATE receipts SET remark = (SELECT remark FROM receipts WHERE number = 1) WHERE number = 3",
+    );
+    let words = format!("the remark of receipt {}", receipt(2).cid());
+    is(journal.remark(receipt(2).cid()).unwrap_err(), &words, None);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod commands;
 mod console;
 mod corebrum;
 mod failure;
+mod folders;
 mod follow;
 mod graph;
 mod local;

@@ -24,7 +24,10 @@ use asterism_protocol::nearest;
 use clap::{Arg, ArgAction, Command, builder::FalseyValueParser, parser::ValueSource};
 use toml::Value;
 
-use crate::failure::{Doing as _, Failure};
+use crate::{
+    failure::{Doing as _, Failure},
+    folders,
+};
 
 /// Largest settings file, in bytes: a hundred times what anybody writes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -384,11 +387,7 @@ fn project_file() -> Option<PathBuf> {
 
 /// By the XDG base directories: `$XDG_CONFIG_HOME/asterism/config.toml`, or below `~/.config`.
 fn user_file() -> Option<PathBuf> {
-    let folder = |name: &str| env::var_os(name).filter(|path| !path.is_empty());
-    let config = folder("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(folder("HOME")?).join(".config")))?;
-    let file = config.join("asterism/config.toml");
+    let file = folders::of_user("XDG_CONFIG_HOME", ".config")?.join("config.toml");
     file.is_file().then_some(file)
 }
 

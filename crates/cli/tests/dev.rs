@@ -40,6 +40,7 @@ impl Dev {
             .current_dir(folder)
             .env("XDG_CACHE_HOME", folder.join("cache"))
             .env("XDG_CONFIG_HOME", folder.join("config"))
+            .env("XDG_DATA_HOME", folder.join("share"))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -144,3 +144,30 @@ fn quiet_and_no_color_are_heard() {
     assert!(output.stderr.is_empty());
     assert!(!stdout(&output).contains('\x1b'));
 }
+
+#[test]
+fn data_is_kept_where_the_user_keeps_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |variables: &[(&str, &str)], expected: &str| {
+        // There is nothing there: the error tells where it was looked for.
+        let output = asterism(folder.path(), &["doctor"], variables);
+        let said = stderr(&output);
+        assert!(
+            said.contains(&format!("look at {expected} because")),
+            "{said}"
+        );
+    };
+    let share = ("XDG_DATA_HOME", "/nowhere/share");
+    let home = ("HOME", "/nowhere/home");
+    check(&[home, share], "/nowhere/share/asterism");
+    check(
+        &[home, ("XDG_DATA_HOME", "")],
+        "/nowhere/home/.local/share/asterism",
+    );
+    // What is not absolute is none.
+    check(
+        &[home, ("XDG_DATA_HOME", "share")],
+        "/nowhere/home/.local/share/asterism",
+    );
+    check(&[share, ("ASTERISM_DATA", "here")], "here");
+}

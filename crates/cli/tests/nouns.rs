@@ -96,6 +96,7 @@ impl Place {
             .env_remove("USER")
             .env("XDG_CACHE_HOME", self.folder.path().join("cache"))
             .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
+            .env("XDG_DATA_HOME", self.folder.path().join("share"))
             .env("ASTERISM_COORDINATOR", &self.server.url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

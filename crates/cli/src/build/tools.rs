@@ -1,7 +1,7 @@
 //! Builders that authors usually do not have: fetched once by npm and pip, with their versions, into the user's cache.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -9,18 +9,13 @@ use asterism_protocol::blob_cid;
 use tokio::process::Command;
 
 use super::{Missing, run};
-use crate::{console::Console, failure::Failure};
+use crate::{console::Console, failure::Failure, folders};
 
 /// `$XDG_CACHE_HOME/asterism`, or `~/.cache/asterism`.
 pub(crate) fn cache() -> Result<PathBuf, Failure> {
-    let folder = |name: &str| env::var_os(name).filter(|path| !path.is_empty());
-    let cache = folder("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(folder("HOME")?).join(".cache")));
-    let cache = cache.ok_or_else(|| {
+    folders::of_user("XDG_CACHE_HOME", ".cache").ok_or_else(|| {
         Failure::invalid("there is no cache folder").hint("set HOME or XDG_CACHE_HOME")
-    })?;
-    Ok(cache.join("asterism"))
+    })
 }
 
 /// JavaScript's builders: componentize-js for SpiderMonkey and preview2-shim, which it needs without saying so; componentize-qjs

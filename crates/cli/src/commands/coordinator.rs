@@ -119,8 +119,10 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         shares: args.share.into_iter().collect(),
         ..Config::default()
     };
+    let data = (!args.in_memory).then_some(args.data.data);
+    let kept = data.as_ref().map(|data| data.display().to_string());
     let options = asterism_coordinator::Options {
-        data: (!args.in_memory).then_some(args.data.data),
+        data,
         panel: args.panel,
         allow_origins: args.allow_origin,
         scheduler,
@@ -130,9 +132,13 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
     let ready = move || {
         let url = format!("http://{address}");
         if console.json {
-            print(&json!({ "listening": url }).to_string());
+            print(&json!({ "listening": url, "data": kept }).to_string());
         } else {
             console.say(&format!("the coordinator is at {url}"));
+            console.say(&match kept {
+                Some(folder) => format!("what it is told is kept in {folder}"),
+                None => "all is forgotten when it ends".to_owned(),
+            });
         }
     };
     asterism_coordinator::serve_when_ready(listener, options, ready, stopped())

@@ -11,6 +11,7 @@ use crate::{
     commands::stopped,
     console::{Console, print},
     failure::{Doing as _, Failure},
+    folders,
 };
 
 /// What to do with executors.
@@ -20,8 +21,9 @@ pub(crate) enum Command {
     Start {
         #[command(flatten)]
         coordinator: Coordinator,
-        /// Folder of the executor's key and of compiled components
-        #[arg(long, default_value = "data/executor", value_name = "DIR")]
+        /// Folder of the executor's key and of compiled components; without it `executor` in the data folder of `asterism
+        /// coordinator`
+        #[arg(long, default_value_os_t = folders::executor(), hide_default_value = true, value_name = "DIR")]
         data: PathBuf,
         /// Tasks performed at the same time; one for each processor without it
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
@@ -73,8 +75,8 @@ pub(crate) enum Command {
     },
     /// Print the executor's key, making it if there is none: what `asterism coordinator --trust` takes
     Key {
-        /// Folder of the executor's key
-        #[arg(long, default_value = "data/executor", value_name = "DIR")]
+        /// Folder of the executor's key; without it the one of `asterism executor start`
+        #[arg(long, default_value_os_t = folders::executor(), hide_default_value = true, value_name = "DIR")]
         data: PathBuf,
     },
 }

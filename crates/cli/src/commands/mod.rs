@@ -22,6 +22,7 @@ use asterism_protocol::limits::{BLOB_BYTES_MAX, WORKFLOW_BYTES_MAX};
 use crate::{
     console::Console,
     failure::{Doing as _, Exit, Failure},
+    folders,
 };
 
 /// The bytes of a file, or of standard input for `-`: as many as a blob may have.
@@ -87,11 +88,12 @@ pub(crate) async fn stopped() {
 /// Where a coordinator keeps what it knows.
 #[derive(clap::Args)]
 pub(crate) struct Data {
-    /// Folder of what is kept: journal and blobs
+    /// Folder of what is kept: journal and blobs; without it `$XDG_DATA_HOME/asterism`, or `~/.local/share/asterism`
     #[arg(
         long,
         env = "ASTERISM_DATA",
-        default_value = "data",
+        default_value_os_t = folders::data(),
+        hide_default_value = true,
         value_name = "DIR"
     )]
     pub(crate) data: std::path::PathBuf,

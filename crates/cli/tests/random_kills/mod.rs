@@ -62,7 +62,8 @@ fn asterism(folder: &Path) -> Command {
     command
         .current_dir(folder)
         .env("XDG_CACHE_HOME", folder.join("cache"))
-        .env("XDG_CONFIG_HOME", folder.join("config"));
+        .env("XDG_CONFIG_HOME", folder.join("config"))
+        .env("XDG_DATA_HOME", folder.join("share"));
     command
 }
 

@@ -83,6 +83,7 @@ impl<'a> Reader<'a> {
             .current_dir(self.folder)
             .stdin(Stdio::null())
             .env("XDG_CONFIG_HOME", self.folder.join("config"))
+            .env("XDG_DATA_HOME", self.folder.join("share"))
             .env("XDG_CACHE_HOME", self.folder.join("cache"))
             .env_remove("ASTERISM_COORDINATOR");
         if let Some(target) = self.target {

@@ -30,6 +30,7 @@ impl Served {
             .current_dir(folder)
             .env("XDG_CACHE_HOME", folder.join("cache"))
             .env("XDG_CONFIG_HOME", folder.join("config"))
+            .env("XDG_DATA_HOME", folder.join("share"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -19,6 +19,7 @@ use crate::{
     origin::Origins,
     panel::Panel,
     peer::Veil,
+    quota::Counts,
     store::{Blobs, Journal},
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     /// Places of everything that is counted.
     pub(crate) places: Places,
+    /// What networks take.
+    pub(crate) counts: Arc<Counts>,
     /// Turns true when the coordinator stops.
     pub(crate) closing: watch::Receiver<bool>,
     pub(crate) next_connection: AtomicU64,

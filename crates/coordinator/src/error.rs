@@ -6,12 +6,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::Value as Json_;
+use serde_json::{Value as Json_, json};
 
 use crate::{
     driver::NoAnswer,
     store::{BlobError, JournalError},
 };
+
+/// After so many seconds somebody whose tasks are too many may ask again: some are done by then, or one has to go on waiting.
+const QUEUE_AGAIN_S: u64 = 10;
 
 /// An answer that is not what was asked for.
 #[derive(Debug, Serialize)]
@@ -79,6 +82,14 @@ impl ApiError {
         .hint("try again when some of it is done")
     }
 
+    /// More than one of them may have.
+    pub(crate) fn over_quota(message: impl Into<String>, wait_s: u64) -> Self {
+        Self {
+            retry_after_s: Some(u32::try_from(wait_s).unwrap_or(u32::MAX).max(1)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "over-quota", message)
+        }
+    }
+
     /// The coordinator stops or is in trouble.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self {
@@ -143,6 +154,11 @@ impl From<NoAnswer> for ApiError {
             NoAnswer::Busy => Self::busy(message),
             NoAnswer::Unavailable => Self::unavailable(message).hint("see /health"),
             NoAnswer::Refused(SubmitError::Full { .. }) => Self::busy(message),
+            NoAnswer::Refused(SubmitError::Quota { live, max, .. }) => {
+                Self::over_quota(message, QUEUE_AGAIN_S)
+                    .hint("submit it again when some are done, in smaller workflows, or ask the operator for a greater `--quota-tasks`")
+                    .details(json!({ "quota": "tasks", "used": live, "max": max }))
+            }
             NoAnswer::Refused(
                 SubmitError::UnknownRun(_)
                 | SubmitError::UnknownTask { .. }

@@ -23,6 +23,7 @@ mod metrics;
 mod origin;
 mod panel;
 mod peer;
+mod quota;
 mod rpc;
 mod server;
 mod socket;
@@ -39,7 +40,6 @@ use std::{
 pub use asterism_scheduler::Config;
 use tokio::{net::TcpListener, sync::watch};
 
-pub use crate::panel::PanelError;
 use crate::{
     app::{App, Places},
     driver::{Clock, Driver, Parts, StartError, Trouble},
@@ -49,11 +49,13 @@ use crate::{
     origin::Origins,
     panel::Panel,
     peer::Veil,
+    quota::Counts,
     store::{
         BlobError, Blobs, DataDirectory, FolderBlobs, Journal, JournalError, LockError,
         MemoryBlobs, MemoryJournal, SqliteJournal,
     },
 };
+pub use crate::{panel::PanelError, quota::Quotas};
 
 /// Is the panel built into this program?
 pub const HAS_PANEL: bool = cfg!(feature = "embed-panel");
@@ -73,6 +75,8 @@ pub struct Options {
     pub fresh: bool,
     /// Events after which the journal is compacted for the first time; a quarter of a million without it.
     pub compact_after: Option<u64>,
+    /// What one network may take.
+    pub quotas: Quotas,
     /// Times and bounds of the scheduler.
     pub scheduler: Config,
 }
@@ -218,6 +222,7 @@ async fn serve_stores(
         veil: Veil::new(secret),
         keys: http::Keys::default(),
         places: Places::default(),
+        counts: Arc::new(Counts::new(options.quotas)),
         closing,
         next_connection: AtomicU64::new(1),
     });

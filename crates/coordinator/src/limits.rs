@@ -18,6 +18,12 @@ pub(crate) const PENDING_RUNS_MAX: usize = 1_024;
 /// Large bodies read into memory at the same time: workflows and components. Bounds memory by this times the largest body.
 pub(crate) const BODIES_MAX: usize = 16;
 
+/// Bytes a second that a body needs on average, after a grace: the uplink of a bad mobile network.
+pub(crate) const BODY_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
+
+/// Networks whose use is counted at the same time; some megabytes.
+pub(crate) const NETWORKS_MAX: usize = 100_000;
+
 /// Bodies up to this size are not counted as large: connections bound them well enough.
 pub(crate) const SMALL_BODY_BYTES: usize = 128 << 10;
 

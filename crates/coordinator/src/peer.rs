@@ -8,6 +8,25 @@ use asterism_protocol::content_cid;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
+/// What one customer is given: an address of IPv4, the first half of one of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Network {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl Peer {
+    pub(crate) fn network(self) -> Network {
+        match self.0.to_canonical() {
+            IpAddr::V4(address) => Network::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                Network::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
 /// Makes names of addresses that say who is equal and nothing else: views show them to everybody.
 pub(crate) struct Veil([u8; 32]);
 
@@ -17,11 +36,11 @@ impl Veil {
         Self(secret)
     }
 
-    /// The name of an address; of IPv6, of the network that one customer is given.
+    /// The name of an address's network.
     pub(crate) fn name(&self, peer: Peer) -> String {
-        let network = match peer.0.to_canonical() {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets()[..8].to_vec(),
+        let network = match peer.network() {
+            Network::V4(network) => network.to_vec(),
+            Network::V6(network) => network.to_vec(),
         };
         let digest = content_cid(&[self.0.as_slice(), &network].concat()).digest();
         let name: String = digest[..6]

@@ -2,6 +2,7 @@
 
 mod common;
 mod gateway;
+mod quota;
 mod rpc;
 
 use std::time::Duration;

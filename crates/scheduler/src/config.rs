@@ -25,6 +25,8 @@ pub struct Config {
     pub reconnect_grace_ms: u64,
     /// How many tasks may be unfinished at the same time, over all runs.
     pub live_tasks_max: usize,
+    /// How many of them may be one submitter's.
+    pub submitter_tasks_max: usize,
     /// How many finished runs stay in memory; the one that finished first goes first, with the receipts that it alone held.
     pub finished_runs_max: usize,
     /// When outcomes of runs that do not say it are believed.
@@ -51,6 +53,8 @@ impl Default for Config {
             backoff_cap_ms: 30_000,
             reconnect_grace_ms: 5_000,
             live_tasks_max: 2_000_000,
+            // Half of all.
+            submitter_tasks_max: 1_000_000,
             finished_runs_max: 1_000,
             verify: Policy::Any,
             trusted: BTreeSet::new(),

@@ -244,6 +244,18 @@ pub enum SubmitError {
         /// How many may be.
         max: usize,
     },
+    /// Too many tasks of one submitter are live already; try again later.
+    #[error("{live} tasks of submitter `{submitter}` are live, {wanted} are more and {max} may be")]
+    Quota {
+        /// Whose tasks they are.
+        submitter: String,
+        /// Tasks of theirs that are live.
+        live: usize,
+        /// Tasks that were to be more.
+        wanted: usize,
+        /// How many may be live.
+        max: usize,
+    },
     /// There is no such executor.
     #[error("executor {0} is not here")]
     UnknownExecutor(PublicKey),

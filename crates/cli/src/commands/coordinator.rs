@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use asterism_coordinator::{Config, ServeError, store::JournalError};
+use asterism_coordinator::{Config, Quotas, ServeError, store::JournalError};
 use asterism_protocol::{Policy, PublicKey};
 
 use serde_json::json;
@@ -58,6 +58,15 @@ pub(crate) struct Args {
     /// A submitter's share where that is not one, as `name=3`; may be repeated
     #[arg(long, value_name = "NAME=N", value_parser = share)]
     share: Vec<(String, u32)>,
+    /// Most tasks of one submitter that may wait or run at the same time
+    #[arg(long, default_value_t = Config::default().submitter_tasks_max, value_name = "N")]
+    quota_tasks: usize,
+    /// Most bytes of blobs and components that one network may bring within a day
+    #[arg(long, default_value_t = Quotas::default().stored_bytes, value_name = "BYTES")]
+    quota_bytes: u64,
+    /// Most bodies of requests that one network may have on their way at the same time
+    #[arg(long, default_value_t = Quotas::default().bodies, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    quota_bodies: u32,
 }
 
 fn share(text: &str) -> Result<(String, u32), String> {
@@ -117,6 +126,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         trusted: args.trust.into_iter().collect(),
         owners: owners.unwrap_or_default(),
         shares: args.share.into_iter().collect(),
+        submitter_tasks_max: args.quota_tasks,
         ..Config::default()
     };
     let data = (!args.in_memory).then_some(args.data.data);
@@ -125,6 +135,11 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         data,
         panel: args.panel,
         allow_origins: args.allow_origin,
+        quotas: Quotas {
+            bodies: args.quota_bodies,
+            stored_bytes: args.quota_bytes,
+            ..Quotas::default()
+        },
         scheduler,
         ..asterism_coordinator::Options::default()
     };

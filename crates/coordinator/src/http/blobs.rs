@@ -17,8 +17,11 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Shared, cid_of};
-use crate::{app::App, error::ApiError, limits::BLOB_CHUNK_BYTES, media, store::BlobReader};
+use super::{Shared, cid_of, extract::FromNetwork};
+use crate::{
+    app::App, error::ApiError, limits::BLOB_CHUNK_BYTES, media, peer::Network, quota,
+    store::BlobReader,
+};
 
 /// Chunks between a socket and the disk.
 const CHUNKS_AHEAD: usize = 4;
@@ -231,18 +234,28 @@ fn range_of(text: &str, size: u64) -> Wanted {
 pub(super) async fn put(
     State(app): Shared,
     Path(cid): Path<String>,
+    FromNetwork(network): FromNetwork,
     body: Body,
 ) -> Result<Response, ApiError> {
     let cid = blob_cid_of(&cid)?;
-    store(&app, Some(cid), body).await
+    store(&app, Some(cid), network, body).await
 }
 
-pub(super) async fn post(State(app): Shared, body: Body) -> Result<Response, ApiError> {
-    store(&app, None, body).await
+pub(super) async fn post(
+    State(app): Shared,
+    FromNetwork(network): FromNetwork,
+    body: Body,
+) -> Result<Response, ApiError> {
+    store(&app, None, network, body).await
 }
 
 /// Writes on a thread for blocking work while the body arrives.
-async fn store(app: &Arc<App>, expected: Option<Cid>, body: Body) -> Result<Response, ApiError> {
+async fn store(
+    app: &Arc<App>,
+    expected: Option<Cid>,
+    network: Network,
+    body: Body,
+) -> Result<Response, ApiError> {
     let (chunks, mut received) = mpsc::channel::<Result<Bytes, axum::Error>>(CHUNKS_AHEAD);
     let writing = app.blocking(move |app| {
         let mut writer = app.blobs.begin()?;
@@ -252,11 +265,12 @@ async fn store(app: &Arc<App>, expected: Option<Cid>, body: Body) -> Result<Resp
                 // An empty chunk says that the body ended, and did not just break off.
                 Ok(chunk) if chunk.is_empty() => whole = true,
                 Ok(chunk) => {
+                    app.counts.store(network, chunk.len() as u64)?;
                     app.metrics.blob_bytes_in.inc_by(chunk.len() as u64);
                     writer.write(&chunk)?;
                 }
                 Err(error) => {
-                    return Err(ApiError::invalid(format!("the body broke off: {error}")));
+                    return Err(quota::broken(&error));
                 }
             }
         }

@@ -12,7 +12,11 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Shared, body_of, extract::Asked, json_of_view};
+use super::{
+    Shared, body_of,
+    extract::{Asked, FromNetwork},
+    json_of_view,
+};
 use crate::{
     app::App,
     error::ApiError,
@@ -35,6 +39,7 @@ pub(super) async fn list(State(app): Shared) -> Result<Response, ApiError> {
 pub(super) async fn add(
     State(app): Shared,
     Asked(AddQuery { name }): Asked<AddQuery>,
+    FromNetwork(network): FromNetwork,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -45,6 +50,7 @@ pub(super) async fn add(
         )));
     }
     let bytes = body_of(&app, &headers, body, COMPONENT_BYTES_MAX).await?;
+    app.counts.store(network, bytes.len() as u64)?;
     let view = app
         .blocking(move |app| add_component(app, name, &bytes))
         .await?;

@@ -6,7 +6,11 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::{error::ApiError, peer::Peer};
+use super::network_of;
+use crate::{
+    error::ApiError,
+    peer::{Network, Peer},
+};
 
 /// Headers by which proxies say for whom they ask.
 const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
@@ -35,6 +39,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
             "only the operator may do this, from the machine that the coordinator runs on",
         )
         .hint("log in there and ask http://127.0.0.1"))
+    }
+}
+
+/// Where a request comes from.
+pub(super) struct FromNetwork(pub(super) Network);
+
+impl<S: Send + Sync> FromRequestParts<S> for FromNetwork {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        network_of(&parts.extensions).map(Self)
     }
 }
 

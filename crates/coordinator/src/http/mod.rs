@@ -22,14 +22,20 @@ use std::sync::Arc;
 use asterism_protocol::Cid;
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 
-use crate::{app::App, error::ApiError, limits::SMALL_BODY_BYTES};
+use crate::{
+    app::App,
+    error::ApiError,
+    limits::SMALL_BODY_BYTES,
+    peer::{Network, Peer},
+    quota,
+};
 
 pub(crate) use self::{
     components::restore,
@@ -80,7 +86,10 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
     } else if request.method() == Method::OPTIONS && allowed.is_some() {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        next.run(request).await
+        match held(&app, request) {
+            Ok(request) => next.run(request).await,
+            Err(error) => error.into_response(),
+        }
     };
 
     let headers = response.headers_mut();
@@ -130,6 +139,24 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
         );
     }
     response
+}
+
+/// The request with its body, if it has one, held for no longer than it may be.
+fn held(app: &App, request: Request) -> Result<Request, ApiError> {
+    if request.body().is_end_stream() {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let network = network_of(&parts.extensions)?;
+    let body = app.counts.hold(network, body)?;
+    Ok(Request::from_parts(parts, body))
+}
+
+/// The network that a request comes from.
+fn network_of(extensions: &Extensions) -> Result<Network, ApiError> {
+    let peer = extensions.get::<Peer>();
+    peer.map(|peer| peer.network())
+        .ok_or_else(|| ApiError::internal(&"a request comes from nowhere"))
 }
 
 /// Does the client prefer a page? Browsers that navigate do.
@@ -202,7 +229,7 @@ async fn body_of(
         if cause.contains("length limit exceeded") {
             too_large()
         } else {
-            ApiError::invalid(format!("the body broke off: {error}"))
+            quota::broken(&error)
         }
     })
 }

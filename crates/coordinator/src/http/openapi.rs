@@ -160,7 +160,7 @@ impl Paths {
             "paths": self.0,
             "components": {
                 "responses": { "Error": {
-                    "description": "400 not understood, 403 not for that page, 404 not here, 409 too late, 413 too large, 422 a task failed or a component is refused, 429 full (`Retry-After`), 502 and 504 given up or not in time, 503 stopping or in trouble",
+                    "description": "400 not understood, 403 not for that page, 404 not here, 408 the body took too long, 409 too late, 413 too large, 422 a task failed or a component is refused, 429 full or too much of one (`Retry-After`), 502 and 504 given up or not in time, 503 stopping or in trouble",
                     "content": { JSON: { "schema": { "$ref": "#/components/schemas/Error" } } },
                 } },
                 "schemas": {

@@ -40,14 +40,29 @@ impl Scheduler {
         } = submission;
         terms.check()?;
         terms.verify.get_or_insert(self.config.verify);
-        let live: usize = self
-            .running
-            .iter()
-            .map(|run| self.runs[run].graph.open() as usize)
-            .sum();
+        let submitter = shorten(&submitter, limits::NAME_BYTES_MAX);
+        let (mut live, mut of_submitter) = (0, 0);
+        for run in self.running.iter().map(|run| &self.runs[run]) {
+            let open = run.graph.open() as usize;
+            live += open;
+            if run.header.submitter == submitter {
+                of_submitter += open;
+            }
+        }
+        let wanted = plan.tasks.len();
         let max = self.config.live_tasks_max;
-        if live + plan.tasks.len() > max {
+        if live + wanted > max {
             return Err(SubmitError::Full { live, max });
+        }
+        let max = self.config.submitter_tasks_max;
+        if of_submitter + wanted > max {
+            let live = of_submitter;
+            return Err(SubmitError::Quota {
+                submitter,
+                live,
+                wanted,
+                max,
+            });
         }
         self.find_externals(&plan, &known)?;
         let tasks = Arc::clone(&plan.tasks);
@@ -55,7 +70,7 @@ impl Scheduler {
             id: RunId(self.next_run),
             workflow: tasks.workflow(),
             name: shorten(&name, limits::NAME_BYTES_MAX),
-            submitter: shorten(&submitter, limits::NAME_BYTES_MAX),
+            submitter,
             submitted: self.now,
             terms,
         };

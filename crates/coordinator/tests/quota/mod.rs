@@ -1,0 +1,170 @@
+//! Who takes far more than others do is told to wait.
+
+use std::time::{Duration, Instant};
+
+use asterism_coordinator::{Config, Options, Quotas};
+use serde_json::Value as Json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::common::{SOON, Server, task, workflow};
+
+/// `{code, message, hint, details}` of an answer that says when to come back.
+async fn told_to_wait(response: reqwest::Response) -> (u64, Json) {
+    assert_eq!(response.status(), 429);
+    let wait = response.headers()["retry-after"].to_str().unwrap();
+    let wait = wait.parse().unwrap();
+    let said: Json = response.json().await.unwrap();
+    for word in ["code", "message", "hint"] {
+        assert!(!said[word].as_str().unwrap().is_empty(), "{said}");
+    }
+    (wait, said)
+}
+
+#[tokio::test]
+async fn a_submitter_whose_tasks_are_too_many_is_told_to_wait() {
+    let scheduler = Config {
+        submitter_tasks_max: 3,
+        ..Config::default()
+    };
+    let server = Server::start(Options {
+        scheduler,
+        ..Options::default()
+    })
+    .await;
+    server.add_math().await;
+    let sums = |numbers: &[u32]| {
+        let tasks: Vec<String> = numbers
+            .iter()
+            .map(|number| task(&format!("t{number}"), "add", &format!("[{number}, 1]")))
+            .collect();
+        workflow(&tasks)
+    };
+    let submit = |who: &str, numbers: &[u32]| {
+        let path = format!("/run?wait=false&submitter={who}");
+        let (body, server) = (sums(numbers), &server);
+        async move { server.post(&path, body).await }
+    };
+    let first = submit("eager", &[1, 2]).await;
+    assert_eq!(first.status(), 202);
+    let (wait, said) = told_to_wait(submit("eager", &[3, 4]).await).await;
+    assert!(wait > 0);
+    assert_eq!(said["code"], "over-quota");
+    assert_eq!(said["details"]["quota"], "tasks");
+    assert_eq!([&said["details"]["used"], &said["details"]["max"]], [2, 3]);
+    // Others are not meant, and what fits is taken.
+    assert_eq!(submit("other", &[3, 4]).await.status(), 202);
+    assert_eq!(submit("eager", &[5]).await.status(), 202);
+    // What ended counts no more.
+    let run: Json = first.json().await.unwrap();
+    let gone = server.at(&format!("/workflows/{}", run["run"]));
+    let gone = reqwest::Client::new().delete(gone).send().await.unwrap();
+    assert_eq!(gone.status(), 200);
+    assert_eq!(submit("eager", &[3, 4]).await.status(), 202);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_network_that_brings_too_many_bytes_is_told_to_wait() {
+    let server = Server::start(Options {
+        quotas: Quotas {
+            stored_bytes: 100_000,
+            ..Quotas::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let bytes = |byte: u8| vec![byte; 60_000];
+    assert_eq!(server.post("/blobs", bytes(1)).await.status(), 201);
+    let (wait, said) = told_to_wait(server.post("/blobs", bytes(2)).await).await;
+    assert_eq!(said["code"], "over-quota");
+    assert_eq!(said["details"]["quota"], "bytes");
+    assert!(
+        said["details"]["used"].as_u64().unwrap() >= 60_000,
+        "{said}"
+    );
+    // 100,000 bytes are forgotten within a day.
+    assert!((1..=86_400).contains(&wait), "{wait}");
+    let component = vec![0; 60_000];
+    let (_, said) = told_to_wait(server.post("/components", component).await).await;
+    assert_eq!(said["details"]["quota"], "bytes");
+    // Whoever asks for something brings nothing.
+    let health = server.get("/health").await;
+    assert_eq!(health.status(), 200);
+    server.stop().await;
+}
+
+/// A request whose body does not come.
+async fn slow(server: &Server, path: &str) -> TcpStream {
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 1000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+/// All that is answered on a connection that closes then.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    let read = timeout(SOON, stream.read_to_end(&mut text)).await;
+    read.expect("the connection is closed").unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn slow_bodies_are_held_neither_long_nor_in_any_number() {
+    let grace = Duration::from_secs(2);
+    let server = Server::start(Options {
+        quotas: Quotas {
+            bodies: 4,
+            body_grace: grace,
+            ..Quotas::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let begun = Instant::now();
+    let mut held = Vec::new();
+    for path in ["/run", "/blobs", "/components", "/workflow"] {
+        held.push(slow(&server, path).await);
+    }
+    // One that sends a byte now and then is not quicker for it.
+    let mut trickle = held.pop().unwrap();
+    let all_held = async {
+        loop {
+            let response = server.post("/workflow", "{}").await;
+            if response.status() == 429 {
+                return response;
+            }
+        }
+    };
+    let refused = timeout(grace / 2, all_held)
+        .await
+        .expect("four are the most");
+    let (_, said) = told_to_wait(refused).await;
+    assert_eq!(said["code"], "busy");
+    assert_eq!(said["details"]["quota"], "bodies");
+    assert_eq!(server.get("/health").await.status(), 200);
+
+    let trickling = tokio::spawn(async move {
+        while trickle.write_all(b" ").await.is_ok() && begun.elapsed() < 2 * grace {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    for mut stream in held {
+        let said = answer(&mut stream).await;
+        assert!(said.starts_with("HTTP/1.1 408"), "{said}");
+        assert!(said.contains("body-late"), "{said}");
+    }
+    assert!(begun.elapsed() >= grace);
+    assert!(begun.elapsed() < 3 * grace, "{:?}", begun.elapsed());
+    trickling.await.unwrap();
+    // Their places are free again.
+    for _ in 0..8 {
+        assert_ne!(server.post("/workflow", "{}").await.status(), 429);
+    }
+    server.stop().await;
+}

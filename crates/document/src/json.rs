@@ -49,7 +49,9 @@ struct Walk<'a> {
     text: &'a str,
     at: usize,
     line: u32,
-    line_start: usize,
+    /// Characters of this line before `counted`, and up to where they are counted: a document may be one long line.
+    column: usize,
+    counted: usize,
     keeps: bool,
     broken: bool,
     twice: Vec<Finding>,
@@ -62,18 +64,21 @@ impl<'a> Walk<'a> {
             text,
             at: 0,
             line: 1,
-            line_start: 0,
+            column: 0,
+            counted: 0,
             keeps,
             broken: false,
             twice: Vec::new(),
         }
     }
 
-    fn position(&self) -> Position {
-        let before = self.text.get(self.line_start..self.at).unwrap_or_default();
+    fn position(&mut self) -> Position {
+        let behind = self.text.get(self.counted..self.at).unwrap_or_default();
+        self.column += behind.chars().count();
+        self.counted = self.at;
         Position {
             line: self.line,
-            column: u32::try_from(before.chars().count())
+            column: u32::try_from(self.column)
                 .unwrap_or(u32::MAX)
                 .saturating_add(1),
         }
@@ -84,7 +89,7 @@ impl<'a> Walk<'a> {
             match byte {
                 b'\n' => {
                     self.line += 1;
-                    self.line_start = self.at + 1;
+                    (self.column, self.counted) = (0, self.at + 1);
                 }
                 b' ' | b'\t' | b'\r' => {}
                 _ => return,

@@ -184,8 +184,22 @@ pub fn check_value(bytes: &[u8], document: &Value, functions: &dyn FunctionLooku
         .map(|mistake| finding_of(mistake, below, root.as_ref()))
         .collect();
     findings.sort();
+    if findings.len() > FINDINGS_MAX {
+        let more = findings.len() - FINDINGS_MAX;
+        findings.truncate(FINDINGS_MAX);
+        let last = findings.last().cloned();
+        findings.extend(last.map(|last| Finding {
+            path: String::new(),
+            message: format!("{more} more mistakes follow"),
+            hint: String::new(),
+            ..last
+        }));
+    }
     findings
 }
+
+/// Findings that are told; nobody reads more at a time, and a generated document can have one in each of a million tasks.
+const FINDINGS_MAX: usize = 1_000;
 
 /// A finding of the caller's own, at the place of a path in the workflow of a document.
 #[must_use]

@@ -244,3 +244,28 @@ proptest! {
         prop_assert_eq!(as_yaml, Value::Map([("v".into(), as_json)].into()));
     }
 }
+
+#[test]
+fn columns_are_counted_in_characters_along_a_line_of_many_tasks() {
+    let task = r#"{"run":{"input":{"args":["ä",2],"func":"sub"}}},"#;
+    let text = format!(
+        "{{\"tasks\":[\n{}\n]}}",
+        task.repeat(50_000).trim_end_matches(',')
+    );
+    let mut findings = check(text.as_bytes(), &Add);
+    let more = findings.pop().expect("more than are told");
+    assert!(more.message.ends_with(" more mistakes follow"), "{more}");
+    let width = task.chars().count();
+    let at = |what: &str| {
+        let (before, _) = task.split_once(what).expect("it is there");
+        before.chars().count() + 1
+    };
+    assert_eq!(findings.len(), 1_000);
+    for (place, finding) in findings.iter().enumerate() {
+        assert_eq!(finding.line, 2);
+        let (column, task) = (finding.column as usize - 1, format!("tasks[{place}]"));
+        assert!(finding.path.starts_with(&task), "{finding}");
+        assert_eq!(column / width, place);
+        assert_eq!(column % width + 1, at("\"sub\""));
+    }
+}

@@ -38,7 +38,8 @@ struct Line {
     here: Option<TalkWorker>,
     retry: Option<Timeout>,
     failures: u32,
-    run: Option<RunId>,
+    /// The run that is shown, and from which of its tasks on.
+    run: Option<(RunId, u32)>,
 }
 
 impl Coordinator {
@@ -67,13 +68,14 @@ impl Coordinator {
         self.known.reach.get() == Reach::Here
     }
 
-    /// Shows everything about this run, or no run.
-    pub fn watch(self, run: Option<RunId>) {
+    /// Shows everything about this run and its tasks from a place on, or no run.
+    pub fn watch(self, run: Option<(RunId, u32)>) {
         let shown = self
             .known
             .watched
             .with_untracked(|watched| watched.as_ref().map(|watched| watched.run));
-        if shown != run {
+        // Its other tasks take the place of these when they are here.
+        if shown != run.map(|(run, _)| run) {
             self.known.watched.set(None);
         }
         self.line.update_value(|line| {
@@ -82,7 +84,9 @@ impl Coordinator {
                 watcher.watch(run);
             }
             if let Some(here) = &line.here {
-                here.tell(&ToTalk::Watch { run });
+                let (run, from) = run.unzip();
+                let from = from.unwrap_or_default();
+                here.tell(&ToTalk::Watch { run, from });
             }
         });
     }

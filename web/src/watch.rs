@@ -55,10 +55,21 @@ pub struct Watched {
     pub run: RunId,
     /// As in the list.
     pub summary: ArcRwSignal<RunSummary>,
-    /// One signal for each task: a change redraws one node.
+    /// The place of the first task that is here: of a large run these are a part.
+    pub from: u32,
+    /// One signal for each of them: a change redraws one node.
     pub tasks: Arc<Vec<ArcRwSignal<TaskView>>>,
     /// Counts changes of any task, for what is drawn as a whole.
     pub changes: ArcRwSignal<u32>,
+}
+
+impl Watched {
+    /// Where a task of the run is among those that are here.
+    #[must_use]
+    pub fn place(&self, task: u32) -> Option<u32> {
+        let place = task.checked_sub(self.from)?;
+        ((place as usize) < self.tasks.len()).then_some(place)
+    }
 }
 
 impl Default for Known {
@@ -107,9 +118,12 @@ impl Known {
 
     fn hear_run(&self, view: RunView) {
         let known = self.watched.get_untracked();
-        if let Some(known) = known
-            .filter(|known| known.run == view.summary.run && known.tasks.len() == view.tasks.len())
-        {
+        let from = view.tasks.first().map_or(0, |task| task.index);
+        let is_same = |known: &Watched| {
+            let part = (known.run, known.from, known.tasks.len());
+            part == (view.summary.run, from, view.tasks.len())
+        };
+        if let Some(known) = known.filter(is_same) {
             // The same run again, after a reconnection: what is drawn stays.
             known.summary.set(view.summary);
             for (signal, task) in known.tasks.iter().zip(view.tasks) {
@@ -122,6 +136,7 @@ impl Known {
         }
         self.watched.set(Some(Watched {
             run: view.summary.run,
+            from,
             summary: ArcRwSignal::new(view.summary),
             tasks: Arc::new(view.tasks.into_iter().map(ArcRwSignal::new).collect()),
             changes: ArcRwSignal::new(0),
@@ -149,7 +164,8 @@ impl Known {
                 else {
                     return;
                 };
-                if let Some(signal) = watched.tasks.get(task.index as usize) {
+                if let Some(signal) = watched.place(task.index) {
+                    let signal = &watched.tasks[signal as usize];
                     signal.set(*task);
                     watched.changes.update(|changes| *changes += 1);
                 }
@@ -210,12 +226,14 @@ impl Watcher {
         })
     }
 
-    /// Asks for everything about a run.
-    pub(crate) fn watch(&self, run: Option<RunId>) {
+    /// Asks for everything about a run and its tasks from a place on.
+    pub(crate) fn watch(&self, run: Option<(RunId, u32)>) {
+        let (run, from) = run.unzip();
+        let from = from.unwrap_or_default();
         // Fails before the connection is open: then it is asked again when it is.
         let _ = self
             .socket
-            .send_with_u8_array(&encode(&ToWatched::Watch { run }));
+            .send_with_u8_array(&encode(&ToWatched::Watch { run, from }));
     }
 }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use asterism_protocol::{
     Cid, SUBPROTOCOL, encode,
-    limits::FRAME_BYTES_MAX,
+    limits::{FRAME_BYTES_MAX, WATCHED_TASKS_MAX},
     message::{
         Change, Delivery, Fault, FaultKind, Lease, LeaseId, ToCoordinator, ToExecutor, ToWatched,
         ToWatcher, decode_frame,
@@ -433,6 +433,7 @@ async fn serve_watcher(app: Arc<App>, socket: WebSocket, place: OwnedSemaphorePe
     let mut writer = Writer(sink);
     let mut sight = Sight {
         run: None,
+        from: 0,
         overview: Edition::default(),
         run_seen: Edition::default(),
     };
@@ -459,8 +460,17 @@ async fn serve_watcher(app: Arc<App>, socket: WebSocket, place: OwnedSemaphorePe
 /// What a watcher looks at, and how new what it saw is.
 struct Sight {
     run: Option<RunId>,
+    /// The first task of the window on it.
+    from: u32,
     overview: Edition,
     run_seen: Edition,
+}
+
+impl Sight {
+    fn sees(&self, run: RunId, task: u32) -> bool {
+        let window = self.from..self.from.saturating_add(WATCHED_TASKS_MAX as u32);
+        Some(run) == self.run && window.contains(&task)
+    }
 }
 
 async fn show(
@@ -489,7 +499,7 @@ async fn show(
                 }
                 Some(Ok(Message::Text(_))) => return End::Refused("messages are binary frames of DAG-CBOR".to_owned()),
                 Some(Ok(Message::Binary(frame))) => match decode_frame::<ToWatched>(&frame) {
-                    Ok(ToWatched::Watch { run }) => {
+                    Ok(ToWatched::Watch { run, from }) => {
                         heard = Instant::now();
                         // The new one first: a run that is watched twice is published all the same.
                         if let Some(run) = run {
@@ -498,6 +508,7 @@ async fn show(
                         if let Some(before) = std::mem::replace(&mut sight.run, run) {
                             app.driver.unwatch(before).await;
                         }
+                        sight.from = from;
                         whole_run(app, writer, sight).await
                     }
                     Err(error) => return End::Refused(error.to_string()),
@@ -552,23 +563,22 @@ async fn snapshot(app: &App, writer: &mut Writer, sight: &mut Sight) -> Result<(
 }
 
 async fn whole_run(app: &App, writer: &mut Writer, sight: &mut Sight) -> Result<(), End> {
-    let Some(run) = sight.run else { return Ok(()) };
-    let (view, edition) = look(app, move |scheduler| scheduler.run_view(run)).await?;
+    let (Some(run), from) = (sight.run, sight.from) else {
+        return Ok(());
+    };
+    let part = move |scheduler: &Scheduler| scheduler.part_view(run, from, WATCHED_TASKS_MAX);
+    let (view, edition) = look(app, part).await?;
     sight.run_seen = edition;
     let Some(view) = view else { return Ok(()) };
-    let frame = encode(&ToWatcher::Run(Box::new(view)));
-    if frame.len() <= FRAME_BYTES_MAX {
-        return writer.binary(frame).await.map_err(|_| End::Gone);
+    let mut frame = encode(&ToWatcher::Run(Box::new(view.clone())));
+    if frame.len() > FRAME_BYTES_MAX {
+        // A run with much to show is shown without its values; /workflows has them.
+        frame = encode(&ToWatcher::Run(Box::new(lighter(view))));
     }
-    // A run with much to show is shown without its values; /workflows has them.
-    let (view, edition) = look(app, move |scheduler| scheduler.run_view(run)).await?;
-    sight.run_seen = edition;
-    let Some(view) = view else { return Ok(()) };
-    let frame = encode(&ToWatcher::Run(Box::new(lighter(view))));
-    if frame.len() <= FRAME_BYTES_MAX {
-        return writer.binary(frame).await.map_err(|_| End::Gone);
+    if frame.len() > FRAME_BYTES_MAX {
+        return Ok(());
     }
-    Ok(())
+    writer.binary(frame).await.map_err(|_| End::Gone)
 }
 
 fn lighter(mut view: RunView) -> RunView {
@@ -592,7 +602,7 @@ async fn tell_changes(
     for (edition, batch) in batches.iter().rev() {
         for change in batch.iter().rev() {
             let seen = match change {
-                Change::Task { run, .. } if Some(*run) == sight.run => sight.run_seen,
+                Change::Task { run, task } if sight.sees(*run, task.index) => sight.run_seen,
                 Change::Task { .. } => continue,
                 Change::Run(_)
                 | Change::Executor(_)

@@ -23,6 +23,13 @@ pub const WORKFLOW_BYTES_MAX: usize = 64 << 20;
 /// Most tasks in one workflow.
 pub const WORKFLOW_TASKS_MAX: usize = 1_000_000;
 
+/// Tasks of a run in one answer about it. A client follows the answer's link to the next ones.
+pub const PAGE_TASKS_MAX: usize = 10_000;
+
+/// Tasks of a run that a watcher is told of. Of a larger one it sees a window: nobody looks at more at a time, and a picture
+/// of more is slow to draw.
+pub const WATCHED_TASKS_MAX: usize = 2_000;
+
 /// Most nested lists and maps in a value. Decoders recurse; a stack of 1 MiB (a Web Worker's) holds this with room.
 pub const VALUE_DEPTH_MAX: usize = 64;
 

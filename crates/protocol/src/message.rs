@@ -284,6 +284,8 @@ pub enum ToWatched {
     Watch {
         /// The run.
         run: Option<view::RunId>,
+        /// The place of the first task to tell of; at most [`WATCHED_TASKS_MAX`](crate::limits::WATCHED_TASKS_MAX) are.
+        from: u32,
     },
 }
 

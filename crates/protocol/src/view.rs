@@ -102,13 +102,23 @@ pub struct RunSummary {
     pub paused: bool,
 }
 
-/// A run with its tasks, in the order they were written.
+impl Counts {
+    /// All tasks.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        let open = self.waiting + self.ready + self.leased + self.provisional;
+        let known = self.computed + self.replayed + self.skipped;
+        open + known + self.failed + self.cancelled
+    }
+}
+
+/// A run with its tasks, or a part of them, in the order they were written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunView {
     /// As in the list.
     pub summary: RunSummary,
-    /// One for each task.
+    /// One for each task of the part that was asked for.
     pub tasks: Vec<TaskView>,
 }
 

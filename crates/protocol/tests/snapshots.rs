@@ -648,8 +648,8 @@ fn what_watchers_say_and_hear_keeps_its_bytes() {
         Change::Paused(true),
     ];
     check! {
-        "to-watched-a-run": ToWatched::Watch { run: Some(RunId(3)) },
-        "to-watched-none": ToWatched::Watch { run: None },
+        "to-watched-a-run": ToWatched::Watch { run: Some(RunId(3)), from: 2_000 },
+        "to-watched-none": ToWatched::Watch { run: None, from: 0 },
         "to-watcher-snapshot": ToWatcher::Snapshot(Overview::default()),
         "to-watcher-run": ToWatcher::Run(Box::new(RunView { summary: summary(), tasks: vec![] })),
         "to-watcher-changes": ToWatcher::Changes(changes),

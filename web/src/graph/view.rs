@@ -202,7 +202,11 @@ pub fn GraphView(
         watched
             .tasks
             .iter()
-            .map(|task| task.with_untracked(|task| task.needs.clone()))
+            .map(|task| {
+                let needs = task.read_untracked();
+                let needs = needs.needs.iter();
+                needs.filter_map(|need| watched.place(*need)).collect()
+            })
             .collect(),
     );
     let count = needs.len();

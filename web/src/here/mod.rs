@@ -12,7 +12,7 @@ use std::{
 use asterism_executor::Input as ExecutorInput;
 use asterism_protocol::{
     Cid, Defaults, Receipt, encode, limits,
-    limits::BLOB_BYTES_MAX,
+    limits::{BLOB_BYTES_MAX, WATCHED_TASKS_MAX},
     message::{Change, ToCoordinator, ToWatcher},
     prepare, value_of_json,
     view::{Overview, RunId},
@@ -353,7 +353,7 @@ impl Line for Here {
         shell.tell(ExecutorInput::Uploaded { cid });
     }
 
-    fn watch(&self, run: Option<RunId>) {
+    fn watch(&self, run: Option<RunId>, from: u32) {
         if let Some(before) = self.watched.replace(run) {
             self.serve(Fact::Input(Input::Unwatch { run: before }));
         }
@@ -361,7 +361,8 @@ impl Line for Here {
             self.serve(Fact::Input(Input::Watch { run }));
         }
         self.flush();
-        let view = run.and_then(|run| self.scheduler.borrow().run_view(run));
+        let scheduler = self.scheduler.borrow();
+        let view = run.and_then(|run| scheduler.part_view(run, from, WATCHED_TASKS_MAX));
         if let Some(view) = view {
             tell_page(&ToWatcher::Run(Box::new(view)));
         }

@@ -2,6 +2,7 @@
 
 use asterism_protocol::{
     Cid, LogLevel, Out, Promise, PublicKey, Value,
+    limits::WATCHED_TASKS_MAX,
     message::FaultKind,
     view::{RunId, RunState, TaskView},
 };
@@ -85,10 +86,11 @@ pub fn RunPage(
 ) -> impl IntoView {
     let coordinator = expect_context::<Coordinator>();
     let known = coordinator.known;
+    let from = RwSignal::new(0);
     // Asked again whenever another coordinator is there.
     Effect::new(move || {
         let _ = known.reach.get();
-        coordinator.watch(Some(run));
+        coordinator.watch(Some((run, from.get())));
     });
     on_cleanup(move || coordinator.watch(None));
     let shown = Memo::new_with_compare(
@@ -107,7 +109,7 @@ pub fn RunPage(
     view! {
         <nav class="crumbs" aria-label="Where you are"><Link to=Route::Workflows>"Workflows"</Link> " / run " {run.0}</nav>
         {move || match shown.get() {
-            Some(watched) => view! { <RunView watched=watched/> }.into_any(),
+            Some(watched) => view! { <RunView watched=watched from=from/> }.into_any(),
             None if matches!(known.reach.get(), Reach::Live | Reach::Here) && !listed() => view! {
                 <section class="empty">
                     <h1>"There is no run " {run.0}</h1>
@@ -122,7 +124,11 @@ pub fn RunPage(
 }
 
 #[component]
-fn RunView(watched: Watched) -> impl IntoView {
+fn RunView(
+    watched: Watched,
+    /// The first task that is to be here.
+    from: RwSignal<u32>,
+) -> impl IntoView {
     let selected = RwSignal::new(None::<u32>);
     let list = watched.clone();
     let inspected = watched.clone();
@@ -147,6 +153,7 @@ fn RunView(watched: Watched) -> impl IntoView {
         <RunHead watched=watched.clone()/>
         <div class="run-layout">
             <div class="run-main">
+                <Pager watched=watched.clone() from=from/>
                 <GraphView watched=watched selected=selected/>
                 <TaskList watched=list selected=selected/>
             </div>
@@ -233,6 +240,34 @@ fn RunHead(watched: Watched) -> impl IntoView {
             <Notice tone=Tone::Bad><p>{move || trouble.get()}</p></Notice>
         </Show>
     }
+}
+
+/// Which part of a large run is here, and the ways to the others.
+#[component]
+fn Pager(watched: Watched, from: RwSignal<u32>) -> impl IntoView {
+    let all = watched
+        .summary
+        .with_untracked(|summary| summary.counts.total());
+    let (first, here) = (watched.from, watched.tasks.len() as u32);
+    let step = WATCHED_TASKS_MAX as u32;
+    let last = all.saturating_sub(1) / step * step;
+    let to = move |label: &'static str, place: u32, there: bool| {
+        view! {
+            <button class="button quiet" disabled=!there on:click=move |_| from.set(place)>{label}</button>
+        }
+    };
+    let (back, on) = (first > 0, first + here < all);
+    (here < all).then(|| {
+        view! {
+            <nav class="pager" aria-label="Parts of the run">
+                {to("First", 0, back)}
+                {to("Earlier", first.saturating_sub(step), back)}
+                <span>{format!("Tasks {} to {} of {}", count(u64::from(first) + 1), count(u64::from(first + here)), count(all.into()))}</span>
+                {to("Later", first + here, on)}
+                {to("Last", last, on)}
+            </nav>
+        }
+    })
 }
 
 #[component]

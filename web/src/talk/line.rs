@@ -82,7 +82,7 @@ impl Line for Server {
     }
 
     // A page asks a server itself.
-    fn watch(&self, _: Option<RunId>) {}
+    fn watch(&self, _: Option<RunId>, _: u32) {}
 
     fn ask(&self, _: u32, _: Ask) {}
 }

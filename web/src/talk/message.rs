@@ -68,6 +68,8 @@ pub enum ToTalk {
     Watch {
         /// The run, `None` for none.
         run: Option<RunId>,
+        /// The place of its first task that is shown.
+        from: u32,
     },
     /// For the coordinator in the tab: do this and answer.
     Ask {

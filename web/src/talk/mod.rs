@@ -115,7 +115,7 @@ impl Talk {
             ToTalk::Pause { reason } => shell.tell(Input::Pause { reason }),
             ToTalk::Resume => shell.tell(Input::Resume),
             ToTalk::Leave { finish } => shell.tell(Input::Leave { finish }),
-            ToTalk::Watch { run } => line.watch(run),
+            ToTalk::Watch { run, from } => line.watch(run, from),
             ToTalk::Ask { id, ask } => line.ask(id, ask),
         }
     }

@@ -51,8 +51,8 @@ pub(crate) trait Line {
     fn fetch(&self, shell: &Rc<Shell>, cid: Cid);
     /// Brings a blob; the shell is told what came of it.
     fn upload(&self, shell: &Rc<Shell>, cid: Cid, bytes: Uint8Array);
-    /// The page wants to know everything about this run.
-    fn watch(&self, run: Option<RunId>);
+    /// The page wants to know everything about this run and its tasks from a place on.
+    fn watch(&self, run: Option<RunId>, from: u32);
     /// The page asks the coordinator something.
     fn ask(&self, id: u32, ask: Ask);
 }

@@ -223,12 +223,36 @@ fn progress_of(summary: &Value) -> String {
     format!("{done}/{all}")
 }
 
+/// A run with all of its tasks, of which one answer has some thousands.
 async fn view(which: &Which) -> Result<Value, Failure> {
-    let answer = which
-        .coordinator
-        .get(&format!("/workflows/{}", which.run), &[])
-        .await;
-    json_of(&answer.doing(format_args!("look at run {}", which.run))?)
+    let mut view = part(which, 0).await?;
+    let (_, all) = done_of(&view["summary"]);
+    let mut known = tasks_of(&mut view).len();
+    while (known as u64) < all {
+        let mut more = part(which, known).await?;
+        let more = std::mem::take(tasks_of(&mut more));
+        if more.is_empty() {
+            break;
+        }
+        tasks_of(&mut view).extend(more);
+        known = tasks_of(&mut view).len();
+    }
+    Ok(view)
+}
+
+async fn part(which: &Which, from: usize) -> Result<Value, Failure> {
+    let path = format!("/workflows/{}", which.run);
+    let query = [("from", from.to_string())];
+    let answer = which.coordinator.get(&path, &query).await;
+    let mut view = json_of(&answer.doing(format_args!("look at run {}", which.run))?)?;
+    if !view["tasks"].is_array() {
+        view["tasks"] = Value::Array(Vec::new());
+    }
+    Ok(view)
+}
+
+fn tasks_of(view: &mut Value) -> &mut Vec<Value> {
+    view["tasks"].as_array_mut().expect("it was made a list")
 }
 
 async fn get(which: &Which, console: &Console) -> Result<(), Failure> {

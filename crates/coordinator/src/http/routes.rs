@@ -197,7 +197,10 @@ fn runs(routes: Routes) -> Routes {
             "GET",
             "/workflows/{workflow}",
             workflows::show,
-            which("A run with its tasks").json("{summary, tasks}"),
+            which("A run with its tasks")
+                .query("from", "integer", "The place of the first task in the answer, from 0")
+                .query("limit", "integer", "Most tasks in it; 10,000 without it, and at most")
+                .json("{summary, tasks}; where tasks are left out, a Link header leads to the next"),
         )
         .on(
             "DELETE",

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use asterism_protocol::{
     Cid,
+    limits::PAGE_TASKS_MAX,
     view::{RunId, RunState, RunSummary, RunView, TaskView},
 };
 use asterism_scheduler::Scheduler;
 use axum::{
     Json,
     extract::{Path, State},
-    http::HeaderMap,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -32,6 +33,16 @@ use crate::{app::App, error::ApiError, follow, media};
 pub(super) struct WhichRun {
     /// Which run of the workflow; the latest without it.
     run: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PartQuery {
+    run: Option<u64>,
+    /// The place of the first task in the answer.
+    from: u32,
+    /// Most tasks in it; [`PAGE_TASKS_MAX`] without it.
+    limit: Option<usize>,
 }
 
 #[derive(Default, Deserialize)]
@@ -58,14 +69,38 @@ pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Respo
 pub(super) async fn show(
     State(app): Shared,
     Path(cid): Path<String>,
-    Asked(which): Asked<WhichRun>,
+    Asked(part): Asked<PartQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     // The panel knows what it can show; its page comes for any address below.
     if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         return Ok(page);
     }
-    json_of_view(&view(&app, &cid, which.run).await?)
+    let most = part.limit.unwrap_or(PAGE_TASKS_MAX);
+    if !(1..=PAGE_TASKS_MAX).contains(&most) {
+        let message = format!("limit={most} is not from 1 to {PAGE_TASKS_MAX}");
+        return Err(ApiError::invalid(message)
+            .hint("an answer with tasks left out has a Link header with the address of the next"));
+    }
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, part.run).await?;
+    let (view, _) = app
+        .driver
+        .look(move |scheduler| scheduler.part_view(run, part.from, most))
+        .await?;
+    let view = view.ok_or_else(|| forgotten(run))?;
+    let next = view.tasks.last().map_or(0, |last| last.index + 1);
+    let more = next > 0 && next < view.summary.counts.total();
+    let link = more.then(|| {
+        let limit = part
+            .limit
+            .map_or(String::new(), |most| format!("&limit={most}"));
+        let at = run::at(run, workflow);
+        [(
+            header::LINK,
+            format!("<{at}&from={next}{limit}>; rel=\"next\""),
+        )]
+    });
+    Ok((link, json_of_view(&view)?).into_response())
 }
 
 async fn view(app: &App, workflow: &str, run: Option<u64>) -> Result<RunView, ApiError> {

@@ -93,8 +93,15 @@ impl Scheduler {
     /// A run with all of its tasks.
     #[must_use]
     pub fn run_view(&self, run: RunId) -> Option<RunView> {
+        self.part_view(run, 0, usize::MAX)
+    }
+
+    /// A run with at most this many of its tasks, from a place on.
+    #[must_use]
+    pub fn part_view(&self, run: RunId, from: u32, most: usize) -> Option<RunView> {
         let run = self.runs.get(&run)?;
-        let tasks = (0..run.len())
+        let tasks = (from..run.len())
+            .take(most)
             .map(|index| self.task_view(run, index))
             .collect();
         Some(RunView {

@@ -14,7 +14,7 @@ use crate::{
     http::Keys,
     hub::Hub,
     library::Library,
-    limits::{BODIES_MAX, EXECUTORS_MAX, PENDING_RUNS_MAX, WATCHERS_MAX},
+    limits::{BODIES_MAX, DOCUMENTS_UNITS, EXECUTORS_MAX, PENDING_RUNS_MAX, WATCHERS_MAX},
     metrics::Metrics,
     origin::Origins,
     panel::Panel,
@@ -52,6 +52,7 @@ pub(crate) struct App {
 /// How many of each may be at the same time.
 pub(crate) struct Places {
     pub(crate) bodies: Semaphore,
+    pub(crate) documents: Arc<Semaphore>,
     pub(crate) pending_runs: Semaphore,
     pub(crate) executors: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
@@ -61,6 +62,7 @@ impl Default for Places {
     fn default() -> Self {
         Self {
             bodies: Semaphore::new(BODIES_MAX),
+            documents: Arc::new(Semaphore::new(DOCUMENTS_UNITS)),
             pending_runs: Semaphore::new(PENDING_RUNS_MAX),
             executors: Arc::new(Semaphore::new(EXECUTORS_MAX)),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use asterism_protocol::limits::WORKFLOW_BYTES_MAX;
+
 /// Open TCP connections: one executor or panel each, and a browser's six for blobs.
 pub(crate) const CONNECTIONS_MAX: usize = 16_384;
 
@@ -26,6 +28,13 @@ pub(crate) const NETWORKS_MAX: usize = 100_000;
 
 /// Bodies up to this size are not counted as large: connections bound them well enough.
 pub(crate) const SMALL_BODY_BYTES: usize = 128 << 10;
+
+/// Unit in which documents that are read at the same time are counted, in bytes.
+pub(crate) const DOCUMENT_UNIT_BYTES: usize = 1 << 20;
+
+/// So many of them may be read at the same time: one of the largest, or many small ones. While it is read, a workflow takes
+/// up to a hundred times its size.
+pub(crate) const DOCUMENTS_UNITS: usize = WORKFLOW_BYTES_MAX / DOCUMENT_UNIT_BYTES;
 
 /// Largest component, in bytes: Python's runtime has 18 MB, an inference engine with its model a few times that.
 pub(crate) const COMPONENT_BYTES_MAX: usize = 128 << 20;

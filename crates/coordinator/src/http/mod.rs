@@ -15,6 +15,7 @@ mod receipts;
 mod routes;
 mod run;
 mod status;
+mod weight;
 mod workflows;
 
 use std::sync::Arc;

@@ -11,7 +11,10 @@ use asterism_scheduler::{Planned, Submission};
 use axum::body::Bytes;
 use serde_json::json;
 
-use super::run::RunQuery;
+use super::{
+    run::RunQuery,
+    weight::{Document, Weight},
+};
 use crate::{app::App, error::ApiError};
 
 /// A submission, looked at from all sides but the scheduler's.
@@ -25,13 +28,19 @@ pub(super) struct Written {
     /// None for what was made here.
     bytes: Bytes,
     document: Value,
+    _weight: Weight,
 }
 
 impl Written {
     /// Reads JSON, YAML or DAG-CBOR.
-    pub(super) fn read(bytes: Bytes) -> Result<Self, ApiError> {
+    pub(super) fn read(document: Document) -> Result<Self, ApiError> {
+        let Document { bytes, weight } = document;
         match asterism_document::read(&bytes) {
-            Ok(document) => Ok(Self { bytes, document }),
+            Ok(document) => Ok(Self {
+                bytes,
+                document,
+                _weight: weight,
+            }),
             Err(findings) => Err(misread(&findings)),
         }
     }
@@ -41,6 +50,7 @@ impl Written {
         Self {
             bytes: Bytes::new(),
             document,
+            _weight: Weight::NONE,
         }
     }
 }
@@ -60,7 +70,9 @@ pub(super) fn prepared_of(
     written: &Written,
     nonce: Option<String>,
 ) -> Result<(Option<String>, Prepared), ApiError> {
-    let Written { bytes, document } = written;
+    let Written {
+        bytes, document, ..
+    } = written;
     let (workflow, _) = asterism_document::inside(document);
     let name = match document {
         Value::Map(map) if !std::ptr::eq(workflow, document) => match map.get("name") {
@@ -98,12 +110,12 @@ fn fresh_nonce() -> Result<String, ApiError> {
 }
 
 /// Every mistake that would keep a document from being run here; none when it would run.
-pub(super) fn findings(app: &App, bytes: Bytes) -> Result<Vec<Finding>, ApiError> {
-    let found = asterism_document::check(&bytes, &*app.library.shelf());
+pub(super) fn findings(app: &App, document: Document) -> Result<Vec<Finding>, ApiError> {
+    let found = asterism_document::check(&document.bytes, &*app.library.shelf());
     if !found.is_empty() {
         return Ok(found);
     }
-    let written = Written::read(bytes)?;
+    let written = Written::read(document)?;
     let (_, prepared) = prepared_of(app, &written, None)?;
     let graph = prepared.workflow.graph();
     if let Err(error) = graph {

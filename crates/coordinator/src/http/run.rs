@@ -25,6 +25,7 @@ use super::{
     extract::Asked,
     once::{self, Key},
     prepare::{Ready, Written, findings, prepared_of, ready},
+    weight::Document,
 };
 use crate::{app::App, error::ApiError, follow, limits::RUN_WAIT_MAX, media, metrics::Counted};
 
@@ -68,9 +69,10 @@ pub(super) async fn run(
     let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
     let key = once::key_of(&headers)?;
     let wanted = Wanted::of(&query);
+    let body = Document::of(&app, body).await?;
     let prepare = move |_: &App| {
         // Who says the same key means the same request.
-        let what = key.map(|key| (key, blob_cid(&body)));
+        let what = key.map(|key| (key, blob_cid(&body.bytes)));
         Ok((what, Written::read(body)?))
     };
     let (key, written) = app.blocking(prepare).await?;
@@ -155,6 +157,7 @@ pub(crate) async fn start(app: &Arc<App>, body: Bytes) -> Result<(RunId, String)
     if let Some(trouble) = app.trouble.text() {
         return Err(ApiError::unavailable(trouble).hint("see /health"));
     }
+    let body = Document::of(app, body).await?;
     let Ready { submission, .. } = app
         .blocking(move |app| ready(app, &Written::read(body)?, RunQuery::default()))
         .await?;
@@ -186,6 +189,7 @@ pub(super) async fn prepare_only(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
+    let body = Document::of(&app, body).await?;
     prepared_answer(&app, move |app| {
         prepared_of(app, &Written::read(body)?, query.nonce)
     })
@@ -199,6 +203,7 @@ pub(super) async fn validate(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
+    let body = Document::of(&app, body).await?;
     let findings = app.blocking(move |app| findings(app, body)).await?;
     Ok(Json(json!({ "findings": findings })).into_response())
 }

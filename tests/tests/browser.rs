@@ -282,6 +282,42 @@ async fn a_wall_clock_stop_is_a_fault_and_no_receipt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_wants_more_memory_than_a_donor_allows_is_left_to_others() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("conformance", guests::CONFORMANCE).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/donate", coordinator.url())).await;
+    browser.slide_down("Memory").await;
+    wait_for_text(&browser, "128 MB a task").await;
+    donate(&browser, &coordinator).await;
+
+    let grow = |mb: u32| {
+        format!(
+            r#"{{"tasks":[{{"run":{{"name":"grow","input":{{"func":"grow","args":[{mb}]}}}}}}]}}"#
+        )
+    };
+    let small = api.post("/run?timeout=60000", grow(100)).await;
+    assert_eq!((small.status, small.text().as_str()), (200, "100"));
+    let by_tab = api.newest_run().await.tasks[0].executor;
+
+    let large = run_in_background(&api, &grow(200)).await;
+    wait_for_text(&browser, "it wants more memory than the 128 MiB").await;
+    let run = api.newest_run().await;
+    assert!(
+        run.tasks[0].attempts.is_empty(),
+        "{:?}",
+        run.tasks[0].attempts
+    );
+
+    let _other = Executor::start(coordinator.url(), &folder.path().join("executor"), 1);
+    let (status, body) = large.await.expect("the request ends");
+    assert_eq!((status, body.as_slice()), (200, b"200".as_slice()));
+    assert_ne!(api.newest_run().await.tasks[0].executor, by_tab);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stop_now_hands_back_and_finish_and_stop_delivers() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let coordinator = Coordinator::start(&folder.path().join("data"));

@@ -1132,6 +1132,8 @@ fn a_task_that_wants_more_memory_than_its_owner_allows_is_refused() {
     let (refused, reason) = driver.refused().expect("it is refused");
     assert_eq!(refused, 1);
     assert!(reason.contains("64 MiB"), "{reason}");
+    let trouble = driver.session.status().trouble;
+    assert_eq!(trouble, format!("a task was left to others: {reason}"));
 
     // What is content with it has the outcome that it has anywhere.
     driver.perform();

@@ -114,6 +114,26 @@ impl Browser {
             .unwrap_or_else(|e| panic!("the button {text:?} cannot be pressed: {e}"));
     }
 
+    /// Moves the slider with this label to its lower end, by its keyboard.
+    ///
+    /// # Panics
+    /// If there is none within ten seconds.
+    pub async fn slide_down(&self, label: &str) {
+        let path =
+            format!("//label[contains(normalize-space(.), '{label}')]//input[@type='range']");
+        let wait = self
+            .client
+            .wait()
+            .at_most(std::time::Duration::from_secs(10));
+        let slider = wait.for_element(Locator::XPath(&path)).await;
+        let slider = slider.unwrap_or_else(|e| panic!("there is no slider {label:?}: {e}"));
+        // The Home key, as WebDriver names it.
+        slider
+            .send_keys("\u{e011}")
+            .await
+            .unwrap_or_else(|e| panic!("the slider {label:?} does not hear keys: {e}"));
+    }
+
     /// The visible text of the page.
     ///
     /// # Panics

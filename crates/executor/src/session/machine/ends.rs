@@ -25,7 +25,10 @@ impl Session {
                 }
                 self.trouble(fault.message.clone());
             }
-            Farewell::Refuse(_) | Farewell::HandBack => {}
+            Farewell::Refuse(reason) => {
+                self.trouble(format!("a task was left to others: {reason}"))
+            }
+            Farewell::HandBack => {}
         }
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.phase = Phase::Ending(farewell);

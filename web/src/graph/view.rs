@@ -34,6 +34,9 @@ const NEAR_NODES_MAX: usize = 400;
 const ZOOM_MIN: f64 = 0.02;
 const ZOOM_MAX: f64 = 2.5;
 
+/// The least that a graph is shrunk to by itself: tasks some pixels high. Of what is longer, the beginning is shown.
+const ZOOM_FIT_MIN: f64 = 0.07;
+
 /// Narrower panes have the graph run downwards.
 const NARROW: f64 = 560.0;
 
@@ -237,10 +240,11 @@ pub fn GraphView(
         let pane = pane.get_untracked();
         let zoom = ((pane.width - 32.0) / width)
             .min((pane.height - 32.0) / height)
-            .clamp(ZOOM_MIN, 1.15);
+            .clamp(ZOOM_FIT_MIN, 1.15);
+        let middle = |pane: f64, picture: f64| ((pane - picture * zoom) / 2.0).max(16.0);
         eye.set(Eye {
-            x: (pane.width - width * zoom) / 2.0,
-            y: (pane.height - height * zoom) / 2.0,
+            x: middle(pane.width, width),
+            y: middle(pane.height, height),
             zoom,
         });
     };

@@ -121,7 +121,7 @@ fn Component(component: ComponentView) -> impl IntoView {
             <header class="component-head">
                 <h2>{name}</h2>
                 <p class="muted">
-                    {plural(functions.len() as u64, "function", "functions")} " · " {bytes(size)} " · " <span title=depends>{determinism.name()}</span> " · " <CidText cid=cid what="component CID"/>
+                    {plural(functions.len() as u64, "function", "functions")} " · " {bytes(size)} " · " <span title=depends>{determinism.name()}</span> " " <span class="nowrap">"· " <CidText cid=cid what="component CID"/></span>
                 </p>
             </header>
             <ul class="functions">

@@ -287,7 +287,7 @@ fn TaskList(watched: Watched, selected: RwSignal<Option<u32>>) -> impl IntoView 
                 </th>
                 <td class="wide"><code>{ellipsis(short_func(&func), 40)}</code></td>
                 <td>{move || view! { <StateBadge look=look_of(&state.read())/> }}</td>
-                <td class="number">{move || measure.read().fuel.map(fuel)}</td>
+                <td class="number">{move || measure.read().fuel.map_or_else(|| "–".to_owned(), fuel)}</td>
             </tr>
         }
     };

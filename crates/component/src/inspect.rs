@@ -1,6 +1,6 @@
 //! Reading a component without running it.
 
-use asterism_protocol::limits::NAME_BYTES_MAX;
+use asterism_protocol::limits::{NAME_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use wasmparser::{
     BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentInstance, ComponentType,
     ComponentTypeRef, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser,
@@ -258,6 +258,8 @@ struct Walk {
     imports: Vec<String>,
     exports: Vec<String>,
     memories: u32,
+    /// What all tables begin with.
+    elements: u64,
     /// Components and modules that have not ended, the outermost first.
     open: Vec<Open>,
     /// The most instances that a component which has ended stands for.
@@ -321,6 +323,16 @@ impl Walk {
                     if self.memories > MEMORIES_MAX {
                         self.reasons.add(format!(
                             "it has more than {MEMORIES_MAX} memories: link its modules into fewer"
+                        ));
+                    }
+                }
+                Payload::TableSection(section) => {
+                    for table in section {
+                        self.elements = self.elements.saturating_add(table?.ty.initial);
+                    }
+                    if self.elements > TABLE_ELEMENTS_MAX {
+                        self.reasons.add(format!(
+                            "its tables begin with more than {TABLE_ELEMENTS_MAX} elements, which no host has room for: make them smaller"
                         ));
                     }
                 }
@@ -402,6 +414,9 @@ impl Walk {
         }
     }
 }
+
+/// What componentize-py exports for itself: it was called when the component was made, and is for no author to call.
+const COMPONENTIZE_PY: (&str, &str) = ("exports", "init");
 
 const ASYNC: &str =
     "it uses asynchronous functions, streams or futures: build it with synchronous ones";
@@ -511,6 +526,9 @@ impl Reader<'_> {
         component: &mut Component,
     ) {
         for (func, item) in &self.types[id].exports {
+            if interface == COMPONENTIZE_PY.0 && func == COMPONENTIZE_PY.1 {
+                continue;
+            }
             if let ComponentEntityType::Func(id) = item.ty {
                 self.function(format!("{interface}#{func}"), id, component);
             }

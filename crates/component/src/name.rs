@@ -45,6 +45,10 @@ pub(crate) fn kebab(name: &str) -> String {
 /// The name in WIT of an export of a core module; `None` if it has none.
 #[cfg(feature = "wrap")]
 pub(crate) fn wit(name: &str) -> Option<String> {
+    // What is left of a name without its letters is another name.
+    if name.chars().any(|c| c.is_alphanumeric() && !c.is_ascii()) {
+        return None;
+    }
     let name: String = name
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
@@ -80,5 +84,6 @@ mod tests {
         assert_eq!(wit("a__b"), "a-b");
         assert_eq!(wit("2fast"), "");
         assert_eq!(wit("__"), "");
+        assert_eq!(wit("\u{dc}n\u{ef}"), "");
     }
 }

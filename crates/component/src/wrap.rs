@@ -92,9 +92,10 @@ fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
 fn by_signature(bytes: &[u8], module: &Module<'_>) -> Result<Vec<u8>, Refusal> {
     let mut world = String::new();
     let mut outfit = Outfit::default();
-    let mut odd = Reasons::default();
+    let (mut odd, mut unnamed) = (Reasons::default(), Reasons::default());
     for export in module.functions() {
         let Some(name) = name::wit(export.name) else {
+            unnamed.add(format!("`{}`", export.name));
             continue;
         };
         match export.signature() {
@@ -108,6 +109,14 @@ fn by_signature(bytes: &[u8], module: &Module<'_>) -> Result<Vec<u8>, Refusal> {
     }
     if world.is_empty() {
         let reason = match odd.or(()) {
+            Ok(()) if !unnamed.is_empty() => {
+                let names = unnamed.or(()).err().map(|unnamed| unnamed.reasons.join(", "));
+                format!(
+                    "it is a core module whose functions ({}) cannot be named in WIT: use the letters a to z, digits and \
+                     underscores, each word beginning with a letter",
+                    names.unwrap_or_default()
+                )
+            }
             Ok(()) => "it is a core module that carries no world and exports no function: export one over `i32`, `i64`, `f32` or \
                        `f64`, or declare its functions with wit-bindgen (`wit_bindgen::generate!`)"
                 .to_owned(),

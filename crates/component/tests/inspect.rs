@@ -138,6 +138,24 @@ fn what_hosts_do_alike_is_refused_by_name_where_they_do_not() {
 }
 
 #[test]
+fn what_a_builder_exports_for_itself_is_no_function() {
+    let text = component(
+        "(func $run (result u32) (canon lift (core func $i \"run\")))
+         (instance $own (export \"init\" (func $run)))
+         (export \"exports\" (instance $own))
+         (export \"run\" (func $run))",
+    );
+    let component = inspect(&wat(&text)).expect("all of it is supported");
+    let names: Vec<&str> = component
+        .functions
+        .iter()
+        .map(|function| &*function.name)
+        .collect();
+    assert_eq!(names, ["run"]);
+    assert_eq!(component.function("exports#init"), None);
+}
+
+#[test]
 fn components_that_hold_each_other_again_and_again_are_refused() {
     let run =
         "(func $run (result u32) (canon lift (core func $i \"run\"))) (export \"run\" (func $run))";
@@ -159,6 +177,15 @@ fn components_that_hold_each_other_again_and_again_are_refused() {
         ),
         (taking.to_owned(), "takes another one as an argument"),
         (memories, "more than 64 memories"),
+        (
+            "(core module (table 10000001 funcref))".to_owned(),
+            "more than 10000000 elements",
+        ),
+        (
+            "(core module (table 6000000 funcref)) (core module (table 6000000 funcref))"
+                .to_owned(),
+            "more than 10000000 elements",
+        ),
     ] {
         let reasons = reasons(&component(&format!("{parts} {run}")));
         assert!(

@@ -24,9 +24,6 @@ pub const fn granted_fuel(limit: u64) -> u64 {
     limit.saturating_add(1)
 }
 
-/// Most elements of a table, the largest that JavaScript engines allow: growing beyond fails alike on every host.
-pub const TABLE_ELEMENTS_MAX: u64 = 10_000_000;
-
 /// Performs tasks, one after the other. A tab has one in each compute worker, a process one in each thread.
 pub trait Host {
     /// What it is.

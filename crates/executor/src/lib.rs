@@ -11,10 +11,12 @@ mod host;
 mod null;
 pub mod session;
 
+pub use asterism_protocol::limits::TABLE_ELEMENTS_MAX;
+
 pub use crate::{
     host::{
-        Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, METERING, Ran, Stopper,
-        TABLE_ELEMENTS_MAX, Unfit, conclude, granted_fuel,
+        Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, METERING, Ran, Stopper, Unfit,
+        conclude, granted_fuel,
     },
     null::NullHost,
     session::{

@@ -81,6 +81,10 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 4 << 30;
 /// Wall-clock time of a task that names no limit, in milliseconds (Homestar's default).
 pub const TIME_MS_DEFAULT: u64 = 100_000;
 
+/// Most elements of a table, the largest that JavaScript engines allow: growing beyond fails alike on every host, and a
+/// component that begins with more is refused.
+pub const TABLE_ELEMENTS_MAX: u64 = 10_000_000;
+
 /// Refuses more than `max` of `unit` at `path`.
 pub(crate) fn at_most(path: &str, unit: &str, count: usize, max: usize) -> Result<(), Error> {
     if count <= max {

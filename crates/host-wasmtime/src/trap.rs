@@ -51,7 +51,7 @@ pub(crate) fn ended(error: &Error, limiter: &Limiter, time_ms: u64) -> Result<En
         Some(Trap::StackOverflow) => {
             return fault(
                 FaultKind::StackOverflow,
-                "the guest's stack is exhausted".into(),
+                "the guest's stack is exhausted: it recurses too deep, or without an end".into(),
             );
         }
         Some(trap) => trap_kind(*trap),

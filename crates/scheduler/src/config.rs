@@ -17,6 +17,8 @@ pub struct Config {
     pub lease_ms: u64,
     /// How many attempts may end without an outcome before a task is given up.
     pub attempts_max: u32,
+    /// How many of them may end without stack left: engines have different stacks, but a recursion without an end ends them all.
+    pub stack_attempts_max: u32,
     /// How long an executor does not get a task again after its first failed attempt, in milliseconds; it doubles with each.
     pub backoff_base_ms: u64,
     /// The longest such pause, in milliseconds.
@@ -49,6 +51,7 @@ impl Default for Config {
             heartbeat_ms: 3_000,
             lease_ms: 15_000,
             attempts_max: 5,
+            stack_attempts_max: 2,
             backoff_base_ms: 500,
             backoff_cap_ms: 30_000,
             reconnect_grace_ms: 5_000,

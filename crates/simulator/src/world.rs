@@ -143,6 +143,7 @@ impl World {
             lease_ms: 4 * scenario.heartbeat_ms,
             // Disasters must not use up what honest work needs.
             attempts_max: 10_000,
+            stack_attempts_max: 10_000,
             backoff_base_ms: 200,
             backoff_cap_ms: 4_000,
             reconnect_grace_ms: scenario.reconnect_grace_ms,

@@ -323,7 +323,12 @@ impl Scheduler {
             fault,
         });
         let failed = trouble.attempts.len() as u32;
-        if failed >= config.attempts_max {
+        let without_stack = trouble
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.fault.kind == FaultKind::StackOverflow);
+        let is_hopeless = without_stack.count() as u32 >= config.stack_attempts_max;
+        if failed >= config.attempts_max || is_hopeless {
             let attempts = std::mem::take(&mut trouble.attempts);
             let (instruction, policy) = (Cid::of_content_digest(work.digest), work.policy);
             let rests_on = self.rests_on(id);

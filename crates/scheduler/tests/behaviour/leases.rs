@@ -231,6 +231,23 @@ fn fault_is_tried_at_once_on_another_executor() {
 }
 
 #[test]
+fn a_recursion_without_an_end_is_given_up_before_attempts_are_used_up() {
+    let mut driver = Driver::new();
+    let executor = driver.executor(1);
+    let run = driver.submit(numbered(1));
+    for _ in 0..2 {
+        assert_ne!(driver.states(run), [Failed]);
+        driver.poll(&executor, 1);
+        driver.pass(4_500);
+        let lease = driver.assigned(&executor).remove(0);
+        driver.fault(&executor, lease.id, FaultKind::StackOverflow);
+    }
+    assert_eq!(driver.states(run), [Failed]);
+    assert_eq!(driver.task(run, 0).attempts.len(), 2);
+    assert_eq!(driver.restarted().state(run), RunState::Failed);
+}
+
+#[test]
 fn attempts_are_used_up() {
     let mut driver = Driver::new();
     let executor = driver.executor(1);

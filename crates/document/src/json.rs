@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
+use asterism_protocol::{limits::VALUE_DEPTH_MAX, value_of_json};
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
@@ -40,6 +41,17 @@ pub(crate) fn keys_twice(text: &str) -> Vec<Finding> {
     if walk.broken { Vec::new() } else { walk.twice }
 }
 
+/// The first value, of those that have nothing in them that is at fault itself, which is JSON and no DAG-JSON.
+pub(crate) fn fault(text: &str) -> Option<Finding> {
+    let mut walk = Walk::new(text, false);
+    walk.looks = true;
+    walk.value(0);
+    walk.fault
+}
+
+/// Longest map that may be a link or bytes and is looked at for that: a link with room, and what a value inlines of bytes.
+const RESERVED_BYTES_MAX: usize = 64 << 10;
+
 /// Deeper than any document that the protocol reads.
 const DEPTH_MAX: usize = 128;
 
@@ -53,6 +65,9 @@ struct Walk<'a> {
     column: usize,
     counted: usize,
     keeps: bool,
+    /// Is every value read, to find the one that cannot be?
+    looks: bool,
+    fault: Option<Finding>,
     broken: bool,
     twice: Vec<Finding>,
 }
@@ -67,6 +82,8 @@ impl<'a> Walk<'a> {
             column: 0,
             counted: 0,
             keeps,
+            looks: false,
+            fault: None,
             broken: false,
             twice: Vec::new(),
         }
@@ -124,6 +141,36 @@ impl<'a> Walk<'a> {
 
     fn value(&mut self, depth: usize) -> Node {
         self.space();
+        if !self.looks {
+            return self.value_here(depth);
+        }
+        let (start, place) = (self.at, self.position());
+        if depth > VALUE_DEPTH_MAX && self.fault.is_none() {
+            let deep = format!("it is nested deeper than {VALUE_DEPTH_MAX} lists and maps");
+            self.fault = Some(place.finding(deep));
+        }
+        let node = self.value_here(depth);
+        if self.fault.is_none() {
+            self.fault = self
+                .error_in(&node, start)
+                .map(|error| place.finding(error));
+        }
+        node
+    }
+
+    /// Why a value cannot be read, if that is by itself: it has no inside, or is a map that DAG-JSON reserves.
+    fn error_in(&self, node: &Node, start: usize) -> Option<String> {
+        let written = self.text.get(start..self.at).unwrap_or_default();
+        let is_one = match &node.kind {
+            Kind::Scalar(_) => true,
+            Kind::Map(_) => written.len() <= RESERVED_BYTES_MAX && written.contains("\"/\""),
+            Kind::List(_) => false,
+        };
+        let read = is_one.then(|| value_of_json(written.as_bytes()))?;
+        read.err().map(|error| error.to_string())
+    }
+
+    fn value_here(&mut self, depth: usize) -> Node {
         // Columns are counted where somebody will read them.
         let at = if self.keeps {
             self.position()

@@ -322,11 +322,10 @@ fn read_json(text: &str) -> Result<Value, Vec<Finding>> {
         }
         // The reader refuses equal keys; where they stand is for this crate to say.
         let twice = json::keys_twice(text);
-        if twice.is_empty() {
-            vec![nowhere(&error)]
-        } else {
-            twice
+        if !twice.is_empty() {
+            return twice;
         }
+        vec![json::fault(text).unwrap_or_else(|| nowhere(&error))]
     })
 }
 

@@ -63,12 +63,15 @@ tasks:
 "#;
 
 #[test]
-fn all_mistakes_of_form_are_found_with_their_places() {
+fn mistakes_of_form_hide_no_others_where_those_can_be_known() {
     assert_eq!(
         found(BAD_YAML),
         [
+            "7:38: tasks[0].run.input.args[1]: a string is not a number (task `a`)",
             "8:10: tasks[0].mta: not known here, did you mean `meta`?",
             "10:12: tasks[1].run.nam: not known here, did you mean `name`?",
+            "14:11: tasks[2].run.op: `wasm/walk` is not known, `wasm/run` is (task `ä`)",
+            "15:32: tasks[2].run.input.args: `add` takes 2 arguments, 1 are given (task `ä`)",
         ]
     );
 }
@@ -83,6 +86,7 @@ fn once_the_form_is_right_all_mistakes_of_meaning_are_found() {
         [
             "7:38: tasks[0].run.input.args[1]: a string is not a number (task `a`)",
             "10:21: tasks[1].run.input.func: no component here exports `sub` (task `b`)",
+            "13:11: tasks[2].run.op: `wasm/walk` is not known, `wasm/run` is (task `ä`)",
             "14:32: tasks[2].run.input.args: `add` takes 2 arguments, 1 are given (task `ä`)",
         ]
     );
@@ -144,6 +148,10 @@ fn a_text_that_cannot_be_read_says_where() {
         "a: 123456789012345678901234567890\n",
         "1:4: 123456789012345678901234567890 is no number",
     );
+    check("{\"a\": [1,\n  1e400]}", "2:3: ");
+    check("{\"a\": [1,\n  {\"/\": \"no CID\"}]}", "2:3: ");
+    let deep = format!("{{\"a\":\n{}{}}}", "[".repeat(70), "]".repeat(70));
+    check(&deep, "2:65: it is nested deeper than 64");
     let deep = "[".repeat(100_000);
     check(&deep, "not a valid JSON document");
     let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));

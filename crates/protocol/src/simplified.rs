@@ -86,10 +86,10 @@ pub fn prepare(
     functions: &dyn FunctionLookup,
     defaults: &Defaults,
 ) -> Result<Prepared, SimplifiedError> {
-    let drafts = drafts(document).map_err(|mistakes| {
-        let first = mistakes.into_iter().next();
-        first.expect("who finds no mistake gives drafts")
-    })?;
+    let (drafts, mistakes) = drafts(document);
+    if let Some(first) = mistakes.into_iter().next() {
+        return Err(first);
+    }
     let names = drafts.iter().map(|draft| draft.name.to_owned()).collect();
     let tasks = if drafts.iter().all(Draft::is_full) {
         drafts
@@ -105,8 +105,8 @@ pub fn prepare(
     })
 }
 
-/// The tasks of a document, or every mistake in how they are written.
-fn drafts(document: &Value) -> Result<Vec<Draft<'_>>, Vec<SimplifiedError>> {
+/// The tasks of a document as far as they can be read, and every mistake in how they are written.
+fn drafts(document: &Value) -> (Vec<Draft<'_>>, Vec<SimplifiedError>) {
     let nowhere = Place {
         index: None,
         task: "",
@@ -128,23 +128,23 @@ fn drafts(document: &Value) -> Result<Vec<Draft<'_>>, Vec<SimplifiedError>> {
         && let Err(error) = check_count(tasks.len())
     {
         mistakes.push(error.into());
-        return Err(mistakes);
+        return (Vec::new(), mistakes);
     }
     let tasks = tasks.iter().enumerate();
     let drafts = tasks
-        .filter_map(|(index, task)| Draft::read(index, task, &mut mistakes))
+        .map(|(index, task)| Draft::read(index, task, &mut mistakes))
         .collect();
-    if mistakes.is_empty() {
-        Ok(drafts)
-    } else {
-        Err(mistakes)
-    }
+    (drafts, mistakes)
 }
 
 /// A task as it was written, in either form.
 struct Draft<'a> {
     index: usize,
     name: &'a str,
+    /// It may have another name than this, which a mistake hides.
+    has_hidden_name: bool,
+    /// Component, function and arguments are what was meant: no mistake is in how they are written.
+    is_call: bool,
     rsc: Option<&'a str>,
     op: Option<&'a str>,
     func: &'a str,
@@ -156,26 +156,41 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Reads a task; notes every mistake, and gives nothing if there is one.
-    fn read(index: usize, task: &'a Value, mistakes: &mut Vec<SimplifiedError>) -> Option<Self> {
+    /// What is known of a task that cannot be read.
+    const fn unread(index: usize, name: &'a str, has_hidden_name: bool) -> Self {
+        Self {
+            index,
+            name,
+            has_hidden_name,
+            is_call: false,
+            rsc: None,
+            op: None,
+            func: "",
+            args: &[],
+            nnc: None,
+            cause: None,
+            meta: None,
+            prf: Vec::new(),
+        }
+    }
+
+    /// Reads a task as far as it goes, and notes every mistake.
+    fn read(index: usize, task: &'a Value, mistakes: &mut Vec<SimplifiedError>) -> Self {
         let before = mistakes.len();
         let nameless = Place {
             index: Some(index),
             task: "",
         };
-        let task = fields(
-            task,
-            &["run", "cause", "meta", "prf"],
-            nameless,
-            "",
-            mistakes,
-        )?;
+        let known = &["run", "cause", "meta", "prf"];
+        let Some(task) = fields(task, known, nameless, "", mistakes) else {
+            return Self::unread(index, "", true);
+        };
         let Some(run) = task.get("run") else {
             // An unknown key may be this one, misspelt.
             if mistakes.len() == before {
                 mistakes.push(nameless.error("", "`run` is missing: it says what to do"));
             }
-            return None;
+            return Self::unread(index, "", true);
         };
         const RUN: &[&str] = &["name", "input", "rsc", "op", "nnc"];
         // The name first: the other mistakes are told with it.
@@ -195,9 +210,14 @@ impl<'a> Draft<'a> {
             index: Some(index),
             task: name,
         };
+        let mut has_hidden_name = mistakes.len() > before && name.is_empty();
         let before_run = mistakes.len();
-        let run = fields(run, RUN, nameless, "run", mistakes)?;
+        let Some(run) = fields(run, RUN, nameless, "run", mistakes) else {
+            return Self::unread(index, "", true);
+        };
         let run_is_known = mistakes.len() == before_run;
+        has_hidden_name |= !run_is_known && name.is_empty();
+        let before_call = mistakes.len();
         let mut note = |path: &str, reason: &str| mistakes.push(place.error(path, reason));
 
         let mut text = |key: &str| match run.get(key) {
@@ -209,6 +229,8 @@ impl<'a> Draft<'a> {
             }
         };
         let (rsc, op) = (text("rsc"), text("op"));
+        let is_named = mistakes.len() == before_call;
+        let mut note = |path: &str, reason: &str| mistakes.push(place.error(path, reason));
         let nnc = run.get("nnc").and_then(|nnc| {
             Nonce::of_value(nnc)
                 .map_err(|reason| note("run.nnc", reason))
@@ -251,16 +273,20 @@ impl<'a> Draft<'a> {
         };
         let (func, args) = match run.get("input") {
             None if run_is_known => {
-                let reason = "`input` is missing: it names function and arguments";
-                note("run", reason);
-                return None;
+                note("run", "`input` is missing: it names function and arguments");
+                (None, None)
             }
-            None => return None,
-            Some(input) => Self::read_input(input, place, mistakes)?,
+            None => (None, None),
+            Some(input) => Self::read_input(input, place, mistakes),
         };
-        (mistakes.len() == before).then_some(Self {
+        // Another spelling of a key may be the component's, or the operation's.
+        let is_call = is_named && run_is_known && func.is_some() && args.is_some();
+        let (func, args) = (func.unwrap_or_default(), args.unwrap_or_default());
+        Self {
             index,
             name,
+            has_hidden_name,
+            is_call,
             rsc,
             op,
             func,
@@ -269,33 +295,40 @@ impl<'a> Draft<'a> {
             cause,
             meta,
             prf,
-        })
+        }
     }
 
+    /// Function and arguments, each if it is what was meant.
     fn read_input(
         input: &'a Value,
         place: Place<'_>,
         mistakes: &mut Vec<SimplifiedError>,
-    ) -> Option<(&'a str, &'a [Value])> {
-        let input = fields(input, &["func", "args"], place, "run.input", mistakes)?;
+    ) -> (Option<&'a str>, Option<&'a [Value]>) {
+        let before = mistakes.len();
+        let Some(input) = fields(input, &["func", "args"], place, "run.input", mistakes) else {
+            return (None, None);
+        };
+        let is_known = mistakes.len() == before;
         let func = match input.get("func") {
-            Some(Ipld::String(func)) => func.as_str(),
+            Some(Ipld::String(func)) => Some(func.as_str()),
+            // An unknown key may be this one, misspelt.
+            None if !is_known => None,
             _ => {
                 let reason = "the name of a function is wanted, a string";
                 mistakes.push(place.error("run.input.func", reason));
-                ""
+                None
             }
         };
-        let args = match input.get("args") {
-            None => &[],
-            Some(Ipld::List(args)) => args.as_slice(),
+        let args: Option<&[Value]> = match input.get("args") {
+            None => is_known.then_some(&[]),
+            Some(Ipld::List(args)) => Some(args),
             Some(_) => {
                 let reason = "must be a list, in the order of the parameters";
                 mistakes.push(place.error("run.input.args", reason));
-                &[]
+                None
             }
         };
-        Some((func, args))
+        (func, args)
     }
 
     fn place(&self) -> Place<'a> {

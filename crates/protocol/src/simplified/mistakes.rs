@@ -14,10 +14,8 @@ use crate::{
 /// well; empty when all is well. What depends on a mistake is not complained about a second time.
 #[must_use]
 pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<SimplifiedError> {
-    let (drafts, mut mistakes) = match drafts(document) {
-        Ok(drafts) => (drafts, Vec::new()),
-        Err(mistakes) => return mistakes,
-    };
+    let (drafts, mut mistakes) = drafts(document);
+    let all_names_are_known = !drafts.iter().any(|draft| draft.has_hidden_name);
     let mut places: BTreeMap<&str, u32> = BTreeMap::new();
     for draft in drafts.iter().filter(|draft| !draft.name.is_empty()) {
         if let Some(other) = places.insert(draft.name, draft.index as u32) {
@@ -29,7 +27,7 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
     }
     let needs: Vec<Vec<u32>> = drafts
         .iter()
-        .map(|draft| needs_of(draft, &places, &mut mistakes))
+        .map(|draft| needs_of(draft, &places, all_names_are_known, &mut mistakes))
         .collect();
     if let Err(circle) = topological_order(&needs) {
         let names = circle.iter().map(|place| drafts[*place].name);
@@ -39,39 +37,42 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
         ));
     }
     let all_full = drafts.iter().all(Draft::is_full);
-    for draft in &drafts {
+    let mut tasks = Vec::new();
+    for draft in drafts {
         if let Err(error) = draft.filled_meta() {
             mistakes.push(error);
         }
-        match find(draft, functions) {
+        if !draft.is_call {
+            continue;
+        }
+        let args = stand_ins(&draft);
+        match find(&draft, functions) {
             Ok((component, func)) => {
-                if let Some(args) = stand_ins(draft) {
+                if let Some(args) = args.clone() {
                     let odd = functions.mistakes(component, &func, args);
                     mistakes.extend(odd.iter().map(|error| draft.place().argument(error)));
                 }
             }
             Err(error) => mistakes.push(error),
         }
-    }
-    if mistakes.is_empty() && all_full {
-        let tasks = drafts.into_iter().map(Draft::into_task_as_it_came);
-        match tasks.collect::<Result<_, _>>() {
-            Ok(tasks) => {
-                let workflow = Workflow { tasks };
-                mistakes.extend(workflow.graph().err().map(SimplifiedError::from));
-            }
-            Err(error) => mistakes.push(error),
-        }
-    } else if mistakes.is_empty() {
-        // Depths, promises and names are looked at where the task is made.
-        let made = drafts.into_iter().filter_map(|draft| {
-            let args = stand_ins(&draft)?;
-            let (meta, nnc) = (draft.filled_meta().ok()?, crate::Nonce::Empty);
+        // Depths, promises, operations and names are looked at where the task is made.
+        let made = if all_full {
+            draft.into_task_as_it_came()
+        } else if let (Some(args), Ok(meta)) = (args, draft.filled_meta()) {
             let rsc = format!("ipfs://{}", crate::blob_cid(b""));
             let func = draft.func.to_owned();
-            draft.finish(rsc, func, args, nnc, meta).err()
-        });
-        mistakes.extend(made);
+            draft.finish(rsc, func, args, crate::Nonce::Empty, meta)
+        } else {
+            continue;
+        };
+        match made {
+            Ok(task) => tasks.push(task),
+            Err(error) => mistakes.push(error),
+        }
+    }
+    if mistakes.is_empty() && all_full {
+        let workflow = Workflow { tasks };
+        mistakes.extend(workflow.graph().err().map(SimplifiedError::from));
     }
     // Two ways may lead to one mistake.
     let mut told = BTreeSet::new();
@@ -79,10 +80,11 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
     mistakes
 }
 
-/// The places that a draft's placeholders name; what names none is noted.
+/// The places that a draft's placeholders name; what names none is noted, where that can be known.
 fn needs_of(
     draft: &Draft<'_>,
     places: &BTreeMap<&str, u32>,
+    all_names_are_known: bool,
     mistakes: &mut Vec<SimplifiedError>,
 ) -> Vec<u32> {
     let mut needs = Vec::new();
@@ -91,7 +93,9 @@ fn needs_of(
             if let Some(Placeholder::Needs { name, .. }) = Placeholder::read(text)? {
                 match places.get(name) {
                     Some(place) => needs.push(*place),
-                    None => return Err(no_such_task(name, places)),
+                    None if all_names_are_known => return Err(no_such_task(name, places)),
+                    // It may be the one whose name cannot be read.
+                    None => {}
                 }
             }
             Ok(())

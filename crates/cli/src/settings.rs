@@ -240,7 +240,11 @@ impl Settings {
                 found.push(Effective {
                     command: command.to_owned(),
                     flag: flag.to_owned(),
-                    value,
+                    value: if arg.is_hide_env_values_set() && !value.is_empty() {
+                        "(secret)".to_owned()
+                    } else {
+                        value
+                    },
                     origin,
                 });
             }

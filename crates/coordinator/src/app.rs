@@ -9,6 +9,7 @@ use asterism_scheduler::ConnectionId;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
+    authority::Authority,
     driver::{Clock, Driver, Trouble},
     error::ApiError,
     http::Keys,
@@ -35,6 +36,7 @@ pub(crate) struct App {
     pub(crate) trouble: Arc<Trouble>,
     pub(crate) origins: Origins,
     pub(crate) clock: Clock,
+    pub(crate) authority: Authority,
     /// Does every task without a nonce get one of its own?
     pub(crate) fresh: bool,
     pub(crate) veil: Veil,

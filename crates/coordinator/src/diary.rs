@@ -12,12 +12,15 @@ use asterism_protocol::{
     view::{RunId, RunState, RunSummary, TaskState, TaskView},
 };
 use tokio::sync::broadcast::error::RecvError;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::app::App;
 
 /// Runs that are followed at the same time; of others only the end is told.
 const FOLLOWED_MAX: usize = 64;
+
+/// The target of guests' log lines: `RUST_LOG=guest=off` leaves them out.
+const GUEST: &str = "guest";
 
 /// A result is shown up to this many characters.
 const SHOWN_CHARS: usize = 120;
@@ -135,15 +138,15 @@ impl Diary<'_> {
         let func = task.func.as_str();
         for line in task.remark.iter().flat_map(|remark| &remark.logs) {
             let (category, text) = (line.context.as_str(), line.message.as_str());
-            let subject = "wasm_execution";
+            let (subject, guest_level) = ("wasm_execution", level_of(line.level));
+            // A guest's errors are none of ours: its lines have a target of their own, and are no louder than what is told
+            // of the workflow.
             match line.level {
-                LogLevel::Critical | LogLevel::Error => {
-                    error!(subject, category, task = name, "{text}");
+                LogLevel::Critical | LogLevel::Error | LogLevel::Warn | LogLevel::Info => {
+                    info!(target: GUEST, subject, category, guest_level, task = name, "{text}");
                 }
-                LogLevel::Warn => warn!(subject, category, task = name, "{text}"),
-                LogLevel::Info => info!(subject, category, task = name, "{text}"),
                 LogLevel::Debug | LogLevel::Trace => {
-                    debug!(subject, category, task = name, "{text}");
+                    debug!(target: GUEST, subject, category, guest_level, task = name, "{text}");
                 }
             }
         }
@@ -172,6 +175,17 @@ impl Diary<'_> {
             }
             (_, None) => warn!(task = name, func, "task failed: {}", task.reason),
         }
+    }
+}
+
+fn level_of(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Critical => "critical",
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
     }
 }
 

@@ -98,6 +98,13 @@ impl ApiError {
         }
     }
 
+    /// The coordinator is in trouble, for this reason.
+    pub(crate) fn trouble(message: impl Into<String>) -> Self {
+        Self::unavailable(message)
+            .hint("see /health")
+            .command("it goes on by itself once that is over; the coordinator's log says more")
+    }
+
     /// A fault of ours; its cause is logged here.
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
@@ -119,6 +126,14 @@ impl ApiError {
         self
     }
 
+    /// The hint for whoever is at a command line and sees no HTTP, where it is another one.
+    #[must_use]
+    pub(crate) fn command(self, hint: impl Into<String>) -> Self {
+        let hint = hint.into();
+        self.also("command", hint.into())
+    }
+
+    /// What else is known. Called before what adds to it.
     #[must_use]
     pub(crate) fn details(mut self, details: Json_) -> Self {
         self.details = details;
@@ -152,7 +167,7 @@ impl From<NoAnswer> for ApiError {
         let message = error.to_string();
         match error {
             NoAnswer::Busy => Self::busy(message),
-            NoAnswer::Unavailable => Self::unavailable(message).hint("see /health"),
+            NoAnswer::Unavailable => Self::trouble(message),
             NoAnswer::Refused(SubmitError::Full { .. }) => Self::busy(message),
             NoAnswer::Refused(SubmitError::Quota { live, max, .. }) => {
                 Self::over_quota(message, QUEUE_AGAIN_S)

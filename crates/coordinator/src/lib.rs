@@ -8,6 +8,7 @@
 extern crate self as asterism_coordinator;
 
 mod app;
+mod authority;
 #[cfg(test)]
 mod broken;
 mod diary;
@@ -42,6 +43,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     app::{App, Places},
+    authority::Authority,
     driver::{Clock, Driver, Parts, StartError, Trouble},
     hub::Hub,
     library::Library,
@@ -55,7 +57,7 @@ use crate::{
         MemoryBlobs, MemoryJournal, SqliteJournal,
     },
 };
-pub use crate::{panel::PanelError, quota::Quotas};
+pub use crate::{authority::TokenError, panel::PanelError, quota::Quotas};
 
 /// Is the panel built into this program?
 pub const HAS_PANEL: bool = cfg!(feature = "embed-panel");
@@ -69,6 +71,12 @@ pub struct Options {
     pub panel: Option<PathBuf>,
     /// Origins of pages elsewhere that may use it, such as `https://panel.example`.
     pub allow_origins: Vec<String>,
+    /// What the operator shows to decide for others from elsewhere, 16 visible characters or more; nobody knows one without it.
+    /// What submitters show for their runs is made of it, so a restart with the same one keeps that.
+    pub operator_token: Option<String>,
+    /// Want the token also of who asks from this machine: a proxy on it may not say for whom it asks. Where pages elsewhere
+    /// are allowed it is wanted anyhow.
+    pub require_operator_token: bool,
     /// Tell of every workflow, receipt and guest log line, through `tracing`: for those who develop.
     pub diary: bool,
     /// Give every task without a nonce one of its own: nothing is replayed.
@@ -96,6 +104,9 @@ pub enum ServeError {
     /// The panel.
     #[error(transparent)]
     Panel(#[from] PanelError),
+    /// The operator's token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The scheduler could not be brought back.
     #[error("failed to start from the journal: {0}")]
     Start(String),
@@ -179,6 +190,8 @@ async fn serve_stores(
         Some(folder) => Panel::of_folder(folder)?,
         None => Panel::embedded(),
     };
+    let wants_token = options.require_operator_token || !options.allow_origins.is_empty();
+    let authority = Authority::new(options.operator_token, wants_token)?;
     let Stores {
         journal,
         blobs,
@@ -218,6 +231,7 @@ async fn serve_stores(
         trouble,
         origins: Origins::new(&options.allow_origins, address.ip().is_loopback()),
         clock,
+        authority,
         fresh: options.fresh,
         veil: Veil::new(secret),
         keys: http::Keys::default(),

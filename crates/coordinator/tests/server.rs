@@ -1,5 +1,6 @@
 //! The coordinator as others see it: over a port, by HTTP and WebSocket.
 
+mod authority;
 mod common;
 mod gateway;
 mod quota;
@@ -25,7 +26,7 @@ async fn hear(watcher: &mut common::Socket) -> ToWatcher {
     decode_frame(&frame(watcher).await.unwrap()).unwrap()
 }
 
-fn sum() -> String {
+pub(crate) fn sum() -> String {
     workflow(&[task("add", "add", "[3.1, 5.2]")])
 }
 

@@ -1,4 +1,4 @@
-//! The executor's key: made on first start, kept in a file that only its owner can read.
+//! Secrets such as the executor's key: made on first start, kept in a file that only its owner can read.
 
 use std::{
     fs,
@@ -18,11 +18,11 @@ mod owner;
 /// The file in the data directory: 64 hexadecimal digits, the secret key.
 const FILE: &str = "executor.key";
 
-/// Why there is no key to use.
+/// Why there is no secret to use.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file or its directory cannot be used.
-    #[error("the key file {path} cannot be used")]
+    #[error("the secret's file {path} cannot be used")]
     Io {
         /// Which.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum KeyError {
     },
     /// Others can read it.
     #[error(
-        "others than its owner can read the key file {path} (mode {mode:03o}): if nobody did, `chmod 600` it, otherwise delete it and a new key is made"
+        "others than its owner can read the secret in {path} (mode {mode:03o}): if nobody did, `chmod 600` it, otherwise delete it and a new one is made"
     )]
     Exposed {
         /// Which.
@@ -42,14 +42,14 @@ pub enum KeyError {
     },
     /// It holds something else.
     #[error(
-        "{path} does not hold 64 hexadecimal digits: put a copy of the key there, or delete it and a new key is made"
+        "{path} does not hold 64 hexadecimal digits: put a copy of the secret there, or delete it and a new one is made"
     )]
     Malformed {
         /// Which.
         path: PathBuf,
     },
     /// The system has no randomness to give.
-    #[error("no key can be made: {0}")]
+    #[error("no secret can be made: {0}")]
     Random(getrandom::Error),
 }
 
@@ -58,7 +58,15 @@ pub enum KeyError {
 /// # Errors
 /// See [`KeyError`].
 pub fn load_key(data: &Path) -> Result<Identity, KeyError> {
-    let path = data.join(FILE);
+    load_secret(data, FILE).map(|seed| Identity::from_seed(&seed))
+}
+
+/// The secret in a file of the directory `data`; both are made if they are not there.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn load_secret(data: &Path, file: &str) -> Result<[u8; 32], KeyError> {
+    let path = data.join(file);
     let io = |source| KeyError::Io {
         path: path.clone(),
         source,
@@ -69,15 +77,14 @@ pub fn load_key(data: &Path) -> Result<Identity, KeyError> {
                 return Err(KeyError::Exposed { path, mode });
             }
             let text = io::read_to_string(io::Read::take(file, 1_024)).map_err(io)?;
-            let seed = seed_of(text.trim()).ok_or(KeyError::Malformed { path })?;
-            Ok(Identity::from_seed(&seed))
+            seed_of(text.trim()).ok_or(KeyError::Malformed { path })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(KeyError::Random)?;
             owner::make_directory(data).map_err(io)?;
             write_whole(&path, &seed).map_err(io)?;
-            Ok(Identity::from_seed(&seed))
+            Ok(seed)
         }
         Err(error) => Err(io(error)),
     }
@@ -85,7 +92,7 @@ pub fn load_key(data: &Path) -> Result<Identity, KeyError> {
 
 /// Written beside its place first, so that a crash leaves no half of a key.
 fn write_whole(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
-    let draft = path.with_extension("key.new");
+    let draft = path.with_extension("new");
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -13,7 +13,7 @@ mod store;
 mod threads;
 
 pub use crate::{
-    key::{KeyError, load_key},
+    key::{KeyError, load_key, load_secret},
     server::{Server, ServerError},
     shell::{Error, Options, run},
 };

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::{
+    authority::OperatorToken,
     commands::{Data, stopped},
     console::{Console, print},
     failure::{Doing as _, Failure},
@@ -40,6 +41,12 @@ pub(crate) struct Args {
     /// Origin of pages elsewhere that may use this coordinator, such as `https://panel.example`; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    #[command(flatten)]
+    token: OperatorToken,
+    /// Want the operator's token also of who asks from this machine, as for a proxy that does not say for whom it asks; with
+    /// --allow-origin it is wanted anyhow
+    #[arg(long)]
+    require_operator_token: bool,
     /// When outcomes of runs that do not say it are believed: `any`, `trusted`, `quorum:2/3` or `spot:5%`
     #[arg(
         long,
@@ -132,6 +139,8 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
     let data = (!args.in_memory).then_some(args.data.data);
     let kept = data.as_ref().map(|data| data.display().to_string());
     let options = asterism_coordinator::Options {
+        operator_token: args.token.to_serve(data.as_deref())?,
+        require_operator_token: args.require_operator_token,
         data,
         panel: args.panel,
         allow_origins: args.allow_origin,
@@ -169,6 +178,8 @@ pub(crate) fn not_served(error: &ServeError) -> Failure {
         ServeError::Journal(JournalError::Damaged { .. }) => failure.hint(
             "`asterism doctor` tells all that is damaged; `asterism restore` makes a new folder of a backup",
         ),
+        ServeError::Token(_) => Failure::invalid(error.to_string())
+            .hint("without one it is made: `operator-token` in the data directory"),
         ServeError::Journal(
             JournalError::Newer { .. }
             | JournalError::Failed { .. }

@@ -7,6 +7,7 @@ use asterism_host_wasmtime::WasmtimeEngine;
 use clap::Subcommand;
 
 use crate::{
+    authority::OperatorToken,
     client::{Coordinator, json_of},
     commands::stopped,
     console::{Console, print},
@@ -88,6 +89,8 @@ pub(crate) struct Which {
     executor: String,
     #[command(flatten)]
     coordinator: Coordinator,
+    #[command(flatten)]
+    token: OperatorToken,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -169,9 +172,11 @@ async fn decide(
     let Which {
         executor,
         coordinator,
+        token,
     } = which;
+    let tokens = token.to_show(coordinator)?;
     let answer = coordinator
-        .post_at(&["executors", executor, verb], query)
+        .post_at(&["executors", executor, verb], query, tokens)
         .await
         .doing(format_args!("{verb} executor {executor}"))?;
     if console.json {

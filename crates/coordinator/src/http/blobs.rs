@@ -9,7 +9,7 @@ use asterism_protocol::Cid;
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -17,7 +17,10 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Shared, cid_of, extract::FromNetwork};
+use super::{
+    Shared, cid_of,
+    extract::{FromNetwork, Named},
+};
 use crate::{
     app::App, error::ApiError, limits::BLOB_CHUNK_BYTES, media, peer::Network, quota,
     store::BlobReader,
@@ -34,17 +37,19 @@ fn blob_cid_of(text: &str) -> Result<Cid, ApiError> {
         return Ok(cid);
     }
     Err(ApiError::invalid(format!("{cid} does not name a blob"))
-        .hint("receipts are at /receipts, workflows at /workflows"))
+        .hint("receipts are at /receipts, workflows at /workflows")
+        .command("`asterism receipt get` prints receipts, `asterism workflow get` runs"))
 }
 
 fn absent(cid: Cid) -> ApiError {
     ApiError::not_found(format!("blob {cid} is not here"))
         .hint(format!("PUT its bytes to /blobs/{cid}"))
+        .command("`asterism blob put FILE` adds one")
 }
 
 pub(super) async fn head(
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
 ) -> Result<Response, ApiError> {
     let cid = blob_cid_of(&cid)?;
     let size = app
@@ -66,7 +71,7 @@ fn etag(cid: Cid) -> HeaderValue {
 
 pub(super) async fn get(
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let cid = blob_cid_of(&cid)?;
@@ -233,7 +238,7 @@ fn range_of(text: &str, size: u64) -> Wanted {
 
 pub(super) async fn put(
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     FromNetwork(network): FromNetwork,
     body: Body,
 ) -> Result<Response, ApiError> {

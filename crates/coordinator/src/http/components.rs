@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     Shared, body_of,
-    extract::{Asked, FromNetwork},
+    extract::{Asked, FromNetwork, Nothing},
     json_of_view,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) struct AddQuery {
     name: String,
 }
 
-pub(super) async fn list(State(app): Shared) -> Result<Response, ApiError> {
+pub(super) async fn list(State(app): Shared, _: Asked<Nothing>) -> Result<Response, ApiError> {
     json_of_view(&app.library.shelf().views())
 }
 

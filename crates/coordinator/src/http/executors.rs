@@ -1,10 +1,15 @@
 //! Executors as they are, and what the operator decides of them.
 
-use asterism_protocol::{PublicKey, limits::NAME_BYTES_MAX, nearest, one_line, view::ExecutorView};
+use asterism_protocol::{
+    PublicKey,
+    limits::NAME_BYTES_MAX,
+    nearest, one_line,
+    view::{ExecutorView, Standing},
+};
 use asterism_scheduler::Scheduler;
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
@@ -13,7 +18,7 @@ use serde_json::json;
 
 use super::{
     Shared,
-    extract::{Asked, Operator},
+    extract::{Asked, Named, Nothing, Operator},
     json_of_view, wants_page,
 };
 use crate::{app::App, error::ApiError};
@@ -34,7 +39,11 @@ pub(super) struct BanQuery {
     undo: bool,
 }
 
-pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn list(
+    State(app): Shared,
+    _: Asked<Nothing>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         return Ok(page);
     }
@@ -46,10 +55,22 @@ pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Respo
 pub(super) async fn drain(
     _: Operator,
     State(app): Shared,
-    Path(which): Path<String>,
+    Named(which): Named<String>,
     Asked(query): Asked<DrainQuery>,
 ) -> Result<Response, ApiError> {
     let executor = executor_of(&app, &which).await?;
+    let (overview, _) = app.driver.look(Scheduler::overview).await?;
+    let is_excluded =
+        |view: &ExecutorView| view.key == executor && view.standing == Standing::Excluded;
+    if overview.executors.iter().any(is_excluded) {
+        let message = "it is excluded: nothing is leased to it, drained or not";
+        return Err(ApiError::conflict("excluded", message)
+            .hint(format!(
+                "POST /executors/{}/ban?undo=true takes that back",
+                executor.did()
+            ))
+            .command("`asterism executor ban EXECUTOR --undo` takes that back"));
+    }
     app.driver.drain(executor, !query.undo).await?;
     Ok(Json(json!({ "executor": executor.did(), "draining": !query.undo })).into_response())
 }
@@ -58,7 +79,7 @@ pub(super) async fn drain(
 pub(super) async fn ban(
     _: Operator,
     State(app): Shared,
-    Path(which): Path<String>,
+    Named(which): Named<String>,
     Asked(query): Asked<BanQuery>,
 ) -> Result<Response, ApiError> {
     let executor = executor_of(&app, &which).await?;

@@ -58,14 +58,25 @@ pub(super) fn explain(
                 "it is ready{}, and nobody has taken it yet",
                 seconds(task.ready)
             ));
-            if executors.is_empty() {
-                why.push("no executor is here: open /donate in a browser, or start one with `asterism executor start`".to_owned());
+            let here: Vec<&ExecutorView> = executors
+                .iter()
+                .filter(|executor| executor.connected)
+                .collect();
+            if here.is_empty() {
+                why.push(NOBODY.to_owned());
             } else {
-                let threads: u32 = executors.iter().map(|executor| executor.threads).sum();
-                let leases: u32 = executors.iter().map(|executor| executor.leases).sum();
+                let threads: u32 = here.iter().map(|executor| executor.threads).sum();
+                let leases: u32 = here.iter().map(|executor| executor.leases).sum();
+                let (are, hold) = if here.len() == 1 {
+                    ("is", "holds")
+                } else {
+                    ("are", "hold")
+                };
                 why.push(format!(
-                    "{} executors with {threads} threads are here, and hold {leases} other tasks",
-                    executors.len()
+                    "{} with {} {are} here, and {hold} {}",
+                    some(here.len(), "executor"),
+                    some(threads as usize, "thread"),
+                    some(leases as usize, "other task")
                 ));
             }
         }
@@ -124,6 +135,29 @@ pub(super) fn explain(
         ));
     }
     why
+}
+
+const NOBODY: &str =
+    "no executor is here: open /donate in a browser, or start one with `asterism executor start`";
+
+/// What keeps a task that somebody could take from being taken, without what changes by itself: for whoever waits. Empty where
+/// it is just not its turn.
+pub(super) fn waits(task: &TaskView, executors: &[ExecutorView]) -> String {
+    let could = matches!(task.state, TaskState::Ready | TaskState::Waiting);
+    if could && !task.reason.is_empty() {
+        return task.reason.clone();
+    }
+    let nobody = !executors.iter().any(|executor| executor.connected);
+    match task.state {
+        TaskState::Ready if nobody => NOBODY.to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// `1 thread`, `2 threads`.
+fn some(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn is_error(task: &TaskView) -> bool {

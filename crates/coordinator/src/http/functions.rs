@@ -7,7 +7,7 @@ use asterism_protocol::{Value, limits::WORKFLOW_BYTES_MAX, value_of_json};
 use axum::{
     Json,
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, HeaderName, Method, Uri},
     response::{IntoResponse, Response},
 };
@@ -15,6 +15,7 @@ use serde_json::{Value as Json_, json};
 
 use super::{
     Shared, body_of,
+    extract::{Asked, Named, Nothing},
     prepare::{Written, prepared_of},
     run::{self, RunQuery},
     wants_page,
@@ -49,7 +50,7 @@ pub(super) fn schemas(app: &App) -> Json<Vec<(String, Json_)>> {
 }
 
 /// Every function with its component, its WIT text and its schemas.
-pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Response {
+pub(super) async fn list(State(app): Shared, _: Asked<Nothing>, headers: HeaderMap) -> Response {
     if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         return page;
     }
@@ -73,13 +74,14 @@ fn find(app: &App, name: &str) -> Result<Found, ApiError> {
     app.library.shelf().function(name).map_err(|reason| {
         ApiError::not_found(reason)
             .hint("/functions lists what can be called, /api the other paths")
+            .command("`asterism fn list` lists what can be called")
     })
 }
 
 /// The JSON Schema of a function's arguments.
 pub(super) async fn schema(
     State(app): Shared,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
 ) -> Result<Response, ApiError> {
     Ok(Json(find(&app, &name)?.function().schema()).into_response())
 }
@@ -87,7 +89,7 @@ pub(super) async fn schema(
 /// A call by GET: arguments in the query. It makes work, so a page elsewhere cannot have a browser do it in passing.
 pub(super) async fn call_by_query(
     State(app): Shared,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
     RawQuery(query): RawQuery,
     uri: Uri,
     headers: HeaderMap,
@@ -122,7 +124,7 @@ fn is_elsewhere(headers: &HeaderMap) -> bool {
 /// A call by POST: arguments by name, or a list of them in order.
 pub(super) async fn call_by_body(
     State(app): Shared,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
@@ -136,7 +138,7 @@ pub(super) async fn call_by_body(
 /// The call as a full workflow with its CIDs, not run.
 pub(super) async fn workflow(
     State(app): Shared,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
     method: Method,
     RawQuery(query): RawQuery,
     headers: HeaderMap,

@@ -125,12 +125,12 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
         );
         headers.insert(
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("content-type, accept, range, idempotency-key"),
+            HeaderValue::from_static("content-type, accept, range, idempotency-key, authorization"),
         );
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(
-                "asterism-run, asterism-workflow, asterism-replayed, location, retry-after, etag, content-range",
+                "asterism-run, asterism-workflow, asterism-run-token, asterism-replayed, location, retry-after, etag, content-range",
             ),
         );
         // A day: what is allowed changes with a restart only, and refusals come from here anyhow.
@@ -209,6 +209,7 @@ async fn body_of(
             format!("the body is larger than {max} bytes"),
         )
         .hint("put large bytes into /blobs and link to them")
+        .command("`asterism blob put FILE` keeps large bytes, and a workflow may link to them by the CID that it prints")
     };
     let length = headers
         .get(header::CONTENT_LENGTH)

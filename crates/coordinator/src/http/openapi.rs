@@ -123,14 +123,15 @@ impl About {
 }
 
 fn parameters_of(path: &str) -> impl Iterator<Item = (&str, &'static str)> {
-    path.split('/').filter_map(|part| {
+    path.split('/').filter_map(move |part| {
         let name = part.strip_prefix('{')?.strip_suffix('}')?;
         let text = match name {
             "function" => "A function's name as WIT spells it, or in another spelling: `echo-bytes`, `echoBytes`, `ns:pkg/iface#name`",
             "workflow" => "The CID of a workflow, or the number of a run",
             "task" => "A task's name, its place counted from 0, or the CID of its instruction",
-            "key" => "An executor's public key",
-            _ => "A CID",
+            "executor" => "An executor's key (`did:key:…`), or its name if no other has it",
+            "cid" => "A CID",
+            other => unreachable!("nothing is said of the parameter {other} of {path}"),
         };
         Some((name, text))
     })
@@ -160,7 +161,7 @@ impl Paths {
             "paths": self.0,
             "components": {
                 "responses": { "Error": {
-                    "description": "400 not understood, 403 not for that page, 404 not here, 408 the body took too long, 409 too late, 413 too large, 422 a task failed or a component is refused, 429 full or too much of one (`Retry-After`), 502 and 504 given up or not in time, 503 stopping or in trouble",
+                    "description": "400 not understood, 401 for its submitter or the operator, 403 not for that page, 404 not here, 408 the body took too long, 409 too late, 413 too large, 422 a task failed or a component is refused, 429 full or too much of one (`Retry-After`), 502 and 504 given up or not in time, 503 stopping or in trouble",
                     "content": { JSON: { "schema": { "$ref": "#/components/schemas/Error" } } },
                 } },
                 "schemas": {
@@ -242,7 +243,8 @@ const PAGE_HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"
     :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;margin:0}main{max-width:52rem;margin:auto;padding:1rem}\
     details{border:1px solid #8886;border-radius:.4rem;margin:.4rem 0;padding:.4rem .7rem}summary{cursor:pointer}\
     code{font-family:ui-monospace,monospace}b.method{display:inline-block;min-width:4.5em}table{border-collapse:collapse;width:100%}\
-    td{border-top:1px solid #8884;padding:.25rem .6rem .25rem 0;vertical-align:top}td:first-child{white-space:nowrap}\
+    td{border-top:1px solid #8884;padding:.25rem .6rem .25rem 0;vertical-align:top;overflow-wrap:anywhere}td:first-child{min-width:7em;width:30%}\
+    code{overflow-wrap:anywhere}\
     </style></head><body><main><h1>Asterism: API</h1>\
     <p>The same for programs: <a href=\"/openapi.json\">/openapi.json</a>. Every error is \
     <code>{\"code\", \"message\", \"hint\", \"details\"}</code>.</p>";

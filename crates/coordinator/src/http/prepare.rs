@@ -224,8 +224,11 @@ impl Absent {
 
     fn hint(&self) -> String {
         match self.what {
-            "component" => "add it with POST /components".to_owned(),
-            _ => format!("PUT its bytes to /blobs/{}", self.cid),
+            "component" => "add it: `asterism fn add FILE`, or POST it to /components".to_owned(),
+            _ => format!(
+                "add its bytes: `asterism blob put FILE`, or PUT them to /blobs/{}",
+                self.cid
+            ),
         }
     }
 

@@ -147,7 +147,7 @@ fn gateway(routes: Routes) -> Routes {
             "A nonce: nothing is replayed",
         ))
         .answer(200, RESULT, &[ANY])
-        .answer(202, "With wait=false: {run, workflow, at}", &[JSON])
+        .answer(202, "With wait=false: {run, workflow, at, token}", &[JSON])
     };
     let args =
         json!({ JSON: { "schema": { "oneOf": [{ "type": "object" }, { "type": "array" }] } } });
@@ -158,7 +158,7 @@ fn gateway(routes: Routes) -> Routes {
         .on("POST", "/run", run::run, run_options(run)
             .header("idempotency-key", "A name for this request: when it comes again it is the same run, as long as the coordinator remembers (its latest ten thousand, until it restarts)")
             .answer(200, RESULT, &[ANY, EVENTS])
-            .answer(202, "With wait=false: {run, workflow, at}", &[JSON]))
+            .answer(202, "With wait=false: {run, workflow, at, token}", &[JSON]))
         .on("POST", "/workflow", run::prepare_only, workflow_body(About::new("gateway", "Prepare a workflow without running it"))
             .json("{cid, workflow, tasks: [{name, instruction, invocation}]}"))
         .on("POST", "/validate", run::validate, workflow_body(About::new("gateway", "Find every mistake in a workflow without running it"))
@@ -191,6 +191,8 @@ fn runs(routes: Routes) -> Routes {
             "/workflows",
             workflows::list,
             About::new("runs", "Runs, the newest first, at most a thousand")
+                .query("state", "string", "Only those in this state: running, done, failed or cancelled")
+                .query("limit", "integer", "At most so many")
                 .json("[{run, workflow, name, submitter, state, counts, submitted, finished}]"),
         )
         .on(
@@ -206,14 +208,14 @@ fn runs(routes: Routes) -> Routes {
             "DELETE",
             "/workflows/{workflow}",
             workflows::cancel,
-            which("Cancel a run")
+            which("Submitter or operator: cancel a run")
                 .json("{run, cancelled: true}; 409 already-ended if it had ended before"),
         )
         .on(
             "POST",
             "/workflows/{workflow}/cancel",
             workflows::cancel,
-            which("Cancel a run").json("As of DELETE"),
+            which("Submitter or operator: cancel a run").json("As of DELETE"),
         )
         .on(
             "POST",
@@ -225,25 +227,25 @@ fn runs(routes: Routes) -> Routes {
             ))
             .query("allResults", "boolean", "As of /run")
             .answer(200, RESULT, &[ANY, EVENTS])
-            .answer(202, "With wait=false: {run, workflow, at}", &[JSON]),
+            .answer(202, "With wait=false: {run, workflow, at, token}", &[JSON]),
         )
         .on(
             "POST",
             "/workflows/{workflow}/pause",
             workflows::pause,
-            which("Lease nothing more of a run until it is resumed").json("{run, paused: true}"),
+            which("Submitter or operator: lease nothing more of a run until it is resumed").json("{run, paused: true}"),
         )
         .on(
             "POST",
             "/workflows/{workflow}/resume",
             workflows::resume,
-            which("Lease what a run waits for again").json("{run, paused: false}"),
+            which("Submitter or operator: lease what a run waits for again").json("{run, paused: false}"),
         )
         .on(
             "POST",
             "/workflows/{workflow}/tasks/{task}/cancel",
             workflows::cancel_task,
-            which("End one task; what awaits it fails").json("{run, task, cancelled: true}"),
+            which("Submitter or operator: end one task; what awaits it fails").json("{run, task, cancelled: true}"),
         )
         .on(
             "POST",
@@ -311,6 +313,16 @@ fn things(routes: Routes) -> Routes {
                 "DAG-JSON, or DAG-CBOR for who accepts it",
                 &[JSON, DAG_CBOR],
             ),
+        )
+        .on(
+            "GET",
+            "/receipts/{cid}/task",
+            receipts::task,
+            About::new(
+                "receipts",
+                "The latest run that has the task which a receipt answers",
+            )
+            .json("{run, task, instruction}"),
         )
         .on(
             "GET",

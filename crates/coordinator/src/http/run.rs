@@ -118,7 +118,7 @@ pub(super) async fn answer(
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     if let Some(trouble) = app.trouble.text() {
-        return Err(ApiError::unavailable(trouble).hint("see /health"));
+        return Err(ApiError::trouble(trouble));
     }
     let Wanted {
         timeout,
@@ -140,22 +140,25 @@ pub(super) async fn answer(
         Some((key, what)) => app.keys.once(key, what, start).await?,
         None => start.await?,
     };
+    // With it whoever asked here may end or pause the run later.
+    let token = app.authority.run_token(run, workflow);
     let answer = if let Some(place) = watcher {
         Ok(events::follow(app, run, workflow, place))
     } else if let Some(waiter) = waiter {
         waiter.result(run, workflow, timeout, all).await
     } else {
         let at = at(run, workflow);
-        let body = json!({ "run": run.0, "workflow": workflow, "at": at });
+        let body = json!({ "run": run.0, "workflow": workflow, "at": at, "token": token });
         Ok((StatusCode::ACCEPTED, [(header::LOCATION, at)], Json(body)).into_response())
     };
-    Ok((names_of(run, workflow), answer).into_response())
+    let token = [(HeaderName::from_static("asterism-run-token"), token)];
+    Ok((names_of(run, workflow), token, answer).into_response())
 }
 
 /// Makes a run of a document for somebody who follows it in another way; the run and its name.
 pub(crate) async fn start(app: &Arc<App>, body: Bytes) -> Result<(RunId, String), ApiError> {
     if let Some(trouble) = app.trouble.text() {
-        return Err(ApiError::unavailable(trouble).hint("see /health"));
+        return Err(ApiError::trouble(trouble));
     }
     let body = Document::of(app, body).await?;
     let Ready { submission, .. } = app
@@ -285,7 +288,7 @@ impl<'a> Waiter<'a> {
                 // In trouble nothing is final, and nothing is lost: it goes on when the trouble is over.
                 tokio::select! {
                     () = app.trouble.over() => {}
-                    () = &mut deadline => return Err(ApiError::unavailable(app.trouble.text().unwrap_or_default()).hint("see /health")),
+                    () = &mut deadline => return Err(ApiError::trouble(app.trouble.text().unwrap_or_default())),
                     () = app.closed() => return Err(stops(run, workflow)),
                 }
                 if app.driver.is_gone() {
@@ -356,4 +359,5 @@ pub(crate) async fn whole_run(app: &Arc<App>, run: RunId) -> Result<RunView, Api
 pub(crate) fn forgotten(run: RunId) -> ApiError {
     ApiError::not_found(format!("run {} is not here, or not any more", run.0))
         .hint("/workflows lists the runs")
+        .command("`asterism workflow list` lists the runs")
 }

@@ -10,7 +10,7 @@ use asterism_protocol::{
 use asterism_scheduler::Scheduler;
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
@@ -19,14 +19,14 @@ use serde_json::json;
 
 use super::{
     Shared, cid_of, events,
-    explain::explain,
-    extract::{Asked, Operator},
+    explain::{explain, waits},
+    extract::{Asked, Named, Operator, Who},
     json_of_view,
     prepare::ready_as,
     run::{self, RunQuery, Waiter, Wanted, forgotten, names_of},
     wants_page,
 };
-use crate::{app::App, error::ApiError, follow, media};
+use crate::{app::App, authority::Asker, error::ApiError, follow, media};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +55,21 @@ pub(super) struct ResultQuery {
     all_results: bool,
 }
 
-pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Response, ApiError> {
+/// Which runs are listed.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// Only those in this state.
+    state: Option<RunState>,
+    /// At most so many.
+    limit: Option<u32>,
+}
+
+pub(super) async fn list(
+    State(app): Shared,
+    Asked(query): Asked<ListQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         return Ok(page);
     }
@@ -63,12 +77,15 @@ pub(super) async fn list(State(app): Shared, headers: HeaderMap) -> Result<Respo
         .driver
         .look(asterism_scheduler::Scheduler::overview)
         .await?;
-    json_of_view(&overview.runs)
+    let wanted = |run: &&RunSummary| query.state.is_none_or(|state| run.state == state);
+    let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
+    let runs: Vec<&RunSummary> = overview.runs.iter().filter(wanted).take(limit).collect();
+    json_of_view(&runs)
 }
 
 pub(super) async fn show(
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     Asked(part): Asked<PartQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -129,6 +146,9 @@ async fn run_of(app: &App, workflow: &str, run: Option<u64>) -> Result<RunSummar
         return latest.ok_or_else(|| {
             ApiError::not_found(format!("no run of {workflow} is here"))
                 .hint("POST the workflow to /run; /workflows lists what is here")
+                .command(
+                    "`asterism run FILE` runs one, `asterism workflow list` lists what is here",
+                )
         });
     };
     let summary = run::summary(app, RunId(run)).await?;
@@ -145,7 +165,7 @@ async fn run_of(app: &App, workflow: &str, run: Option<u64>) -> Result<RunSummar
 /// The full workflow of a run, as `/workflow` prepares it.
 pub(super) async fn document(
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
     let run = run_of(&app, &cid, which.run).await?.run;
@@ -160,7 +180,7 @@ pub(super) async fn document(
 /// Runs the workflow of a run once more: what is known is replayed, what failed or was cancelled is tried again.
 pub(super) async fn rerun(
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     Asked(mut query): Asked<RunQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -188,7 +208,7 @@ pub(super) async fn rerun(
 /// What a run came to, as `/run` answers it.
 pub(super) async fn result(
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     Asked(query): Asked<ResultQuery>,
 ) -> Result<Response, ApiError> {
     let waiter = Waiter::new(&app)?;
@@ -202,7 +222,7 @@ pub(super) async fn result(
 /// What happens to a run, as a stream.
 pub(super) async fn watch(
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
     let place = follow::place(&app)?;
@@ -217,7 +237,7 @@ pub(super) async fn watch(
 /// One task, what was said while it was performed, and why it is where it is.
 pub(super) async fn task(
     State(app): Shared,
-    Path((cid, task)): Path<(String, String)>,
+    Named((cid, task)): Named<(String, String)>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
     let view = view(&app, &cid, which.run).await?;
@@ -226,13 +246,15 @@ pub(super) async fn task(
     if found.remark.is_none() {
         found = with_remark(&app, found).await?;
     }
-    let why = explain(&view, &found, &overview.executors, app.clock.now());
+    let executors = &overview.executors;
+    let why = explain(&view, &found, executors, app.clock.now());
     Ok(Json(json!({
         "run": view.summary.run.0,
         "workflow": view.summary.workflow,
         "state": view.summary.state,
         "task": media::json_of_view(&found),
         "why": why,
+        "waits": waits(&found, executors),
     }))
     .into_response())
 }
@@ -279,11 +301,13 @@ fn task_of<'a>(view: &'a RunView, asked: &str) -> Result<&'a TaskView, ApiError>
 }
 
 pub(super) async fn cancel(
+    Who(asker): Who,
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    let run = run_of(&app, &cid, which.run).await?.run;
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run).await?;
+    app.authority.of_submitter(&asker, run, workflow)?;
     app.driver.cancel(run).await?;
     // It may have ended by itself before: then it is not cancelled, and saying so would be a lie.
     let summary = run::summary(&app, run).await?;
@@ -304,41 +328,48 @@ pub(super) async fn cancel(
 
 /// Ends one task; what awaits it fails.
 pub(super) async fn cancel_task(
+    Who(asker): Who,
     State(app): Shared,
-    Path((cid, task)): Path<(String, String)>,
+    Named((cid, task)): Named<(String, String)>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
     let view = view(&app, &cid, which.run).await?;
+    let RunSummary { run, workflow, .. } = view.summary;
+    app.authority.of_submitter(&asker, run, workflow)?;
     let task = task_of(&view, &task)?.index;
-    let run = app.driver.cancel_task(view.summary.run, task).await?;
+    let run = app.driver.cancel_task(run, task).await?;
     Ok(Json(json!({ "run": run.0, "task": task, "cancelled": true })).into_response())
 }
 
 /// Leases nothing more of a run until it is resumed.
 pub(super) async fn pause(
+    Who(asker): Who,
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &cid, which.run, true).await
+    set_paused(&app, &asker, &cid, which.run, true).await
 }
 
 /// Leases what a run waits for again.
 pub(super) async fn resume(
+    Who(asker): Who,
     State(app): Shared,
-    Path(cid): Path<String>,
+    Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &cid, which.run, false).await
+    set_paused(&app, &asker, &cid, which.run, false).await
 }
 
 async fn set_paused(
     app: &App,
+    asker: &Asker,
     cid: &str,
     run: Option<u64>,
     paused: bool,
 ) -> Result<Response, ApiError> {
-    let run = run_of(app, cid, run).await?.run;
+    let RunSummary { run, workflow, .. } = run_of(app, cid, run).await?;
+    app.authority.of_submitter(asker, run, workflow)?;
     app.driver.pause(Some(run), paused).await?;
     Ok(Json(json!({ "run": run.0, "paused": paused })).into_response())
 }

@@ -773,6 +773,8 @@ async fn executors_are_drained_and_banned_by_name_or_key() {
     let view = &server.json("/executors").await[0];
     assert_eq!(view["standing"], "excluded");
     assert_eq!(view["reason"], "the operator excluded it: noise");
+    let (status, error) = json_of(server.post(&undone, "").await).await;
+    assert_eq!((status, error["code"].as_str()), (409, Some("excluded")));
     // By the key, as all commands: it is a stranger again, and told to come back.
     let lifted = format!("{}?undo=true", at("ban", key));
     let (status, answer) = json_of(server.post(&lifted, "").await).await;

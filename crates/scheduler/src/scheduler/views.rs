@@ -145,6 +145,20 @@ impl Scheduler {
         self.latest.get(&workflow).copied()
     }
 
+    /// The latest run that has a task with this instruction, if its receipt is known; and the task's place.
+    #[must_use]
+    pub fn task_of(&self, instruction: Cid) -> Option<(RunId, u32)> {
+        self.receipt_of(instruction)?;
+        let digest = instruction.digest();
+        self.runs.iter().rev().find_map(|(id, run)| {
+            let nodes = (0..).zip(&run.contents.digests);
+            let mut same = nodes.filter(|(_, other)| **other == digest);
+            // What a run only awaits is no task of it.
+            same.find_map(|(node, _)| run.tasks_of(node).next())
+                .map(|task| (*id, task))
+        })
+    }
+
     /// The canonical receipt of an instruction, as long as a run in memory refers to it.
     #[must_use]
     pub fn receipt_of(&self, instruction: Cid) -> Option<&Receipt> {

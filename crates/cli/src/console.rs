@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
+    sync::{Arc, OnceLock},
 };
 
 use asterism_protocol::is_unruly;
@@ -27,6 +28,17 @@ pub(crate) struct Console {
     /// How log lines are written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = HEADING)]
     log_format: LogFormat,
+    /// What was submitted, for whoever stops waiting for it.
+    #[arg(skip)]
+    submitted: Arc<OnceLock<Submitted>>,
+}
+
+/// A run that goes on without whoever waits for it.
+#[derive(Debug)]
+struct Submitted {
+    run: u64,
+    /// What a command for it shows beside its number; empty where nothing is needed.
+    proof: String,
 }
 
 const HEADING: &str = "Manners";
@@ -55,6 +67,21 @@ impl Console {
             LogFormat::Text => subscriber.init(),
             LogFormat::Json => subscriber.json().flatten_event(true).init(),
         }
+    }
+
+    /// A run was submitted; `token` is needed to end it from here.
+    pub(crate) fn note_run(&self, run: u64, token: Option<&str>) {
+        let proof = token.map_or_else(String::new, |token| format!(" --run-token {token}"));
+        // Of several the first one is waited for.
+        let _ = self.submitted.set(Submitted { run, proof });
+    }
+
+    /// How to find and end what was submitted.
+    pub(crate) fn goes_on(&self) -> Option<String> {
+        let Submitted { run, proof } = self.submitted.get()?;
+        Some(format!(
+            "run {run} goes on: `asterism workflow watch {run}` follows it, `asterism workflow cancel {run}{proof}` ends it"
+        ))
     }
 
     /// A line of talk, unless nobody wants to hear any.

@@ -115,8 +115,13 @@ impl Failure {
             .hint("is this the address of a coordinator?");
         };
         let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-        let mut failure =
-            Self::new(Exit::of_answer(&text("code"), status), text("message")).hint(text("hint"));
+        // Where it has another one for whoever sees no HTTP.
+        let hint = match answer["details"]["command"].as_str() {
+            Some(command) => command.to_owned(),
+            None => text("hint"),
+        };
+        let mut failure = Self::new(Exit::of_answer(&text("code"), status), text("message"));
+        failure.hint = hint;
         if failure.because.is_empty() {
             failure.because = format!("the coordinator answered {status}");
         }
@@ -124,9 +129,9 @@ impl Failure {
         failure
     }
 
-    /// Does it end with this exit code?
-    pub(crate) fn is(&self, exit: Exit) -> bool {
-        self.exit == exit
+    /// Does the coordinator not allow it?
+    pub(crate) fn is_denied(&self) -> bool {
+        self.exit == Exit::Denied
     }
 
     /// What completes "because …".

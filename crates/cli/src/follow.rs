@@ -1,10 +1,13 @@
 //! A run as it happens: the coordinator's event stream, read across its restarts, and how it is shown.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     client::{Coordinator, Patience, json_of},
@@ -14,6 +17,9 @@ use crate::{
 
 /// The coordinator says something at least this often.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
+
+/// A run of which nothing is performed for this long is asked why; again after as long.
+const ASK_AFTER: Duration = Duration::from_secs(2);
 
 /// Most bytes of one event: a task's view with its values is smaller than a frame of the protocol.
 const EVENT_BYTES_MAX: usize = 64 << 20;
@@ -45,6 +51,7 @@ pub(crate) async fn follow(
 ) -> Result<Value, Failure> {
     let path = format!("/workflows/{run}/events");
     let mut patience = Patience::new(console);
+    let mut idle = Idle::new(coordinator, run, console);
     loop {
         let mut response = match coordinator.open(&path).await {
             Ok(response) => response,
@@ -55,13 +62,19 @@ pub(crate) async fn follow(
         };
         patience.renew();
         let mut text = Vec::new();
+        let mut heard = Instant::now();
         let broken = loop {
-            let chunk = match timeout(SILENCE_MAX, response.chunk()).await {
+            let chunk = tokio::select! {
+                chunk = timeout_at(heard + SILENCE_MAX, response.chunk()) => chunk,
+                () = idle.ask() => continue,
+            };
+            let chunk = match chunk {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => break coordinator.broke_off("it ended too early"),
                 Ok(Err(error)) => break coordinator.broke_off(&error.without_url().to_string()),
                 Err(_) => break coordinator.broke_off("nothing was heard for too long"),
             };
+            heard = Instant::now();
             text.extend_from_slice(&chunk);
             if text.len() > EVENT_BYTES_MAX {
                 return Err(Failure::other("an event is larger than any may be"));
@@ -80,11 +93,90 @@ pub(crate) async fn follow(
                             .wait(crate::client::NoAnswer::of_answer(status, error.as_bytes()))
                             .await?;
                     }
-                    _ => tell(&event),
+                    _ => {
+                        idle.hear(&event);
+                        tell(&event);
+                    }
                 }
             }
         };
         patience.wait(broken).await?;
+    }
+}
+
+/// What is said of a run of which nothing is performed: nobody may be there who can.
+struct Idle<'a> {
+    coordinator: &'a Coordinator,
+    run: u64,
+    console: &'a Console,
+    /// Places of tasks that somebody could take, and of those that somebody performs.
+    open: BTreeSet<u64>,
+    held: BTreeSet<u64>,
+    since: Instant,
+    said: String,
+}
+
+impl<'a> Idle<'a> {
+    fn new(coordinator: &'a Coordinator, run: u64, console: &'a Console) -> Self {
+        Self {
+            coordinator,
+            run,
+            console,
+            open: BTreeSet::new(),
+            held: BTreeSet::new(),
+            since: Instant::now(),
+            said: String::new(),
+        }
+    }
+
+    fn hear(&mut self, event: &Event) {
+        if event.name != "task" {
+            return;
+        }
+        let place = event.data["index"].as_u64().unwrap_or_default();
+        let state = event.data["state"].as_str().unwrap_or_default();
+        let has_reason = event.data["reason"]
+            .as_str()
+            .is_some_and(|why| !why.is_empty());
+        let is_open = state == "ready" || (state == "waiting" && has_reason);
+        for (places, is_in) in [
+            (&mut self.open, is_open),
+            (&mut self.held, state == "leased"),
+        ] {
+            if is_in {
+                places.insert(place);
+            } else {
+                places.remove(&place);
+            }
+        }
+        self.since = Instant::now();
+    }
+
+    /// Once nothing was performed for a while: says why the first task that could be waits, if that was not said.
+    async fn ask(&mut self) {
+        let first = match self.open.first() {
+            Some(first) if self.held.is_empty() => *first,
+            _ => return std::future::pending().await,
+        };
+        tokio::time::sleep_until(self.since + ASK_AFTER).await;
+        self.since = Instant::now();
+        let (run, place) = (self.run.to_string(), first.to_string());
+        // Whatever goes wrong here goes wrong with what is followed, too, and is said there.
+        let Ok(answer) = self
+            .coordinator
+            .get_at(&["workflows", &run, "tasks", &place])
+            .await
+        else {
+            return;
+        };
+        let answer = json_of(&answer).unwrap_or_default();
+        let why = answer["waits"].as_str().unwrap_or_default();
+        if why.is_empty() || self.said == why {
+            return;
+        }
+        self.said = why.to_owned();
+        self.console
+            .say(&format!("{} waits: {why}", title(&answer["task"])));
     }
 }
 
@@ -102,10 +194,19 @@ pub(crate) async fn submit(
         .post_patiently("/run", &query, body, console)
         .await?;
     let started = json_of(&started)?;
-    match started["run"].as_u64() {
+    match note(&started, coordinator, console) {
         Some(run) => Ok((run, started)),
         None => Err(Failure::other("the coordinator's answer is not understood")),
     }
+}
+
+/// The number of a run that was started, which whoever stops waiting for it is told.
+pub(crate) fn note(started: &Value, coordinator: &Coordinator, console: &Console) -> Option<u64> {
+    let run = started["run"].as_u64()?;
+    // Who sits at the coordinator's machine needs none.
+    let token = started["token"].as_str().filter(|_| !coordinator.is_here());
+    console.note_run(run, token);
+    Some(run)
 }
 
 /// The data of `end` tells whether a run came to a result, with the coordinator's own words where not.

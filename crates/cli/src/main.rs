@@ -4,6 +4,7 @@
 //! [`failure::Exit`]. A flag comes before `ASTERISM_<FLAG>`, that before the files of [`settings`], those before defaults.
 
 mod arguments;
+mod authority;
 mod build;
 mod client;
 mod commands;
@@ -144,10 +145,6 @@ fn start(args: Vec<OsString>) -> Result<(), Ended> {
         Command::Dev(_) => (true, "info,asterism_coordinator::driver=warn"),
         _ => (false, "warn"),
     };
-    let submits = matches!(
-        command,
-        Command::Run(_) | Command::Submit(_) | Command::Workflow(_)
-    );
     console.start_logging(usual);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -163,10 +160,9 @@ fn start(args: Vec<OsString>) -> Result<(), Ended> {
             result = command => result,
             () = commands::interrupted() => {
                 let failure = Failure::new(Exit::Interrupted, "interrupted");
-                Err(if submits {
-                    failure.hint("what was submitted goes on: `asterism workflow list` shows it, `asterism workflow cancel RUN` ends it")
-                } else {
-                    failure
+                Err(match console.goes_on() {
+                    Some(how) => failure.hint(how),
+                    None => failure,
                 })
             }
         }

@@ -12,8 +12,15 @@ use crate::{
     local,
 };
 
-/// Most runs that are looked through for a task.
-const RUNS_MAX: usize = 100;
+/// Where the task of a receipt is looked for: a receipt names it by its CID only.
+pub(crate) enum From<'a> {
+    /// All runs that the coordinator keeps.
+    Any,
+    /// This run.
+    Run(&'a str),
+    /// A workflow, as it was written.
+    Workflow(Vec<u8>),
+}
 
 /// Performs the task of a receipt and compares.
 ///
@@ -21,13 +28,13 @@ const RUNS_MAX: usize = 100;
 /// The task or what it needs cannot be had, or the outcome is another one.
 pub(crate) async fn rerun(
     receipt: &Receipt,
-    run: Option<&str>,
+    from: &From<'_>,
     coordinator: &Coordinator,
 ) -> Result<(), Failure> {
     let theirs = receipt
         .outcome()
         .ok_or_else(|| Failure::other("it tells no outcome of ours"))?;
-    let task = task_of(theirs.instruction, run, coordinator).await?;
+    let task = task_of(theirs.instruction, from, coordinator).await?;
     let mut outs: BTreeMap<Cid, Out> = BTreeMap::new();
     for promise in task.run.promises() {
         let awaited = promise.instruction;
@@ -91,17 +98,26 @@ fn difference(theirs: &Outcome, ours: &Outcome) -> String {
     }
 }
 
-/// The task with this instruction, by the document of a run. That it is this one is recomputed.
+/// The task with this instruction, by the document that it is in. That it is this one is recomputed.
 async fn task_of(
     instruction: Cid,
-    run: Option<&str>,
+    from: &From<'_>,
     coordinator: &Coordinator,
 ) -> Result<Task, Failure> {
-    let run = match run {
-        Some(run) => run.to_owned(),
-        None => run_with(instruction, coordinator).await?,
+    let of_run = async |run: &str| coordinator.get_at(&["workflows", run, "document"]).await;
+    let (place, answer) = match from {
+        From::Workflow(written) => {
+            let prepared = coordinator.post("/workflow", &[], written.clone()).await;
+            ("the workflow".to_owned(), prepared?)
+        }
+        From::Run(run) => (format!("run {run}"), of_run(run).await?),
+        From::Any => {
+            let cid = instruction.to_string();
+            let found = coordinator.get_at(&["receipts", &cid, "task"]).await?;
+            let run = json_of_answer(&found)?["run"].to_string();
+            (format!("run {run}"), of_run(&run).await?)
+        }
     };
-    let answer = coordinator.get_at(&["workflows", &run, "document"]).await?;
     let document = json_of_answer(&answer)?;
     let workflow: Workflow = from_json("workflow", document["workflow"].to_string().as_bytes())
         .map_err(|error| Failure::other(error.to_string()))?;
@@ -111,28 +127,7 @@ async fn task_of(
         .ok_or_else(|| {
             Failure::new(
                 Exit::NotFound,
-                format!("run {run} has no task with the instruction {instruction}"),
+                format!("{place} has no task with the instruction {instruction}"),
             )
         })
-}
-
-async fn run_with(instruction: Cid, coordinator: &Coordinator) -> Result<String, Failure> {
-    let runs = json_of_answer(&coordinator.get("/workflows", &[]).await?)?;
-    let runs = runs.as_array().map(Vec::as_slice).unwrap_or_default();
-    for run in runs.iter().take(RUNS_MAX).map(|run| run["run"].to_string()) {
-        let task = instruction.to_string();
-        match coordinator
-            .get_at(&["workflows", &run, "tasks", &task])
-            .await
-        {
-            Ok(_) => return Ok(run),
-            Err(failure) if failure.is(Exit::NotFound) => {}
-            Err(failure) => return Err(failure),
-        }
-    }
-    Err(Failure::new(
-        Exit::NotFound,
-        format!("none of the latest {RUNS_MAX} runs has its task"),
-    )
-    .hint("name the run that has it with --run"))
 }

@@ -25,6 +25,10 @@ pub(crate) fn make(folder: &Path, language: Language, console: &Console) -> Resu
                 .hint("use lower-case words with hyphens, each beginning with a letter: word-count")
         })
         .doing(&doing)?;
+    if let Some(whose) = reserved(name, language) {
+        let because = format!("`{name}` is a word of {whose}'s own");
+        return Err(Failure::invalid(because).hint("choose another name")).doing(&doing);
+    }
     if folder.exists() {
         return Err(Failure::invalid("something of that name is there").hint("choose another name"))
             .doing(&doing);
@@ -60,6 +64,131 @@ fn is_name(name: &str) -> bool {
                     .chars()
                     .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
         })
+}
+
+/// Words of Rust, and crates that come with it.
+const OF_RUST: &[&str] = &[
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc-macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+    "yield",
+];
+
+/// Words of WIT: the package and the world have the project's name.
+const OF_WIT: &[&str] = &[
+    "as",
+    "async",
+    "bool",
+    "borrow",
+    "char",
+    "constructor",
+    "enum",
+    "error-context",
+    "export",
+    "f32",
+    "f64",
+    "flags",
+    "from",
+    "func",
+    "future",
+    "import",
+    "include",
+    "interface",
+    "list",
+    "map",
+    "option",
+    "own",
+    "package",
+    "record",
+    "resource",
+    "result",
+    "s16",
+    "s32",
+    "s64",
+    "s8",
+    "static",
+    "stream",
+    "string",
+    "tuple",
+    "type",
+    "u16",
+    "u32",
+    "u64",
+    "u8",
+    "use",
+    "variant",
+    "with",
+    "world",
+];
+
+/// Words of Python: the module has the project's name.
+const OF_PYTHON: &[&str] = &[
+    "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif",
+    "else", "except", "finally", "for", "from", "global", "if", "import", "in", "is", "lambda",
+    "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
+];
+
+/// Whose own word a name is, so that no project in this language can have it.
+fn reserved(name: &str, language: Language) -> Option<&'static str> {
+    let lists: &[(&str, &[&str])] = match language {
+        Language::Rust => &[("Rust", OF_RUST), ("WIT", OF_WIT)],
+        Language::Py => &[("Python", OF_PYTHON)],
+        Language::Ts => &[],
+    };
+    let found = lists.iter().find(|(_, words)| words.contains(&name));
+    found.map(|(whose, _)| *whose)
 }
 
 fn snake(name: &str) -> String {

@@ -90,6 +90,7 @@ const CASES: &[Case] = &[
     case("a language nobody speaks", &[], &["fn", "new", "--lang", "cobol", "a"], 2, &["'cobol'", "rust"]),
     case("a shell nobody has", &[], &["completions", "comand.com"], 2, &["comand.com"]),
     case("a manual of nothing", &[], &["man", "rum"], 5, &["no command `rum`", "did you mean `run`?"]),
+    case("a token that is guessed", &[], &["coordinator", "--in-memory", "--listen", "127.0.0.1:0", "--operator-token", "short"], 5, &["could not serve because", "16 to 1024 visible characters"]),
     // Settings.
     case("settings that are not there", &[], &["config", "show", "--config", "absent.toml"], 5, &["could not read the settings in absent.toml because"]),
     case("settings within settings", &[("asterism.toml", "config = 'x'")], &["config", "show"], 5, &["no command has a flag `--config`"]),
@@ -156,6 +157,13 @@ const CASES: &[Case] = &[
     case("a world without its WIT", &[("a.ts", "")], &["fn", "build", "a.ts", "--world", "w"], 2, &["--wit"]),
     case("dev of what cannot be built", &[("c.wat", "(oops)")], &["dev", "c.wat"], 5, &["could not build c.wat because", "line 1, column 2"]),
     case("a name that is none", &[], &["fn", "new", "--lang", "py", "Nine Lives"], 5, &["not a name", "word-count"]),
+    case("a name that is a word of Rust", &[], &["fn", "new", "--lang", "rust", "fn"], 5, &["`fn` is a word of Rust's own", "another name"]),
+    case("a name that is a word of WIT", &[], &["fn", "new", "--lang", "rust", "record"], 5, &["`record` is a word of WIT's own"]),
+    case("a name that is a word of Python", &[], &["fn", "new", "--lang", "py", "class"], 5, &["`class` is a word of Python's own"]),
+    case("a number beyond numbers", &[("w.json", "{\"tasks\":[{\"run\":{\"name\":\"a\",\n\"input\":{\"func\":\"add\",\"args\":[1e400,2]}}}]}")], RUN, 5, &["w.json", "2:31: "]),
+    case("a list beyond lists", &[("w.json", one!(r#"{"func":"add","args":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}"#))], RUN, 5, &["1:", "nested deeper than 64"]),
+    case("a component with a table that nobody has room for", &[("c.wat", r#"(component (core module $m (table 10000001 funcref) (func (export "f"))) (core instance $i (instantiate $m)) (func (export "f") (canon lift (core func $i "f"))))"#)], ADD, 5, &["more than 10000000 elements"]),
+    case("a module whose function has no name in WIT", &[("c.wat", "(module (func (export \"\u{dc}n\u{ef}\")))")], ADD, 5, &["\u{dc}n\u{ef}"]),
     case("a project over another", &[("a/x", "")], &["fn", "new", "--lang", "py", "a"], 5, &["is there"]),
     // Calls.
     case("a function too few", &[("c.wat", GOOD)], &["fn", "call", "c.wat"], 2, &["no function is named"]),

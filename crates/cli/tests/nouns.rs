@@ -153,6 +153,8 @@ impl Place {
             "KEY"
         } else if word.len() == 13 && word.parse::<u64>().is_ok() {
             return "TIME".to_owned();
+        } else if word.len() == 64 && word.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return "TOKEN".to_owned();
         } else {
             return word.to_owned();
         };
@@ -254,6 +256,35 @@ fn what_waits_is_explained_paused_and_cancelled() {
     place.run("workflow watch 1");
     place.run("workflow get 1");
     place.run("--json executor list");
+    insta::assert_snapshot!(place.transcript);
+}
+
+#[test]
+fn what_not_everybody_may_wants_a_token() {
+    let token = "a-token-of-an-operator";
+    let mut place = Place::new(&[
+        "coordinator",
+        "--listen",
+        "127.0.0.1:0",
+        "--require-operator-token",
+        "--operator-token",
+        token,
+    ]);
+    fs::write(place.folder.path().join("token"), format!("{token}\n")).unwrap();
+    place.run("fn add guest.wat");
+    let told = place.transcript.len();
+    let started = place.run("--json run twice.yaml --detach");
+    place.transcript.truncate(told);
+    let started: serde_json::Value = serde_json::from_str(&started).unwrap();
+    let own = started["token"].as_str().unwrap();
+    place.run("workflow cancel 1");
+    place.run("workflow pause 1 --run-token another-token-of-nobody");
+    place.run(&format!("workflow pause 1 --run-token {own}"));
+    place.run("workflow resume 1 --operator-token-file token");
+    place.run("executor ban nobody");
+    place.run("executor ban nobody --operator-token-file absent");
+    place.run("executor ban nobody --operator-token-file token");
+    place.run(&format!("workflow cancel 1 --run-token {own}"));
     insta::assert_snapshot!(place.transcript);
 }
 

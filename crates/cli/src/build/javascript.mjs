@@ -5,7 +5,7 @@
 // into what the author's types say, gives `console` to guests as log lines, and says what was thrown.
 //
 // One argument, JSON: {source, work, out, wit, world, quickjs, wasi}; `wit` is the author's own world, if there is one.
-// Standard output, JSON: {wit} or {errors: [text, …]}.
+// Standard output, JSON: {wit, files} with the author's files that it is made of, or {error: text}.
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import process from 'node:process';
@@ -320,6 +320,7 @@ async function main() {
   let entry = path.resolve(source);
   let witPath = ownWit ? path.resolve(ownWit) : path.join(work, 'wit');
   let wit = null;
+  const files = new Set([entry]);
   if (!ownWit) {
     const program = ts.createProgram([entry, ambient], {
       allowJs: true, checkJs: true, strict: true, noEmit: true, skipLibCheck: true, types: [], allowImportingTsExtensions: true,
@@ -333,6 +334,9 @@ async function main() {
         return `${path.basename(entry)}:${line + 1}:${character + 1}: ${ts.flattenDiagnosticMessageText(one.messageText, ' ')}`;
       }).join('; '));
     }
+    for (const read of program.getSourceFiles()) {
+      if (!program.isSourceFileDefaultLibrary(read)) files.add(path.resolve(read.fileName));
+    }
     const world = new World(program.getTypeChecker());
     const found = functions(program, file, world);
     wit = witOf(found, world);
@@ -344,10 +348,11 @@ async function main() {
   }
   const bundle = path.join(work, 'bundle.mjs');
   try {
-    await esbuild.build({
-      entryPoints: [entry], bundle: true, format: 'esm', target: 'es2022', platform: 'neutral', outfile: bundle,
+    const { metafile } = await esbuild.build({
+      metafile: true, entryPoints: [entry], bundle: true, format: 'esm', target: 'es2022', platform: 'neutral', outfile: bundle,
       external: ['wasi:*', 'local:*'], logLevel: 'silent', mainFields: ['module', 'main'], conditions: ['import'],
     });
+    for (const read of Object.keys(metafile.inputs)) files.add(path.resolve(read));
   } catch (error) {
     const errors = error.errors ?? [];
     if (!errors.length) throw error;
@@ -356,7 +361,8 @@ async function main() {
   }
   const worldName = ownWit ? ownWorld ?? undefined : 'guest';
   await writeFile(out, quickjs ? await withQuickJs(bundle, witPath, worldName) : await withSpiderMonkey(bundle, witPath, worldName));
-  return { wit };
+  const own = path.dirname(process.argv[1]);
+  return { wit, files: [...files].filter((file) => !file.startsWith(own + path.sep)) };
 }
 
 try {

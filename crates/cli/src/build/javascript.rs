@@ -1,11 +1,14 @@
 //! TypeScript and JavaScript, by componentize-js or componentize-qjs. The world is inferred from types, see `javascript.mjs`.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Engine, Missing, Options, read_made, run, scratch, tools};
+use super::{Engine, Missing, Options, kept, read_made, run, scratch, tools};
 use crate::{console::Console, failure::Failure};
 
 /// What infers, adapts, bundles and componentizes: written beside the builders, whose modules it imports.
@@ -29,6 +32,11 @@ pub(super) async fn build(
             .hint("give one: `--wit PATH`"));
     }
     let tools = tools::javascript(console).await?;
+    let whole = fs::canonicalize(source).map_err(|error| Failure::invalid(error.to_string()))?;
+    let (order, mut files) = options.order(&whole, &tools, SCRIPT);
+    if let Some(made) = kept::find(&order) {
+        return Ok(made);
+    }
     let work = scratch()?;
     // In the work folder, where a build beside this one does not write; imports are found through the link.
     let script = work.path().join("build.mjs");
@@ -41,7 +49,7 @@ pub(super) async fn build(
     )
     .map_err(broken)?;
     let made = work.path().join("component.wasm");
-    let order = json!({
+    let orders = json!({
         "source": source,
         "work": work.path().join("work"),
         "out": made,
@@ -51,17 +59,23 @@ pub(super) async fn build(
         "wasi": options.wasi,
     });
     let mut command = Command::new("node");
-    command.arg(&script).arg(order.to_string());
+    command.arg(&script).arg(orders.to_string());
     let said = run(&mut command, NODE).await?;
-    answer(&said)?;
-    read_made(
-        &made,
-        if quickjs {
-            "componentize-qjs"
-        } else {
-            "componentize-js"
-        },
-    )
+    let answer = answer(&said)?;
+    let builder = if quickjs {
+        "componentize-qjs"
+    } else {
+        "componentize-js"
+    };
+    let made = read_made(&made, builder)?;
+    let read = answer["files"].as_array().into_iter().flatten();
+    files.extend(read.filter_map(|file| file.as_str().map(PathBuf::from)));
+    // They say how the source is read, wherever they are above it, and also by not being there.
+    for folder in whole.ancestors().skip(1) {
+        files.extend(["package.json", "tsconfig.json"].map(|name| folder.join(name)));
+    }
+    kept::keep(&order, files, &made);
+    Ok(made)
 }
 
 /// The script's answer: its last word, after whatever its libraries print.

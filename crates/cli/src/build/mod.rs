@@ -7,6 +7,7 @@
 mod c;
 mod cargo;
 mod javascript;
+mod kept;
 mod python;
 mod tools;
 
@@ -84,6 +85,21 @@ impl Built {
     pub(crate) fn signatures(&self) -> impl Iterator<Item = String> + '_ {
         let functions = self.component.functions.iter();
         functions.map(|function| format!("{}/{}", self.name, function.signature()))
+    }
+}
+
+impl Options {
+    /// What is built of a source with these options and this builder, as the name of what is kept of it; and the files that
+    /// the options name.
+    fn order(&self, source: &Path, builder: &Path, script: &str) -> (String, Vec<PathBuf>) {
+        let files = match &self.wit {
+            Some(wit) if wit.is_dir() => kept::files_below(wit),
+            Some(wit) => vec![wit.clone()],
+            None => Vec::new(),
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let order = format!("{version}\n{source:?}\n{self:?}\n{builder:?}\n{script}");
+        (order, files)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 use tokio::process::Command;
 
-use super::{Missing, Options, javascript::answer, read_made, run, scratch, tools};
+use super::{Missing, Options, javascript::answer, kept, read_made, run, scratch, tools};
 use crate::{console::Console, failure::Failure};
 
 const SCRIPT: &str = include_str!("python.py");
@@ -27,6 +27,13 @@ pub(super) async fn build(
     let broken =
         |error: std::io::Error| Failure::other(format!("no script can be written: {error}"));
     let source = fs::canonicalize(source).map_err(broken)?;
+    let folder = source.parent().unwrap_or(Path::new("."));
+    let (order, mut files) = options.order(&source, &tools, SCRIPT);
+    if let Some(made) = kept::find(&order) {
+        return Ok(made);
+    }
+    // The module is run when the component is made, and may import and read what is beside it.
+    files.extend(kept::files_below(folder));
     let (wit, world, module) = match &options.wit {
         // The module itself implements the world, as componentize-py's own documentation tells.
         Some(wit) => {
@@ -61,11 +68,9 @@ pub(super) async fn build(
         command.args(["-w", &world]);
     }
     command.args(["componentize", &module, "-p"]).arg(work);
-    command
-        .arg("-p")
-        .arg(source.parent().unwrap_or(Path::new(".")))
-        .arg("-o")
-        .arg(&made);
+    command.arg("-p").arg(folder).arg("-o").arg(&made);
     run(&mut command, PYTHON).await?;
-    read_made(&made, "componentize-py")
+    let made = read_made(&made, "componentize-py")?;
+    kept::keep(&order, files, &made);
+    Ok(made)
 }

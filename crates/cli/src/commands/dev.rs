@@ -21,14 +21,18 @@ use tokio::{
 
 use super::{coordinator::not_served, function, stopped};
 use crate::{
+    authority,
     build::{self, Built, cache},
-    client::Coordinator,
+    client::{self, Coordinator},
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
 
 /// Ports that are tried from the wanted one on.
 const PORTS: u16 = 100;
+
+/// How often it is looked whether the executor has come.
+const PERFORMS_EVERY: Duration = Duration::from_millis(10);
 
 /// How often sources are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -103,6 +107,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
     }
     let options = asterism_coordinator::Options {
         data: data.cloned(),
+        operator_token: data.map(|data| authority::kept(data)).transpose()?,
         panel: panel.clone(),
         diary: true,
         fresh: args.debug,
@@ -187,10 +192,6 @@ impl Running<'_> {
             threads: self.args.threads.unwrap_or(usual.threads),
             ..usual
         };
-        self.introduce(&components);
-        if self.args.open {
-            open(self.url);
-        }
         let (leave, mut leaves) = watch::channel(false);
         let performing = executor::run(options, move || Box::new(engine.host()), async move {
             // As in `serve`.
@@ -198,6 +199,12 @@ impl Running<'_> {
         });
         let mut performing = std::pin::pin!(performing);
         let watching = async {
+            // What is printed may be asked for at once.
+            self.performs().await;
+            self.introduce(&components);
+            if self.args.open {
+                open(self.url);
+            }
             if self.args.watch {
                 self.watch(&components).await;
             }
@@ -221,6 +228,21 @@ impl Running<'_> {
         ended
             .map_err(|error| Failure::other(error.to_string()))
             .doing("perform tasks")
+    }
+
+    /// Waits until the executor is here. One that cannot come ends everything by itself.
+    async fn performs(&self) {
+        loop {
+            let answer = self.here.get("/executors", &[]).await;
+            let executors = answer
+                .and_then(|answer| client::json_of(&answer))
+                .unwrap_or_default();
+            let mut executors = executors.as_array().into_iter().flatten();
+            if executors.any(|executor| executor["connected"] == true) {
+                return;
+            }
+            tokio::time::sleep(PERFORMS_EVERY).await;
+        }
     }
 
     /// What there is, and how to ask for it.

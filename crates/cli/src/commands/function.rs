@@ -20,7 +20,7 @@ use crate::{
     client::Coordinator,
     console::{Console, print},
     failure::{Doing as _, Exit, Failure},
-    local, scaffold,
+    follow, local, scaffold,
 };
 
 /// What to do with functions.
@@ -464,13 +464,15 @@ async fn call(
             let workflow = format!(
                 r#"{{"tasks":[{{"run":{{"name":{func},"rsc":"ipfs://{cid}","input":{{"func":{func},"args":{args}}}}}}}]}}"#
             );
-            let query = [
-                ("allResults", "true".to_owned()),
-                ("name", format!("{} {}", found.name, function.path().1)),
-            ];
-            let answer = coordinator
-                .post_patiently("/run", &query, workflow.into_bytes(), console)
-                .await?;
+            let name = format!("{} {}", found.name, function.path().1);
+            let query = vec![("name", name)];
+            let (run, _) =
+                follow::submit(coordinator, query, workflow.into_bytes(), console).await?;
+            let end = follow::follow(coordinator, run, console, |_| {}).await?;
+            follow::ended(&end)?;
+            let path = format!("/workflows/{run}/result");
+            let all = [("allResults", "true".to_owned())];
+            let answer = coordinator.get(&path, &all).await?;
             fetched(last_result(&answer.body)?, coordinator).await
         }
     }

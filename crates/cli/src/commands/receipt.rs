@@ -1,6 +1,6 @@
 //! `asterism receipt`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use asterism_protocol::{
     Attestation, Basis, CONTENT_TYPE, Cid, Evidence, Receipt, Statement, decode,
@@ -11,9 +11,10 @@ use serde_json::json;
 
 use crate::{
     client::Coordinator,
+    commands::read_workflow,
     console::{Console, print},
     failure::{Doing as _, Exit, Failure},
-    rerun,
+    rerun::{self, From},
 };
 
 /// What to do with receipts.
@@ -31,9 +32,12 @@ pub(crate) enum Command {
         /// Perform the task here, too, and compare the outcomes
         #[arg(long)]
         rerun: bool,
-        /// A run that the task is in; the latest ones are looked through without it
+        /// A run that the task is in; all that the coordinator keeps are looked through without it
         #[arg(long, requires = "rerun", value_name = "RUN")]
         run: Option<String>,
+        /// File of a workflow that the task is in, where the coordinator keeps no run of it any more
+        #[arg(long, requires = "rerun", value_name = "FILE", conflicts_with = "run")]
+        workflow: Option<PathBuf>,
     },
 }
 
@@ -62,11 +66,21 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             print(&String::from_utf8_lossy(&answer.body));
             Ok(())
         }
-        Command::Verify { rerun, run, .. } => {
+        Command::Verify {
+            rerun,
+            run,
+            workflow,
+            ..
+        } => {
             let doing = format!("verify receipt {cid}");
             let (receipt, mut report) = fetched(cid, &which.coordinator).await.doing(&doing)?;
             if *rerun {
-                let again = rerun::rerun(&receipt, run.as_deref(), &which.coordinator);
+                let from = match (run, workflow) {
+                    (Some(run), _) => From::Run(run),
+                    (None, Some(file)) => From::Workflow(read_workflow(file, console)?),
+                    (None, None) => From::Any,
+                };
+                let again = rerun::rerun(&receipt, &from, &which.coordinator);
                 again.await.doing(&doing)?;
                 report.same_again = true;
             }

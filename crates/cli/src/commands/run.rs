@@ -84,8 +84,7 @@ pub(crate) async fn execute(args: Args, console: &Console) -> Result<(), Failure
         None => Output::Text,
     };
     if args.detach {
-        let say = format!("run {run}: watch it with `asterism workflow watch {run}`");
-        console.say(&say);
+        console.say(&console.goes_on().unwrap_or_default());
         print(&match output {
             Output::Text => run.to_string(),
             Output::Json | Output::Jsonl => started.to_string(),

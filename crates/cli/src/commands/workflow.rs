@@ -6,11 +6,12 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
+    authority::RunToken,
     client::{Coordinator, json_of},
     commands::read_workflow,
     console::{Console, print, table},
     failure::{Doing as _, Exit, Failure},
-    follow::{Progress, done_of, ended, follow, title},
+    follow::{Progress, done_of, ended, follow, note, title},
     graph::Graph,
 };
 
@@ -35,20 +36,26 @@ pub(crate) enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Cancel a run; what other runs want goes on
+    /// Cancel a run; what other runs want goes on. For its submitter and the operator
     Cancel {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        token: RunToken,
     },
-    /// Lease nothing more of a run until it is resumed
+    /// Lease nothing more of a run until it is resumed. For its submitter and the operator
     Pause {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        token: RunToken,
     },
-    /// Lease what a run waits for again
+    /// Lease what a run waits for again. For its submitter and the operator
     Resume {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        token: RunToken,
     },
     /// Run the same workflow once more: what is known is replayed, what failed or was cancelled is tried again
     Rerun {
@@ -116,9 +123,9 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         Command::List { state, coordinator } => list(state, &coordinator, console).await,
         Command::Get { which } => get(&which, console).await,
         Command::Watch { which } => watch(&which, console).await,
-        Command::Cancel { which } => cancel(&which, console).await,
-        Command::Pause { which } => set(&which, "pause", console).await,
-        Command::Resume { which } => set(&which, "resume", console).await,
+        Command::Cancel { which, token } => cancel(&which, &token, console).await,
+        Command::Pause { which, token } => set(&which, &token, "pause", console).await,
+        Command::Resume { which, token } => set(&which, &token, "resume", console).await,
         Command::Rerun { which, detach } => rerun(&which, detach, console).await,
         Command::Graph {
             what,
@@ -308,10 +315,21 @@ async fn watch(which: &Which, console: &Console) -> Result<(), Failure> {
     ended(&end).doing(format_args!("finish run {run}"))
 }
 
-async fn cancel(which: &Which, console: &Console) -> Result<(), Failure> {
-    let path = format!("/workflows/{}/cancel", which.run);
-    let answer = which.coordinator.post(&path, &[], Vec::new()).await;
-    let answer = json_of(&answer.doing(format_args!("cancel run {}", which.run))?)?;
+/// Asks for what only the submitter and the operator may.
+async fn decide(
+    Which { run, coordinator }: &Which,
+    token: &RunToken,
+    verb: &str,
+) -> Result<Value, Failure> {
+    let tokens = token.to_show(coordinator)?;
+    let answer = coordinator
+        .post_at(&["workflows", run, verb], &[], tokens)
+        .await;
+    json_of(&answer.doing(format_args!("{verb} run {run}"))?)
+}
+
+async fn cancel(which: &Which, token: &RunToken, console: &Console) -> Result<(), Failure> {
+    let answer = decide(which, token, "cancel").await?;
     print(&if console.json {
         answer.to_string()
     } else {
@@ -320,10 +338,13 @@ async fn cancel(which: &Which, console: &Console) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn set(which: &Which, verb: &str, console: &Console) -> Result<(), Failure> {
-    let path = format!("/workflows/{}/{verb}", which.run);
-    let answer = which.coordinator.post(&path, &[], Vec::new()).await;
-    let answer = json_of(&answer.doing(format_args!("{verb} run {}", which.run))?)?;
+async fn set(
+    which: &Which,
+    token: &RunToken,
+    verb: &str,
+    console: &Console,
+) -> Result<(), Failure> {
+    let answer = decide(which, token, verb).await?;
     if console.json {
         print(&answer.to_string());
     } else {
@@ -338,7 +359,7 @@ async fn rerun(which: &Which, detach: bool, console: &Console) -> Result<(), Fai
     let query = [("wait", "false".to_owned())];
     let started = which.coordinator.post(&path, &query, Vec::new()).await;
     let started = json_of(&started.doing(format_args!("run {} again", which.run))?)?;
-    let run = started["run"].as_u64().unwrap_or_default();
+    let run = note(&started, &which.coordinator, console).unwrap_or_default();
     if detach {
         print(&if console.json {
             started.to_string()

@@ -1,5 +1,7 @@
 //! The panel's way to its coordinator, whether that is a server or in this tab: pages ask here and know no difference.
 
+use std::collections::BTreeMap;
+
 use asterism_protocol::{
     Cid, decode,
     limits::{BLOB_BYTES_MAX, MEMORY_BYTES_DEFAULT},
@@ -11,13 +13,16 @@ use leptos::prelude::*;
 use wasm_bindgen::JsValue;
 
 use crate::{
-    js::{self, Method, random, request},
+    js::{self, Method, random, request, request_as},
     talk::{
         Program, TalkWorker,
         message::{Answer, Ask, FromTalk, ToTalk},
     },
     watch::{Heard, Known, Reach, Watcher},
 };
+
+/// Most runs of this page that are remembered as its own.
+const TOKENS_MAX: usize = 1_000;
 
 /// First and longest pause before the coordinator is called again, in milliseconds.
 const PAUSE_MS: u32 = 500;
@@ -30,6 +35,8 @@ pub struct Coordinator {
     pub known: Known,
     base: StoredValue<String>,
     line: StoredValue<Line, LocalStorage>,
+    /// What proves that runs are this page's to end, as long as it is open.
+    tokens: StoredValue<BTreeMap<RunId, String>>,
 }
 
 #[derive(Default)]
@@ -51,6 +58,7 @@ impl Coordinator {
             known: Known::default(),
             base: StoredValue::new(format!("{origin}{base}")),
             line: StoredValue::new_local(Line::default()),
+            tokens: StoredValue::default(),
         };
         coordinator.call();
         coordinator
@@ -172,7 +180,16 @@ impl Coordinator {
             .header("asterism-run")
             .and_then(|run| run.parse().ok())
         {
-            return Ok(RunId(run));
+            let run = RunId(run);
+            if let Some(token) = answer.header("asterism-run-token") {
+                self.tokens.update_value(|tokens| {
+                    tokens.insert(run, token);
+                    if tokens.len() > TOKENS_MAX {
+                        tokens.pop_first();
+                    }
+                });
+            }
+            return Ok(run);
         }
         let text = answer.text();
         let details = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
@@ -196,7 +213,10 @@ impl Coordinator {
             summary.workflow,
             summary.run.0
         );
-        done(&request(Method::POST, &url, None).await?)
+        let token = self
+            .tokens
+            .with_value(|tokens| tokens.get(&summary.run).cloned());
+        done(&request_as(token.as_deref(), Method::POST, &url, None).await?)
     }
 
     /// Adds a component.

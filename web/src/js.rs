@@ -125,9 +125,25 @@ pub async fn request(
     url: &str,
     body: Option<(&str, &JsValue)>,
 ) -> Result<Answer, String> {
+    request_as(None, method, url, body).await
+}
+
+/// As [`request`], by whoever has this token.
+///
+/// # Errors
+/// As [`request`].
+pub async fn request_as(
+    token: Option<&str>,
+    method: Method,
+    url: &str,
+    body: Option<(&str, &JsValue)>,
+) -> Result<Answer, String> {
     // The browser tells no script why: only its console says more.
     let in_words = |_| "the server cannot be reached".to_owned();
-    let builder = RequestBuilder::new(url).method(method);
+    let mut builder = RequestBuilder::new(url).method(method);
+    if let Some(token) = token {
+        builder = builder.header("authorization", &format!("Bearer {token}"));
+    }
     let request = match body {
         Some((media_type, content)) => builder
             .header("content-type", media_type)

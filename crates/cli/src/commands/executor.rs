@@ -211,12 +211,13 @@ async fn list(coordinator: &Coordinator, console: &Console) -> Result<(), Failur
             _ => "",
         };
         let mut line = format!(
-            "{}  {name}{gone}  {}  trust {}.{} %  {} tasks  {} right  {} wrong  owner {}",
+            "{}  {name}{gone}  {}  trust {}.{} %  {} task{}  {} right  {} wrong  owner {}",
             text("key"),
             text("standing"),
             number("trust") / 10,
             number("trust") % 10,
             number("tasks"),
+            if number("tasks") == 1 { "" } else { "s" },
             number("right"),
             number("wrong"),
             text("owner"),

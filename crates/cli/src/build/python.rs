@@ -22,18 +22,20 @@ pub(super) async fn build(
     console: &Console,
 ) -> Result<Vec<u8>, Failure> {
     let tools = tools::python(console).await?;
-    let scratch = scratch()?;
-    let work = scratch.path();
     let broken =
         |error: std::io::Error| Failure::other(format!("no script can be written: {error}"));
     let source = fs::canonicalize(source).map_err(broken)?;
     let folder = source.parent().unwrap_or(Path::new("."));
-    let (order, mut files) = options.order(&source, &tools, SCRIPT);
+    let (mut order, mut files) = options.order(&source, &tools, SCRIPT);
+    // The module is run when the component is made, and may import and read what is beside it: another file is another order.
+    files.extend(kept::files_below(folder));
+    files.sort();
+    order += &format!("{files:?}");
     if let Some(made) = kept::find(&order) {
         return Ok(made);
     }
-    // The module is run when the component is made, and may import and read what is beside it.
-    files.extend(kept::files_below(folder));
+    let scratch = scratch()?;
+    let work = scratch.path();
     let (wit, world, module) = match &options.wit {
         // The module itself implements the world, as componentize-py's own documentation tells.
         Some(wit) => {

@@ -228,6 +228,12 @@ fn what_runs_is_told_and_asked_about() {
     place.run(&format!("receipt verify {receipt}"));
     place.run(&format!("receipt verify {receipt} --rerun"));
     place.run(&format!("receipt verify {receipt} --rerun --run 99"));
+    place.run(&format!(
+        "receipt verify {receipt} --rerun --workflow twice.yaml"
+    ));
+    place.run(&format!(
+        "receipt verify {receipt} --rerun --workflow wrong.json"
+    ));
     place.run("receipt verify nonsense");
     let blob = place.run("blob put twice.yaml");
     place.run(&format!("blob get {}", blob.trim()));
@@ -257,6 +263,26 @@ fn what_waits_is_explained_paused_and_cancelled() {
     place.run("workflow get 1");
     place.run("--json executor list");
     insta::assert_snapshot!(place.transcript);
+}
+
+/// What no executor here offers.
+const ELSEWHERE: &str = "tasks:
+  - run: { name: far, input: { func: sum, args: [1, 2] } }
+    meta: { requires: { labels: { region: mars } } }
+";
+
+#[test]
+fn what_nobody_may_perform_says_so_while_it_is_waited_for() {
+    // Longer than a run is idle before somebody asks why.
+    let patience = "--timeout 3500";
+    let mut place = Place::new(&["dev", "guest.wat", "--port", "0", "--threads", "1"]);
+    fs::write(place.folder.path().join("elsewhere.yaml"), ELSEWHERE).unwrap();
+    place.run(&format!("run elsewhere.yaml {patience}"));
+    place.run("task explain 1 far");
+    let mut empty = Place::new(&["coordinator", "--listen", "127.0.0.1:0"]);
+    empty.run("fn add guest.wat");
+    empty.run(&format!("run twice.yaml {patience}"));
+    insta::assert_snapshot!(place.transcript + &empty.transcript);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use wasmparser::{
     types::Types,
 };
 
-use crate::{Function, Refusal, Type, features, name, refusal::Reasons};
+use crate::{Function, Refusal, Type, features, memories::Memories, name, refusal::Reasons};
 
 /// Largest component, in bytes: four times CPython's.
 pub const COMPONENT_BYTES_MAX: usize = 72 << 20;
@@ -28,7 +28,7 @@ const TYPE_NODES_MAX: usize = 100_000;
 const INSTANCES_MAX: u64 = 20_000;
 
 /// Most memories: engines of browsers set some gigabytes of addresses apart for each.
-const MEMORIES_MAX: u32 = 64;
+const MEMORIES_MAX: u64 = 64;
 
 /// Most blocks, loops and ifs within each other. Compilers make hundreds; engines take memory that grows with the square of
 /// it (Cranelift gigabytes for tens of thousands).
@@ -257,7 +257,7 @@ struct Walk {
     reasons: Reasons,
     imports: Vec<String>,
     exports: Vec<String>,
-    memories: u32,
+    memories: Memories,
     /// What all tables begin with.
     elements: u64,
     /// Components and modules that have not ended, the outermost first.
@@ -277,7 +277,9 @@ impl Walk {
     fn sections(&mut self, bytes: &[u8]) -> Result<(), BinaryReaderError> {
         for payload in Parser::new(0).parse_all(bytes) {
             let outermost = self.open.len() == 1;
-            match payload? {
+            let payload = payload?;
+            self.memories.see(&payload)?;
+            match payload {
                 Payload::Version { encoding, .. } => self.open.push(Open {
                     is_component: encoding == Encoding::Component,
                     instances: 1,
@@ -318,14 +320,6 @@ impl Walk {
                         self.core_import(import.module, &import.ty);
                     }
                 }
-                Payload::MemorySection(section) => {
-                    self.memories += section.count();
-                    if self.memories > MEMORIES_MAX {
-                        self.reasons.add(format!(
-                            "it has more than {MEMORIES_MAX} memories: link its modules into fewer"
-                        ));
-                    }
-                }
                 Payload::TableSection(section) => {
                     for table in section {
                         self.elements = self.elements.saturating_add(table?.ty.initial);
@@ -362,6 +356,11 @@ impl Walk {
                 }
                 _ => {}
             }
+        }
+        if self.memories.total() > MEMORIES_MAX {
+            self.reasons.add(format!(
+                "it has more than {MEMORIES_MAX} memories: link its modules into fewer"
+            ));
         }
         Ok(())
     }

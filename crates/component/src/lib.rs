@@ -5,6 +5,7 @@ pub mod abi;
 mod call;
 mod features;
 mod inspect;
+mod memories;
 mod name;
 mod refusal;
 mod schema;

@@ -169,7 +169,14 @@ fn components_that_hold_each_other_again_and_again_are_refused() {
         })
         .collect();
     let taking = "(component $taking (import \"c\" (component $c)) (instance (instantiate $c)))";
-    let memories = "(core module (memory 1))".repeat(64);
+    // Each is there as often as it is instantiated: 7 × 10 are too many.
+    let nine = "(core instance (instantiate $m))".repeat(9);
+    let memories = format!(
+        "(core module $o (memory 1))
+         (component $c (core module $m (memory 1)) {nine} (alias outer 1 $o (core module $u)) (core instance (instantiate $u)))
+         {}",
+        "(instance (instantiate $c))".repeat(7)
+    );
     for (parts, expected) in [
         (
             format!("(component $c0) {twice}"),
@@ -196,6 +203,9 @@ fn components_that_hold_each_other_again_and_again_are_refused() {
     let few = "(component $c0) (component $c1 (alias outer 1 $c0 (component $c)) (instance (instantiate $c)))";
     let few = format!("{few} (instance (instantiate $c1)) (core module (memory 1)) {run}");
     inspect(&wat(&component(&few))).expect("it is composed of a few");
+    // What is only defined is not there.
+    let unused = format!("{} {run}", "(core module (memory 1))".repeat(100));
+    inspect(&wat(&component(&unused))).expect("it has the memory of one module");
 }
 
 #[test]

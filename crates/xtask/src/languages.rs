@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{bundle::newest, process::Step, setup, up, workspace};
 
@@ -53,15 +53,9 @@ fn build_one(
     (name, source, world, how): (&str, &str, &str, &[&str]),
 ) -> Result<()> {
     let sources = workspace::root().join(SOURCES);
-    // From a copy: Python leaves what it compiled beside the source, which would look newer than the component ever after.
-    let copies = out.join("sources");
-    let copy = copies.join(source);
-    fs::create_dir_all(&copies)
-        .and_then(|()| fs::copy(sources.join(source), &copy))
-        .with_context(|| format!("failed to write {}", copy.display()))?;
     Step::new(format!("make a component of {source}"), asterism)
         .args(["fn", "build"])
-        .arg(&copy)
+        .arg(sources.join(source))
         .arg("--wit")
         .arg(sources.join("wit"))
         .args(["--world", world])
@@ -71,7 +65,14 @@ fn build_one(
         // Its builders are this repository's, and not the user's.
         .env("XDG_CACHE_HOME", workspace::tools().join("cache"))
         .remedy("`cargo xtask languages` again, where there is a network")
-        .run()
+        .run()?;
+    let left = sources.join("__pycache__");
+    ensure!(
+        !left.exists(),
+        "a builder left {} beside the source",
+        left.display()
+    );
+    Ok(())
 }
 
 fn stamp() -> PathBuf {

@@ -279,7 +279,12 @@ def wit_of(module, found):
     return "\n".join([*lines, "}", ""])
 
 
-HEAD = '''import builtins
+HEAD = '''import sys
+
+# Compiled modules belong to whoever runs them, not beside the author's source.
+sys.dont_write_bytecode = True
+
+import builtins
 import logging as _logging
 import traceback
 

@@ -10,6 +10,17 @@ use crate::{console::Console, failure::Failure};
 
 const SCRIPT: &str = include_str!("python.py");
 
+/// Stands before a module that implements a world itself. The interpreter that imports them is a guest with no environment, so
+/// that only code can tell it to leave nothing beside the author's source.
+const START: &str = "import sys
+
+sys.dont_write_bytecode = True
+
+import {module} as _module
+
+globals().update({name: value for name, value in vars(_module).items() if not name.startswith('__')})
+";
+
 const PYTHON: Missing<'_> = Missing {
     program: "python",
     remedy: "remove the folder `tools` in asterism's cache folder: the builder is fetched again",
@@ -40,11 +51,12 @@ pub(super) async fn build(
         // The module itself implements the world, as componentize-py's own documentation tells.
         Some(wit) => {
             let stem = source.file_stem().unwrap_or_default();
-            let module = stem.to_string_lossy().into_owned();
+            let start = START.replace("{module}", &stem.to_string_lossy());
+            fs::write(work.join("asterism_start.py"), start).map_err(broken)?;
             (
                 fs::canonicalize(wit).map_err(broken)?,
                 options.world.clone(),
-                module,
+                "asterism_start".to_owned(),
             )
         }
         None => {
@@ -63,8 +75,6 @@ pub(super) async fn build(
     };
     let made = work.join("component.wasm");
     let mut command = Command::new(tools.join("bin/componentize-py"));
-    // Compiled modules belong to whoever runs them, not beside the author's source.
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.current_dir(work).arg("-d").arg(wit);
     if let Some(world) = world {
         command.args(["-w", &world]);

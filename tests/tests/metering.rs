@@ -6,6 +6,7 @@ use asterism_executor::{TABLE_ELEMENTS_MAX, granted_fuel};
 use asterism_host_browser::metering::{
     FUEL, IMPORT, MeteringError, REFUSED, ROOM, STOPPED, Stop, meter,
 };
+use asterism_tests::fuzz::Smith;
 use wasmtime::{
     Config, Engine, Extern, Func, Global, GlobalType, Instance, Module, Mutability,
     ResourceLimiter, Store, Trap, Val, ValType,
@@ -470,44 +471,11 @@ fn function_names_survive_for_backtraces() {
 /// Modules that nobody thought of.
 #[test]
 fn generated_modules_behave_the_same() {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let mut compared = 0;
-    for round in 0..300 {
-        let seed: Vec<u8> = (0..512).flat_map(|_| random().to_le_bytes()).collect();
-        let config = wasm_smith::Config {
-            max_imports: 0,
-            min_funcs: 1,
-            export_everything: true,
-            allow_start_export: false,
-            simd_enabled: false,
-            relaxed_simd_enabled: false,
-            threads_enabled: false,
-            exceptions_enabled: false,
-            gc_enabled: false,
-            memory64_enabled: false,
-            multi_value_enabled: true,
-            tail_call_enabled: true,
-            bulk_memory_enabled: true,
-            reference_types_enabled: round % 2 == 0,
-            max_memories: 1,
-            max_memory32_bytes: 1 << 22,
-            max_table_elements: 1000,
-            memory_max_size_required: true,
-            table_max_size_required: true,
-            canonicalize_nans: true,
-            ..wasm_smith::Config::default()
-        };
-        let mut source = arbitrary::Unstructured::new(&seed);
-        let Ok(module) = wasm_smith::Module::new(config, &mut source) else {
+    let (mut smith, mut compared) = (Smith::new(), 0);
+    for seed in 0..300 {
+        let Some(wasm) = smith.module(seed, None) else {
             continue;
         };
-        let wasm = module.to_bytes();
         // References to host values are beyond what hosts accept.
         if wasmparser::Validator::new_with_features(asterism_component::features())
             .validate_all(&wasm)

@@ -4,10 +4,13 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use crate::{bundle, process::Step, setup, trunk, workspace};
+use crate::{bundle, conformance, process::Step, setup, trunk, workspace};
 
 /// The benchmark that needs neither hosts nor servers: a small program, so that it is built in a minute.
 const SCHEDULER: &str = "scheduler";
+
+/// The benchmark that needs the browser's host as a program, and components in other languages.
+const HOSTS: &str = "hosts";
 
 /// Hands every argument on; a missing browser is only a warning, not every benchmark needs one.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
@@ -36,6 +39,10 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     }
     bundle::build_if_stale()?;
     measure()?;
+    if others.is_empty() || others.iter().any(|name| **name == HOSTS) {
+        conformance::set_up()?;
+        conformance::performer("web", "performer-web")?;
+    }
     let mut bench = Step::cargo("run the benchmarks")
         .args([
             "run",

@@ -11,6 +11,8 @@ mod calls;
 #[cfg(not(target_arch = "wasm32"))]
 mod connections;
 #[cfg(not(target_arch = "wasm32"))]
+mod hosts;
+#[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
 mod sizes;
@@ -32,10 +34,11 @@ async fn main() -> anyhow::Result<()> {
     if let Some(unknown) = flags.iter().find(|flag| *flag != "--json") {
         anyhow::bail!("`{unknown}` is not known; write `bench [NAME…] [--json]`");
     }
-    const BENCHES: [&str; 7] = [
+    const BENCHES: [&str; 8] = [
         "native",
         "tab",
         "calls",
+        "hosts",
         "workflows",
         "sizes",
         "connections",
@@ -56,6 +59,7 @@ async fn main() -> anyhow::Result<()> {
             "native" => native::run(&mut table).await,
             "tab" => tab::run(&mut table).await,
             "calls" => calls::run(&mut table).await?,
+            "hosts" => hosts::run(&mut table)?,
             "workflows" => workflows::run(&mut table).await,
             "sizes" => sizes::run(&mut table)?,
             "connections" => connections::run(&mut table).await?,

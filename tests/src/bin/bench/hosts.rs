@@ -1,0 +1,325 @@
+//! Our runtime in a tab and in node beside Wasmtime: kernels, bytes, records, the rewrite, and how languages start.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use asterism_executor::{Host, Job};
+use asterism_host_browser::metering::meter;
+use asterism_host_wasmtime::WasmtimeEngine;
+use asterism_protocol::{Limits, Out, Value, blob_cid, json_of, value_of_json};
+use asterism_tests::{
+    conformance::Programs,
+    guests,
+    harness::root,
+    hosts::{node, tab},
+};
+use serde_bytes::ByteBuf;
+use wasmparser::{Parser, Payload, Validator};
+use wasmtime::{
+    Config, Engine, Store,
+    component::{Component, Linker, Val},
+};
+
+use crate::table::{Row, Table, median};
+
+const BENCH: &str = "hosts";
+
+/// How often each call is measured.
+const ROUNDS: usize = 7;
+
+/// Kernels with arguments that keep them busy for a while.
+const KERNELS: [(&str, &str); 9] = [
+    ("mandelbrot", "[256,500]"),
+    ("n-body", "[400000]"),
+    ("sha256", "[4000000]"),
+    ("matrix", "[200]"),
+    ("sort", "[400000]"),
+    ("json", "[8000]"),
+    ("regex", r#"["[ab]+c(d|a{2})",100000]"#),
+    ("blur", "[512,512,4]"),
+    ("float-bits", "[4000000]"),
+];
+
+/// A megabyte goes in and comes out.
+const BYTES: usize = 1 << 20;
+
+/// Records that go in and come out.
+const RECORDS: usize = 1_000;
+
+const LANGUAGES: [(&str, &str, &str, &str); 4] = [
+    ("SpiderMonkey", "subtract", "subtract", "[8.3,4.4]"),
+    (
+        "a minimal SpiderMonkey",
+        "subtract-minimal",
+        "subtract",
+        "[8.3,4.4]",
+    ),
+    ("QuickJS", "divide", "divide", "[8.97,1.5]"),
+    ("CPython", "multiply", "multiply", "[3.9,2.3]"),
+];
+
+/// Measures in a thread of its own: a tab has a runtime that is waited for.
+pub(crate) fn run(table: &mut Table) -> Result<()> {
+    std::thread::scope(|scope| {
+        let measuring = scope.spawn(|| measure(table));
+        measuring
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn measure(table: &mut Table) -> Result<()> {
+    let performer = root().join("target/performer-web");
+    if !performer.join("performer.js").exists() {
+        bail!(
+            "{} is not there: run `cargo xtask bench`",
+            performer.display()
+        );
+    }
+    let programs = Programs::find()?;
+    let engine = WasmtimeEngine::new(None)?;
+    let mut hosts: [(&str, Box<dyn Host>); 3] = [
+        ("Wasmtime with fuel", Box::new(engine.host())),
+        ("Chromium", Box::new(tab(&performer))),
+        ("node", Box::new(node(&performer))),
+    ];
+    let bare = Bare::new()?;
+    for (func, args) in KERNELS {
+        let floor = bare.ms(guests::KERNELS, func, args)?;
+        compare(
+            table,
+            &mut hosts,
+            &format!("kernel {func} {args}"),
+            &job(guests::KERNELS, func, args)?,
+            guests::KERNELS,
+            Some((floor, "Wasmtime without fuel")),
+        )?;
+    }
+    data(table, &mut hosts)?;
+    rewriting(table, &programs)?;
+    for (engine, file, func, args) in LANGUAGES {
+        cold(
+            table,
+            &performer,
+            engine,
+            &programs.language(file)?,
+            func,
+            args,
+        )?;
+    }
+    Ok(())
+}
+
+fn compare(
+    table: &mut Table,
+    hosts: &mut [(&str, Box<dyn Host>); 3],
+    what: &str,
+    job: &Job,
+    component: &[u8],
+    floor: Option<(f64, &str)>,
+) -> Result<()> {
+    for (name, host) in hosts {
+        host.prepare(job.component, component)?;
+        let mut took = Vec::new();
+        for _ in 0..ROUNDS {
+            took.push(run_once(&mut **host, job)?);
+        }
+        table.row(&Row {
+            bench: BENCH,
+            case: &format!("{what}, {name}"),
+            value: median(took),
+            unit: "ms",
+            floor,
+        });
+    }
+    Ok(())
+}
+
+/// How long the call took, as its host says: without the way to it.
+fn run_once(host: &mut dyn Host, job: &Job) -> Result<f64> {
+    let attempt = host
+        .run(job)
+        .map_err(|fault| anyhow::anyhow!("{}: {}", job.func, fault.message))?;
+    match attempt.outcome.out {
+        Out::Ok(_) => Ok(Duration::from_micros(attempt.remark.elapsed_us).as_secs_f64() * 1e3),
+        Out::Error(value) => bail!("{} came to {}", job.func, json_of(&value)),
+    }
+}
+
+fn job(component: &[u8], func: &str, args: &str) -> Result<Job> {
+    let Value::List(args) = value_of_json(args.as_bytes())? else {
+        bail!("arguments are a list");
+    };
+    Ok(Job {
+        instruction: blob_cid(func.as_bytes()),
+        component: blob_cid(component),
+        func: func.into(),
+        args,
+        blobs: BTreeMap::new(),
+        limits: Limits {
+            fuel: 1_000_000_000_000,
+            memory: 1 << 30,
+            time_ms: 600_000,
+        },
+    })
+}
+
+/// A megabyte of bytes and a thousand records, in and out.
+fn data(table: &mut Table, hosts: &mut [(&str, Box<dyn Host>); 3]) -> Result<()> {
+    let bytes: Vec<u8> = (0..BYTES).map(|i| (i * 31) as u8).collect();
+    let cid = blob_cid(&bytes);
+    let mut echo = job(guests::CONFORMANCE, "echo-bytes", "[]")?;
+    echo.args = vec![Value::Link(cid.to_link())];
+    echo.blobs = BTreeMap::from([(cid, ByteBuf::from(bytes.clone()))]);
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        std::hint::black_box(std::hint::black_box(&bytes).clone());
+    }
+    let copy = start.elapsed().as_secs_f64() * 1e3 / ROUNDS as f64;
+    compare(
+        table,
+        hosts,
+        "1 MiB of bytes in and out",
+        &echo,
+        guests::CONFORMANCE,
+        Some((copy, "copying it once")),
+    )?;
+    let person = r#"{"age":-7,"col":"green","favourite":{"circle":2.5},"home":{"label":"Z","x":8.5,"y":47.25},"id":1,"name":"Ada","p":["read"],"r":{"err":"no"},"t":[255,-9,"a"],"tags":["a","b"]}"#;
+    let people = format!("[[{}]]", vec![person; RECORDS].join(","));
+    let echo = job(guests::CONFORMANCE, "echo-people", &people)?;
+    compare(
+        table,
+        hosts,
+        "1,000 records in and out",
+        &echo,
+        guests::CONFORMANCE,
+        None,
+    )
+}
+
+/// CPython's modules, rewritten on this machine.
+fn rewriting(table: &mut Table, programs: &Programs) -> Result<()> {
+    let component = programs.language("multiply")?;
+    let mut modules = Vec::new();
+    for payload in Parser::new(0).parse_all(&component) {
+        if let Payload::ModuleSection {
+            unchecked_range, ..
+        } = payload?
+        {
+            modules.push(&component[unchecked_range]);
+        }
+    }
+    let bytes: usize = modules.iter().map(|module| module.len()).sum();
+    let speed = |work: &dyn Fn(&[u8]) -> Result<()>| -> Result<f64> {
+        let mut speeds = Vec::new();
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            for module in &modules {
+                work(module)?;
+            }
+            speeds.push(bytes as f64 / 1e6 / start.elapsed().as_secs_f64());
+        }
+        Ok(median(speeds))
+    };
+    let validated = speed(&|module| {
+        Validator::new_with_features(asterism_component::features()).validate_all(module)?;
+        Ok(())
+    })?;
+    let rewritten = speed(&|module| {
+        meter(module).context("CPython is rewritten")?;
+        Ok(())
+    })?;
+    table.row(&Row {
+        bench: BENCH,
+        case: "rewriting CPython's modules",
+        value: rewritten,
+        unit: "MB/s",
+        floor: Some((validated, "validating them")),
+    });
+    Ok(())
+}
+
+/// From a component's bytes to its first result, on hosts that have seen nothing before.
+fn cold(
+    table: &mut Table,
+    performer: &std::path::Path,
+    engine: &str,
+    component: &[u8],
+    func: &str,
+    args: &str,
+) -> Result<()> {
+    let job = job(component, func, args)?;
+    let hosts: [(&str, Box<dyn Host>); 3] = [
+        ("Wasmtime", Box::new(WasmtimeEngine::new(None)?.host())),
+        ("Chromium", Box::new(tab(performer))),
+        ("node", Box::new(node(performer))),
+    ];
+    for (name, mut host) in hosts {
+        // The program itself is there before.
+        let add = self::job(guests::MATH, "add", "[1.0,2.0]")?;
+        host.prepare(add.component, guests::MATH)?;
+        run_once(&mut *host, &add)?;
+        let start = Instant::now();
+        if let Err(unfit) = host.prepare(job.component, component) {
+            // node before 22 does not know what CPython's modules need.
+            eprintln!("{engine}, {name}: {unfit}");
+            continue;
+        }
+        run_once(&mut *host, &job)?;
+        table.row(&Row {
+            bench: BENCH,
+            case: &format!("cold start of {engine}, {name}"),
+            value: start.elapsed().as_secs_f64() * 1e3,
+            unit: "ms",
+            floor: None,
+        });
+    }
+    Ok(())
+}
+
+/// Wasmtime without fuel and without us.
+struct Bare(Engine);
+
+impl Bare {
+    fn new() -> Result<Self> {
+        let mut config = Config::new();
+        config.wasm_component_model(true);
+        let engine = Engine::new(&config).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        Ok(Self(engine))
+    }
+
+    fn ms(&self, component: &[u8], func: &str, args: &str) -> Result<f64> {
+        let wrong = |error: wasmtime::Error| anyhow::anyhow!("{error:#}");
+        let Value::List(args) = value_of_json(args.as_bytes())? else {
+            bail!("arguments are a list");
+        };
+        let args = args
+            .into_iter()
+            .map(|arg| match arg {
+                Value::Integer(n) => Ok(Val::U32(u32::try_from(n)?)),
+                Value::String(text) => Ok(Val::String(text)),
+                other => bail!("a kernel takes no {other:?}"),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let component = Component::new(&self.0, component).map_err(wrong)?;
+        let linker = Linker::new(&self.0);
+        let mut took = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut store = Store::new(&self.0, ());
+            let instance = linker.instantiate(&mut store, &component).map_err(wrong)?;
+            let called = instance
+                .get_func(&mut store, func)
+                .with_context(|| format!("there is no {func}"))?;
+            let mut results = [Val::Bool(false)];
+            let start = Instant::now();
+            called
+                .call(&mut store, &args, &mut results)
+                .map_err(wrong)?;
+            took.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok(median(took))
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Name of the constant, folder, name of the library, target.
-const GUESTS: [(&str, &str, &str, &str); 5] = [
+const GUESTS: [(&str, &str, &str, &str); 7] = [
     (
         "CONFORMANCE",
         "tests/guests/conformance",
@@ -20,6 +20,18 @@ const GUESTS: [(&str, &str, &str, &str); 5] = [
         "tests/guests/wasip2",
         "wasip2_guest",
         "wasm32-wasip2",
+    ),
+    (
+        "KERNELS",
+        "tests/guests/kernels",
+        "kernels",
+        "wasm32-unknown-unknown",
+    ),
+    (
+        "SMITH",
+        "tests/guests/smith",
+        "smith",
+        "wasm32-unknown-unknown",
     ),
     (
         "GREET",

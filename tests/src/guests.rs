@@ -18,6 +18,12 @@ pub const COMPOSED: &[u8] = include_bytes!(env!("GUEST_COMPOSED"));
 /// `tests/guests/wasip2`: what guests can ask of their world.
 pub const WASIP2: &[u8] = include_bytes!(env!("GUEST_WASIP2"));
 
+/// `tests/guests/kernels`: what programs do for a living.
+pub const KERNELS: &[u8] = include_bytes!(env!("GUEST_KERNELS"));
+
+/// `tests/guests/smith`: makes core modules.
+pub const SMITH: &[u8] = include_bytes!(env!("GUEST_SMITH"));
+
 /// `examples/math`.
 pub const MATH: &[u8] = include_bytes!(env!("GUEST_MATH"));
 

@@ -7,6 +7,7 @@
 mod bench;
 mod bundle;
 mod compress;
+mod conformance;
 mod docs;
 mod examples;
 mod kill_test;
@@ -45,6 +46,13 @@ enum Command {
     /// Measures; arguments go to the benchmark program.
     #[command(disable_help_flag = true)]
     Bench(Passed),
+    /// Performs the same calls on every host and compares with docs/conformance.md: --case NAME, --component FILE --func F
+    /// --args JSON, --record.
+    #[command(disable_help_flag = true)]
+    Conformance(Passed),
+    /// Compares generated modules and values on Wasmtime and node until something differs: --seed N, --seeds M.
+    #[command(disable_help_flag = true)]
+    Fuzz(Passed),
     /// Lives through simulated worlds: --seed N, --runs M, --small, --executors N, --tasks N.
     #[command(disable_help_flag = true)]
     Sim(Passed),
@@ -92,6 +100,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(&args),
         Command::KillTest(args) => kill_test::run(&args),
         Command::Bench(passed) => bench::run(&passed.args),
+        Command::Conformance(passed) => conformance::run(&passed.args),
+        Command::Fuzz(passed) => conformance::fuzz(&passed.args),
         Command::Sim(passed) => sim::run(&passed.args),
         Command::Bundle => bundle::build(),
         Command::Docs => docs::build(),

@@ -17,13 +17,16 @@ use anyhow::Result;
 use clap::ValueEnum as _;
 
 use self::tally::Tally;
-use crate::{bundle, languages, process::Step, setup, signals};
+use crate::{bundle, conformance, languages, process::Step, setup, signals};
 
 /// The test of tests/ that drives a browser over the whole path.
 const BROWSER_TEST: &str = "browser";
 
 /// The test of tests/ that runs guests in other languages.
 const LANGUAGES_TEST: &str = "languages";
+
+/// The test of tests/ that compares hosts.
+const HOSTS_TEST: &str = "hosts";
 
 /// Building Wasmtime from nothing on two slow cores, and thousands of simulated worlds, are in it.
 const LEVEL_LIMIT: Duration = Duration::from_mins(60);
@@ -50,6 +53,8 @@ enum Level {
     Chromium,
     /// guests in TypeScript, JavaScript and Python, on Wasmtime and in Chromium
     Languages,
+    /// our runtime in node and Chromium, and jco, beside Wasmtime
+    Hosts,
     /// the whole path, with the panel in Chromium
     Browser,
 }
@@ -105,6 +110,7 @@ impl Level {
             Self::Node => "node",
             Self::Chromium => "chromium",
             Self::Languages => "languages",
+            Self::Hosts => "hosts",
             Self::Browser => "browser",
         }
     }
@@ -124,6 +130,10 @@ impl Level {
                 setup::chromedriver()?;
                 languages::build_if_stale()
             }
+            Self::Hosts => {
+                setup::chromedriver()?;
+                conformance::set_up()
+            }
             Self::Chromium | Self::Browser => setup::chromedriver().map(drop),
         }
     }
@@ -137,6 +147,7 @@ impl Level {
                 wasm(tally, |step| in_chromium(step, &driver))
             }
             Self::Languages => languages(tally),
+            Self::Hosts => hosts(tally),
             Self::Browser => {
                 bundle::build_if_stale()?;
                 watch(tally, browser(setup::chromedriver()?)?)
@@ -204,6 +215,13 @@ fn languages(tally: &mut Tally) -> Result<()> {
         .args(["--package", "asterism-tests", "--test", LANGUAGES_TEST])
         .env("WASM_BINDGEN_TEST_TIMEOUT", WASM_TEST_SECONDS);
     watch(tally, in_chromium(step, &driver))
+}
+
+fn hosts(tally: &mut Tally) -> Result<()> {
+    let step = Step::cargo("pass the tests that compare hosts")
+        .args(["test", "--no-fail-fast", "--test", HOSTS_TEST])
+        .env("CHROMEDRIVER", setup::chromedriver()?);
+    watch(tally, members(step)?)
 }
 
 fn wasm(tally: &mut Tally, place: impl Fn(Step) -> Step) -> Result<()> {

@@ -32,8 +32,16 @@ impl Browser {
     /// # Panics
     /// As [`Browser::start`].
     pub async fn start_with(switches: &[&str]) -> Self {
-        // The page that every test opens has to be there.
+        // The page that tests open has to be there.
         let _panel = super::panel();
+        Self::launch(switches).await
+    }
+
+    /// Starts one for a page that is not the panel.
+    ///
+    /// # Panics
+    /// If chromedriver or Chromium do not start.
+    pub async fn launch(switches: &[&str]) -> Self {
         let program = std::env::var("CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".into());
         let mut command = Command::new(&program);
         let child = command

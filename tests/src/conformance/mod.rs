@@ -1,0 +1,12 @@
+//! The conformance table: the same calls on every host, and what came of them, cell by cell. `cargo xtask conformance` makes
+//! docs/conformance.md.
+
+mod ask;
+mod corpus;
+mod table;
+
+pub use self::{
+    ask::{Cell, Hosts, Programs},
+    corpus::{Call, Recorded, corpus},
+    table::{Made, differences, disagreeing, make},
+};

@@ -15,7 +15,9 @@ use crate::{
     http::Keys,
     hub::Hub,
     library::Library,
-    limits::{BODIES_MAX, DOCUMENTS_UNITS, EXECUTORS_MAX, PENDING_RUNS_MAX, WATCHERS_MAX},
+    limits::{
+        BODIES_MAX, DOCUMENTS_UNITS, EXECUTORS_MAX, PENDING_RUNS_MAX, WATCHERS_MAX, WHOLES_MAX,
+    },
     metrics::Metrics,
     origin::Origins,
     panel::Panel,
@@ -54,6 +56,7 @@ pub(crate) struct App {
 /// How many of each may be at the same time.
 pub(crate) struct Places {
     pub(crate) bodies: Semaphore,
+    pub(crate) wholes: Arc<Semaphore>,
     pub(crate) documents: Arc<Semaphore>,
     pub(crate) pending_runs: Semaphore,
     pub(crate) executors: Arc<Semaphore>,
@@ -64,6 +67,7 @@ impl Default for Places {
     fn default() -> Self {
         Self {
             bodies: Semaphore::new(BODIES_MAX),
+            wholes: Arc::new(Semaphore::new(WHOLES_MAX)),
             documents: Arc::new(Semaphore::new(DOCUMENTS_UNITS)),
             pending_runs: Semaphore::new(PENDING_RUNS_MAX),
             executors: Arc::new(Semaphore::new(EXECUTORS_MAX)),

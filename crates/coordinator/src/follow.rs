@@ -11,10 +11,20 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{app::App, error::ApiError, http, hub::Published, limits::SEND_MAX, metrics::Counted};
+use crate::{
+    app::App,
+    error::ApiError,
+    http,
+    hub::{Edition, Published},
+    limits::SEND_MAX,
+    metrics::Counted,
+};
 
 /// News between a run and a socket.
 const NEWS_AHEAD: usize = 16;
+
+/// Tasks that are looked at together: a follower that reads slowly keeps so many, not the whole of a large run.
+const PART_TASKS: usize = 256;
 
 /// What is told.
 pub(crate) enum News {
@@ -76,24 +86,37 @@ impl Teller<'_> {
     async fn tell(&self, mut changes: broadcast::Receiver<Published>) -> Result<(), Gone> {
         loop {
             let run = self.run;
-            let look = self
-                .app
-                .driver
-                .look_durable(move |scheduler| scheduler.run_view(run))
-                .await;
-            let (view, edition) = match look {
-                Ok((Some(view), edition)) => (view, edition),
-                Ok((None, _)) => return self.send(News::Trouble(http::forgotten(run))).await,
-                Err(error) => return self.send(News::Trouble(error.into())).await,
-            };
-            let state = view.summary.state;
-            self.send(News::Run(view.summary)).await?;
-            for task in view.tasks {
-                self.send(News::Task(Box::new(task))).await?;
+            // How new each part is: a change that it shows already is not told again.
+            let (mut seen, mut state): (Vec<Edition>, _) = (Vec::new(), None);
+            loop {
+                let from = (seen.len() * PART_TASKS) as u32;
+                let look = self
+                    .app
+                    .driver
+                    .look_durable(move |scheduler| scheduler.part_view(run, from, PART_TASKS))
+                    .await;
+                let (view, edition) = match look {
+                    Ok((Some(view), edition)) => (view, edition),
+                    Ok((None, _)) => return self.send(News::Trouble(http::forgotten(run))).await,
+                    Err(error) => return self.send(News::Trouble(error.into())).await,
+                };
+                seen.push(edition);
+                let all = view.summary.counts.total() as usize;
+                if state.is_none() {
+                    state = Some(view.summary.state);
+                    self.send(News::Run(view.summary)).await?;
+                }
+                for task in view.tasks {
+                    self.send(News::Task(Box::new(task))).await?;
+                }
+                if seen.len() * PART_TASKS >= all {
+                    break;
+                }
             }
-            if state != RunState::Running {
+            if state.is_some_and(|state| state != RunState::Running) {
                 return self.send(News::Ended).await;
             }
+            let oldest = seen.first().copied().unwrap_or_default();
             loop {
                 let published = tokio::select! {
                     published = changes.recv() => published,
@@ -103,8 +126,8 @@ impl Teller<'_> {
                         return self.send(News::Trouble(error)).await;
                     }
                 };
-                let batch = match published {
-                    Ok((published, batch)) if published > edition => batch,
+                let (edition, batch) = match published {
+                    Ok((edition, batch)) if edition > oldest => (edition, batch),
                     Ok(_) => continue,
                     // Too much was missed.
                     Err(broadcast::error::RecvError::Lagged(_)) => break,
@@ -119,6 +142,9 @@ impl Teller<'_> {
                         self.send(News::Run(summary.clone())).await?;
                     } else if let Change::Task { run: of, task } = change
                         && *of == run
+                        && seen
+                            .get(task.index as usize / PART_TASKS)
+                            .is_none_or(|seen| edition > *seen)
                     {
                         self.send(News::Task(task.clone())).await?;
                     }

@@ -17,6 +17,9 @@ pub(crate) const WATCHERS_MAX: usize = 512;
 /// Requests that wait for a run to end. More are told to come back.
 pub(crate) const PENDING_RUNS_MAX: usize = 1_024;
 
+/// Runs that are held with all of their tasks at the same time, to be answered with: one of 200,000 tasks takes 200 MB.
+pub(crate) const WHOLES_MAX: usize = 4;
+
 /// Large bodies read into memory at the same time: workflows and components. Bounds memory by this times the largest body.
 pub(crate) const BODIES_MAX: usize = 16;
 

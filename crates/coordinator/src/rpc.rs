@@ -413,38 +413,29 @@ struct Teller {
     notifications: mpsc::Sender<Notification>,
 }
 
+/// The client went away.
+struct Gone;
+
 impl Teller {
     async fn tell(self, place: OwnedSemaphorePermit) {
         let mut news = follow::follow(&self.app, self.run, place);
         let mut told = BTreeSet::new();
         let mut workflow = None;
         while let Some(news) = news.recv().await {
-            let tasks = match news {
+            let heard = match news {
                 News::Run(summary) => {
                     workflow = Some(summary.workflow);
-                    Vec::new()
+                    Ok(())
                 }
-                News::Task(task) if task.receipt.is_some() => vec![*task],
-                News::Task(_) => Vec::new(),
-                // Whoever has no receipt by now gets none.
-                News::Ended => match http::whole_run(&self.app, self.run).await {
-                    Ok(view) => view.tasks,
-                    Err(_) => Vec::new(),
-                },
+                News::Task(task) if task.receipt.is_some() => {
+                    self.tell_task(workflow, *task, &mut told).await
+                }
+                News::Task(_) => Ok(()),
+                News::Ended => self.tell_rest(workflow, &mut told).await,
                 News::Trouble(_) => break,
             };
-            for task in tasks {
-                if let Some(workflow) = workflow
-                    && told.insert(task.index)
-                    && let Some(text) = self.notification(workflow, task).await
-                    && self
-                        .notifications
-                        .send(Notification::Text(text))
-                        .await
-                        .is_err()
-                {
-                    return;
-                }
+            if heard.is_err() {
+                return;
             }
         }
         // A client that went away does not hear it.
@@ -452,6 +443,36 @@ impl Teller {
             .notifications
             .send(Notification::Ended(self.subscription))
             .await;
+    }
+
+    /// What was skipped, or missed. Whoever has no receipt by now gets none.
+    async fn tell_rest(&self, workflow: Option<Cid>, told: &mut BTreeSet<u32>) -> Result<(), Gone> {
+        let mut from = 0;
+        while let Ok(tasks) = http::tasks_from(&self.app, self.run, from).await
+            && let Some(last) = tasks.last()
+        {
+            from = last.index + 1;
+            for task in tasks {
+                self.tell_task(workflow, task, told).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_task(
+        &self,
+        workflow: Option<Cid>,
+        task: TaskView,
+        told: &mut BTreeSet<u32>,
+    ) -> Result<(), Gone> {
+        if let Some(workflow) = workflow
+            && told.insert(task.index)
+            && let Some(text) = self.notification(workflow, task).await
+        {
+            let sent = self.notifications.send(Notification::Text(text)).await;
+            return sent.map_err(|_| Gone);
+        }
+        Ok(())
     }
 
     async fn notification(&self, workflow: Cid, task: TaskView) -> Option<String> {

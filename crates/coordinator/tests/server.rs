@@ -818,6 +818,17 @@ async fn a_large_run_is_seen_in_parts() {
         }
     }
     assert_eq!(told, (2_000..2_500).collect());
+
+    // Who follows it as a stream is told every task, part after part.
+    let events = server
+        .get("/workflows/1/events")
+        .await
+        .text()
+        .await
+        .unwrap();
+    let tasks = events.matches("event: task").count();
+    assert_eq!(tasks, TASKS);
+    assert!(events.contains("event: end"), "{}", events.len());
     server.stop().await;
 }
 

@@ -320,7 +320,7 @@ fn Promises() -> impl IntoView {
             <article>
                 <Icon path=icon::PEOPLE/>
                 <h3>"Who submitted it"</h3>
-                <p>"Whoever may use this coordinator. The name stands beside each task, and results are checked before anyone believes them."</p>
+                <p>"Whoever may use this coordinator. The name stands beside each task, and how often others check a result is for each workflow to say."</p>
             </article>
             <article>
                 <Icon path=icon::LOCK/>

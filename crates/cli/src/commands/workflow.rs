@@ -232,11 +232,11 @@ fn progress_of(summary: &Value) -> String {
 
 /// A run with all of its tasks, of which one answer has some thousands.
 async fn view(which: &Which) -> Result<Value, Failure> {
-    let mut view = part(which, 0).await?;
+    let mut view = part(which, 0, None).await?;
     let (_, all) = done_of(&view["summary"]);
     let mut known = tasks_of(&mut view).len();
     while (known as u64) < all {
-        let mut more = part(which, known).await?;
+        let mut more = part(which, known, None).await?;
         let more = std::mem::take(tasks_of(&mut more));
         if more.is_empty() {
             break;
@@ -247,9 +247,10 @@ async fn view(which: &Which) -> Result<Value, Failure> {
     Ok(view)
 }
 
-async fn part(which: &Which, from: usize) -> Result<Value, Failure> {
+async fn part(which: &Which, from: usize, most: Option<usize>) -> Result<Value, Failure> {
     let path = format!("/workflows/{}", which.run);
-    let query = [("from", from.to_string())];
+    let mut query = vec![("from", from.to_string())];
+    query.extend(most.map(|most| ("limit", most.to_string())));
     let answer = which.coordinator.get(&path, &query).await;
     let mut view = json_of(&answer.doing(format_args!("look at run {}", which.run))?)?;
     if !view["tasks"].is_array() {
@@ -295,8 +296,9 @@ async fn get(which: &Which, console: &Console) -> Result<(), Failure> {
 }
 
 async fn watch(which: &Which, console: &Console) -> Result<(), Failure> {
-    let view = view(which).await?;
-    let run = view["summary"]["run"].as_u64().unwrap_or_default();
+    // Which run it is; its tasks come as events.
+    let about = part(which, 0, Some(1)).await?;
+    let run = about["summary"]["run"].as_u64().unwrap_or_default();
     let mut progress = Progress::new(console);
     let end = follow(&which.coordinator, run, console, |event| {
         if console.json {

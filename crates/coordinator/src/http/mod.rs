@@ -42,7 +42,7 @@ pub(crate) use self::{
     components::restore,
     once::Keys,
     prepare::collect_blobs as run_blobs,
-    run::{forgotten, start, whole_run},
+    run::{forgotten, start, tasks_from},
 };
 
 type Shared = State<Arc<App>>;

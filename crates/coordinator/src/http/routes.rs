@@ -21,6 +21,8 @@ use crate::{app::App, media, panel, socket};
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 const ANY: &str = "*/*";
+/// What a WebSocket answers with: its sub-protocol.
+const WEBSOCKET: &str = asterism_protocol::SUBPROTOCOL;
 const DAG_CBOR: &str = asterism_protocol::CONTENT_TYPE;
 
 /// Routes under way: what answers, and what is told of it.
@@ -424,21 +426,13 @@ fn state(routes: Routes) -> Routes {
             "GET",
             "/ws/executor",
             socket::executor,
-            About::new("executors", "WebSocket of executors").answer(
-                101,
-                "The sub-protocol asterism.v1+dag-cbor",
-                &[],
-            ),
+            About::new("executors", "WebSocket of executors").answer(101, WEBSOCKET, &[]),
         )
         .on(
             "GET",
             "/ws/watch",
             socket::watch,
-            About::new("runs", "WebSocket of panels").answer(
-                101,
-                "The sub-protocol asterism.v1+dag-cbor",
-                &[],
-            ),
+            About::new("runs", "WebSocket of panels").answer(101, WEBSOCKET, &[]),
         )
         .on(
             "GET",

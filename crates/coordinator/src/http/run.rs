@@ -6,7 +6,7 @@ use asterism_protocol::{
     Cid, Invocation, Prepared, blob_cid,
     limits::WORKFLOW_BYTES_MAX,
     to_value,
-    view::{RunId, RunState, RunSummary, RunView},
+    view::{RunId, RunState, RunSummary, RunView, TaskView},
 };
 use axum::{
     Json,
@@ -18,6 +18,8 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
+
 use super::{
     Shared, accepts,
     answer::{everything, last, with_skipped},
@@ -28,6 +30,9 @@ use super::{
     weight::Document,
 };
 use crate::{app::App, error::ApiError, follow, limits::RUN_WAIT_MAX, media, metrics::Counted};
+
+/// Tasks that are looked at together where not all have to be.
+const PART_TASKS: usize = 256;
 
 /// Pause before a run is looked at again that could not be looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -234,7 +239,7 @@ pub(super) async fn prepared_answer(
 /// A place among the requests that wait for runs to end.
 pub(super) struct Waiter<'a> {
     app: &'a Arc<App>,
-    _place: tokio::sync::SemaphorePermit<'a>,
+    _place: SemaphorePermit<'a>,
     _counted: Counted,
 }
 
@@ -342,18 +347,47 @@ pub(super) async fn summary(app: &App, run: RunId) -> Result<RunSummary, ApiErro
     summary.ok_or_else(|| forgotten(run))
 }
 
+/// A run with all of its tasks, and its place among those that are held so: one of a million tasks is large.
+pub(super) struct Whole {
+    view: RunView,
+    _place: OwnedSemaphorePermit,
+}
+
+impl std::ops::Deref for Whole {
+    type Target = RunView;
+
+    fn deref(&self) -> &RunView {
+        &self.view
+    }
+}
+
 /// A run with its tasks, those that were skipped included.
-pub(super) async fn whole(app: &Arc<App>, run: RunId, all: bool) -> Result<RunView, ApiError> {
+pub(super) async fn whole(app: &Arc<App>, run: RunId, all: bool) -> Result<Whole, ApiError> {
+    let place = Arc::clone(&app.places.wholes).acquire_owned().await;
+    let place = place.map_err(|error| ApiError::internal(&error))?;
     let (view, _) = app
         .driver
         .look_durable(move |scheduler| scheduler.run_view(run))
         .await?;
-    with_skipped(app, view.ok_or_else(|| forgotten(run))?, all).await
+    let view = with_skipped(app, view.ok_or_else(|| forgotten(run))?, all).await?;
+    Ok(Whole {
+        view,
+        _place: place,
+    })
 }
 
-/// A run with all of its tasks, those that were skipped included.
-pub(crate) async fn whole_run(app: &Arc<App>, run: RunId) -> Result<RunView, ApiError> {
-    whole(app, run, true).await
+/// Some hundreds of a run's tasks from a place on, those that were skipped included; none behind the last.
+pub(crate) async fn tasks_from(
+    app: &Arc<App>,
+    run: RunId,
+    from: u32,
+) -> Result<Vec<TaskView>, ApiError> {
+    let (view, _) = app
+        .driver
+        .look_durable(move |scheduler| scheduler.part_view(run, from, PART_TASKS))
+        .await?;
+    let view = with_skipped(app, view.ok_or_else(|| forgotten(run))?, true).await?;
+    Ok(view.tasks)
 }
 
 pub(crate) fn forgotten(run: RunId) -> ApiError {

@@ -45,15 +45,15 @@ type Staged = fn(u64) -> Scenario;
 const ENDS: [(Staged, u64, &str, &str); 2] = [
     (
         Scenario::small,
-        42,
-        "76949fc93eef0223c1cde4ebef305996108508a8605253a34141c6367f40c2a8",
-        "6a2a7fc96ee911048eaff25a6206225947cb2ff69c4cecd1c942b175fef004b4",
+        43,
+        "8a7244825fc72d243f5c760732a57ddf8b8589f14bb2f143c7e274c780804006",
+        "69d928bf58f5df5f2ce14e7bc0c38c7cabf03d38f38138e2b1ede5b0b694e43d",
     ),
     (
         Scenario::large,
         1,
-        "d1d204e6a2e06b4a752839c4d75c6ebd2f47c326ee587716df4a985c71b6dca5",
-        "55696a61a8c8da5860fce552fb6a1a0bae2c073069bc9bb4870294e0ef958252",
+        "88cf829b65ca1a46a09e323caea3a94eeac8a449b28f6fc24714a2a8dc4da83f",
+        "cc03ff55906078e43244172118f69bfc049f51fd17a9ae52630de94cf98a402d",
     ),
 ];
 

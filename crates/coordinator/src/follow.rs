@@ -16,15 +16,12 @@ use crate::{
     error::ApiError,
     http,
     hub::{Edition, Published},
-    limits::SEND_MAX,
+    limits::{PART_TASKS, SEND_MAX},
     metrics::Counted,
 };
 
 /// News between a run and a socket.
 const NEWS_AHEAD: usize = 16;
-
-/// Tasks that are looked at together: a follower that reads slowly keeps so many, not the whole of a large run.
-const PART_TASKS: usize = 256;
 
 /// What is told.
 pub(crate) enum News {

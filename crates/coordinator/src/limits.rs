@@ -17,6 +17,9 @@ pub(crate) const WATCHERS_MAX: usize = 512;
 /// Requests that wait for a run to end. More are told to come back.
 pub(crate) const PENDING_RUNS_MAX: usize = 1_024;
 
+/// Tasks of a run that are looked at together where not all have to be: who reads slowly keeps so many of a large one.
+pub(crate) const PART_TASKS: usize = 256;
+
 /// Runs that are held with all of their tasks at the same time, to be answered with: one of 200,000 tasks takes 200 MB.
 pub(crate) const WHOLES_MAX: usize = 4;
 

@@ -29,10 +29,14 @@ use super::{
     prepare::{Ready, Written, findings, prepared_of, ready},
     weight::Document,
 };
-use crate::{app::App, error::ApiError, follow, limits::RUN_WAIT_MAX, media, metrics::Counted};
-
-/// Tasks that are looked at together where not all have to be.
-const PART_TASKS: usize = 256;
+use crate::{
+    app::App,
+    error::ApiError,
+    follow,
+    limits::{PART_TASKS, RUN_WAIT_MAX},
+    media,
+    metrics::Counted,
+};
 
 /// Pause before a run is looked at again that could not be looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -49,9 +49,10 @@ fn wasm_target(target: &str) -> Result<()> {
         .run()
 }
 
-/// Trunk in target/tools, so that nothing outside the repository is touched.
+/// Trunk in target/tools, so that nothing outside the repository is touched. Without encryption and its question for updates,
+/// a third of what it is built of: it is lent every tool that it would fetch, and it talks to this machine.
 pub(crate) fn trunk() -> Result<PathBuf> {
-    tool("trunk", TRUNK_VERSION, &[])
+    tool("trunk", TRUNK_VERSION, &["--no-default-features"])
 }
 
 /// mdBook in target/tools. Without its search and server: the guide needs neither.
@@ -73,7 +74,7 @@ fn tool(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf> {
         return Ok(program);
     }
     eprintln!("installing {name} {version} into {}, once", root.display());
-    // Unoptimised: its own build is waited for on every fresh machine, and it does not do much.
+    // Unoptimised, with nothing for debuggers: its own build is waited for on every fresh machine, and it does not do much.
     Step::cargo(format!("install {name}"))
         .args([
             "install",
@@ -87,6 +88,7 @@ fn tool(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf> {
         .args(flags)
         .arg("--root")
         .arg(&root)
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .remedy("it again where there is a network")
         .run()?;
     Ok(program)

@@ -16,12 +16,14 @@ use crate::{
     hub::Hub,
     library::Library,
     limits::{
-        BODIES_MAX, DOCUMENTS_UNITS, EXECUTORS_MAX, PENDING_RUNS_MAX, WATCHERS_MAX, WHOLES_MAX,
+        BODIES_MAX, CONNECTIONS_MAX, DOCUMENTS_UNITS, EXECUTORS_MAX, PENDING_RUNS_MAX,
+        WATCHERS_MAX, WHOLES_MAX,
     },
     metrics::Metrics,
     origin::Origins,
     panel::Panel,
     peer::Veil,
+    places::Places,
     quota::Counts,
     store::{Blobs, Journal},
 };
@@ -44,8 +46,7 @@ pub(crate) struct App {
     pub(crate) veil: Veil,
     /// Runs by idempotency keys.
     pub(crate) keys: Keys,
-    /// Places of everything that is counted.
-    pub(crate) places: Places,
+    pub(crate) room: Room,
     /// What networks take.
     pub(crate) counts: Arc<Counts>,
     /// Turns true when the coordinator stops.
@@ -53,25 +54,29 @@ pub(crate) struct App {
     pub(crate) next_connection: AtomicU64,
 }
 
-/// How many of each may be at the same time.
-pub(crate) struct Places {
-    pub(crate) bodies: Semaphore,
+/// How much of each there may be at the same time.
+pub(crate) struct Room {
+    pub(crate) connections: Arc<Places>,
+    pub(crate) bodies: Arc<Places>,
+    pub(crate) pending_runs: Arc<Places>,
+    pub(crate) executors: Arc<Places>,
+    pub(crate) watchers: Arc<Places>,
+    /// Whole runs; who finds none waits for a moment.
     pub(crate) wholes: Arc<Semaphore>,
+    /// What documents weigh that are read; as above.
     pub(crate) documents: Arc<Semaphore>,
-    pub(crate) pending_runs: Semaphore,
-    pub(crate) executors: Arc<Semaphore>,
-    pub(crate) watchers: Arc<Semaphore>,
 }
 
-impl Default for Places {
+impl Default for Room {
     fn default() -> Self {
         Self {
-            bodies: Semaphore::new(BODIES_MAX),
+            connections: Places::new("connections", CONNECTIONS_MAX),
+            bodies: Places::new("large bodies", BODIES_MAX),
+            pending_runs: Places::new("requests that wait for runs to end", PENDING_RUNS_MAX),
+            executors: Places::new("executors", EXECUTORS_MAX),
+            watchers: Places::new("watchers", WATCHERS_MAX),
             wholes: Arc::new(Semaphore::new(WHOLES_MAX)),
             documents: Arc::new(Semaphore::new(DOCUMENTS_UNITS)),
-            pending_runs: Semaphore::new(PENDING_RUNS_MAX),
-            executors: Arc::new(Semaphore::new(EXECUTORS_MAX)),
-            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         }
     }
 }

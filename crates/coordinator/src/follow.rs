@@ -7,7 +7,7 @@ use asterism_protocol::{
     view::{RunId, RunState, RunSummary, TaskView},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast, mpsc},
+    sync::{broadcast, mpsc},
     time::timeout,
 };
 
@@ -18,6 +18,7 @@ use crate::{
     hub::{Edition, Published},
     limits::{PART_TASKS, SEND_MAX},
     metrics::Counted,
+    places::Place,
 };
 
 /// News between a run and a socket.
@@ -37,11 +38,7 @@ pub(crate) enum News {
 
 /// Everything as it is, then every change, until the run has ended. Who reads too slowly to hear every change is told
 /// everything again; who does not read at all is left. `place` is given back at the end.
-pub(crate) fn follow(
-    app: &Arc<App>,
-    run: RunId,
-    place: OwnedSemaphorePermit,
-) -> mpsc::Receiver<News> {
+pub(crate) fn follow(app: &Arc<App>, run: RunId, place: Place) -> mpsc::Receiver<News> {
     let (news, received) = mpsc::channel(NEWS_AHEAD);
     let app = Arc::clone(app);
     tokio::spawn(async move {
@@ -61,13 +58,6 @@ pub(crate) fn follow(
         drop((place, counted));
     });
     received
-}
-
-/// A place among those who watch.
-pub(crate) fn place(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
-    Arc::clone(&app.places.watchers)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::busy("as many watchers are connected as may be"))
 }
 
 struct Teller<'a> {

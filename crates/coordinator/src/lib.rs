@@ -24,6 +24,7 @@ mod metrics;
 mod origin;
 mod panel;
 mod peer;
+mod places;
 mod quota;
 mod rpc;
 mod server;
@@ -42,7 +43,7 @@ pub use asterism_scheduler::Config;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
-    app::{App, Places},
+    app::{App, Room},
     authority::Authority,
     driver::{Clock, Driver, Parts, StartError, Trouble},
     hub::Hub,
@@ -235,7 +236,7 @@ async fn serve_stores(
         fresh: options.fresh,
         veil: Veil::new(secret),
         keys: http::Keys::default(),
-        places: Places::default(),
+        room: Room::default(),
         counts: Arc::new(Counts::new(options.quotas)),
         closing,
         next_connection: AtomicU64::new(1),

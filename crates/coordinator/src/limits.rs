@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use asterism_protocol::limits::WORKFLOW_BYTES_MAX;
 
+// Of connections, executors, watchers, waiting requests and large bodies one network has at most half: see `places`.
+
 /// Open TCP connections: one executor or panel each, and a browser's six for blobs.
 pub(crate) const CONNECTIONS_MAX: usize = 16_384;
 
 /// Executors that are connected at the same time.
-pub(crate) const EXECUTORS_MAX: usize = 8_192;
+pub(crate) const EXECUTORS_MAX: usize = 12_288;
 
 /// Watchers that are connected at the same time. Each costs a copy of every change.
-pub(crate) const WATCHERS_MAX: usize = 512;
+pub(crate) const WATCHERS_MAX: usize = 1_024;
 
 /// Requests that wait for a run to end. More are told to come back.
-pub(crate) const PENDING_RUNS_MAX: usize = 1_024;
+pub(crate) const PENDING_RUNS_MAX: usize = 2_048;
 
 /// Tasks of a run that are looked at together where not all have to be: who reads slowly keeps so many of a large one.
 pub(crate) const PART_TASKS: usize = 256;

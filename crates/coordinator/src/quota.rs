@@ -64,6 +64,14 @@ struct Place {
     network: Network,
 }
 
+/// Bytes that a network brings to be kept. Until they are, they are counted only while this is here: what was refused, or was
+/// here before, takes nothing of the coordinator.
+pub(crate) struct Brought {
+    counts: Arc<Counts>,
+    network: Network,
+    bytes: u64,
+}
+
 /// A body took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the body took too long")]
@@ -104,6 +112,16 @@ impl Counts {
         take(taken, &self.quotas)
     }
 
+    fn give_back(&self, network: Network, give: impl FnOnce(&mut Taken)) {
+        let networks = &mut *self.networks();
+        if let Some(taken) = networks.get_mut(&network) {
+            give(taken);
+            if taken.bodies == 0 && taken.bytes == 0 {
+                networks.remove(&network);
+            }
+        }
+    }
+
     /// What is left of it with time.
     fn forget(&self, taken: Taken, now: Instant) -> Taken {
         let passed = now.duration_since(taken.at);
@@ -120,8 +138,16 @@ impl Counts {
         }
     }
 
-    /// Counts bytes that a network brings to be kept.
-    pub(crate) fn store(&self, network: Network, bytes: u64) -> Result<(), ApiError> {
+    /// Counts what a network brings from now on.
+    pub(crate) fn brings(self: &Arc<Self>, network: Network) -> Brought {
+        Brought {
+            counts: Arc::clone(self),
+            network,
+            bytes: 0,
+        }
+    }
+
+    fn store(&self, network: Network, bytes: u64) -> Result<(), ApiError> {
         self.take(network, |taken, quotas| {
             let max = quotas.stored_bytes;
             let wanted = taken.bytes.saturating_add(bytes);
@@ -184,12 +210,32 @@ fn time_of(chunk: &Bytes) -> Duration {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let networks = &mut *self.counts.networks();
-        if let Some(taken) = networks.get_mut(&self.network) {
-            taken.bodies -= 1;
-            if taken.bodies == 0 && taken.bytes == 0 {
-                networks.remove(&self.network);
-            }
+        self.counts
+            .give_back(self.network, |taken| taken.bodies -= 1);
+    }
+}
+
+impl Brought {
+    /// Some more, or an error if there is no room for them.
+    pub(crate) fn add(&mut self, bytes: u64) -> Result<(), ApiError> {
+        self.counts.store(self.network, bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// They are kept, and count until they are forgotten with time.
+    pub(crate) fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Brought {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            // Some may have been forgotten with time.
+            self.counts.give_back(self.network, |taken| {
+                taken.bytes = taken.bytes.saturating_sub(self.bytes)
+            });
         }
     }
 }

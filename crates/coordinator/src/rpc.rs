@@ -27,7 +27,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::mpsc,
     task::AbortHandle,
     time::{Instant, interval_at, timeout},
 };
@@ -39,6 +39,8 @@ use crate::{
     http,
     limits::{PING_EVERY, SEND_MAX, SILENCE_MAX, SOCKET_BUFFER_BYTES},
     metrics::Counted,
+    peer::Network,
+    places::Place,
 };
 
 /// Largest message of a client: an array of byte numbers, with commas, of the largest workflow that is usual here.
@@ -61,8 +63,13 @@ const INVALID_PARAMS: i64 = -32_602;
 const INTERNAL: i64 = -32_603;
 
 /// Takes the connection over, if there is a place.
-pub(crate) fn upgrade(app: Arc<App>, ws: WebSocketUpgrade, host: String) -> Response {
-    let place = match follow::place(&app) {
+pub(crate) fn upgrade(
+    app: Arc<App>,
+    ws: WebSocketUpgrade,
+    network: Network,
+    host: String,
+) -> Response {
+    let place = match app.room.watchers.take(network) {
         Ok(place) => place,
         Err(error) => return error.into_response(),
     };
@@ -71,7 +78,7 @@ pub(crate) fn upgrade(app: Arc<App>, ws: WebSocketUpgrade, host: String) -> Resp
         .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| serve(app, socket, place, host))
+        .on_upgrade(move |socket| serve(app, socket, network, place, host))
 }
 
 #[derive(Deserialize)]
@@ -87,6 +94,7 @@ struct Request {
 /// One client.
 struct Client {
     app: Arc<App>,
+    network: Network,
     host: String,
     /// Runs that it follows, by the subscription's name.
     following: BTreeMap<String, AbortHandle>,
@@ -111,7 +119,7 @@ struct Begins {
     subscription: String,
     run: RunId,
     name: String,
-    place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 struct Refused {
@@ -145,12 +153,13 @@ fn refused(code: i64, message: impl Into<String>) -> Refused {
     }
 }
 
-async fn serve(app: Arc<App>, socket: WebSocket, place: OwnedSemaphorePermit, host: String) {
+async fn serve(app: Arc<App>, socket: WebSocket, network: Network, place: Place, host: String) {
     let _counted = Counted::new(&app.metrics.watcher_connections);
     let (mut sink, mut stream) = socket.split();
     let (notifications, mut to_send) = mpsc::channel(NOTIFICATIONS_AHEAD);
     let mut client = Client {
         app: Arc::clone(&app),
+        network,
         host,
         following: BTreeMap::new(),
         next: 1,
@@ -371,7 +380,7 @@ impl Client {
             let message = format!("one connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
             return Err(refused(INVALID_REQUEST, message));
         }
-        let place = follow::place(&self.app)?;
+        let place = self.app.room.watchers.take(self.network)?;
         let (run, name) = http::start(&self.app, body.into()).await?;
         let subscription = self.name();
         Ok(Answered {
@@ -417,7 +426,7 @@ struct Teller {
 struct Gone;
 
 impl Teller {
-    async fn tell(self, place: OwnedSemaphorePermit) {
+    async fn tell(self, place: Place) {
         let mut news = follow::follow(&self.app, self.run, place);
         let mut told = BTreeSet::new();
         let mut workflow = None;

@@ -17,17 +17,14 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
 use crate::{
     app::App,
     http,
-    limits::{CONNECTIONS_MAX, FIRST_WORD_MAX, SEND_MAX, SHUTDOWN_MAX},
+    limits::{FIRST_WORD_MAX, SEND_MAX, SHUTDOWN_MAX},
     metrics::{Counted, Metrics},
     peer::Peer,
 };
@@ -49,20 +46,24 @@ pub(crate) async fn run(
     shutdown: impl Future<Output = ()>,
 ) {
     let service = TowerToHyperService::new(http::router(Arc::clone(&app)));
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
             () = &mut shutdown => break,
         };
-        let (stream, peer, place) = match accepted {
-            Ok(accepted) => accepted,
+        let (stream, peer) = match accepted {
+            Ok((stream, address)) => (stream, Peer(address.ip())),
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             }
+        };
+        let Ok(place) = app.room.connections.take(peer.network()) else {
+            // Closed without a word: an answer would take the place that is missing.
+            debug!("a connection more than its network may have is closed");
+            continue;
         };
         // Frames and short answers go out at once.
         if let Err(error) = stream.set_nodelay(true) {
@@ -123,21 +124,4 @@ fn bounded(stream: tokio::net::TcpStream) -> Pin<Box<TimeoutStream<tokio::net::T
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(SEND_MAX));
     Box::pin(stream)
-}
-
-/// Waits for a place first: connections beyond them wait in the system's queue.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(
-    tokio::net::TcpStream,
-    Peer,
-    tokio::sync::OwnedSemaphorePermit,
-)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .expect("the places are never closed");
-    let (stream, address) = listener.accept().await?;
-    Ok((stream, Peer(address.ip()), place))
 }

@@ -28,7 +28,7 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast},
+    sync::broadcast,
     time::{Instant, timeout},
 };
 use tracing::{debug, warn};
@@ -44,12 +44,15 @@ use crate::{
     },
     metrics::Counted,
     peer::Peer,
+    places::Place,
 };
 
 /// Close codes of RFC 6455.
 const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
+/// Of the registry that RFC 6455 opened.
+const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Names the sub-protocol in the query, for clients behind a proxy that does not pass sub-protocols on (Trunk's is one).
 const PROTOCOL_PARAMETER: &str = "protocol=";
@@ -92,10 +95,21 @@ pub(crate) async fn executor(
         Ok(ws) => ws,
         Err(error) => return error.into_response(),
     };
-    let Ok(place) = Arc::clone(&app.places.executors).try_acquire_owned() else {
-        return ApiError::busy("as many executors are connected as may be").into_response();
+    let place = match app.room.executors.take(peer.network()) {
+        Ok(place) => place,
+        Err(error) => return turn_away(ws, &error),
     };
     ws.on_upgrade(move |socket| serve_executor(app, socket, peer, place))
+}
+
+/// Says why there is no place, by closing at once: of any other answer a browser tells its page nothing.
+fn turn_away(ws: WebSocketUpgrade, error: &ApiError) -> Response {
+    let reason = error.message().to_owned();
+    ws.on_upgrade(async move |socket| {
+        Writer(socket.split().0)
+            .close(TRY_AGAIN_LATER, &reason)
+            .await;
+    })
 }
 
 /// Writes with a deadline: who does not read is not waited for.
@@ -147,7 +161,7 @@ enum End {
     Stops,
 }
 
-async fn serve_executor(app: Arc<App>, socket: WebSocket, peer: Peer, place: OwnedSemaphorePermit) {
+async fn serve_executor(app: Arc<App>, socket: WebSocket, peer: Peer, place: Place) {
     let _counted = Counted::new(&app.metrics.executor_connections);
     let connection = app.connection();
     let (sink, mut stream) = socket.split();
@@ -416,18 +430,24 @@ fn frames_of(leases: Vec<Lease>) -> Vec<Result<Vec<u8>, LeaseId>> {
 }
 
 /// `/ws/watch`.
-pub(crate) async fn watch(State(app): State<Arc<App>>, uri: Uri, ws: Upgrade) -> Response {
+pub(crate) async fn watch(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+    ws: Upgrade,
+) -> Response {
     let ws = match upgrade(ws, &uri) {
         Ok(ws) => ws,
         Err(error) => return error.into_response(),
     };
-    let Ok(place) = Arc::clone(&app.places.watchers).try_acquire_owned() else {
-        return ApiError::busy("as many watchers are connected as may be").into_response();
+    let place = match app.room.watchers.take(peer.network()) {
+        Ok(place) => place,
+        Err(error) => return turn_away(ws, &error),
     };
     ws.on_upgrade(move |socket| serve_watcher(app, socket, place))
 }
 
-async fn serve_watcher(app: Arc<App>, socket: WebSocket, place: OwnedSemaphorePermit) {
+async fn serve_watcher(app: Arc<App>, socket: WebSocket, place: Place) {
     let _counted = Counted::new(&app.metrics.watcher_connections);
     let (sink, mut stream) = socket.split();
     let mut writer = Writer(sink);

@@ -19,11 +19,15 @@ use tokio::sync::mpsc;
 
 use super::{
     Shared, cid_of,
-    extract::{FromNetwork, Named},
+    extract::{Client, Named},
+    length_of,
 };
 use crate::{
-    app::App, error::ApiError, limits::BLOB_CHUNK_BYTES, media, peer::Network, quota,
-    store::BlobReader,
+    app::App,
+    error::ApiError,
+    limits::BLOB_CHUNK_BYTES,
+    media, quota,
+    store::{BlobReader, Stored},
 };
 
 /// Chunks between a socket and the disk.
@@ -239,28 +243,40 @@ fn range_of(text: &str, size: u64) -> Wanted {
 pub(super) async fn put(
     State(app): Shared,
     Named(cid): Named<String>,
-    FromNetwork(network): FromNetwork,
+    client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
     let cid = blob_cid_of(&cid)?;
-    store(&app, Some(cid), network, body).await
+    store(&app, Some(cid), &client, body).await
 }
 
 pub(super) async fn post(
     State(app): Shared,
-    FromNetwork(network): FromNetwork,
+    client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    store(&app, None, network, body).await
+    store(&app, None, &client, body).await
 }
 
 /// Writes on a thread for blocking work while the body arrives.
 async fn store(
     app: &Arc<App>,
     expected: Option<Cid>,
-    network: Network,
+    client: &Client,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let mut brought = app.counts.brings(client.network);
+    let length = length_of(&client.headers);
+    let is_here = match expected {
+        Some(cid) => app
+            .blocking(move |app| Ok(app.blobs.size(cid)?))
+            .await?
+            .is_some(),
+        None => false,
+    };
+    // What is too much is refused before it comes.
+    let announced = length.filter(|_| !is_here);
+    brought.add(announced.unwrap_or_default())?;
     let (chunks, mut received) = mpsc::channel::<Result<Bytes, axum::Error>>(CHUNKS_AHEAD);
     let writing = app.blocking(move |app| {
         let mut writer = app.blobs.begin()?;
@@ -270,7 +286,9 @@ async fn store(
                 // An empty chunk says that the body ended, and did not just break off.
                 Ok(chunk) if chunk.is_empty() => whole = true,
                 Ok(chunk) => {
-                    app.counts.store(network, chunk.len() as u64)?;
+                    if announced.is_none() && !is_here {
+                        brought.add(chunk.len() as u64)?;
+                    }
                     app.metrics.blob_bytes_in.inc_by(chunk.len() as u64);
                     writer.write(&chunk)?;
                 }
@@ -282,8 +300,11 @@ async fn store(
         if !whole {
             return Err(ApiError::invalid("the body broke off"));
         }
-        let existed = expected.is_some_and(|cid| matches!(app.blobs.size(cid), Ok(Some(_))));
-        Ok((writer.finish(expected)?, existed))
+        let stored = writer.finish(expected)?;
+        if stored.is_new {
+            brought.keep();
+        }
+        Ok(stored)
     });
     let sending = async move {
         let mut body = body.into_data_stream();
@@ -301,11 +322,11 @@ async fn store(
         let _ = chunks.send(Ok(Bytes::new())).await;
     };
     let (stored, ()) = tokio::join!(writing, sending);
-    let (cid, existed) = stored?;
-    let status = if existed {
-        StatusCode::OK
-    } else {
+    let Stored { cid, is_new } = stored?;
+    let status = if is_new {
         StatusCode::CREATED
+    } else {
+        StatusCode::OK
     };
     let location = [(header::LOCATION, format!("/blobs/{cid}"))];
     Ok((status, location, Json(json!({ "cid": cid }))).into_response())

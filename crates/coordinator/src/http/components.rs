@@ -6,7 +6,7 @@ use asterism_protocol::{limits::NAME_BYTES_MAX, message::Change, one_line};
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -14,13 +14,14 @@ use serde_json::json;
 
 use super::{
     Shared, body_of,
-    extract::{Asked, FromNetwork, Nothing},
+    extract::{Asked, Client, Nothing},
     json_of_view,
 };
 use crate::{
     app::App,
     error::ApiError,
     limits::{COMPONENT_BYTES_MAX, COMPONENTS_MAX},
+    quota::Brought,
     store::{BlobError, ComponentRecord},
 };
 
@@ -39,8 +40,7 @@ pub(super) async fn list(State(app): Shared, _: Asked<Nothing>) -> Result<Respon
 pub(super) async fn add(
     State(app): Shared,
     Asked(AddQuery { name }): Asked<AddQuery>,
-    FromNetwork(network): FromNetwork,
-    headers: HeaderMap,
+    client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
     let name = one_line(&name);
@@ -49,10 +49,11 @@ pub(super) async fn add(
             "a component's name has at most {NAME_BYTES_MAX} bytes"
         )));
     }
-    let bytes = body_of(&app, &headers, body, COMPONENT_BYTES_MAX).await?;
-    app.counts.store(network, bytes.len() as u64)?;
+    let bytes = body_of(&app, &client, body, COMPONENT_BYTES_MAX).await?;
+    let mut brought = app.counts.brings(client.network);
+    brought.add(bytes.len() as u64)?;
     let view = app
-        .blocking(move |app| add_component(app, name, &bytes))
+        .blocking(move |app| add_component(app, name, &bytes, brought))
         .await?;
     Ok((StatusCode::CREATED, json_of_view(&view)?).into_response())
 }
@@ -61,6 +62,7 @@ fn add_component(
     app: &App,
     name: String,
     bytes: &[u8],
+    brought: Brought,
 ) -> Result<asterism_protocol::view::ComponentView, ApiError> {
     let refused = |refusal: asterism_component::Refusal| {
         ApiError::new(
@@ -82,6 +84,7 @@ fn add_component(
     }
     // Whoever brings the same bytes again does not take their name away from those who call it by that.
     let known = shelf.name_of(cid);
+    let is_new = known.is_none();
     let name = if let Some(known) = known {
         known.to_owned()
     } else if name.is_empty() {
@@ -100,6 +103,9 @@ fn add_component(
         added: app.clock.now(),
     };
     app.journal.add_component(&record)?;
+    if is_new {
+        brought.keep();
+    }
     let view = app.library.add(&record, component);
     tracing::info!(%cid, name = view.name, functions = view.functions.len(), "component added");
     app.hub.publish(vec![Change::Component(view.clone())]);

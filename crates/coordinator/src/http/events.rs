@@ -15,7 +15,6 @@ use axum::{
 };
 use futures_util::stream;
 use serde_json::{Value as Json, json};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{answer, run};
 use crate::{
@@ -24,17 +23,13 @@ use crate::{
     follow::{self, News},
     limits::PING_EVERY,
     media,
+    places::Place,
 };
 
 pub(super) const MEDIA_TYPE: &str = "text/event-stream";
 
 /// A stream of what happens to a run until it has ended.
-pub(super) fn follow(
-    app: &Arc<App>,
-    run: RunId,
-    workflow: Cid,
-    place: OwnedSemaphorePermit,
-) -> Response {
+pub(super) fn follow(app: &Arc<App>, run: RunId, workflow: Cid, place: Place) -> Response {
     let received = follow::follow(app, run, place);
     let app = Arc::clone(app);
     let stream = stream::unfold((received, app), move |(mut received, app)| async move {

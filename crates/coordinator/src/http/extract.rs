@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts, Path, Query, rejection::QueryRejection},
-    http::request::Parts,
+    http::{HeaderMap, request::Parts},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -48,6 +48,23 @@ impl<S: Send + Sync> FromRequestParts<S> for FromNetwork {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         network_of(&parts.extensions).map(Self)
+    }
+}
+
+/// Who asks, as far as it decides how the answer is given.
+pub(super) struct Client {
+    pub(super) headers: HeaderMap,
+    pub(super) network: Network,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self {
+            headers: parts.headers.clone(),
+            network: network_of(&parts.extensions)?,
+        })
     }
 }
 

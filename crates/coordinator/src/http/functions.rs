@@ -15,7 +15,7 @@ use serde_json::{Value as Json_, json};
 
 use super::{
     Shared, body_of,
-    extract::{Asked, Named, Nothing},
+    extract::{Asked, Client, Named, Nothing},
     prepare::{Written, prepared_of},
     run::{self, RunQuery},
     wants_page,
@@ -92,13 +92,14 @@ pub(super) async fn call_by_query(
     Named(name): Named<String>,
     RawQuery(query): RawQuery,
     uri: Uri,
-    headers: HeaderMap,
+    client: Client,
 ) -> Result<Response, ApiError> {
+    let headers = &client.headers;
     // Files and pages of the panel stand at the same place.
-    if let Some(file) = app.panel.file(uri.path(), &headers) {
+    if let Some(file) = app.panel.file(uri.path(), headers) {
         return Ok(file);
     }
-    let page = || app.panel.index(&headers).filter(|_| wants_page(&headers));
+    let page = || app.panel.index(headers).filter(|_| wants_page(headers));
     if PAGES.contains(&name.as_str())
         && let Some(page) = page()
     {
@@ -108,11 +109,11 @@ pub(super) async fn call_by_query(
         Ok(found) => found,
         Err(error) => return page().ok_or(error),
     };
-    if !app.origins.may_act(&headers) || is_elsewhere(&headers) {
+    if !app.origins.may_act(headers) || is_elsewhere(headers) {
         return Err(ApiError::foreign_origin());
     }
     let (args, options) = of_query(&found, query.as_deref().unwrap_or_default())?;
-    run::submit(&app, call(&found, args)?, options, &headers).await
+    run::submit(&app, call(&found, args)?, options, &client).await
 }
 
 /// Did a page of another site make the browser ask? Browsers say so themselves.
@@ -126,13 +127,13 @@ pub(super) async fn call_by_body(
     State(app): Shared,
     Named(name): Named<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
     let found = find(&app, &name)?;
     let options = only_options(query.as_deref().unwrap_or_default())?;
-    let args = of_body(&app, &found, &headers, body).await?;
-    run::submit(&app, call(&found, args)?, options, &headers).await
+    let args = of_body(&app, &found, &client, body).await?;
+    run::submit(&app, call(&found, args)?, options, &client).await
 }
 
 /// The call as a full workflow with its CIDs, not run.
@@ -141,14 +142,14 @@ pub(super) async fn workflow(
     Named(name): Named<String>,
     method: Method,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
     let found = find(&app, &name)?;
     let query = query.unwrap_or_default();
     let (args, options) = if method == Method::POST {
         (
-            of_body(&app, &found, &headers, body).await?,
+            of_body(&app, &found, &client, body).await?,
             only_options(&query)?,
         )
     } else {
@@ -228,11 +229,11 @@ fn options_of(pairs: &[(String, String)]) -> Result<RunQuery, ApiError> {
 async fn of_body(
     app: &Arc<App>,
     found: &Found,
-    headers: &HeaderMap,
+    client: &Client,
     body: Body,
 ) -> Result<Vec<Value>, ApiError> {
     let function = found.function();
-    let body = body_of(app, headers, body, WORKFLOW_BYTES_MAX).await?;
+    let body = body_of(app, client, body, WORKFLOW_BYTES_MAX).await?;
     if body.trim_ascii().is_empty() {
         return args_by_name(function, &Default::default()).map_err(refused(function));
     }

@@ -45,6 +45,8 @@ pub(crate) use self::{
     run::{forgotten, start, tasks_from},
 };
 
+use self::extract::Client;
+
 type Shared = State<Arc<App>>;
 
 /// Everything that the coordinator answers.
@@ -195,13 +197,14 @@ fn cid_of(text: &str) -> Result<Cid, ApiError> {
         .map_err(|error: asterism_protocol::Error| ApiError::invalid(error.to_string()))
 }
 
+/// Bytes of the body, where the request says so; HTTP holds it to that.
+fn length_of(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
 /// A whole body in memory, within a bound, while not too many others are.
-async fn body_of(
-    app: &App,
-    headers: &HeaderMap,
-    body: Body,
-    max: usize,
-) -> Result<Bytes, ApiError> {
+async fn body_of(app: &App, client: &Client, body: Body, max: usize) -> Result<Bytes, ApiError> {
     let too_large = || {
         ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -211,18 +214,15 @@ async fn body_of(
         .hint("put large bytes into /blobs and link to them")
         .command("`asterism blob put FILE` keeps large bytes, and a workflow may link to them by the CID that it prints")
     };
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > max) {
+    let length = length_of(&client.headers);
+    if length.is_some_and(|length| length > max as u64) {
         return Err(too_large());
     }
-    let is_small = length.is_some_and(|length| length <= SMALL_BODY_BYTES);
+    let is_small = length.is_some_and(|length| length <= SMALL_BODY_BYTES as u64);
     let _place = if is_small {
         None
     } else {
-        let place = app.places.bodies.try_acquire();
-        Some(place.map_err(|_| ApiError::busy("too many large requests arrive at the same time"))?)
+        Some(app.room.bodies.take(client.network)?)
     };
     axum::body::to_bytes(body, max).await.map_err(|error| {
         let cause = std::error::Error::source(&error)

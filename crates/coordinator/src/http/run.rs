@@ -12,19 +12,19 @@ use axum::{
     Json,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 
-use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Shared, accepts,
     answer::{everything, last, with_skipped},
     body_of, events,
-    extract::Asked,
+    extract::{Asked, Client},
     once::{self, Key},
     prepare::{Ready, Written, findings, prepared_of, ready},
     weight::Document,
@@ -32,10 +32,11 @@ use super::{
 use crate::{
     app::App,
     error::ApiError,
-    follow,
     limits::{PART_TASKS, RUN_WAIT_MAX},
     media,
     metrics::Counted,
+    peer::Network,
+    places::Place,
 };
 
 /// Pause before a run is looked at again that could not be looked at.
@@ -72,11 +73,11 @@ pub(super) struct RunQuery {
 pub(super) async fn run(
     State(app): Shared,
     Asked(query): Asked<RunQuery>,
-    headers: HeaderMap,
+    client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
-    let key = once::key_of(&headers)?;
+    let body = body_of(&app, &client, body, WORKFLOW_BYTES_MAX).await?;
+    let key = once::key_of(&client.headers)?;
     let wanted = Wanted::of(&query);
     let body = Document::of(&app, body).await?;
     let prepare = move |_: &App| {
@@ -86,7 +87,7 @@ pub(super) async fn run(
     };
     let (key, written) = app.blocking(prepare).await?;
     let ready = move |app: &App| ready(app, &written, query);
-    answer(&app, key, wanted, ready, &headers).await
+    answer(&app, key, wanted, ready, &client).await
 }
 
 /// Makes a run of a document and answers in the way that was asked for.
@@ -94,11 +95,11 @@ pub(super) async fn submit(
     app: &Arc<App>,
     written: Written,
     query: RunQuery,
-    headers: &HeaderMap,
+    client: &Client,
 ) -> Result<Response, ApiError> {
     let wanted = Wanted::of(&query);
     let ready = move |app: &App| ready(app, &written, query);
-    answer(app, None, wanted, ready, headers).await
+    answer(app, None, wanted, ready, client).await
 }
 
 /// How a run is to be answered.
@@ -124,7 +125,7 @@ pub(super) async fn answer(
     key: Option<(Key, Cid)>,
     wanted: Wanted,
     ready: impl FnOnce(&App) -> Result<Ready, ApiError> + Send + 'static,
-    headers: &HeaderMap,
+    client: &Client,
 ) -> Result<Response, ApiError> {
     if let Some(trouble) = app.trouble.text() {
         return Err(ApiError::trouble(trouble));
@@ -134,10 +135,13 @@ pub(super) async fn answer(
         all,
         waits,
     } = wanted;
-    let streams = waits && accepts(headers, events::MEDIA_TYPE);
+    let streams = waits && accepts(&client.headers, events::MEDIA_TYPE);
     // Found before there is a run: whoever is refused has started nothing.
-    let watcher = streams.then(|| follow::place(app)).transpose()?;
-    let waiter = (waits && !streams).then(|| Waiter::new(app)).transpose()?;
+    let network = client.network;
+    let watcher = streams.then(|| app.room.watchers.take(network));
+    let watcher = watcher.transpose()?;
+    let waiter = (waits && !streams).then(|| Waiter::new(app, network));
+    let waiter = waiter.transpose()?;
     let start = async {
         let Ready {
             submission,
@@ -197,10 +201,10 @@ pub(super) fn names_of(run: RunId, workflow: Cid) -> [(HeaderName, String); 2] {
 pub(super) async fn prepare_only(
     State(app): Shared,
     Asked(query): Asked<RunQuery>,
-    headers: HeaderMap,
+    client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
+    let body = body_of(&app, &client, body, WORKFLOW_BYTES_MAX).await?;
     let body = Document::of(&app, body).await?;
     prepared_answer(&app, move |app| {
         prepared_of(app, &Written::read(body)?, query.nonce)
@@ -211,10 +215,10 @@ pub(super) async fn prepare_only(
 /// Every mistake in a workflow, with line and column.
 pub(super) async fn validate(
     State(app): Shared,
-    headers: HeaderMap,
+    client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body_of(&app, &headers, body, WORKFLOW_BYTES_MAX).await?;
+    let body = body_of(&app, &client, body, WORKFLOW_BYTES_MAX).await?;
     let body = Document::of(&app, body).await?;
     let findings = app.blocking(move |app| findings(app, body)).await?;
     Ok(Json(json!({ "findings": findings })).into_response())
@@ -243,20 +247,15 @@ pub(super) async fn prepared_answer(
 /// A place among the requests that wait for runs to end.
 pub(super) struct Waiter<'a> {
     app: &'a Arc<App>,
-    _place: SemaphorePermit<'a>,
+    _place: Place,
     _counted: Counted,
 }
 
 impl<'a> Waiter<'a> {
-    pub(super) fn new(app: &'a Arc<App>) -> Result<Self, ApiError> {
-        let place = app
-            .places
-            .pending_runs
-            .try_acquire()
-            .map_err(|_| ApiError::busy("too many requests wait for runs to end"))?;
+    pub(super) fn new(app: &'a Arc<App>, network: Network) -> Result<Self, ApiError> {
         Ok(Self {
             app,
-            _place: place,
+            _place: app.room.pending_runs.take(network)?,
             _counted: Counted::new(&app.metrics.pending_runs),
         })
     }
@@ -367,7 +366,7 @@ impl std::ops::Deref for Whole {
 
 /// A run with its tasks, those that were skipped included.
 pub(super) async fn whole(app: &Arc<App>, run: RunId, all: bool) -> Result<Whole, ApiError> {
-    let place = Arc::clone(&app.places.wholes).acquire_owned().await;
+    let place = Arc::clone(&app.room.wholes).acquire_owned().await;
     let place = place.map_err(|error| ApiError::internal(&error))?;
     let (view, _) = app
         .driver

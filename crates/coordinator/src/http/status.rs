@@ -3,26 +3,26 @@
 use axum::{
     Json,
     extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
-use super::{Shared, functions, wants_page};
+use super::{Shared, extract::Client, functions, wants_page};
 use crate::rpc;
 
 /// The panel for browsers, the functions for programs; a WebSocket speaks JSON-RPC.
 pub(super) async fn root(
     State(app): Shared,
     ws: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    headers: HeaderMap,
+    Client { headers, network }: Client,
 ) -> Response {
     if let Ok(ws) = ws {
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
         let host = host.unwrap_or_default().to_owned();
-        return rpc::upgrade(app, ws, host);
+        return rpc::upgrade(app, ws, network, host);
     }
     match app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         Some(page) => page,

@@ -37,7 +37,7 @@ impl Weight {
             return Ok(Self::NONE);
         }
         let units = bytes.div_ceil(DOCUMENT_UNIT_BYTES).min(DOCUMENTS_UNITS) as u32;
-        let room = Arc::clone(&app.places.documents);
+        let room = Arc::clone(&app.room.documents);
         let place = room.acquire_many_owned(units).await;
         place
             .map(Some)

@@ -20,13 +20,13 @@ use serde_json::json;
 use super::{
     Shared, cid_of, events,
     explain::{explain, waits},
-    extract::{Asked, Named, Operator, Who},
+    extract::{Asked, Client, FromNetwork, Named, Operator, Who},
     json_of_view,
     prepare::ready_as,
     run::{self, RunQuery, Waiter, Wanted, forgotten, names_of},
     wants_page,
 };
-use crate::{app::App, authority::Asker, error::ApiError, follow, media};
+use crate::{app::App, authority::Asker, error::ApiError, media};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,7 +182,7 @@ pub(super) async fn rerun(
     State(app): Shared,
     Named(cid): Named<String>,
     Asked(mut query): Asked<RunQuery>,
-    headers: HeaderMap,
+    client: Client,
 ) -> Result<Response, ApiError> {
     if query.nonce.is_some() {
         return Err(
@@ -202,7 +202,7 @@ pub(super) async fn rerun(
     }
     let wanted = Wanted::of(&query);
     let ready = move |app: &App| ready_as(app, None, &prepared, query);
-    run::answer(&app, None, wanted, ready, &headers).await
+    run::answer(&app, None, wanted, ready, &client).await
 }
 
 /// What a run came to, as `/run` answers it.
@@ -210,8 +210,9 @@ pub(super) async fn result(
     State(app): Shared,
     Named(cid): Named<String>,
     Asked(query): Asked<ResultQuery>,
+    FromNetwork(network): FromNetwork,
 ) -> Result<Response, ApiError> {
-    let waiter = Waiter::new(&app)?;
+    let waiter = Waiter::new(&app, network)?;
     let RunSummary { run, workflow, .. } = run_of(&app, &cid, query.run).await?;
     let answer = waiter
         .result(run, workflow, query.timeout, query.all_results)
@@ -224,8 +225,9 @@ pub(super) async fn watch(
     State(app): Shared,
     Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
+    FromNetwork(network): FromNetwork,
 ) -> Result<Response, ApiError> {
-    let place = follow::place(&app)?;
+    let place = app.room.watchers.take(network)?;
     let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run).await?;
     Ok((
         names_of(run, workflow),

@@ -122,7 +122,7 @@ impl dyn Blobs {
     pub fn put(&self, bytes: &[u8]) -> Result<Cid, BlobError> {
         let mut writer = self.begin()?;
         writer.write(bytes)?;
-        writer.finish(None)
+        writer.finish(None).map(|stored| stored.cid)
     }
 
     /// All bytes of a blob.
@@ -152,7 +152,16 @@ pub trait BlobWriter: Send {
     ///
     /// # Errors
     /// The bytes are not those of `expected`, or the disk failed.
-    fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Cid, BlobError>;
+    fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Stored, BlobError>;
+}
+
+/// A blob that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub cid: Cid,
+    /// It was not there before.
+    pub is_new: bool,
 }
 
 /// A blob that is being read.

@@ -14,7 +14,7 @@ use asterism_protocol::{Cid, Receipt, Remark};
 
 use super::{
     Asked, Batch, BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, ComponentRecord, Holder,
-    Journal, JournalError, Partition, Sequence, Tenure,
+    Journal, JournalError, Partition, Sequence, Stored, Tenure,
 };
 
 /// What a call that fails does before it says so.
@@ -217,7 +217,7 @@ impl BlobWriter for FaultyWriter {
         self.1.blobs(|| writer.write(bytes))
     }
 
-    fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Cid, BlobError> {
+    fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Stored, BlobError> {
         let Self(writer, faults) = *self;
         faults.blobs(|| writer.finish(expected))
     }

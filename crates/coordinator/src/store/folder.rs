@@ -15,7 +15,7 @@ use std::{
 use asterism_protocol::{BlobHasher, Cid, blob_cid};
 
 use super::{
-    BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Naming,
+    BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Naming, Stored,
     chunks::{ChunkReader, Chunks},
     timestamp_of,
 };
@@ -285,7 +285,7 @@ impl BlobWriter for FolderWriter {
         self.file.write_all(bytes).trying("write a blob")
     }
 
-    fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Cid, BlobError> {
+    fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Stored, BlobError> {
         let Self {
             folder,
             file,
@@ -295,7 +295,7 @@ impl BlobWriter for FolderWriter {
         let cid = naming.finish(expected)?;
         // Whole bytes that are there already stay; damaged ones are replaced.
         if matches!(FolderBlobs(Arc::clone(&folder)).open(cid), Ok(Some(_))) {
-            return Ok(cid);
+            return Ok(Stored { cid, is_new: false });
         }
         let path = folder.path(cid);
         let shard = path.parent().expect("a blob lies in a shard");
@@ -304,7 +304,7 @@ impl BlobWriter for FolderWriter {
         fs::rename(&unfinished.0, &path).trying("name a blob")?;
         sync_folder(shard)?;
         sync_folder(&folder.root)?;
-        Ok(cid)
+        Ok(Stored { cid, is_new: true })
     }
 }
 

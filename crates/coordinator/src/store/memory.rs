@@ -11,8 +11,8 @@ use asterism_protocol::{Cid, Receipt, Remark, Timestamp};
 
 use super::{
     Asked, Batch, BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Compacted, ComponentRecord,
-    Computed, Epoch, Holder, InOrder, Journal, JournalError, Naming, Partition, Sequence, Tenure,
-    check_kept, terms::Terms,
+    Computed, Epoch, Holder, InOrder, Journal, JournalError, Naming, Partition, Sequence, Stored,
+    Tenure, check_kept, terms::Terms,
 };
 use crate::limits::RECEIPTS_PER_INSTRUCTION_MAX;
 
@@ -325,10 +325,11 @@ impl BlobWriter for MemoryWriter {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Cid, BlobError> {
+    fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Stored, BlobError> {
         let cid = self.naming.finish(expected)?;
         let stored = super::blobs::timestamp_of(SystemTime::now());
-        self.store.map().insert(cid, (self.bytes.into(), stored));
-        Ok(cid)
+        let known = self.store.map().insert(cid, (self.bytes.into(), stored));
+        let is_new = known.is_none();
+        Ok(Stored { cid, is_new })
     }
 }

@@ -25,7 +25,7 @@ use self::{
     },
 };
 pub use self::{
-    blobs::{BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Mismatch},
+    blobs::{BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Mismatch, Stored},
     folder::FolderBlobs,
     journal::{
         Asked, Batch, ComponentRecord, Computed, Epoch, Holder, Journal, JournalError, Partition,

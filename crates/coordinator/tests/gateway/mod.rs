@@ -1,12 +1,14 @@
 //! The gateway as authors use it: functions as paths, runs in every way they can be waited for, errors of one form.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use crate::common::{FakeExecutor, SOON, Server, compute, task, workflow};
+use crate::common::{FakeExecutor, SOON, Server, compute, socket, task, workflow};
 use asterism_coordinator::Options;
 use asterism_protocol::{Failure, Out, Remark, TrapKind, Value, blob_cid};
+use futures_util::StreamExt as _;
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
 const SUM: &str = r#"{"tasks":[{"run":{"name":"sum","input":{"func":"add","args":[3.1,5.2]}}}]}"#;
 
@@ -722,7 +724,7 @@ async fn browsers_get_the_page_and_programs_the_data() {
 }
 
 #[tokio::test]
-async fn watchers_are_bounded_and_places_come_back() {
+async fn watchers_of_a_network_are_bounded_and_places_come_back() {
     let server = Server::in_memory().await;
     server.add_math().await;
     let (_, started) = json_of(server.post("/run?wait=false", SUM).await).await;
@@ -742,6 +744,18 @@ async fn watchers_are_bounded_and_places_come_back() {
     };
     assert_eq!(full.status(), 429);
     assert!(full.headers().contains_key("retry-after"));
+    // A browser is told no status, so its socket is closed with the reason.
+    let mut socket = socket(&server.url, "/ws/watch").await.unwrap();
+    let last = timeout(SOON, socket.next()).await.unwrap().unwrap();
+    let Ok(Message::Close(Some(end))) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(u16::from(end.code), 1013);
+    assert!(end.reason.contains("watchers are of your network"), "{end}");
+    // Other networks find room.
+    let elsewhere = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2]));
+    let elsewhere = elsewhere.build().unwrap().get(&at).send();
+    assert_eq!(elsewhere.await.unwrap().status(), 200);
     // Other requests go on, and whoever leaves makes room.
     assert_eq!(server.json("/health").await["status"], "ok");
     open.clear();

@@ -1,8 +1,12 @@
 //! Who takes far more than others do is told to wait.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use asterism_coordinator::{Config, Options, Quotas};
+use asterism_protocol::{Cid, blob_cid};
 use serde_json::Value as Json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -68,6 +72,66 @@ async fn a_submitter_whose_tasks_are_too_many_is_told_to_wait() {
 }
 
 #[tokio::test]
+async fn one_network_leaves_places_for_large_bodies_to_others() {
+    let server = Server::in_memory().await;
+    let mut held = Vec::new();
+    let refused = loop {
+        let mut stream = slow(&server, "/run", 1_000_000).await;
+        if let Ok(said) = timeout(Duration::from_millis(200), answer(&mut stream)).await {
+            break said;
+        }
+        held.push(stream);
+        assert!(held.len() < 100, "somebody is refused at last");
+    };
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+    assert!(
+        refused.contains("large bodies are of your network"),
+        "{refused}"
+    );
+    let elsewhere = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2]));
+    let elsewhere = elsewhere.build().unwrap().post(server.at("/run"));
+    let large = elsewhere.body(" ".repeat(1_000_000)).send().await.unwrap();
+    assert_eq!(large.status(), 400, "it was read, and is no workflow");
+    drop(held);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_or_was_here_before_counts_for_nothing() {
+    let server = Server::start(Options {
+        quotas: Quotas {
+            stored_bytes: 100_000,
+            ..Quotas::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let bytes = |byte: u8| vec![byte; 60_000];
+    let put = |cid: Cid, bytes: Vec<u8>| {
+        let at = server.at(&format!("/blobs/{cid}"));
+        let request = reqwest::Client::new().put(at).body(bytes);
+        async move { request.send().await.unwrap().status() }
+    };
+    let cid = blob_cid(&bytes(1));
+    for _ in 0..5 {
+        assert_eq!(put(cid, bytes(2)).await, 422, "other bytes than it names");
+        assert_eq!(server.post("/components", bytes(3)).await.status(), 422);
+    }
+    assert_eq!(put(cid, bytes(1)).await, 201);
+    for _ in 0..5 {
+        assert_eq!(put(cid, bytes(1)).await, 200);
+        let again = server.post("/blobs", bytes(1)).await.status();
+        assert_eq!(again, 429, "what they are is known when they came");
+    }
+    // What would be too much is refused before it comes.
+    let mut early = slow(&server, "/blobs", 60_000).await;
+    let said = answer(&mut early).await;
+    assert!(said.starts_with("HTTP/1.1 429"), "{said}");
+    assert_eq!(server.post("/blobs", vec![4; 40_000]).await.status(), 201);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_network_that_brings_too_many_bytes_is_told_to_wait() {
     let server = Server::start(Options {
         quotas: Quotas {
@@ -98,10 +162,11 @@ async fn a_network_that_brings_too_many_bytes_is_told_to_wait() {
 }
 
 /// A request whose body does not come.
-async fn slow(server: &Server, path: &str) -> TcpStream {
+async fn slow(server: &Server, path: &str, bytes: u32) -> TcpStream {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 1000\r\n\r\n");
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {bytes}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     stream
 }
@@ -129,7 +194,7 @@ async fn slow_bodies_are_held_neither_long_nor_in_any_number() {
     let begun = Instant::now();
     let mut held = Vec::new();
     for path in ["/run", "/blobs", "/components", "/workflow"] {
-        held.push(slow(&server, path).await);
+        held.push(slow(&server, path, 1_000).await);
     }
     // One that sends a byte now and then is not quicker for it.
     let mut trickle = held.pop().unwrap();

@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use asterism_protocol::{Cid, blob_cid, limits::BLOB_BYTES_MAX};
 
 use super::instantiate;
-use crate::store::{BlobEntry, BlobError, Blobs, FolderBlobs, MemoryBlobs};
+use crate::store::{BlobEntry, BlobError, Blobs, FolderBlobs, MemoryBlobs, Stored};
 
 /// A store, and a way to spoil what is in it.
 struct Subject<'a> {
@@ -43,7 +43,8 @@ mod suite {
             None,
             "nothing is seen before it is finished"
         );
-        assert_eq!(writer.finish(Some(cid)).unwrap(), cid);
+        let stored = writer.finish(Some(cid)).unwrap();
+        assert_eq!(stored, Stored { cid, is_new: true });
         assert_eq!(blobs.size(cid).unwrap(), Some(700_000));
         assert_eq!(blobs.get(cid).unwrap().unwrap(), bytes);
         assert_eq!(
@@ -51,6 +52,10 @@ mod suite {
             cid,
             "storing again changes nothing"
         );
+        let mut again = blobs.begin().unwrap();
+        again.write(&bytes).unwrap();
+        let stored = again.finish(None).unwrap();
+        assert_eq!(stored, Stored { cid, is_new: false });
 
         let mut reader = blobs.open(cid).unwrap().unwrap();
         assert_eq!(reader.size(), 700_000);

@@ -291,7 +291,11 @@ impl<'a> Progress<'a> {
 
     fn run(&mut self, summary: &Value) {
         let count = |name: &str| summary["counts"][name].as_u64().unwrap_or(0);
-        let (done, tasks) = done_of(summary);
+        let Counted {
+            ended: done,
+            all: tasks,
+            ..
+        } = counted(summary);
         self.tasks = tasks;
         if let Some(bar) = &self.bar {
             bar.set_prefix(format!("run {} ", summary["run"]));
@@ -375,20 +379,37 @@ pub(crate) fn title(task: &Value) -> String {
     }
 }
 
-/// How many tasks of a run are done, and how many there are.
-pub(crate) fn done_of(summary: &Value) -> (u64, u64) {
+/// Tasks of a run.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counted {
+    /// Something came of them, or nobody needed it.
+    pub(crate) done: u64,
+    /// Those, and those that never will be: failed or cancelled.
+    pub(crate) ended: u64,
+    pub(crate) all: u64,
+}
+
+/// How far a run is.
+pub(crate) fn counted(summary: &Value) -> Counted {
     let counts = summary["counts"].as_object().into_iter().flatten();
     // Errors are a part of those that are computed or replayed.
     let states = counts.filter(|(state, _)| *state != "errors");
-    states.fold((0, 0), |(done, all), (state, count)| {
+    states.fold(Counted::default(), |counted, (state, count)| {
         let count = count.as_u64().unwrap_or(0);
-        (done + if is_final(state) { count } else { 0 }, all + count)
+        let of = |is_counted: bool| if is_counted { count } else { 0 };
+        Counted {
+            done: counted.done + of(DONE.contains(&state.as_str())),
+            ended: counted.ended + of(is_final(state)),
+            all: counted.all + count,
+        }
     })
 }
 
+const DONE: [&str; 3] = ["computed", "replayed", "skipped"];
+
 /// Will a task in this state stay in it?
 pub(crate) fn is_final(state: &str) -> bool {
-    ["computed", "replayed", "skipped", "failed", "cancelled"].contains(&state)
+    DONE.contains(&state) || ["failed", "cancelled"].contains(&state)
 }
 
 #[cfg(test)]

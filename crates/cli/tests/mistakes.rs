@@ -116,7 +116,7 @@ const CASES: &[Case] = &[
     case("a task that runs nothing", &[("w.json", r#"{"tasks":[{}]}"#)], RUN, 5, &["tasks[0]", "run"]),
     case("a key that is not there", &[("w.json", r#"{"tasks":[{"rum":{}}]}"#)], RUN, 5, &["tasks[0]", "rum"]),
     case("a function that is not there", &[("w.json", one!(r#"{"func":"ad","args":[1,2]}"#))], RUN, 5, &["tasks[0].run.input.func", "`ad`", "did you mean `add`?"]),
-    case("too few arguments", &[("w.json", one!(r#"{"func":"add","args":[1]}"#))], RUN, 5, &["tasks[0]", "takes 2 arguments, 1 are given"]),
+    case("too few arguments", &[("w.json", one!(r#"{"func":"add","args":[1]}"#))], RUN, 5, &["tasks[0]", "takes 2 arguments, 1 is given"]),
     case("too many arguments", &[("w.json", one!(r#"{"func":"add","args":[1,2,3]}"#))], RUN, 5, &["takes 2 arguments, 3 are given"]),
     case("300 for a u8", &[("w.json", one!(r#"{"func":"byte","args":[300]}"#))], RUN, 5, &["args[0]", "300 does not fit u8"]),
     case("-1 for a u8", &[("w.json", one!(r#"{"func":"byte","args":[-1]}"#))], RUN, 5, &["args[0]", "-1"]),

@@ -261,6 +261,18 @@ fn what_waits_is_explained_paused_and_cancelled() {
     place.run("workflow cancel 1");
     place.run("workflow watch 1");
     place.run("workflow get 1");
+    place.run("workflow pause --all");
+    place.run("task explain 2 first");
+    place.run("workflow resume --all");
+    place.run("workflow pause");
+    place.run("workflow pause 2 --all");
+    place.run("task cancel 2 first");
+    place.run("task cancel 2 first");
+    place.run("task cancel 2 frist");
+    place.run("task explain 2 first");
+    place.run("task explain 2 second");
+    place.run("workflow watch 2");
+    place.run("workflow list");
     place.run("--json executor list");
     insta::assert_snapshot!(place.transcript);
 }
@@ -310,6 +322,10 @@ fn what_not_everybody_may_wants_a_token() {
     place.run("executor ban nobody");
     place.run("executor ban nobody --operator-token-file absent");
     place.run("executor ban nobody --operator-token-file token");
+    place.run(&format!("workflow pause --all --run-token {own}"));
+    place.run("workflow pause --all --operator-token-file token");
+    place.run("task cancel 1 first");
+    place.run(&format!("task cancel 1 first --run-token {own}"));
     place.run(&format!("workflow cancel 1 --run-token {own}"));
     insta::assert_snapshot!(place.transcript);
 }

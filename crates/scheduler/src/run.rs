@@ -474,6 +474,7 @@ impl Run {
                 (Some(Branch::Error), _) => "came to an error",
                 (Some(Branch::Ok), _) => "came to a value, an error was awaited",
                 (None, TaskState::Failed) => "failed",
+                (None, TaskState::Cancelled) => "was cancelled",
                 (None, _) => continue,
             };
             return match self.contents.task_of_node.get(edge.node() as usize) {

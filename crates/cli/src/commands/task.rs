@@ -4,6 +4,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use crate::{
+    authority::RunToken,
     client::{Coordinator, json_of},
     console::{Console, harmless, print},
     failure::{Doing as _, Failure},
@@ -28,6 +29,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Cancel a task; what awaits it fails, the rest of its run goes on. For the run's submitter and the operator
+    Cancel {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        token: RunToken,
+    },
 }
 
 /// A task of a run.
@@ -43,16 +51,16 @@ pub(crate) struct Which {
 
 /// Does it.
 pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), Failure> {
-    let (Command::Get { which } | Command::Logs { which } | Command::Explain { which }) = &command;
-    let segments = ["workflows", &which.run, "tasks", &which.task];
-    let answer = which.coordinator.get_at(&segments).await;
-    let doing = format!("look at task {} of run {}", which.task, which.run);
-    let answer = json_of(&answer.doing(doing)?)?;
-    let task = &answer["task"];
     match command {
-        Command::Get { .. } if console.json => print(&task.to_string()),
-        Command::Get { .. } => show(task),
-        Command::Logs { .. } => {
+        Command::Get { which } => {
+            let task = look(&which).await?["task"].take();
+            match console.json {
+                true => print(&task.to_string()),
+                false => show(&task),
+            }
+        }
+        Command::Logs { which } => {
+            let task = look(&which).await?["task"].take();
             for line in task["remark"]["logs"].as_array().into_iter().flatten() {
                 print(&if console.json {
                     line.to_string()
@@ -61,18 +69,55 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
                 });
             }
         }
-        Command::Explain { .. } if console.json => print(&answer.to_string()),
-        Command::Explain { .. } => {
-            let state = task["state"].as_str().unwrap_or_default();
-            print(&harmless(&format!("{}: {state}", title(task))));
-            for why in answer["why"].as_array().into_iter().flatten() {
-                print(&harmless(&format!(
-                    "- {}",
-                    why.as_str().unwrap_or_default()
-                )));
+        Command::Explain { which } => {
+            let answer = look(&which).await?;
+            match console.json {
+                true => print(&answer.to_string()),
+                false => explain(&answer),
             }
         }
+        Command::Cancel { which, token } => cancel(&which, &token, console).await?,
     }
+    Ok(())
+}
+
+/// The task, and why it is where it is.
+async fn look(which: &Which) -> Result<Value, Failure> {
+    let Which {
+        run,
+        task,
+        coordinator,
+    } = which;
+    let answer = coordinator.get_at(&["workflows", run, "tasks", task]).await;
+    json_of(&answer.doing(format_args!("look at task {task} of run {run}"))?)
+}
+
+fn explain(answer: &Value) {
+    let task = &answer["task"];
+    let state = task["state"].as_str().unwrap_or_default();
+    print(&harmless(&format!("{}: {state}", title(task))));
+    for why in answer["why"].as_array().into_iter().flatten() {
+        let why = why.as_str().unwrap_or_default();
+        print(&harmless(&format!("- {why}")));
+    }
+}
+
+async fn cancel(which: &Which, token: &RunToken, console: &Console) -> Result<(), Failure> {
+    let Which {
+        run,
+        task,
+        coordinator,
+    } = which;
+    let tokens = token.to_show(coordinator)?;
+    let answer = coordinator
+        .post_at(&["workflows", run, "tasks", task, "cancel"], &[], tokens)
+        .await;
+    let answer = json_of(&answer.doing(format_args!("cancel task {task} of run {run}"))?)?;
+    print(&if console.json {
+        answer.to_string()
+    } else {
+        "cancelled".to_owned()
+    });
     Ok(())
 }
 

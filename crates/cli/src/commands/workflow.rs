@@ -11,7 +11,7 @@ use crate::{
     commands::read_workflow,
     console::{Console, print, table},
     failure::{Doing as _, Exit, Failure},
-    follow::{Progress, done_of, ended, follow, note, title},
+    follow::{Counted, Progress, counted, ended, follow, note, title},
     graph::Graph,
 };
 
@@ -46,14 +46,14 @@ pub(crate) enum Command {
     /// Lease nothing more of a run until it is resumed. For its submitter and the operator
     Pause {
         #[command(flatten)]
-        which: Which,
+        which: WhichOrAll,
         #[command(flatten)]
         token: RunToken,
     },
     /// Lease what a run waits for again. For its submitter and the operator
     Resume {
         #[command(flatten)]
-        which: Which,
+        which: WhichOrAll,
         #[command(flatten)]
         token: RunToken,
     },
@@ -97,6 +97,27 @@ pub(crate) struct Which {
     pub(crate) coordinator: Coordinator,
 }
 
+/// A run of a coordinator, or everything that it leases.
+#[derive(clap::Args)]
+pub(crate) struct WhichOrAll {
+    #[command(flatten)]
+    of: OneOrAll,
+    #[command(flatten)]
+    coordinator: Coordinator,
+}
+
+/// One of the two.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct OneOrAll {
+    /// Number of a run, or CID of a workflow
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// Every run that is here or comes, whatever each was told. For the operator
+    #[arg(long)]
+    all: bool,
+}
+
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum State {
@@ -124,8 +145,8 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         Command::Get { which } => get(&which, console).await,
         Command::Watch { which } => watch(&which, console).await,
         Command::Cancel { which, token } => cancel(&which, &token, console).await,
-        Command::Pause { which, token } => set(&which, &token, "pause", console).await,
-        Command::Resume { which, token } => set(&which, &token, "resume", console).await,
+        Command::Pause { which, token } => set(which, &token, "pause", console).await,
+        Command::Resume { which, token } => set(which, &token, "resume", console).await,
         Command::Rerun { which, detach } => rerun(&which, detach, console).await,
         Command::Graph {
             what,
@@ -226,14 +247,14 @@ async fn list(
 
 /// `3/5`: tasks that are done, and all.
 fn progress_of(summary: &Value) -> String {
-    let (done, all) = done_of(summary);
+    let Counted { done, all, .. } = counted(summary);
     format!("{done}/{all}")
 }
 
 /// A run with all of its tasks, of which one answer has some thousands.
 async fn view(which: &Which) -> Result<Value, Failure> {
     let mut view = part(which, 0, None).await?;
-    let (_, all) = done_of(&view["summary"]);
+    let all = counted(&view["summary"]).all;
     let mut known = tasks_of(&mut view).len();
     while (known as u64) < all {
         let mut more = part(which, known, None).await?;
@@ -341,18 +362,29 @@ async fn cancel(which: &Which, token: &RunToken, console: &Console) -> Result<()
 }
 
 async fn set(
-    which: &Which,
+    which: WhichOrAll,
     token: &RunToken,
     verb: &str,
     console: &Console,
 ) -> Result<(), Failure> {
-    let answer = decide(which, token, verb).await?;
+    let WhichOrAll { of, coordinator } = which;
+    let answer = match of.run {
+        Some(run) => decide(&Which { run, coordinator }, token, verb).await?,
+        None => {
+            let tokens = token.to_show(&coordinator)?;
+            let answer = coordinator.post_at(&[verb], &[], tokens).await;
+            json_of(&answer.doing(format_args!("{verb} all runs"))?)?
+        }
+    };
     if console.json {
         print(&answer.to_string());
-    } else {
-        let run = &answer["run"];
-        console.say(&format!("run {run}: {verb}d"));
+        return Ok(());
     }
+    let what = match answer["run"].as_u64() {
+        Some(run) => format!("run {run}"),
+        None => "all runs".to_owned(),
+    };
+    console.say(&format!("{what}: {verb}d"));
     Ok(())
 }
 

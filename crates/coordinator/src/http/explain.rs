@@ -118,6 +118,8 @@ pub(super) fn explain(
                 why.push(format!("{} failed, whose outcome it needs", title(need)));
             }
         }
+        // Of a task that was cancelled alone, its reason says so.
+        TaskState::Cancelled if !task.reason.is_empty() => {}
         TaskState::Cancelled => why.push("the run was cancelled before it was done".to_owned()),
     }
     if is_error(task) {

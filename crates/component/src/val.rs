@@ -198,8 +198,9 @@ impl Reader<'_> {
         let wanted = function.params.len();
         if args.len() != wanted {
             let plural = if wanted == 1 { "" } else { "s" };
+            let is_or_are = if args.len() == 1 { "is" } else { "are" };
             return Err(Odd::new(format!(
-                "`{}` takes {wanted} argument{plural}, {} are given",
+                "`{}` takes {wanted} argument{plural}, {} {is_or_are} given",
                 function.signature(),
                 args.len()
             )));

@@ -10,8 +10,8 @@ use crate::{
         functions::FunctionsPage,
         here::HerePage,
         run::{RunPage, WorkflowPage},
-        ui::{Clock, Icon, Notice, Tone, icon},
-        workflows::{Constellation, WorkflowsPage},
+        ui::{Clock, Constellation, Icon, Notice, Tone, icon},
+        workflows::WorkflowsPage,
     },
     route::{Link, Route, Router},
     watch::Reach,
@@ -46,7 +46,11 @@ fn App() -> impl IntoView {
         <main id="main" tabindex="-1">
             <Show when=move || known.reach.get() == Reach::Lost>
                 <Notice tone=Tone::Bad>
-                    <p>"The coordinator does not answer. What you see is what was known; it is called again by itself."</p>
+                    <p>{move || match known.turned_away.get() {
+                        reason if reason.is_empty() => "The coordinator does not answer.".to_owned(),
+                        reason => format!("The coordinator closed the connection: {reason}."),
+                    }}
+                    " What you see is what was known; it is called again by itself."</p>
                 </Notice>
             </Show>
             <Show when=move || !known.trouble.read().is_empty()>

@@ -21,6 +21,12 @@ use crate::{
     watch::{Heard, Known, Reach, Watcher},
 };
 
+/// Status of HTTP.
+const UNAUTHORIZED: u16 = 401;
+
+/// Mistakes that are told one by one.
+const MISTAKES_TOLD: usize = 12;
+
 /// Most runs of this page that are remembered as its own.
 const TOKENS_MAX: usize = 1_000;
 
@@ -37,6 +43,8 @@ pub struct Coordinator {
     line: StoredValue<Line, LocalStorage>,
     /// What proves that runs are this page's to end, as long as it is open.
     tokens: StoredValue<BTreeMap<RunId, String>>,
+    /// The operator's, if somebody gave it since the page was opened.
+    operator_token: StoredValue<Option<String>>,
 }
 
 #[derive(Default)]
@@ -59,6 +67,7 @@ impl Coordinator {
             base: StoredValue::new(format!("{origin}{base}")),
             line: StoredValue::new_local(Line::default()),
             tokens: StoredValue::default(),
+            operator_token: StoredValue::default(),
         };
         coordinator.call();
         coordinator
@@ -199,13 +208,18 @@ impl Coordinator {
         }
     }
 
+    /// Takes the operator's token, until the page is closed.
+    pub fn show(self, operator_token: String) {
+        self.operator_token.set_value(Some(operator_token));
+    }
+
     /// Ends a run.
     ///
     /// # Errors
     /// It was refused, and why.
-    pub async fn cancel(self, summary: RunSummary) -> Result<(), String> {
+    pub async fn cancel(self, summary: RunSummary) -> Result<(), Refusal> {
         if let Some(answer) = self.ask(|| Ask::Cancel(summary.run)) {
-            return run_of(answer.await).map(drop);
+            return Ok(run_of(answer.await).map(drop)?);
         }
         let url = format!(
             "{}workflows/{}/cancel?run={}",
@@ -213,10 +227,29 @@ impl Coordinator {
             summary.workflow,
             summary.run.0
         );
-        let token = self
-            .tokens
-            .with_value(|tokens| tokens.get(&summary.run).cloned());
-        done(&request_as(token.as_deref(), Method::POST, &url, None).await?)
+        let own = || {
+            self.tokens
+                .with_value(|tokens| tokens.get(&summary.run).cloned())
+        };
+        let token = self.operator_token.get_value().or_else(own);
+        let answer = request_as(token.as_deref(), Method::POST, &url, None).await?;
+        if answer.is_ok() {
+            return Ok(());
+        }
+        let wants_token = answer.status == UNAUTHORIZED;
+        if wants_token {
+            self.operator_token.set_value(None);
+        }
+        // Of a token the hint says how programs show it.
+        let reason = if wants_token {
+            format!("{}.", message_of(&answer).unwrap_or_default())
+        } else {
+            refusal(&answer)
+        };
+        Err(Refusal {
+            reason,
+            wants_token,
+        })
     }
 
     /// Adds a component.
@@ -293,7 +326,10 @@ impl Coordinator {
                 }
                 self.known.hear(told);
             }
-            Heard::Closed => self.call_again(),
+            Heard::Closed(reason) => {
+                self.known.turned_away.set(reason);
+                self.call_again();
+            }
         });
         match opened {
             Ok(watcher) => self.line.update_value(|line| line.watcher = Some(watcher)),
@@ -322,6 +358,24 @@ impl Coordinator {
                 }
             }));
         });
+    }
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// In words.
+    pub reason: String,
+    /// With a token that is not known here it would be.
+    pub wants_token: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            wants_token: false,
+        }
     }
 }
 
@@ -356,12 +410,44 @@ fn done(answer: &js::Answer) -> Result<(), String> {
     }
 }
 
-/// What a coordinator says when it refuses: its message and hint, or the status where it was something else that answered.
+/// What a coordinator says when it refuses: every mistake in a line of its own, or its message and hint, or the status where it
+/// was something else that answered.
 fn refusal(answer: &js::Answer) -> String {
     let body = serde_json::from_str::<serde_json::Value>(&answer.text()).unwrap_or_default();
+    let findings = body["details"]["findings"].as_array();
+    if let Some(findings) = findings.filter(|findings| !findings.is_empty()) {
+        let mut lines: Vec<String> = findings.iter().take(MISTAKES_TOLD).map(line_of).collect();
+        if findings.len() > MISTAKES_TOLD {
+            lines.push(format!("and {} more", findings.len() - MISTAKES_TOLD));
+        }
+        return lines.join("\n");
+    }
     match (body["message"].as_str(), body["hint"].as_str()) {
         (Some(message), Some(hint)) => format!("{message} ({hint})"),
         (Some(message), None) => message.to_owned(),
         (None, _) => format!("the server answered with {}", answer.status),
     }
+}
+
+fn message_of(answer: &js::Answer) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_str(&answer.text()).ok()?;
+    Some(body["message"].as_str()?.to_owned())
+}
+
+/// One mistake: where it is, what it is, and what to do about it.
+fn line_of(finding: &serde_json::Value) -> String {
+    let text = |field: &str| finding[field].as_str().unwrap_or_default();
+    let place = match (finding["line"].as_u64(), finding["column"].as_u64()) {
+        (Some(line @ 1..), Some(column)) => format!("Line {line}, column {column}: "),
+        _ => String::new(),
+    };
+    let hint = match text("hint") {
+        "" => String::new(),
+        hint => format!(" ({hint})"),
+    };
+    let path = match text("path") {
+        "" => String::new(),
+        path => format!("{path}: "),
+    };
+    format!("{place}{path}{}{hint}", text("message"))
 }

@@ -10,7 +10,7 @@ use asterism_protocol::{
 use js_sys::{ArrayBuffer, Uint8Array};
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
-use web_sys::{MessageEvent, WebSocket};
+use web_sys::{CloseEvent, MessageEvent, WebSocket};
 
 use crate::js::{Listener, socket};
 
@@ -34,6 +34,8 @@ pub enum Reach {
 pub struct Known {
     /// Where the coordinator is.
     pub reach: RwSignal<Reach>,
+    /// Why it did not stay, in its words; empty where it said nothing.
+    pub turned_away: RwSignal<String>,
     /// The newest first.
     pub runs: RwSignal<BTreeMap<Reverse<RunId>, RunSummary>>,
     /// By key.
@@ -76,6 +78,7 @@ impl Default for Known {
     fn default() -> Self {
         Self {
             reach: RwSignal::new(Reach::Seeking),
+            turned_away: RwSignal::default(),
             runs: RwSignal::default(),
             executors: RwSignal::default(),
             components: RwSignal::default(),
@@ -196,7 +199,8 @@ pub(crate) struct Watcher {
 pub(crate) enum Heard {
     Opened,
     Told(ToWatcher),
-    Closed,
+    /// With the reason, where one was given.
+    Closed(String),
 }
 
 impl Watcher {
@@ -218,7 +222,9 @@ impl Watcher {
                     Some(Err(_)) | None => drop(broken.close()),
                 }
             }),
-            Listener::new(&socket, "close", move |_| closed(Heard::Closed)),
+            Listener::new(&socket, "close", move |event| {
+                closed(Heard::Closed(event.unchecked_into::<CloseEvent>().reason()));
+            }),
         ];
         Ok(Self {
             socket,

@@ -6,10 +6,7 @@ use asterism_protocol::{
 };
 use leptos::prelude::*;
 
-use super::{
-    ui::{Clock, Copy},
-    workflows::Constellation,
-};
+use super::ui::{Clock, Constellation, Copy};
 use crate::{
     coordinator::Coordinator,
     donate::Donation,

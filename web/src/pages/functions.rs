@@ -6,8 +6,8 @@ use leptos::prelude::*;
 
 use super::{
     schema::{Field, Kind, fields_of},
-    ui::{CidText, Icon, icon},
-    workflows::{Constellation, chosen, read},
+    ui::{CidText, Constellation, Icon, icon},
+    workflows::{chosen, read},
 };
 use crate::{
     coordinator::Coordinator,

@@ -1,5 +1,6 @@
 //! The pages, and what they are made of.
 
+pub mod absent;
 pub mod executors;
 pub mod functions;
 pub mod here;

@@ -4,11 +4,12 @@ use asterism_protocol::{
     Cid, LogLevel, Out, Promise, PublicKey, Value,
     limits::WATCHED_TASKS_MAX,
     message::FaultKind,
-    view::{RunId, RunState, TaskView},
+    view::{Counts, RunId, RunState, RunSummary, TaskView},
 };
 use leptos::prelude::*;
 
 use super::{
+    absent::NoCoordinator,
     ui::{
         CidText, Clock, Copy, CountsBar, Icon, Notice, RunBadge, StateBadge, Tone, counts_text,
         icon, look_of,
@@ -16,7 +17,7 @@ use super::{
     value::{ValueView, pretty},
 };
 use crate::{
-    coordinator::Coordinator,
+    coordinator::{Coordinator, Refusal},
     format::{ago, bytes, count, duration_ms, duration_us, ellipsis, fuel, short_func, short_key},
     graph::view::GraphView,
     route::{Link, Route},
@@ -65,16 +66,6 @@ pub fn WorkflowPage(
         [] if known.reach.get() == Reach::Absent => view! { <NoCoordinator/> }.into_any(),
         [] => view! { <p class="muted" role="status">"Looking for its runs…"</p> }.into_any(),
     }
-    }
-}
-
-#[component]
-fn NoCoordinator() -> impl IntoView {
-    view! {
-        <section class="empty">
-            <h1>"No coordinator answers"</h1>
-            <p>"It is called again by itself. "<Link to=Route::Here>"Run something here"</Link></p>
-        </section>
     }
 }
 
@@ -167,7 +158,7 @@ fn RunHead(watched: Watched) -> impl IntoView {
     let coordinator = expect_context::<Coordinator>();
     let clock = expect_context::<Clock>();
     let summary = watched.summary;
-    let trouble = RwSignal::new(String::new());
+    let trouble = RwSignal::new(Refusal::default());
     let asked = RwSignal::new(false);
     let (name, workflow, submitter, submitted) = summary.with_untracked(|summary| {
         let name = if summary.name.is_empty() {
@@ -198,22 +189,28 @@ fn RunHead(watched: Watched) -> impl IntoView {
     };
     let cancel = {
         let summary = summary.clone();
-        move |_| {
+        move || {
             let summary = summary.get_untracked();
             asked.set(true);
             leptos::task::spawn_local(async move {
-                if let Err(reason) = coordinator.cancel(summary).await {
-                    let _ = trouble.try_set(reason);
-                    let _ = asked.try_set(false);
-                }
+                let ended = coordinator.cancel(summary).await;
+                let _ = asked.try_set(ended.is_ok());
+                let _ = trouble.try_set(ended.err().unwrap_or_default());
             });
+        }
+    };
+    let cancel_as_operator = {
+        let cancel = cancel.clone();
+        move |token: String| {
+            coordinator.show(token);
+            cancel();
         }
     };
     let running = {
         let summary = summary.clone();
         Memo::new(move |_| summary.read().state == RunState::Running)
     };
-    let (badge, bar, words) = (summary.clone(), summary.clone(), summary);
+    let (badge, bar, words, waiting) = (summary.clone(), summary.clone(), summary.clone(), summary);
     view! {
         <header class="page-head run-head">
             <div>
@@ -226,7 +223,10 @@ fn RunHead(watched: Watched) -> impl IntoView {
             <div class="run-state">
                 {move || view! { <RunBadge state=badge.read().state/> }}
                 <Show when=move || running.get()>
-                    <button class="button quiet danger" disabled=move || asked.get() on:click=cancel.clone()>
+                    <button class="button quiet danger" disabled=move || asked.get() on:click={
+                        let cancel = cancel.clone();
+                        move |_| cancel()
+                    }>
                         <Icon path=icon::CROSS/> "Cancel"
                     </button>
                 </Show>
@@ -236,9 +236,81 @@ fn RunHead(watched: Watched) -> impl IntoView {
             {move || view! { <CountsBar counts=bar.read().counts/> }}
             <p class="muted" role="status">{move || counts_text(&words.read().counts)}</p>
         </div>
-        <Show when=move || !trouble.read().is_empty()>
-            <Notice tone=Tone::Bad><p>{move || trouble.get()}</p></Notice>
-        </Show>
+        <Waits summary=waiting/>
+        {move || {
+            let Refusal { reason, wants_token } = trouble.get();
+            let then = cancel_as_operator.clone();
+            (!reason.is_empty()).then(|| view! {
+                <Notice tone=Tone::Bad>
+                    <p>{reason}</p>
+                    {wants_token.then(|| view! { <TokenForm then=then/> })}
+                </Notice>
+            })
+        }}
+    }
+}
+
+/// Why nothing of a run is computed, where that does not change by itself.
+#[component]
+fn Waits(summary: ArcRwSignal<RunSummary>) -> impl IntoView {
+    let known = expect_context::<Coordinator>().known;
+    let why = Memo::new(move |_| {
+        let summary = summary.read();
+        let Counts { ready, leased, .. } = summary.counts;
+        if summary.state != RunState::Running || leased > 0 {
+            None
+        } else if known.paused.get() {
+            Some(Why::AllPaused)
+        } else if summary.paused {
+            Some(Why::Paused)
+        } else {
+            let somebody = known
+                .executors
+                .read()
+                .values()
+                .any(|executor| executor.connected);
+            (ready > 0 && !somebody).then_some(Why::Nobody)
+        }
+    });
+    move || {
+        why.get().map(|why| view! {
+            <Notice tone=Tone::Calm>
+                {match why {
+                    Why::AllPaused => view! { <p>"The coordinator is paused: it leases nothing until its operator resumes it."</p> }.into_any(),
+                    Why::Paused => view! { <p>"The run is paused: nothing of it is leased until it is resumed."</p> }.into_any(),
+                    Why::Nobody => view! {
+                        <p>"Nobody is here to compute it. "<Link to=Route::Donate>"Lend this tab’s spare time"</Link>", or start an executor."</p>
+                    }.into_any(),
+                }}
+            </Notice>
+        })
+    }
+}
+
+/// What a run waits for that does not come by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    AllPaused,
+    Paused,
+    Nobody,
+}
+
+/// Asks for the operator's token.
+#[component]
+fn TokenForm(then: impl Fn(String) + 'static) -> impl IntoView {
+    let token = RwSignal::new(String::new());
+    let submit = move |event: web_sys::SubmitEvent| {
+        event.prevent_default();
+        then(token.get_untracked());
+    };
+    view! {
+        <form class="token-form" on:submit=submit>
+            <label class="field">
+                <span>"Operator’s token"</span>
+                <input type="password" autocomplete="off" required=true on:input=move |event| token.set(event_target_value(&event))/>
+            </label>
+            <button class="button quiet danger" type="submit">"Cancel the run with it"</button>
+        </form>
     }
 }
 

@@ -69,6 +69,21 @@ pub fn Icon(
     }
 }
 
+/// The mark, large and faint: the picture of an empty page.
+#[component]
+pub fn Constellation() -> impl IntoView {
+    view! {
+        <svg class="constellation" viewBox="0 0 120 120" aria-hidden="true">
+            <path class="line" d="M24 78 48 38 72 62 94 32M72 62 82 92"/>
+            <circle class="dot" cx="24" cy="78" r="5"/>
+            <circle class="dot" cx="72" cy="62" r="5"/>
+            <circle class="dot" cx="94" cy="32" r="5"/>
+            <circle class="dot" cx="82" cy="92" r="4.5"/>
+            <path class="star" d="M48 18c2 13 7 18 20 20-13 2-18 7-20 20-2-13-7-18-20-20 13-2 18-7 20-20z"/>
+        </svg>
+    }
+}
+
 /// How a notice is meant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -169,7 +184,7 @@ pub fn look_of_state(state: TaskState, is_error: bool) -> Look {
             "cancelled",
             "s-cancelled",
             icon::SLASH,
-            "The run was cancelled before it was done.",
+            "It was cancelled before it was done.",
         ),
     };
     Look {

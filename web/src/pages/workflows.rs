@@ -6,7 +6,10 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlInputElement;
 
-use super::ui::{Clock, CountsBar, Icon, RunBadge, counts_text, icon};
+use super::{
+    absent::NoCoordinator,
+    ui::{Clock, Constellation, CountsBar, Icon, RunBadge, counts_text, icon},
+};
 use crate::{
     coordinator::Coordinator,
     format::{ago, count, duration_ms, ellipsis, plural},
@@ -124,19 +127,6 @@ fn Row(summary: RunSummary) -> impl IntoView {
 }
 
 #[component]
-fn NoCoordinator() -> impl IntoView {
-    view! {
-        <section class="empty">
-            <Constellation/>
-            <h2>"No coordinator answers"</h2>
-            <p>"This page came without one, or it is down; it is called again by itself."</p>
-            <p>"Asterism works without a server too: the same scheduler and the same sandbox run inside this tab."</p>
-            <p><Link to=Route::Here class="button primary"><Icon path=icon::PLAY/> "Run here"</Link></p>
-        </section>
-    }
-}
-
-#[component]
 fn NoRuns() -> impl IntoView {
     let coordinator = expect_context::<Coordinator>();
     let command = format!(
@@ -156,21 +146,6 @@ fn NoRuns() -> impl IntoView {
                 "Its functions come from components: see " <Link to=Route::Functions>"Functions"</Link> "."
             </p>
         </section>
-    }
-}
-
-/// The mark, large and faint: the picture of an empty page.
-#[component]
-pub fn Constellation() -> impl IntoView {
-    view! {
-        <svg class="constellation" viewBox="0 0 120 120" aria-hidden="true">
-            <path class="line" d="M24 78 48 38 72 62 94 32M72 62 82 92"/>
-            <circle class="dot" cx="24" cy="78" r="5"/>
-            <circle class="dot" cx="72" cy="62" r="5"/>
-            <circle class="dot" cx="94" cy="32" r="5"/>
-            <circle class="dot" cx="82" cy="92" r="4.5"/>
-            <path class="star" d="M48 18c2 13 7 18 20 20-13 2-18 7-20 20-2-13-7-18-20-20 13-2 18-7 20-20z"/>
-        </svg>
     }
 }
 

@@ -238,6 +238,11 @@ fn what_runs_is_told_and_asked_about() {
     let blob = place.run("blob put twice.yaml");
     place.run(&format!("blob get {}", blob.trim()));
     place.run("workflow lst");
+    for folder in ["guest", "elsewhere"] {
+        fs::create_dir(place.folder.path().join(folder)).unwrap();
+    }
+    place.run("fn call guest sum 1 2");
+    place.run("fn call elsewhere sum 1 2");
     place.run("executor drain dev");
     place.run("executor drain dev --undo");
     place.run("executor drain deb");

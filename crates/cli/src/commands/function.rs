@@ -246,14 +246,19 @@ async fn find(
     console: &Console,
 ) -> Result<Found, Failure> {
     let path = Path::new(text);
-    let is_file_name = path.exists()
-        || path.extension().is_some_and(|ending| {
-            [
-                "wasm", "wat", "ts", "js", "mjs", "mts", "py", "c", "rs", "toml",
-            ]
-            .iter()
-            .any(|known| ending == *known)
-        });
+    let has_ending = path.extension().is_some_and(|ending| {
+        [
+            "wasm", "wat", "ts", "js", "mjs", "mts", "py", "c", "rs", "toml",
+        ]
+        .iter()
+        .any(|known| ending == *known)
+    });
+    // A project's folder mostly has the name of what is built of it: one word means what is built.
+    let is_word = path.is_dir()
+        && text
+            .chars()
+            .all(|c| c.is_alphanumeric() || "-_".contains(c));
+    let is_file_name = has_ending || (path.exists() && !is_word);
     if is_file_name {
         let built = build::build(path, options, console).await?;
         return Ok(Found {
@@ -264,9 +269,12 @@ async fn find(
             built: Some(built),
         });
     }
-    find_there(text, coordinator)
-        .await
-        .doing(format_args!("find the component `{text}`"))
+    let found = find_there(text, coordinator).await;
+    let found = match found {
+        Err(failure) if is_word => Err(failure.hint(format!("`./{text}` means the folder"))),
+        found => found,
+    };
+    found.doing(format_args!("find the component `{text}`"))
 }
 
 /// A component that the coordinator has, by its name or CID.

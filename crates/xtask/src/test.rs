@@ -10,7 +10,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -64,10 +64,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     signals::watch()?;
     let mut tally = Tally::default();
     let mut skipped = Vec::new();
+    let mut took = Vec::new();
     for level in Level::value_variants() {
         if (args.only.is_empty() || args.only.contains(level)) && !signals::interrupted() {
             eprintln!("\n=== {} ===", level.name());
             let before = tally.passed() + tally.failed();
+            let begun = Instant::now();
             if let Err(error) = level.set_up() {
                 skipped.push(format!("level {}: {error:#}", level.name()));
                 continue;
@@ -76,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 eprintln!("error: {error:#}");
                 tally.add_failure();
             }
+            took.push(format!("{} {} s", level.name(), begun.elapsed().as_secs()));
             if tally.passed() + tally.failed() == before {
                 skipped.push(format!("level {}: it has no tests", level.name()));
             }
@@ -93,6 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for what in &skipped {
         eprintln!("skipped {what}");
     }
+    eprintln!("took {}", took.join(", "));
     let must_not_skip = is_ci() || signals::interrupted();
     let failed = tally.failed() + if must_not_skip { skipped.len() } else { 0 };
     println!("{} passed, {failed} failed", tally.passed());

@@ -7,6 +7,9 @@ mod common;
 #[path = "../../coordinator/tests/common/steady.rs"]
 mod steady;
 
+#[path = "../../coordinator/tests/common/postgres.rs"]
+mod postgres;
+
 mod random_kills;
 mod served;
 

@@ -196,7 +196,17 @@ impl From<NoAnswer> for ApiError {
 
 impl From<JournalError> for ApiError {
     fn from(error: JournalError) -> Self {
-        Self::internal(&error)
+        match error {
+            // It may work again in a moment.
+            JournalError::Failed { .. } => {
+                tracing::warn!(%error, "a request failed");
+                Self::unavailable(error.to_string())
+            }
+            JournalError::Sequence { .. }
+            | JournalError::Fenced { .. }
+            | JournalError::Damaged { .. }
+            | JournalError::Newer { .. } => Self::internal(&error),
+        }
     }
 }
 

@@ -55,7 +55,7 @@ use crate::{
     quota::Counts,
     store::{
         BlobError, Blobs, DataDirectory, FolderBlobs, Journal, JournalError, LockError,
-        MemoryBlobs, MemoryJournal, SqliteJournal,
+        MemoryBlobs, MemoryJournal, PostgresJournal, SqliteJournal,
     },
 };
 pub use crate::{authority::TokenError, panel::PanelError, quota::Quotas};
@@ -68,6 +68,8 @@ pub const HAS_PANEL: bool = cfg!(feature = "embed-panel");
 pub struct Options {
     /// Where it keeps what it knows; nothing survives without it.
     pub data: Option<PathBuf>,
+    /// A database that keeps the journal instead, as `postgres://user@host/name`; blobs stay in the folder.
+    pub journal: Option<String>,
     /// The panel's files; the ones built into the program without it, if there are any.
     pub panel: Option<PathBuf>,
     /// Origins of pages elsewhere that may use it, such as `https://panel.example`.
@@ -102,6 +104,9 @@ pub enum ServeError {
     /// The blobs.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// A folder with a journal that would not be used any more.
+    #[error("{0} holds a journal of its own, and the one of --journal speaks of other blobs")]
+    TwoJournals(String),
     /// The panel.
     #[error(transparent)]
     Panel(#[from] PanelError),
@@ -147,7 +152,10 @@ pub async fn serve_when_ready(
     ready: impl FnOnce() + Send,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let stores = Stores::open(&options)?;
+    // It reads files, and waits for a database.
+    let opening = options.clone();
+    let opened = tokio::task::spawn_blocking(move || Stores::open(&opening)).await;
+    let stores = opened.map_err(io::Error::other)??;
     serve_stores(listener, stores, options, ready, shutdown).await
 }
 
@@ -161,20 +169,26 @@ struct Stores {
 
 impl Stores {
     fn open(options: &Options) -> Result<Self, ServeError> {
-        let Some(path) = &options.data else {
-            return Ok(Self {
-                journal: Arc::new(MemoryJournal::default()),
-                blobs: Arc::new(MemoryBlobs::default()),
-                data: None,
-            });
+        let data = options.data.as_deref().map(DataDirectory::open);
+        let data = data.transpose()?;
+        let file = data.as_ref().map(|data| data.path().join(upkeep::JOURNAL));
+        let journal: Arc<dyn Journal> = match (&options.journal, &file) {
+            // Upkeep of the folder would go by it, and delete what only the database speaks of.
+            (Some(_), Some(file)) if file.exists() => {
+                return Err(ServeError::TwoJournals(file.display().to_string()));
+            }
+            (Some(url), _) => Arc::new(PostgresJournal::open(url)?),
+            (None, Some(file)) => Arc::new(SqliteJournal::open(file)?),
+            (None, None) => Arc::new(MemoryJournal::default()),
         };
-        let data = DataDirectory::open(path)?;
-        let journal = SqliteJournal::open(&data.path().join(upkeep::JOURNAL))?;
-        let blobs = FolderBlobs::open(&data.path().join(upkeep::BLOBS))?;
+        let blobs: Arc<dyn Blobs> = match &data {
+            Some(data) => Arc::new(FolderBlobs::open(&data.path().join(upkeep::BLOBS))?),
+            None => Arc::new(MemoryBlobs::default()),
+        };
         Ok(Self {
-            journal: Arc::new(journal),
-            blobs: Arc::new(blobs),
-            data: Some(data),
+            journal,
+            blobs,
+            data,
         })
     }
 }
@@ -200,6 +214,12 @@ async fn serve_stores(
     } = stores;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let seed = u64::from_le_bytes(seed);
+    // One that was killed is followed at once by the next from the same folder, and not after its term.
+    let name = match &data {
+        Some(data) => data.name()?,
+        None => format!("{seed:016x}"),
+    };
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(io::Error::other)?;
     let metrics = Arc::new(Metrics::new());
@@ -208,7 +228,8 @@ async fn serve_stores(
     let clock = Clock::new();
     let parts = Parts {
         config: options.scheduler,
-        seed: u64::from_le_bytes(seed),
+        seed,
+        name,
         address: format!("http://{address}"),
         journal: Arc::clone(&journal),
         compact_after: options.compact_after.unwrap_or(limits::COMPACT_AFTER),

@@ -116,5 +116,23 @@ pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a partition is held without a word from its holder.
 pub(crate) const TERM: Duration = Duration::from_secs(3);
 
+/// How often a holder says that it still holds its partition: two words may get lost.
+pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a new process waits for a partition whose holder may be dead.
+pub(crate) const TAKE_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// Time for a database to take a connection.
+pub(crate) const DATABASE_CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Time for a database to append a batch; others wait as long, and the disk of a good one takes milliseconds.
+pub(crate) const DATABASE_CALL_MAX: Duration = Duration::from_secs(10);
+
+/// Time for a database to read events, and to drop those that are no longer needed.
+pub(crate) const DATABASE_READ_MAX: Duration = Duration::from_secs(60);
+
+/// Connections to a database beside the one that appends.
+pub(crate) const DATABASE_READERS: usize = 3;
+
 /// Most idempotency keys that are remembered: a few minutes of the busiest gateway, and some megabytes.
 pub(crate) const IDEMPOTENCY_KEYS_MAX: usize = 10_000;

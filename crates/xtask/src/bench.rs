@@ -12,6 +12,9 @@ const SCHEDULER: &str = "scheduler";
 /// The benchmark that needs the browser's host as a program, and components in other languages.
 const HOSTS: &str = "hosts";
 
+/// The benchmark that wants a database.
+const STATE: &str = "state";
+
 /// Hands every argument on; a missing browser is only a warning, not every benchmark needs one.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     let (flags, names): (Vec<&OsString>, Vec<&OsString>) = args
@@ -42,6 +45,9 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     if others.is_empty() || others.iter().any(|name| **name == HOSTS) {
         conformance::set_up()?;
         conformance::performer("web", "performer-web")?;
+    }
+    if others.is_empty() || others.iter().any(|name| **name == STATE) {
+        setup::postgres()?;
     }
     let mut bench = Step::cargo("run the benchmarks")
         .args([

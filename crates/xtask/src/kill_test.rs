@@ -1,12 +1,13 @@
-//! `cargo xtask kill-test [--kills N]`: a coordinator under load is killed at random moments, and all that it
-//! acknowledged must be there.
+//! `cargo xtask kill-test [--kills N] [--journal URL]`: a coordinator under load is killed at random moments, and all that
+//! it acknowledged must be there; then once more with a journal in PostgreSQL, which is killed as well.
 
 use anyhow::Result;
 
-use crate::{process::Step, test};
+use crate::{process::Step, setup, test};
 
-/// The test of the command line that does it.
-const TEST: &str = "kills_at_random_moments_lose_nothing_and_repeat_nothing";
+/// The tests of the command line that do it: with a journal of one's own, and with a server that is killed, too.
+const ONE: &str = "kills_at_random_moments_lose_nothing_and_repeat_nothing";
+const BOTH: &str = "kills_of_a_coordinator_and_of_postgres_lose_nothing_either";
 
 /// How long to go on.
 #[derive(clap::Args)]
@@ -14,13 +15,22 @@ pub(crate) struct Args {
     /// How often it is killed; thirty times take a quarter of a minute
     #[arg(long, default_value_t = 30, value_name = "N")]
     kills: u32,
+    /// A new, empty database for the journal, as `postgres://user@host/name`; only the coordinator is killed then
+    #[arg(long, value_name = "URL")]
+    journal: Option<String>,
 }
 
 /// Runs the test, and shows what it says.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let step = Step::cargo("pass the kill test").args(["test", "--test", "kill"]);
-    test::members(step)?
-        .args(["--", "--nocapture", TEST])
-        .env("ASTERISM_KILLS", args.kills.to_string())
-        .run()
+    let step = || -> Result<Step> {
+        let step = Step::cargo("pass the kill test").args(["test", "--test", "kill"]);
+        let step = test::members(step)?.args(["--", "--nocapture"]);
+        Ok(step.env("ASTERISM_KILLS", args.kills.to_string()))
+    };
+    if let Some(url) = &args.journal {
+        return step()?.arg(ONE).env("ASTERISM_KILL_JOURNAL", url).run();
+    }
+    setup::postgres()?;
+    step()?.arg(ONE).run()?;
+    step()?.arg(BOTH).run()
 }

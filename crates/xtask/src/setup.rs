@@ -140,6 +140,18 @@ pub(crate) fn curl() -> Result<()> {
     apt_install("curl", &["curl"])
 }
 
+/// PostgreSQL's programs; tests start a server of their own. Debian keeps them out of the path.
+pub(crate) fn postgres() -> Result<()> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let mut folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
+    if on_path("initdb").is_some() || folders.any(|folder| folder.join("initdb").is_file()) {
+        return Ok(());
+    }
+    apt_install("PostgreSQL", &["postgresql"])
+}
+
 /// Chromium and its driver; the driver's path.
 pub(crate) fn chromedriver() -> Result<PathBuf> {
     if let Some(driver) = std::env::var_os("CHROMEDRIVER") {

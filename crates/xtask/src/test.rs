@@ -125,10 +125,11 @@ impl Level {
         setup::wasm_targets()?;
         setup::clang()?;
         match self {
-            // Homestar's client, the examples' servers, what fetches modules.
+            // Homestar's client, the examples' servers, what fetches modules, a database for journals.
             Self::Native => setup::npm()
                 .and_then(|()| setup::python())
-                .and_then(|()| setup::curl()),
+                .and_then(|()| setup::curl())
+                .and_then(|()| setup::postgres()),
             Self::Node => setup::node(),
             Self::Languages => {
                 setup::chromedriver()?;

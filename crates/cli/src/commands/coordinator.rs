@@ -32,8 +32,17 @@ pub(crate) struct Args {
     listen: SocketAddr,
     #[command(flatten)]
     data: Data,
+    /// Database that keeps the journal instead of a file, as `postgres://user:password@host:5432/name`; blobs stay in the folder.
+    /// Its tables are made when it is used first
+    #[arg(
+        long,
+        env = "ASTERISM_JOURNAL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    journal: Option<String>,
     /// Keep nothing: all is forgotten at the end
-    #[arg(long, conflicts_with = "data")]
+    #[arg(long, conflicts_with_all = ["data", "journal"])]
     in_memory: bool,
     /// Folder of the built panel
     #[arg(long, value_name = "DIR")]
@@ -142,6 +151,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         operator_token: args.token.to_serve(data.as_deref())?,
         require_operator_token: args.require_operator_token,
         data,
+        journal: args.journal,
         panel: args.panel,
         allow_origins: args.allow_origin,
         quotas: Quotas {
@@ -180,6 +190,7 @@ pub(crate) fn not_served(error: &ServeError) -> Failure {
         ),
         ServeError::Token(_) => Failure::invalid(error.to_string())
             .hint("without one it is made: `operator-token` in the data directory"),
+        ServeError::TwoJournals(_) => failure.hint("name a new folder with --data, or leave --journal away"),
         ServeError::Journal(
             JournalError::Newer { .. }
             | JournalError::Failed { .. }

@@ -1,5 +1,6 @@
 //! A load of workflows from processes that submit and processes that perform, and a coordinator that is ended by
-//! signal 9 at random moments: what was acknowledged is done at the end, right, and was computed once.
+//! signal 9 at random moments: what was acknowledged is done at the end, right, and was computed once. With a journal in
+//! PostgreSQL, that is killed, too.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use asterism_coordinator::store::{Journal as _, Partition, Sequence, SqliteJournal};
+use asterism_coordinator::store::{Journal, Partition, PostgresJournal, Sequence, SqliteJournal};
 use asterism_protocol::{
     Cid, Out, Receipt, Value, decode, from_value,
     view::{RunState, RunView, TaskView},
@@ -23,12 +24,17 @@ use serde_json::Value as Json;
 
 use super::{
     common::{math, task, workflow},
-    post, start,
+    post,
+    postgres::Postgres,
+    served::Served,
     steady::{Accepted, work},
 };
 
 /// Kills of the test; `cargo xtask kill-test --kills N` asks for another number.
 const KILLS: u32 = 30;
+
+/// Kills where the journal is in PostgreSQL: each of its own kills takes it a second.
+const KILLS_OF_BOTH: u32 = 12;
 
 /// Processes that submit. One of them waits for each result, the others only until their workflow is accepted.
 const SUBMITTERS: u32 = 3;
@@ -151,15 +157,88 @@ impl Random {
     }
 }
 
+/// Where the journal is.
+enum Keeps {
+    /// In the data directory.
+    File,
+    /// In a database that somebody else runs.
+    Elsewhere(String),
+    /// On a server that is killed, too.
+    Server(Box<Postgres>, String),
+}
+
+impl Keeps {
+    fn url(&self) -> Option<&str> {
+        match self {
+            Self::File => None,
+            Self::Elsewhere(url) | Self::Server(_, url) => Some(url),
+        }
+    }
+
+    /// What starts a coordinator.
+    fn args(&self, listen: &str, data: &Path) -> Vec<String> {
+        let mut args = ["coordinator", "--listen", listen, "--data"]
+            .map(str::to_owned)
+            .to_vec();
+        args.push(data.to_str().unwrap().to_owned());
+        if let Some(url) = self.url() {
+            args.extend(["--journal".to_owned(), url.to_owned()]);
+        }
+        args
+    }
+}
+
+fn start(keeps: &Keeps, listen: &str, data: &Path) -> Served {
+    let args = keeps.args(listen, data);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    Served::start(data.parent().unwrap(), &args).0
+}
+
+fn kills_or(kills: u32) -> u32 {
+    env::var("ASTERISM_KILLS").map_or(kills, |kills| kills.parse().unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_at_random_moments_lose_nothing_and_repeat_nothing() {
-    let kills = env::var("ASTERISM_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    let (keeps, kills) = match env::var("ASTERISM_KILL_JOURNAL") {
+        Ok(url) => (Keeps::Elsewhere(url), kills_or(KILLS)),
+        Err(_) => (Keeps::File, kills_or(KILLS)),
+    };
+    kill(keeps, kills).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_of_a_coordinator_and_of_postgres_lose_nothing_either() {
+    let server = Postgres::start();
+    let url = server.database("kills");
+    kill(
+        Keeps::Server(Box::new(server), url),
+        kills_or(KILLS_OF_BOTH),
+    )
+    .await;
+}
+
+/// Waits until a coordinator whose database was killed accepts work again.
+async fn comes_back(url: &str, seed: u64) {
+    let begun = Instant::now();
+    loop {
+        let health = reqwest::get(format!("{url}/health")).await.unwrap();
+        let health: Json = health.json().await.unwrap();
+        if health["status"] != "trouble" {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "seed {seed}: {health}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn kill(mut keeps: Keeps, kills: u32) {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
     let seed = since.as_nanos() as u64 | 1;
     let mut random = Random(seed);
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let mut coordinator = start(&data, "127.0.0.1:0");
+    let mut coordinator = start(&keeps, "127.0.0.1:0", &data);
     let url = coordinator.url.clone();
     let listen = url.trim_start_matches("http://").to_owned();
     let added = post(format!("{url}/components?name=math"), math()).await;
@@ -196,20 +275,25 @@ async fn kills_at_random_moments_lose_nothing_and_repeat_nothing() {
     let mut done = 0;
     while done < kills {
         tokio::time::sleep(Duration::from_millis(50 + random.below(1_000))).await;
-        drop(coordinator);
         done += 1;
+        if let Keeps::Server(server, _) = &mut keeps
+            && random.below(3) == 0
+        {
+            server.kill_and_restart();
+            comes_back(&url, seed).await;
+            continue;
+        }
+        drop(coordinator);
         // Some moments are before it serves.
         while done < kills && random.below(4) == 0 {
             let mut command = asterism(folder.path());
-            command
-                .args(["coordinator", "--listen", &listen, "--data"])
-                .arg(&data);
+            command.args(keeps.args(&listen, &data));
             let starting = Process::start(&mut command);
             tokio::time::sleep(Duration::from_millis(random.below(120))).await;
             drop(starting);
             done += 1;
         }
-        coordinator = start(&data, &listen);
+        coordinator = start(&keeps, &listen, &data);
         assert!(!steady.is_finished(), "kill {done}, seed {seed}: see above");
     }
     stop.store(true, Ordering::SeqCst);
@@ -227,6 +311,11 @@ async fn kills_at_random_moments_lose_nothing_and_repeat_nothing() {
         let view = loop {
             let view = reqwest::get(format!("{url}/workflows/{run}")).await;
             let view = view.unwrap();
+            // A database that was killed just before.
+            if view.status() == 503 && begun.elapsed() < PATIENCE {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
             assert_eq!(
                 view.status(),
                 200,
@@ -249,7 +338,15 @@ async fn kills_at_random_moments_lose_nothing_and_repeat_nothing() {
     steady.abort();
     drop(coordinator);
 
-    let computed = check_journal(&data.join("journal.sqlite"), seed);
+    let journal = keeps.url().map(str::to_owned);
+    let checking = tokio::task::spawn_blocking(move || match journal {
+        Some(url) => check_journal(&PostgresJournal::open(&url).unwrap(), seed),
+        None => check_journal(
+            &SqliteJournal::open(&data.join("journal.sqlite")).unwrap(),
+            seed,
+        ),
+    });
+    let computed = checking.await.unwrap();
     for accepted in accepted.lock().unwrap().iter() {
         assert!(
             computed.contains(accepted),
@@ -265,8 +362,7 @@ async fn kills_at_random_moments_lose_nothing_and_repeat_nothing() {
 }
 
 /// Every receipt proves what it says, and nothing was computed after it was final; what was computed.
-fn check_journal(path: &Path, seed: u64) -> Vec<Cid> {
-    let journal = SqliteJournal::open(path).unwrap();
+fn check_journal(journal: &dyn Journal, seed: u64) -> Vec<Cid> {
     let mut computed: BTreeMap<Cid, u32> = BTreeMap::new();
     let mut at = Sequence(0);
     loop {

@@ -8,7 +8,7 @@ use std::{
 
 use asterism_protocol::{Timestamp, encode, message::Change, view::RunId};
 use asterism_scheduler::{ConnectionId, Event, Input, Output, RequestId, Scheduler};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     recovery,
 };
 use crate::{
-    limits::{BATCH_EVENTS_MAX, BATCH_FACTS_MAX, RETRY_MAX, RETRY_MIN},
+    limits::{BATCH_EVENTS_MAX, BATCH_FACTS_MAX, RENEW_EVERY, RETRY_MAX, RETRY_MIN},
     store::{Computed, Holder},
 };
 
@@ -49,6 +49,8 @@ impl Desk {
     ) {
         let mut received = Vec::with_capacity(BATCH_FACTS_MAX);
         let mut trouble = self.parts.trouble.watch();
+        let mut renewal = tokio::time::interval(RENEW_EVERY);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.parts.trouble.is_there() {
                 self.suffer();
@@ -103,6 +105,12 @@ impl Desk {
                 },
                 // An error would say that its sender is gone: we hold it.
                 _ = trouble.changed() => {}
+                _ = renewal.tick() => {
+                    // The journal's thread says with each batch that we are here. One is made of nothing if none waits.
+                    if let Ok(permit) = batches.try_reserve() {
+                        permit.send(self.pending.take());
+                    }
+                }
                 () = tokio::time::sleep(sleep), if deadline.is_some() => {}
                 () = tokio::time::sleep_until(retry.unwrap_or_else(tokio::time::Instant::now)), if retry.is_some() => {}
             }

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::{Answer, condition::Trouble, outbox::Outbox};
 use crate::{
     hub::{Edition, Hub},
+    limits::{RENEW_EVERY, TERM},
     metrics::Metrics,
     store::{Batch, Journal, Sequence, Tenure},
 };
@@ -97,8 +98,16 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn run(mut self, mut batches: mpsc::Receiver<Pending>) {
         let mut last = None;
+        let mut renewed = Instant::now();
         while let Some(pending) = batches.blocking_recv() {
             last = Some(pending.tenure);
+            if renewed.elapsed() >= RENEW_EVERY && self.failed != last {
+                renewed = Instant::now();
+                if let Err(error) = self.journal.renew(pending.tenure, TERM) {
+                    self.failed = last;
+                    self.trouble.set(error.to_string());
+                }
+            }
             let Pending {
                 tenure,
                 at,

@@ -21,6 +21,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, mpsc as blocking},
     thread,
+    time::Instant,
 };
 
 use asterism_protocol::{PublicKey, view::RunId};
@@ -41,7 +42,7 @@ pub(crate) use self::{
 };
 use crate::{
     hub::{Edition, Hub},
-    limits::{FACTS_MAX, TERM},
+    limits::{FACTS_MAX, RETRY_MIN, TAKE_OVER_MAX, TERM},
     metrics::Metrics,
     store::{Asked, Holder, Journal, JournalError, Partition, Tenure},
 };
@@ -135,6 +136,8 @@ enum Fact {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) seed: u64,
+    /// Tells it from every other coordinator that lives.
+    pub(crate) name: String,
     /// Where others reach this coordinator.
     pub(crate) address: String,
     pub(crate) journal: Arc<dyn Journal>,
@@ -173,10 +176,10 @@ impl Driver {
     /// Replays the journal, then starts both threads.
     pub(crate) fn start(mut parts: Parts) -> Result<(Self, Threads), StartError> {
         let holder = Holder {
-            name: format!("{:016x}", parts.seed),
+            name: parts.name.clone(),
             address: parts.address.clone(),
         };
-        let tenure = acquire(&*parts.journal, &holder)?;
+        let tenure = take_over(&*parts.journal, &holder)?;
         let recovered = recovery::recover(
             &*parts.journal,
             PARTITION,
@@ -421,6 +424,19 @@ impl Driver {
                 .await;
         if !matches!(joined, Ok((Ok(()), Ok(())))) {
             error!("a thread of the scheduler had panicked");
+        }
+    }
+}
+
+/// Takes the partition, once the term of a holder that died is over.
+fn take_over(journal: &dyn Journal, holder: &Holder) -> Result<Tenure, StartError> {
+    let begun = Instant::now();
+    loop {
+        match acquire(journal, holder) {
+            Err(StartError::Held(_)) if begun.elapsed() < TAKE_OVER_MAX => {
+                thread::sleep(RETRY_MIN);
+            }
+            other => return other,
         }
     }
 }

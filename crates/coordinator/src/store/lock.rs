@@ -78,6 +78,28 @@ impl DataDirectory {
         })
     }
 
+    /// A name that no other directory has; made once. Whoever has the directory knows that nobody else goes by it now.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub(crate) fn name(&self) -> Result<String, LockError> {
+        let path = self.path.join("name");
+        let error = |source| LockError::Io {
+            path: path.display().to_string(),
+            source,
+        };
+        match fs::read_to_string(&path) {
+            Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+            Err(failed) if failed.kind() != io::ErrorKind::NotFound => return Err(error(failed)),
+            Ok(_) | Err(_) => {}
+        }
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|failed| error(io::Error::other(failed)))?;
+        let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        fs::write(&path, &name).map_err(error)?;
+        Ok(name)
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,7 +1,7 @@
 //! What survives: a [`Journal`] of events with its index of receipts, and [`Blobs`] by CID.
 //!
-//! Each has a memory twin here (tests, demonstrations) and a durable one: SQLite and a folder. All methods
-//! block; callers keep them off the threads that serve sockets.
+//! Each has a memory twin here (tests, demonstrations) and a durable one: SQLite and a folder. A journal may also be in
+//! PostgreSQL. All methods block; callers keep them off the threads that serve sockets.
 
 mod blobs;
 mod chunks;
@@ -13,6 +13,7 @@ mod folder;
 mod journal;
 mod lock;
 mod memory;
+mod postgres;
 mod sqlite;
 mod terms;
 
@@ -33,5 +34,6 @@ pub use self::{
     },
     lock::{DataDirectory, LockError},
     memory::{MemoryBlobs, MemoryJournal},
+    postgres::PostgresJournal,
     sqlite::SqliteJournal,
 };

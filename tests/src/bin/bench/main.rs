@@ -15,6 +15,10 @@ mod hosts;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
+#[expect(dead_code, reason = "tests kill it, too")]
+#[path = "../../../../crates/coordinator/tests/common/postgres.rs"]
+mod postgres;
+#[cfg(not(target_arch = "wasm32"))]
 mod sizes;
 #[cfg(not(target_arch = "wasm32"))]
 mod state;
@@ -63,7 +67,8 @@ async fn main() -> anyhow::Result<()> {
             "workflows" => workflows::run(&mut table).await,
             "sizes" => sizes::run(&mut table)?,
             "connections" => connections::run(&mut table).await?,
-            "state" => state::run(&mut table)?,
+            // A journal blocks.
+            "state" => tokio::task::block_in_place(|| state::run(&mut table))?,
             other => unreachable!("{other} is in the list above"),
         }
     }

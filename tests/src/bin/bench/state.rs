@@ -7,7 +7,8 @@ use std::{
 };
 
 use asterism_coordinator::store::{
-    Asked, Batch, Computed, Holder, Journal as _, Partition, Sequence, SqliteJournal, Tenure,
+    Asked, Batch, Computed, Holder, Journal, Partition, PostgresJournal, Sequence, SqliteJournal,
+    Tenure,
 };
 use asterism_protocol::{
     Attestation, Conditions, Identity, Input, Instruction, Invocation, MerkleTree, Meta, Nonce,
@@ -17,8 +18,13 @@ use asterism_protocol::{
 use asterism_scheduler::{Event, Tasks};
 use asterism_tests::harness::Coordinator;
 use rusqlite::{Connection, params};
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls};
 
-use crate::table::{Row, Table};
+use crate::{
+    postgres::Postgres,
+    table::{Row, Table},
+};
 
 /// For each size of a batch.
 const MEASURED: Duration = Duration::from_secs(3);
@@ -29,16 +35,34 @@ const TASKS_PER_RUN: u64 = 1_000;
 const PARTITION: Partition = Partition(0);
 
 pub(crate) fn run(table: &mut Table) -> anyhow::Result<()> {
-    for size in [1, 32, 1_024] {
-        let (value, floor) = pairs(size)?;
+    let mut row = |engine: &str, size: u64, (value, floor): (f64, f64)| {
         table.row(&Row {
             bench: "state",
-            case: &format!("event and receipt made durable, {size} at a time"),
+            case: &format!("event and receipt made durable in {engine}, {size} at a time"),
             value,
             unit: "pairs/s",
-            floor: Some((floor, "the same rows in transactions of bare SQLite")),
+            floor: Some((
+                floor,
+                &format!("the same rows in transactions of bare {engine}"),
+            )),
         });
+    };
+    const SIZES: [u64; 3] = [1, 32, 1_024];
+    for size in SIZES {
+        let folder = tempfile::tempdir()?;
+        let journal = SqliteJournal::open(&folder.path().join("journal.sqlite"))?;
+        let mut bare = bare(&folder.path().join("bare.sqlite"))?;
+        let pairs = pairs(&journal, size, |rows| append(&mut bare, rows))?;
+        row("SQLite", size, pairs);
     }
+    let server = Postgres::start();
+    for size in SIZES {
+        let journal = PostgresJournal::open(&server.database(&format!("journal{size}")))?;
+        let bare = BarePostgres::open(&server.database(&format!("bare{size}")))?;
+        let pairs = pairs(&journal, size, |rows| bare.append(rows))?;
+        row("PostgreSQL", size, pairs);
+    }
+    drop(server);
     // What is measured is not how long the program takes to build.
     drop(Coordinator::start(tempfile::tempdir()?.path()));
     for (tasks, said) in [(10_000, "10 k"), (100_000, "100 k"), (1_000_000, "1 M")] {
@@ -60,23 +84,27 @@ pub(crate) fn run(table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open(path: &Path) -> anyhow::Result<(SqliteJournal, Tenure)> {
-    let journal = SqliteJournal::open(path)?;
+fn acquire(journal: &dyn Journal) -> anyhow::Result<Tenure> {
     let holder = Holder {
         name: "bench".to_owned(),
         address: String::new(),
     };
     match journal.acquire(PARTITION, &holder, Duration::from_secs(3_600))? {
-        Asked::Granted(tenure) => Ok((journal, tenure)),
+        Asked::Granted(tenure) => Ok(tenure),
         Asked::Held(_) => anyhow::bail!("a new journal is held"),
     }
 }
 
+/// What a batch comes to in tables: an event, and the digests, the bytes and the remark of its receipt.
+type Rows = Vec<(Vec<u8>, [u8; 32], [u8; 32], Vec<u8>, Vec<u8>)>;
+
 /// Pairs that become durable in a second, and as many rows with nothing around them, in turn: disks have moods.
-fn pairs(size: u64) -> anyhow::Result<(f64, f64)> {
-    let folder = tempfile::tempdir()?;
-    let (journal, tenure) = open(&folder.path().join("journal.sqlite"))?;
-    let mut bare = bare(&folder.path().join("bare.sqlite"))?;
+fn pairs(
+    journal: &dyn Journal,
+    size: u64,
+    mut bare: impl FnMut(&Rows) -> anyhow::Result<Duration>,
+) -> anyhow::Result<(f64, f64)> {
+    let tenure = acquire(journal)?;
     let (mut at, mut done) = (Sequence(0), 0);
     let (mut spent, mut floor) = (Duration::ZERO, Duration::ZERO);
     while spent + floor < MEASURED {
@@ -84,7 +112,7 @@ fn pairs(size: u64) -> anyhow::Result<(f64, f64)> {
         let begun = Instant::now();
         at = journal.append(tenure, at, &batch)?;
         spent += begun.elapsed();
-        floor += append(&mut bare, batch)?;
+        floor += bare(&rows(batch))?;
         done += size;
     }
     let done = done as f64;
@@ -106,9 +134,8 @@ fn bare(path: &Path) -> anyhow::Result<Connection> {
     Ok(connection)
 }
 
-/// Appends the same rows; how long that took, without making them.
-fn append(connection: &mut Connection, batch: Batch) -> anyhow::Result<Duration> {
-    let rows: Vec<_> = batch
+fn rows(batch: Batch) -> Rows {
+    batch
         .events
         .into_iter()
         .zip(&batch.receipts)
@@ -118,10 +145,71 @@ fn append(connection: &mut Connection, batch: Batch) -> anyhow::Result<Duration>
             let remark = encode(&computed.remark);
             (event, cid.digest(), instruction.digest(), receipt, remark)
         })
-        .collect();
+        .collect()
+}
+
+/// A database with the same tables.
+struct BarePostgres {
+    runtime: Runtime,
+    client: Client,
+    insert: tokio_postgres::Statement,
+}
+
+impl BarePostgres {
+    fn open(url: &str) -> anyhow::Result<Self> {
+        let runtime = Runtime::new()?;
+        let opened = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+            // It ends with the client.
+            tokio::spawn(connection);
+            client
+                .batch_execute(
+                    "CREATE TABLE events (number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event BYTEA NOT NULL);
+                     CREATE TABLE receipts (
+                         number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, cid BYTEA NOT NULL UNIQUE,
+                         instruction BYTEA NOT NULL, receipt BYTEA NOT NULL, remark BYTEA NOT NULL
+                     );
+                     CREATE INDEX receipts_by_instruction ON receipts (instruction, number);",
+                )
+                .await?;
+            let insert = client
+                .prepare(
+                    "WITH appended AS (INSERT INTO events (event) SELECT * FROM unnest($1::bytea[]))
+                     INSERT INTO receipts (cid, instruction, receipt, remark)
+                     SELECT * FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])",
+                )
+                .await?;
+            Ok::<_, tokio_postgres::Error>((client, insert))
+        });
+        let (client, insert) = opened?;
+        Ok(Self {
+            runtime,
+            client,
+            insert,
+        })
+    }
+
+    /// Appends rows; how long that took.
+    fn append(&self, rows: &Rows) -> anyhow::Result<Duration> {
+        let events: Vec<_> = rows.iter().map(|row| row.0.as_slice()).collect();
+        let cids: Vec<_> = rows.iter().map(|row| row.1.as_slice()).collect();
+        let instructions: Vec<_> = rows.iter().map(|row| row.2.as_slice()).collect();
+        let receipts: Vec<_> = rows.iter().map(|row| row.3.as_slice()).collect();
+        let remarks: Vec<_> = rows.iter().map(|row| row.4.as_slice()).collect();
+        let begun = Instant::now();
+        self.runtime.block_on(self.client.execute(
+            &self.insert,
+            &[&events, &cids, &instructions, &receipts, &remarks],
+        ))?;
+        Ok(begun.elapsed())
+    }
+}
+
+/// Appends rows; how long that took.
+fn append(connection: &mut Connection, rows: &Rows) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let transaction = connection.transaction()?;
-    for (event, cid, instruction, receipt, remark) in &rows {
+    for (event, cid, instruction, receipt, remark) in rows {
         transaction
             .prepare_cached("INSERT INTO events (event) VALUES (?1)")?
             .execute([event])?;
@@ -137,7 +225,8 @@ fn append(connection: &mut Connection, batch: Batch) -> anyhow::Result<Duration>
 
 /// A log of runs that are done.
 fn fill(path: &Path, tasks: u64) -> anyhow::Result<()> {
-    let (journal, tenure) = open(path)?;
+    let journal = SqliteJournal::open(path)?;
+    let tenure = acquire(&journal)?;
     let mut at = Sequence(0);
     for run in 0..tasks / TASKS_PER_RUN {
         let (tasks, mut batch) = computed(run * TASKS_PER_RUN, TASKS_PER_RUN);

@@ -4,10 +4,10 @@ use std::{thread, time::Duration};
 
 use asterism_protocol::{Cid, Timestamp, blob_cid, content_cid};
 
-use super::{computed, events, instantiate, receipt};
+use super::{computed, database::new_database, events, instantiate, receipt};
 use crate::store::{
     Asked, Batch, ComponentRecord, Holder, Journal, JournalError, MemoryJournal, Partition,
-    Sequence, SqliteJournal, Tenure,
+    PostgresJournal, Sequence, SqliteJournal, Tenure,
 };
 
 /// Longer than any test.
@@ -298,6 +298,11 @@ fn with_sqlite(test: &dyn Fn(&dyn Journal)) {
     test(&SqliteJournal::open(&folder.path().join("journal.sqlite")).unwrap());
 }
 
+/// A database of its own, on a server for all tests; that ends with their process.
+fn with_postgres(test: &dyn Fn(&dyn Journal)) {
+    test(&PostgresJournal::open(&new_database()).unwrap());
+}
+
 /// All tests of the suite for each of these.
 macro_rules! journals {
     ($($name:ident: $with:expr),+ $(,)?) => {
@@ -316,4 +321,4 @@ macro_rules! journals {
     };
 }
 
-journals!(memory: with_memory, sqlite: with_sqlite);
+journals!(memory: with_memory, sqlite: with_sqlite, postgres: with_postgres);

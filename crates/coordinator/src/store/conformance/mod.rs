@@ -2,6 +2,7 @@
 //! implementation; and what only those on a disk can do wrong.
 
 mod blobs;
+mod database;
 mod disk;
 mod journal;
 

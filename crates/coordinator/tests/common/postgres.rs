@@ -1,0 +1,189 @@
+//! A PostgreSQL of the test's own: from the distribution's programs, in a temporary folder, on a port of its own, as a
+//! user without rights. It ends with the test, however that ends.
+
+use std::{
+    fs, io,
+    net::TcpListener,
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Who runs it where the test is root: PostgreSQL refuses root. By Debian's numbers that is `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// For the slowest machine to start it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server, and the folder with all of its data.
+pub(crate) struct Postgres {
+    folder: PathBuf,
+    port: u16,
+    server: Child,
+    guard: Child,
+    /// The guard ends the server and removes its folder when this closes.
+    alive: Option<ChildStdin>,
+}
+
+impl Postgres {
+    /// Makes one and starts it.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("asterism-postgres-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(&folder)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let alive = guard.stdin.take();
+        if is_root() {
+            chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let data = folder.join("data");
+        let made = program("initdb")
+            .args(["--username=asterism", "--auth=trust", "--encoding=UTF8"])
+            .args(["--locale=C", "--no-sync", "--pgdata"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let port = free_port();
+        let server = serve(&data, port);
+        let mut postgres = Self {
+            folder,
+            port,
+            server,
+            guard,
+            alive,
+        };
+        postgres.wait();
+        postgres
+    }
+
+    /// The address of a new, empty database.
+    pub(crate) fn database(&self, name: &str) -> String {
+        let output = program("createdb")
+            .args(["--host=127.0.0.1", "--username=asterism", "--port"])
+            .args([&self.port.to_string(), name])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        format!("postgres://asterism@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Ends it by signal 9, so that it has to recover, and starts it again.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        self.server = serve(&self.folder.join("data"), self.port);
+        self.wait();
+    }
+
+    /// Waits until it answers. One that was killed leaves children for a moment, beside which no other starts.
+    fn wait(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let asked = program("pg_isready")
+                .args(["--quiet", "--host=127.0.0.1", "--port"])
+                .arg(self.port.to_string())
+                .status();
+            if asked.unwrap().success() {
+                return;
+            }
+            if begun.elapsed() > PATIENCE {
+                let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+                panic!("PostgreSQL does not start: {log}");
+            }
+            if self.server.try_wait().unwrap().is_some() {
+                self.server = serve(&self.folder.join("data"), self.port);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        let _ = self.guard.wait();
+        let _ = self.server.wait();
+    }
+}
+
+/// Ends the server when its standard input does, which also happens when the test is killed.
+const GUARD: &str = r#"
+    trap '' INT TERM
+    cat >/dev/null
+    pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
+    if [ -n "$pid" ]; then
+        kill -QUIT "$pid" 2>/dev/null
+        for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    fi
+    rm -rf "$1"
+"#;
+
+fn serve(data: &Path, port: u16) -> Child {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(data.with_file_name("log"))
+        .unwrap();
+    program("postgres")
+        .arg("-D")
+        .arg(data)
+        .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
+        .args(["-c", "unix_socket_directories="])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// One of PostgreSQL's programs, as a user that it accepts. Debian keeps them out of the path, a folder for each version.
+fn program(name: &str) -> Command {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest = versions
+        .filter_map(|version| Some(version.ok()?.path()))
+        .filter(|path| path.join("bin").join(name).is_file())
+        .max_by_key(number);
+    let path = newest.map_or_else(|| PathBuf::from(name), |path| path.join("bin").join(name));
+    let mut command = Command::new(&path);
+    if let Err(error) = Command::new(&path).arg("--version").output() {
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+        panic!(
+            "there is no {name}: `cargo xtask test` installs PostgreSQL as root, or `apt-get install postgresql`"
+        );
+    }
+    // Where everybody may be.
+    command.current_dir("/");
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}

@@ -79,7 +79,7 @@ enum Command {
     /// Make a data directory of a backup
     Restore(upkeep::CopyArgs),
     /// Check every event, receipt and blob of a data directory
-    Doctor(commands::Data),
+    Doctor(upkeep::Place),
     /// Delete blobs that no component, receipt or workflow needs
     Gc(upkeep::GcArgs),
     /// Settings and where they are from

@@ -184,7 +184,13 @@ impl Settings {
                 arg = arg.value_parser(FalseyValueParser::new());
             }
             match setting {
-                Some(setting) => arg.default_values(setting.values.clone()).required(false),
+                Some(setting) => {
+                    // Help tells defaults, and must not tell secrets.
+                    let secret = arg.is_hide_env_values_set();
+                    arg.default_values(setting.values.clone())
+                        .required(false)
+                        .hide_default_value(secret)
+                }
                 None => arg,
             }
         });

@@ -171,3 +171,32 @@ fn data_is_kept_where_the_user_keeps_data() {
     );
     check(&[share, ("ASTERISM_DATA", "here")], "here");
 }
+
+#[test]
+fn the_password_of_a_database_is_never_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let url = "postgres://me:s3cret@127.0.0.1:1/jobs";
+    let told = |args: &[&str], variables: &[(&str, &str)], words: &str| {
+        let output = asterism(at, args, variables);
+        let said = stdout(&output) + &stderr(&output);
+        assert!(said.contains(words), "{args:?}: {said}");
+        assert!(!said.contains("s3cret"), "{args:?}: {said}");
+    };
+    let serve = ["coordinator", "--listen", "127.0.0.1:0", "--data", "data"];
+    let with = |url| [&serve[..], &["--journal", url]].concat();
+    told(&with(url), &[], "at postgres://me@127.0.0.1:1/jobs");
+    told(&serve, &[("ASTERISM_JOURNAL", url)], "is PostgreSQL there");
+    for mistaken in [
+        "host=db password=a s3cret",
+        "postgres://me:a@s3cret@db/jobs",
+    ] {
+        told(&with(mistaken), &[], "not of the form postgres://");
+    }
+    let show = ["config", "show"];
+    told(&show, &[("ASTERISM_JOURNAL", url)], "--journal (secret)");
+    std::fs::write(at.join("asterism.toml"), format!("journal = '{url}'")).unwrap();
+    told(&show, &[], "--journal (secret)");
+    told(&["coordinator", "--help"], &[], "--journal <URL>");
+    told(&serve, &[], "at postgres://me@127.0.0.1:1/jobs");
+}

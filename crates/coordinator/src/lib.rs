@@ -54,8 +54,8 @@ use crate::{
     peer::Veil,
     quota::Counts,
     store::{
-        BlobError, Blobs, DataDirectory, FolderBlobs, Journal, JournalError, LockError,
-        MemoryBlobs, MemoryJournal, PostgresJournal, SqliteJournal,
+        BlobError, Blobs, DataDirectory, Database, FolderBlobs, Journal, JournalError, LockError,
+        MemoryBlobs, MemoryJournal, PostgresJournal, WrongJournal,
     },
 };
 pub use crate::{authority::TokenError, panel::PanelError, quota::Quotas};
@@ -68,8 +68,8 @@ pub const HAS_PANEL: bool = cfg!(feature = "embed-panel");
 pub struct Options {
     /// Where it keeps what it knows; nothing survives without it.
     pub data: Option<PathBuf>,
-    /// A database that keeps the journal instead, as `postgres://user@host/name`; blobs stay in the folder.
-    pub journal: Option<String>,
+    /// A database that keeps the journal instead; blobs stay in the folder.
+    pub journal: Option<Database>,
     /// The panel's files; the ones built into the program without it, if there are any.
     pub panel: Option<PathBuf>,
     /// Origins of pages elsewhere that may use it, such as `https://panel.example`.
@@ -104,9 +104,9 @@ pub enum ServeError {
     /// The blobs.
     #[error(transparent)]
     Blobs(#[from] BlobError),
-    /// A folder with a journal that would not be used any more.
-    #[error("{0} holds a journal of its own, and the one of --journal speaks of other blobs")]
-    TwoJournals(String),
+    /// The journal is not that of the data directory.
+    #[error(transparent)]
+    WrongJournal(WrongJournal),
     /// The panel.
     #[error(transparent)]
     Panel(#[from] PanelError),
@@ -119,6 +119,19 @@ pub enum ServeError {
     /// The listener.
     #[error("failed to listen: {0}")]
     Listen(#[from] io::Error),
+}
+
+impl From<WrongJournal> for ServeError {
+    fn from(error: WrongJournal) -> Self {
+        match error {
+            WrongJournal::Data(error) => Self::Data(error),
+            WrongJournal::Journal(error) => Self::Journal(error),
+            WrongJournal::Inside { .. }
+            | WrongJournal::InDatabase { .. }
+            | WrongJournal::InAnother { .. }
+            | WrongJournal::InNone { .. } => Self::WrongJournal(error),
+        }
+    }
 }
 
 impl From<StartError> for ServeError {
@@ -171,14 +184,10 @@ impl Stores {
     fn open(options: &Options) -> Result<Self, ServeError> {
         let data = options.data.as_deref().map(DataDirectory::open);
         let data = data.transpose()?;
-        let file = data.as_ref().map(|data| data.path().join(upkeep::JOURNAL));
-        let journal: Arc<dyn Journal> = match (&options.journal, &file) {
-            // Upkeep of the folder would go by it, and delete what only the database speaks of.
-            (Some(_), Some(file)) if file.exists() => {
-                return Err(ServeError::TwoJournals(file.display().to_string()));
-            }
-            (Some(url), _) => Arc::new(PostgresJournal::open(url)?),
-            (None, Some(file)) => Arc::new(SqliteJournal::open(file)?),
+        let journal: Arc<dyn Journal> = match (&options.journal, &data) {
+            (Some(database), Some(data)) => Arc::new(store::open_in(data, database)?),
+            (Some(database), None) => Arc::new(PostgresJournal::open(database)?),
+            (None, Some(data)) => Arc::new(store::open_inside(data)?),
             (None, None) => Arc::new(MemoryJournal::default()),
         };
         let blobs: Arc<dyn Blobs> = match &data {

@@ -18,13 +18,13 @@ use crate::{
     http::run_blobs,
     limits::{BLOB_CHUNK_BYTES, READ_EVENTS},
     store::{
-        BlobEntry, BlobError, BlobReader, Blobs, DataDirectory, FolderBlobs, Journal, JournalError,
-        LockError, Sequence, SqliteJournal, timestamp_of,
+        BlobEntry, BlobError, BlobReader, Blobs, DataDirectory, Database, FolderBlobs, Journal,
+        JournalError, LockError, Sequence, SqliteJournal, WrongJournal, open_existing_in,
+        path_inside, timestamp_of,
     },
 };
 
-/// Names within a data directory, and within a backup.
-pub(crate) const JOURNAL: &str = "journal.sqlite";
+/// The blobs within a data directory, and within a backup.
 pub(crate) const BLOBS: &str = "blobs";
 
 /// A copy of the journal that may not be whole yet.
@@ -42,6 +42,9 @@ pub enum UpkeepError {
     /// The blobs.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// The journal is not that of the data directory.
+    #[error(transparent)]
+    WrongJournal(#[from] WrongJournal),
     /// There is nothing where data was expected.
     #[error("{0} holds no journal")]
     Nothing(String),
@@ -90,7 +93,7 @@ pub fn restore(backup: &Path, data: &Path) -> Result<Copied, UpkeepError> {
 
 fn copy(from: &Path, to: &Path) -> Result<Copied, UpkeepError> {
     let journal = SqliteJournal::open_existing(&journal_of(from)?)?;
-    let (target, unfinished) = (to.join(JOURNAL), to.join(UNFINISHED));
+    let (target, unfinished) = (path_inside(to)?, to.join(UNFINISHED));
     if target.exists() {
         return Err(UpkeepError::Something(to.display().to_string()));
     }
@@ -122,12 +125,20 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, UpkeepError> {
 }
 
 fn journal_of(folder: &Path) -> Result<PathBuf, UpkeepError> {
-    let path = folder.join(JOURNAL);
+    let path = path_inside(folder)?;
     if path.exists() {
         Ok(path)
     } else {
         Err(UpkeepError::Nothing(folder.display().to_string()))
     }
+}
+
+/// Opens the journal of a data directory, wherever it is.
+fn open(folder: &Path, database: Option<&Database>) -> Result<Box<dyn Journal>, UpkeepError> {
+    Ok(match database {
+        Some(database) => Box::new(open_existing_in(folder, database)?),
+        None => Box::new(SqliteJournal::open_existing(&journal_of(folder)?)?),
+    })
 }
 
 fn copy_blobs(from: &dyn Blobs, to: &dyn Blobs) -> Result<Copied, UpkeepError> {
@@ -196,21 +207,27 @@ pub struct Health {
     pub problems: Vec<String>,
 }
 
-/// Checks everything in a data directory or a backup, also while a coordinator serves from it: the database, every event,
-/// every receipt's evidence, every blob's bytes, and that no blob is missing that is spoken of.
+/// Checks everything in a data directory or a backup, also while a coordinator serves from it: the journal's file, every
+/// event, every receipt's evidence, every blob's bytes, and that no blob is missing that is spoken of. Where a database
+/// has the journal, it is named.
 ///
 /// # Errors
 /// There is no data, or it cannot be read at all.
-pub fn doctor(data: &Path) -> Result<Health, UpkeepError> {
-    let journal = SqliteJournal::open_existing(&journal_of(data)?)?;
+pub fn doctor(data: &Path, database: Option<&Database>) -> Result<Health, UpkeepError> {
+    let journal = open(data, database)?;
+    // A database that others use as well is looked after by its own operator.
+    let problems = match database {
+        Some(_) => Vec::new(),
+        None => SqliteJournal::open_existing(&journal_of(data)?)?.check()?,
+    };
     let blobs = FolderBlobs::beside(&data.join(BLOBS));
     let blobs: &dyn Blobs = &blobs;
     let mut health = Health {
-        problems: journal.check()?,
+        problems,
         ..Health::default()
     };
     let mut wanted = BTreeSet::new();
-    walk(&journal, &mut wanted, |seen| {
+    walk(&*journal, &mut wanted, |seen| {
         match seen {
             Seen::Event => health.events += 1,
             Seen::Receipt(receipt) => {
@@ -381,32 +398,46 @@ pub struct Garbage {
 }
 
 /// Deletes the blobs that no component, no receipt and no event of the journal speaks of, and that were stored longer ago
-/// than `grace`: somebody may be about to speak of a younger one.
+/// than `grace`: somebody may be about to speak of a younger one. Where a database has the journal, it is named.
 ///
 /// # Errors
 /// A coordinator serves from the directory, or a disk failed.
-pub fn collect_garbage(data: &Path, grace: Duration) -> Result<Garbage, UpkeepError> {
-    journal_of(data)?;
+pub fn collect_garbage(
+    data: &Path,
+    database: Option<&Database>,
+    grace: Duration,
+) -> Result<Garbage, UpkeepError> {
+    // Before anything is made there: a folder without a journal is most likely a slip.
+    drop(open(data, database)?);
     // What is spoken of must not change meanwhile.
     let owned = DataDirectory::open(data)?;
-    sweep(owned.path(), grace, true)
+    sweep(owned.path(), database, grace, true)
 }
 
 /// What [`collect_garbage`] would delete; also while a coordinator serves from the directory.
 ///
 /// # Errors
 /// There is no data, or a disk failed.
-pub fn find_garbage(data: &Path, grace: Duration) -> Result<Garbage, UpkeepError> {
-    sweep(data, grace, false)
+pub fn find_garbage(
+    data: &Path,
+    database: Option<&Database>,
+    grace: Duration,
+) -> Result<Garbage, UpkeepError> {
+    sweep(data, database, grace, false)
 }
 
-fn sweep(data: &Path, grace: Duration, delete: bool) -> Result<Garbage, UpkeepError> {
-    let journal = SqliteJournal::open_existing(&journal_of(data)?)?;
+fn sweep(
+    data: &Path,
+    database: Option<&Database>,
+    grace: Duration,
+    delete: bool,
+) -> Result<Garbage, UpkeepError> {
+    let journal = open(data, database)?;
     let blobs = FolderBlobs::beside(&data.join(BLOBS));
     // Those that are younger than the list are not on it.
     let listed = entries(&blobs)?;
     let mut needed = BTreeSet::new();
-    walk(&journal, &mut needed, |seen| match seen {
+    walk(&*journal, &mut needed, |seen| match seen {
         Seen::Event | Seen::Receipt(_) => Ok(()),
         // What it speaks of is not known.
         Seen::Damage(_, error) => Err(error),

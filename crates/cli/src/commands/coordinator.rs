@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     authority::OperatorToken,
-    commands::{Data, stopped},
+    commands::{Data, JournalIn, right_journal, stopped},
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
@@ -32,15 +32,8 @@ pub(crate) struct Args {
     listen: SocketAddr,
     #[command(flatten)]
     data: Data,
-    /// Database that keeps the journal instead of a file, as `postgres://user:password@host:5432/name`; blobs stay in the folder.
-    /// Its tables are made when it is used first
-    #[arg(
-        long,
-        env = "ASTERISM_JOURNAL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    journal: Option<String>,
+    #[command(flatten)]
+    journal: JournalIn,
     /// Keep nothing: all is forgotten at the end
     #[arg(long, conflicts_with_all = ["data", "journal"])]
     in_memory: bool,
@@ -151,7 +144,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         operator_token: args.token.to_serve(data.as_deref())?,
         require_operator_token: args.require_operator_token,
         data,
-        journal: args.journal,
+        journal: args.journal.database()?.filter(|_| !args.in_memory),
         panel: args.panel,
         allow_origins: args.allow_origin,
         quotas: Quotas {
@@ -190,7 +183,10 @@ pub(crate) fn not_served(error: &ServeError) -> Failure {
         ),
         ServeError::Token(_) => Failure::invalid(error.to_string())
             .hint("without one it is made: `operator-token` in the data directory"),
-        ServeError::TwoJournals(_) => failure.hint("name a new folder with --data, or leave --journal away"),
+        ServeError::WrongJournal(error) => right_journal(failure, error),
+        ServeError::Journal(JournalError::Failed { what: "connect", .. }) => {
+            failure.hint("is PostgreSQL there, and does it let this user in?")
+        }
         ServeError::Journal(
             JournalError::Newer { .. }
             | JournalError::Failed { .. }

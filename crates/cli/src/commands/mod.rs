@@ -17,6 +17,7 @@ pub(crate) mod workflow;
 
 use std::{io::Read as _, path::Path};
 
+use asterism_coordinator::store::{Database, NoDatabase, WrongJournal};
 use asterism_protocol::limits::{BLOB_BYTES_MAX, WORKFLOW_BYTES_MAX};
 
 use crate::{
@@ -97,4 +98,43 @@ pub(crate) struct Data {
         value_name = "DIR"
     )]
     pub(crate) data: std::path::PathBuf,
+}
+
+/// The database that keeps a coordinator's journal, where one does.
+#[derive(clap::Args)]
+pub(crate) struct JournalIn {
+    /// Database that keeps the journal instead of a file, as `postgres://user:password@host:5432/name`; blobs stay in the folder
+    #[arg(
+        long,
+        env = "ASTERISM_JOURNAL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    journal: Option<String>,
+}
+
+impl JournalIn {
+    /// The database, if one is named.
+    pub(crate) fn database(&self) -> Result<Option<Database>, Failure> {
+        let database = self.journal.as_ref().map(|url| url.parse()).transpose();
+        database
+            .map_err(|error: NoDatabase| Failure::invalid(error.to_string()))
+            .doing("understand the address of --journal")
+    }
+}
+
+/// What to do where the journal is not that of the folder.
+fn right_journal(failure: Failure, error: &WrongJournal) -> Failure {
+    match error {
+        WrongJournal::Inside { .. } => {
+            failure.hint("name a new folder with --data, or leave --journal away")
+        }
+        WrongJournal::InDatabase { .. } | WrongJournal::InAnother { .. } => {
+            failure.hint("name that database with --journal, or another folder with --data")
+        }
+        WrongJournal::InNone { .. } => {
+            failure.hint("leave --journal away, and unset ASTERISM_JOURNAL")
+        }
+        WrongJournal::Data(_) | WrongJournal::Journal(_) => failure,
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use asterism_coordinator::upkeep::{self, Copied, Garbage, Health, UpkeepError};
+use asterism_coordinator::{
+    store::WrongJournal,
+    upkeep::{self, Copied, Garbage, Health, UpkeepError},
+};
 use serde_json::json;
 
 use crate::{
-    commands::Data,
+    commands::{Data, JournalIn, right_journal},
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
@@ -31,14 +34,34 @@ pub(crate) struct GcArgs {
     #[arg(long, default_value_t = 24, value_name = "HOURS")]
     grace: u64,
     #[command(flatten)]
+    place: Place,
+}
+
+/// Where all of it is.
+#[derive(clap::Args)]
+pub(crate) struct Place {
+    #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    journal: JournalIn,
 }
 
 /// Copies the data directory, also while a coordinator serves from it.
 pub(crate) async fn backup(args: CopyArgs, console: &Console) -> Result<(), Failure> {
     let CopyArgs { backup, data } = args;
     let doing = format!("back up {} to {}", data.data.display(), backup.display());
-    let copied = upkeep(move || upkeep::backup(&data.data, &backup)).await;
+    let copied = upkeep(move || {
+        match upkeep::backup(&data.data, &backup) {
+        // Only its own tools copy it as it is at one moment.
+        Err(UpkeepError::WrongJournal(error @ WrongJournal::InDatabase { .. })) => {
+            Ok(Err(Failure::other(error.to_string()).hint(
+                "copy the database with its own tools (`pg_dump`), and the folder's `blobs` after it",
+            )))
+        }
+        copied => copied.map(Ok),
+    }
+    });
+    let copied = copied.await.and_then(|copied| copied);
     tell(&copied.doing(doing)?, console)
 }
 
@@ -67,9 +90,11 @@ fn tell(copied: &Copied, console: &Console) -> Result<(), Failure> {
 }
 
 /// Checks every event, receipt and blob.
-pub(crate) async fn doctor(args: Data, console: &Console) -> Result<(), Failure> {
-    let doing = format!("look at {}", args.data.display());
-    let health = upkeep(move || upkeep::doctor(&args.data)).await;
+pub(crate) async fn doctor(args: Place, console: &Console) -> Result<(), Failure> {
+    let database = args.journal.database()?;
+    let Data { data } = args.data;
+    let doing = format!("look at {}", data.display());
+    let health = upkeep(move || upkeep::doctor(&data, database.as_ref())).await;
     let Health {
         events,
         receipts,
@@ -105,15 +130,17 @@ pub(crate) async fn gc(args: GcArgs, console: &Console) -> Result<(), Failure> {
     let GcArgs {
         dry_run,
         grace,
-        data: Data { data },
+        place,
     } = args;
+    let database = place.journal.database()?;
+    let Data { data } = place.data;
     let grace = Duration::from_secs(grace.saturating_mul(60 * 60));
     let doing = format!("collect the garbage of {}", data.display());
     let garbage = upkeep(move || {
         if dry_run {
-            upkeep::find_garbage(&data, grace)
+            upkeep::find_garbage(&data, database.as_ref(), grace)
         } else {
-            upkeep::collect_garbage(&data, grace)
+            upkeep::collect_garbage(&data, database.as_ref(), grace)
         }
     });
     let Garbage { blobs, bytes, kept } = garbage.await.doing(doing)?;
@@ -138,6 +165,7 @@ async fn upkeep<T: Send + 'static>(
     done.map_err(|error| {
         let failure = Failure::other(error.to_string());
         match error {
+            UpkeepError::WrongJournal(error) => right_journal(failure, &error),
             UpkeepError::Nothing(_) => failure.hint("name a coordinator's folder with --data"),
             UpkeepError::Something(_) => failure.hint("choose a folder that is empty"),
             UpkeepError::Data(_)

@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use asterism_coordinator::store::{Journal, Partition, PostgresJournal, Sequence, SqliteJournal};
+use asterism_coordinator::store::{
+    Database, Journal, Partition, PostgresJournal, Sequence, SqliteJournal,
+};
 use asterism_protocol::{
     Cid, Out, Receipt, Value, decode, from_value,
     view::{RunState, RunView, TaskView},
@@ -338,9 +340,12 @@ async fn kill(mut keeps: Keeps, kills: u32) {
     steady.abort();
     drop(coordinator);
 
+    if let Some(url) = keeps.url() {
+        keeps_to_its_journal(&data, url);
+    }
     let journal = keeps.url().map(str::to_owned);
     let checking = tokio::task::spawn_blocking(move || match journal {
-        Some(url) => check_journal(&PostgresJournal::open(&url).unwrap(), seed),
+        Some(url) => check_journal(&PostgresJournal::open(&url.parse().unwrap()).unwrap(), seed),
         None => check_journal(
             &SqliteJournal::open(&data.join("journal.sqlite")).unwrap(),
             seed,
@@ -359,6 +364,35 @@ async fn kill(mut keeps: Keeps, kills: u32) {
         acknowledged.len(),
         computed.len()
     );
+}
+
+/// Upkeep of a folder whose journal is in a database goes by that one, and nothing else is taken for it.
+fn keeps_to_its_journal(data: &Path, url: &str) {
+    let says = |args: &[&str], code: i32, words: &str| {
+        let output = asterism(data).args(args).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(words), "{args:?}: {said}");
+    };
+    let files = || data.read_dir().unwrap().count();
+    let (folder, before) = (data.to_str().unwrap(), files());
+    let backup = data.with_file_name("backup");
+    let shown: Database = url.parse().unwrap();
+    let elsewhere = format!("is in the database {shown}");
+    let serve = ["coordinator", "--listen", "127.0.0.1:0", "--data", folder];
+    says(&serve, 1, &elsewhere);
+    says(&["gc", "--data", folder], 1, &elsewhere);
+    says(&["doctor", "--data", folder], 1, &elsewhere);
+    let args = ["backup", backup.to_str().unwrap(), "--data", folder];
+    says(&args, 1, "pg_dump");
+    assert_eq!((files(), backup.exists()), (before, false));
+
+    let args = ["doctor", "--data", folder, "--journal", url];
+    says(&args, 0, "looked at");
+    // The component's is the only blob here, and old enough.
+    let args = ["gc", "--grace", "0", "--data", folder, "--journal", url];
+    says(&args, 0, "deleted 0 blobs of 0 bytes, 1 stay");
 }
 
 /// Every receipt proves what it says, and nothing was computed after it was final; what was computed.

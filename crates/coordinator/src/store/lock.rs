@@ -26,11 +26,22 @@ pub enum LockError {
     /// The file system failed.
     #[error("failed to open the data directory {path}: {source}")]
     Io {
-        /// The directory.
+        /// The directory, or a file in it.
         path: String,
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl LockError {
+    /// What the file system says of a path.
+    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io {
+            path: path.clone(),
+            source,
+        }
+    }
 }
 
 impl DataDirectory {
@@ -39,10 +50,7 @@ impl DataDirectory {
     /// # Errors
     /// It is in use, or cannot be made or written.
     pub fn open(path: &Path) -> Result<Self, LockError> {
-        let error = |source| LockError::Io {
-            path: path.display().to_string(),
-            source,
-        };
+        let error = &LockError::at(path);
         fs::create_dir_all(path).map_err(error)?;
         let file = path.join("lock");
         let mut lock = File::options()
@@ -84,10 +92,7 @@ impl DataDirectory {
     /// It cannot be read or written.
     pub(crate) fn name(&self) -> Result<String, LockError> {
         let path = self.path.join("name");
-        let error = |source| LockError::Io {
-            path: path.display().to_string(),
-            source,
-        };
+        let error = &LockError::at(&path);
         match fs::read_to_string(&path) {
             Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
             Err(failed) if failed.kind() != io::ErrorKind::NotFound => return Err(error(failed)),

@@ -3,10 +3,12 @@
 //! Each has a memory twin here (tests, demonstrations) and a durable one: SQLite and a folder. A journal may also be in
 //! PostgreSQL. All methods block; callers keep them off the threads that serve sockets.
 
+mod belonging;
 mod blobs;
 mod chunks;
 #[cfg(test)]
 mod conformance;
+mod database;
 #[cfg(test)]
 pub(crate) mod faults;
 mod folder;
@@ -17,16 +19,10 @@ mod postgres;
 mod sqlite;
 mod terms;
 
-pub(crate) use self::blobs::timestamp_of;
-use self::{
-    blobs::Naming,
-    journal::{
-        Compacted, InOrder, before_damage, check_kept, checked_event, checked_remark,
-        receipt_of_bytes, sum_of_event, sum_of_remark, whole_receipts,
-    },
-};
 pub use self::{
+    belonging::WrongJournal,
     blobs::{BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Mismatch, Stored},
+    database::{Database, NoDatabase},
     folder::FolderBlobs,
     journal::{
         Asked, Batch, ComponentRecord, Computed, Epoch, Holder, Journal, JournalError, Partition,
@@ -36,4 +32,15 @@ pub use self::{
     memory::{MemoryBlobs, MemoryJournal},
     postgres::PostgresJournal,
     sqlite::SqliteJournal,
+};
+pub(crate) use self::{
+    belonging::{open_existing_in, open_in, open_inside, path_inside},
+    blobs::timestamp_of,
+};
+use self::{
+    blobs::Naming,
+    journal::{
+        Compacted, InOrder, before_damage, check_kept, checked_event, checked_remark,
+        receipt_of_bytes, sum_of_event, sum_of_remark, whole_receipts,
+    },
 };

@@ -15,7 +15,7 @@ use tokio::{runtime::Runtime, sync::Mutex, time::timeout};
 use tokio_postgres::{Client, Config, IsolationLevel, NoTls, Row, Statement, types::ToSql};
 
 use super::{
-    Asked, Batch, Compacted, ComponentRecord, Computed, Epoch, Holder, InOrder, Journal,
+    Asked, Batch, Compacted, ComponentRecord, Computed, Database, Epoch, Holder, InOrder, Journal,
     JournalError, Partition, Sequence, Tenure, before_damage, check_kept, checked_event,
     checked_remark, receipt_of_bytes, sum_of_event, sum_of_remark, whole_receipts,
 };
@@ -91,6 +91,9 @@ const APPEND: &str = "
     )
     SELECT count(*) FROM tenant";
 
+/// What fails when nobody answers; completes "failed to".
+const CONNECT: &str = "connect";
+
 /// A journal in a database.
 pub struct PostgresJournal {
     config: Config,
@@ -113,12 +116,20 @@ struct Link {
 type Params<'a> = [&'a (dyn ToSql + Sync)];
 
 impl PostgresJournal {
-    /// Connects to the database that `url` names (`postgres://user:password@host:port/name`), and makes the tables.
+    /// Opens a journal, and makes its tables or brings them up to date.
     ///
     /// # Errors
-    /// The address is none, nobody answers there, or the tables are of a newer version.
-    pub fn open(url: &str) -> Result<Self, JournalError> {
-        let config: Config = url.parse().map_err(failed("understand its address"))?;
+    /// Nobody answers there, or the tables are of a newer version.
+    pub fn open(database: &Database) -> Result<Self, JournalError> {
+        let journal = Self::connect(database)?;
+        journal.write("bring its tables up to date", async |link| {
+            migrate(&mut link.client).await
+        })??;
+        Ok(journal)
+    }
+
+    /// Connects to a database, as it is.
+    pub(super) fn connect(database: &Database) -> Result<Self, JournalError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("postgres")
@@ -130,16 +141,34 @@ impl PostgresJournal {
             })?;
         let readers = (0..DATABASE_READERS).map(|_| Mutex::default()).collect();
         let journal = Self {
-            config,
+            config: database.config().clone(),
             writer: Mutex::default(),
             readers,
             next_reader: AtomicUsize::new(0),
             runtime: Some(runtime),
         };
-        journal.write("bring its tables up to date", async |link| {
-            migrate(&mut link.client).await
-        })??;
-        Ok(journal)
+        // Whoever starts it is told where; later on, strangers read what went wrong.
+        match journal.write(CONNECT, async |_| Ok(())) {
+            Err(JournalError::Failed { what, source }) => Err(JournalError::Failed {
+                what,
+                source: format!("{source}, at {database}").into(),
+            }),
+            other => other.map(|()| journal),
+        }
+    }
+
+    /// What the database calls itself, wherever it is; `None` before it has tables.
+    pub(super) fn name(&self) -> Result<Option<String>, JournalError> {
+        self.look("find its name", async |client| {
+            let row = client
+                .query_one("SELECT to_regclass('asterism') IS NOT NULL", &[])
+                .await?;
+            if !row.get::<_, bool>(0) {
+                return Ok(None);
+            }
+            let row = client.query_opt("SELECT name FROM asterism", &[]).await?;
+            Ok(row.map(|row| row.get(0)))
+        })
     }
 
     /// Does something over the connection that writes; calls follow one another.
@@ -176,7 +205,7 @@ impl PostgresJournal {
             // Taken out: a call that is given up halfway leaves no connection behind that is in the middle of it.
             let mut link = match place.take().filter(|link| !link.client.is_closed()) {
                 Some(link) => link,
-                None => self.connect().await?,
+                None => self.link().await?,
             };
             let done = timeout(at_most, work(&mut link)).await;
             let done = done.map_err(|_| JournalError::Failed {
@@ -190,8 +219,7 @@ impl PostgresJournal {
         })
     }
 
-    async fn connect(&self) -> Result<Link, JournalError> {
-        const WHAT: &str = "connect";
+    async fn link(&self) -> Result<Link, JournalError> {
         let connected = timeout(DATABASE_CONNECT_MAX, async {
             let (client, connection) = self.config.connect(NoTls).await?;
             // It ends with the client, or tells it by closing.
@@ -201,10 +229,10 @@ impl PostgresJournal {
             Ok(Link { client, append })
         });
         let connected = connected.await.map_err(|_| JournalError::Failed {
-            what: WHAT,
+            what: CONNECT,
             source: "nobody answers".into(),
         })?;
-        connected.map_err(failed(WHAT))
+        connected.map_err(failed(CONNECT))
     }
 
     fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
@@ -242,12 +270,17 @@ async fn migrate(client: &mut Client) -> Result<Result<(), JournalError>, tokio_
         .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
         .await?;
     transaction
-        .batch_execute("CREATE TABLE IF NOT EXISTS asterism (version BIGINT NOT NULL)")
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS asterism (
+                 version BIGINT NOT NULL, name TEXT NOT NULL DEFAULT gen_random_uuid()::text
+             );
+             INSERT INTO asterism (version) SELECT 0 WHERE NOT EXISTS (SELECT FROM asterism)",
+        )
         .await?;
     let row = transaction
-        .query_opt("SELECT version FROM asterism", &[])
+        .query_one("SELECT version FROM asterism", &[])
         .await?;
-    let found: i64 = row.map_or(0, |row| row.get(0));
+    let found: i64 = row.get(0);
     let known = MIGRATIONS.len() as i64;
     let done = usize::try_from(found).unwrap_or_default();
     let Some(missing) = MIGRATIONS.get(done..) else {
@@ -257,9 +290,8 @@ async fn migrate(client: &mut Client) -> Result<Result<(), JournalError>, tokio_
         transaction.batch_execute(migration).await?;
     }
     if !missing.is_empty() {
-        transaction.batch_execute("DELETE FROM asterism").await?;
         transaction
-            .execute("INSERT INTO asterism (version) VALUES ($1)", &[&known])
+            .execute("UPDATE asterism SET version = $1", &[&known])
             .await?;
     }
     transaction.commit().await?;

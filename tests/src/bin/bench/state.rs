@@ -57,7 +57,7 @@ pub(crate) fn run(table: &mut Table) -> anyhow::Result<()> {
     }
     let server = Postgres::start();
     for size in SIZES {
-        let journal = PostgresJournal::open(&server.database(&format!("journal{size}")))?;
+        let journal = PostgresJournal::open(&server.database(&format!("journal{size}")).parse()?)?;
         let bare = BarePostgres::open(&server.database(&format!("bare{size}")))?;
         let pairs = pairs(&journal, size, |rows| bare.append(rows))?;
         row("PostgreSQL", size, pairs);

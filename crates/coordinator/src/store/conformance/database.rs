@@ -14,7 +14,9 @@ use tokio_postgres::NoTls;
 
 use super::{computed, events, receipt};
 use crate::store::{
-    Asked, Batch, Holder, Journal as _, JournalError, Partition, PostgresJournal, Sequence, Tenure,
+    Asked, Batch, DataDirectory, Database, Holder, Journal as _, JournalError, Partition,
+    PostgresJournal, Sequence, Tenure, WrongJournal, open_existing_in, open_in, open_inside,
+    path_inside,
 };
 
 #[path = "../../../tests/common/postgres.rs"]
@@ -34,6 +36,10 @@ pub(super) fn new_database() -> String {
     SERVER
         .get_or_init(Postgres::start)
         .database(&format!("test{number}"))
+}
+
+pub(super) fn open(url: &str) -> Result<PostgresJournal, JournalError> {
+    PostgresJournal::open(&url.parse().unwrap())
 }
 
 /// What nobody but a test says to a database.
@@ -67,17 +73,17 @@ fn processes_that_start_together_make_the_tables_once() {
     let url = new_database();
     thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| PostgresJournal::open(&url).unwrap());
+            scope.spawn(|| open(&url).unwrap());
         }
     });
-    let journal = PostgresJournal::open(&url).unwrap();
+    let journal = open(&url).unwrap();
     assert_eq!(journal.end(P).unwrap(), Sequence(0));
 }
 
 #[tokio::test]
 async fn it_waits_on_threads_of_other_runtimes_too() {
     let url = tokio::task::spawn_blocking(new_database).await.unwrap();
-    let journal = PostgresJournal::open(&url).unwrap();
+    let journal = open(&url).unwrap();
     let tenure = acquired(&journal, "one", LONG).unwrap();
     // More calls than a task may make in a turn.
     for at in 0..300 {
@@ -91,9 +97,9 @@ async fn it_waits_on_threads_of_other_runtimes_too() {
 #[test]
 fn newer_tables_are_refused_politely() {
     let url = new_database();
-    drop(PostgresJournal::open(&url).unwrap());
+    drop(open(&url).unwrap());
     say(&url, "UPDATE asterism SET version = 99");
-    let Err(error) = PostgresJournal::open(&url) else {
+    let Err(error) = open(&url) else {
         panic!("they are newer")
     };
     assert!(matches!(error, JournalError::Newer { found: 99, .. }));
@@ -103,10 +109,7 @@ fn newer_tables_are_refused_politely() {
 #[test]
 fn another_process_takes_over_and_the_one_before_can_write_no_more() {
     let url = new_database();
-    let (one, two) = (
-        PostgresJournal::open(&url).unwrap(),
-        PostgresJournal::open(&url).unwrap(),
-    );
+    let (one, two) = (open(&url).unwrap(), open(&url).unwrap());
     let term = Duration::from_millis(500);
     let first = acquired(&one, "one", term).unwrap();
     one.append(first, Sequence(0), &events(&["a"])).unwrap();
@@ -145,7 +148,7 @@ fn another_process_takes_over_and_the_one_before_can_write_no_more() {
 #[test]
 fn a_changed_row_is_noticed_and_what_is_behind_it_is_read() {
     let url = new_database();
-    let journal = PostgresJournal::open(&url).unwrap();
+    let journal = open(&url).unwrap();
     let tenure = acquired(&journal, "one", LONG).unwrap();
     let batch = Batch {
         receipts: (0..3).map(|n| computed(content_cid(b"i"), n)).collect(),
@@ -174,7 +177,7 @@ fn a_changed_row_is_noticed_and_what_is_behind_it_is_read() {
 #[test]
 fn a_database_that_was_away_loses_nothing_and_is_found_again() {
     let mut server = Postgres::start();
-    let journal = PostgresJournal::open(&server.database("away")).unwrap();
+    let journal = open(&server.database("away")).unwrap();
     let tenure = acquired(&journal, "one", LONG).unwrap();
     journal
         .append(tenure, Sequence(0), &events(&["a", "b"]))
@@ -200,13 +203,55 @@ fn a_database_that_was_away_loses_nothing_and_is_found_again() {
 
 #[test]
 fn an_address_that_leads_nowhere_is_an_error_with_its_place() {
-    for (url, words) in [
-        ("postgres://127.0.0.1:1/none", "connect"),
-        ("mysql://127.0.0.1/none", "understand its address"),
-    ] {
-        let Err(error) = PostgresJournal::open(url) else {
-            panic!("{url} leads nowhere")
+    let Err(error) = open("postgres://me:secret@127.0.0.1:1/none") else {
+        panic!("nobody is there")
+    };
+    let said = error.to_string();
+    assert!(said.contains("failed to connect"), "{said}");
+    assert!(
+        said.ends_with(", at postgres://me@127.0.0.1:1/none"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_folder_keeps_to_the_journal_that_speaks_of_its_blobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = DataDirectory::open(folder.path()).unwrap();
+    let database = |url: &str| url.parse::<Database>().unwrap();
+    let (ours, other) = (database(&new_database()), database(&new_database()));
+    open_in(&data, &ours).unwrap();
+    let wrong = |opened: Result<PostgresJournal, WrongJournal>| {
+        let Err(error) = opened else {
+            panic!("another journal knows nothing of its blobs")
         };
-        assert!(error.to_string().contains(words), "{error}");
-    }
+        error
+    };
+    // A file beside it would be a second one.
+    let error = path_inside(folder.path()).unwrap_err();
+    assert!(matches!(error, WrongJournal::InDatabase { .. }), "{error}");
+    assert!(error.to_string().contains(&ours.to_string()), "{error}");
+    assert!(open_inside(&data).is_err());
+    assert!(!folder.path().join("journal.sqlite").exists());
+    // So would be another database; nothing is made in it.
+    let error = wrong(open_in(&data, &other));
+    assert!(matches!(error, WrongJournal::InAnother { .. }), "{error}");
+    let error = wrong(open_existing_in(folder.path(), &other));
+    assert!(matches!(error, WrongJournal::InAnother { .. }), "{error}");
+    let untouched = PostgresJournal::connect(&other).unwrap();
+    assert_eq!(untouched.name().unwrap(), None);
+    // The same one is known again, also at another address.
+    let moved = ours.to_string().replace("127.0.0.1", "localhost");
+    open_in(&data, &database(&moved)).unwrap();
+    let error = path_inside(folder.path()).unwrap_err();
+    assert!(error.to_string().contains(&moved), "{error}");
+    open_existing_in(folder.path(), &ours).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let data = DataDirectory::open(folder.path()).unwrap();
+    open_inside(&data).unwrap();
+    let error = wrong(open_in(&data, &ours));
+    assert!(matches!(error, WrongJournal::Inside { .. }), "{error}");
+    let error = wrong(open_existing_in(folder.path(), &ours));
+    assert!(matches!(error, WrongJournal::InNone { .. }), "{error}");
 }

@@ -4,10 +4,14 @@ use std::{thread, time::Duration};
 
 use asterism_protocol::{Cid, Timestamp, blob_cid, content_cid};
 
-use super::{computed, database::new_database, events, instantiate, receipt};
+use super::{
+    computed,
+    database::{new_database, open},
+    events, instantiate, receipt,
+};
 use crate::store::{
     Asked, Batch, ComponentRecord, Holder, Journal, JournalError, MemoryJournal, Partition,
-    PostgresJournal, Sequence, SqliteJournal, Tenure,
+    Sequence, SqliteJournal, Tenure,
 };
 
 /// Longer than any test.
@@ -300,7 +304,7 @@ fn with_sqlite(test: &dyn Fn(&dyn Journal)) {
 
 /// A database of its own, on a server for all tests; that ends with their process.
 fn with_postgres(test: &dyn Fn(&dyn Journal)) {
-    test(&PostgresJournal::open(&new_database()).unwrap());
+    test(&open(&new_database()).unwrap());
 }
 
 /// All tests of the suite for each of these.

@@ -31,6 +31,7 @@ mod server;
 mod socket;
 pub mod store;
 pub mod upkeep;
+mod writer;
 
 use std::{
     future::Future,

@@ -21,15 +21,15 @@ use axum::{
         WebSocketUpgrade,
         ws::{Message, WebSocket},
     },
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tokio::{
     sync::mpsc,
     task::AbortHandle,
-    time::{Instant, interval_at, timeout},
+    time::{Instant, interval_at},
 };
 
 use crate::{
@@ -37,10 +37,11 @@ use crate::{
     error::ApiError,
     follow::{self, News},
     http,
-    limits::{PING_EVERY, SEND_MAX, SILENCE_MAX, SOCKET_BUFFER_BYTES},
+    limits::{PING_EVERY, SILENCE_MAX, SOCKET_BUFFER_BYTES},
     metrics::Counted,
     peer::Network,
     places::Place,
+    writer::{GOING_AWAY, NORMAL, POLICY, Writer, turn_away},
 };
 
 /// Largest message of a client: an array of byte numbers, with commas, of the largest workflow that is usual here.
@@ -71,7 +72,7 @@ pub(crate) fn upgrade(
 ) -> Response {
     let place = match app.room.watchers.take(network) {
         Ok(place) => place,
-        Err(error) => return error.into_response(),
+        Err(error) => return turn_away(ws, &error),
     };
     ws.read_buffer_size(SOCKET_BUFFER_BYTES)
         .write_buffer_size(SOCKET_BUFFER_BYTES)
@@ -155,7 +156,8 @@ fn refused(code: i64, message: impl Into<String>) -> Refused {
 
 async fn serve(app: Arc<App>, socket: WebSocket, network: Network, place: Place, host: String) {
     let _counted = Counted::new(&app.metrics.watcher_connections);
-    let (mut sink, mut stream) = socket.split();
+    let (sink, mut stream) = socket.split();
+    let mut writer = Writer::new(sink);
     let (notifications, mut to_send) = mpsc::channel(NOTIFICATIONS_AHEAD);
     let mut client = Client {
         app: Arc::clone(&app),
@@ -170,6 +172,8 @@ async fn serve(app: Arc<App>, socket: WebSocket, network: Network, place: Place,
     // Clients register for notifications once they have read the answer. A notification in the same packet would come
     // before that and be lost, so it waits for the pong of a ping that is sent behind the answer.
     let mut begin: BTreeMap<Bytes, Begins> = BTreeMap::new();
+    // Where the client did not go by itself.
+    let mut end = (NORMAL, "");
     loop {
         let mut frames = Vec::new();
         tokio::select! {
@@ -206,20 +210,25 @@ async fn serve(app: Arc<App>, socket: WebSocket, network: Network, place: Place,
                 None => break,
             },
             _ = ping.tick() => frames.push(Message::Ping(Bytes::new())),
-            () = tokio::time::sleep_until(heard + SILENCE_MAX) => break,
-            () = app.closed() => break,
+            () = tokio::time::sleep_until(heard + SILENCE_MAX) => {
+                end = (POLICY, "nothing was heard, not even answers to pings");
+                break;
+            }
+            () = app.closed() => {
+                end = (GOING_AWAY, "the coordinator stops; connect again later");
+                break;
+            }
         }
         for frame in frames {
-            // Who does not read is not waited for.
-            if !matches!(timeout(SEND_MAX, sink.send(frame)).await, Ok(Ok(()))) {
+            if writer.send(frame).await.is_err() {
                 client.leave();
                 return;
             }
         }
     }
     client.leave();
-    // The last words; whether they arrive is the other side's affair.
-    let _ = timeout(SEND_MAX, sink.close()).await;
+    let (code, reason) = end;
+    writer.close(code, reason).await;
     drop(place);
 }
 

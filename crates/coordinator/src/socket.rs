@@ -2,7 +2,7 @@
 //!
 //! A frame that is not a message ends its connection with the reason; nobody else notices.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use asterism_protocol::{
     Cid, SUBPROTOCOL, encode,
@@ -18,19 +18,13 @@ use axum::{
     Extension,
     extract::{
         State, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket},
+        ws::{Message, WebSocket},
     },
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use futures_util::{
-    SinkExt as _, StreamExt as _,
-    stream::{SplitSink, SplitStream},
-};
-use tokio::{
-    sync::broadcast,
-    time::{Instant, timeout},
-};
+use futures_util::{StreamExt as _, stream::SplitStream};
+use tokio::{sync::broadcast, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
@@ -39,20 +33,12 @@ use crate::{
     error::ApiError,
     http::run_blobs,
     hub::Edition,
-    limits::{
-        CHANGES_FRAME_MAX, FIRST_WORD_MAX, PING_EVERY, SEND_MAX, SILENCE_MAX, SOCKET_BUFFER_BYTES,
-    },
+    limits::{CHANGES_FRAME_MAX, FIRST_WORD_MAX, PING_EVERY, SILENCE_MAX, SOCKET_BUFFER_BYTES},
     metrics::Counted,
     peer::Peer,
     places::Place,
+    writer::{GOING_AWAY, NORMAL, POLICY, Writer, turn_away},
 };
-
-/// Close codes of RFC 6455.
-const NORMAL: u16 = 1000;
-const GOING_AWAY: u16 = 1001;
-const POLICY: u16 = 1008;
-/// Of the registry that RFC 6455 opened.
-const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Names the sub-protocol in the query, for clients behind a proxy that does not pass sub-protocols on (Trunk's is one).
 const PROTOCOL_PARAMETER: &str = "protocol=";
@@ -102,53 +88,6 @@ pub(crate) async fn executor(
     ws.on_upgrade(move |socket| serve_executor(app, socket, peer, place))
 }
 
-/// Says why there is no place, by closing at once: of any other answer a browser tells its page nothing.
-fn turn_away(ws: WebSocketUpgrade, error: &ApiError) -> Response {
-    let reason = error.message().to_owned();
-    ws.on_upgrade(async move |socket| {
-        Writer(socket.split().0)
-            .close(TRY_AGAIN_LATER, &reason)
-            .await;
-    })
-}
-
-/// Writes with a deadline: who does not read is not waited for.
-struct Writer(SplitSink<WebSocket, Message>);
-
-impl Writer {
-    async fn send(&mut self, message: Message) -> Result<(), &'static str> {
-        match timeout(SEND_MAX, self.0.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err("it is closed"),
-            Err(_) => Err("it does not read"),
-        }
-    }
-
-    async fn binary(&mut self, frame: Vec<u8>) -> Result<(), &'static str> {
-        self.send(Message::Binary(frame.into())).await
-    }
-
-    /// The last words; whether they arrive is the other side's affair.
-    async fn close(mut self, code: u16, reason: &str) {
-        // A close frame carries at most 123 bytes of text.
-        let end = reason
-            .char_indices()
-            .map(|(at, c)| at + c.len_utf8())
-            .take_while(|end| *end <= 123)
-            .last()
-            .unwrap_or(0);
-        let frame = CloseFrame {
-            code,
-            reason: reason[..end].into(),
-        };
-        let _ = timeout(
-            Duration::from_secs(2),
-            self.0.send(Message::Close(Some(frame))),
-        )
-        .await;
-    }
-}
-
 /// Why a connection ends.
 enum End {
     /// The other side left.
@@ -165,7 +104,7 @@ async fn serve_executor(app: Arc<App>, socket: WebSocket, peer: Peer, place: Pla
     let _counted = Counted::new(&app.metrics.executor_connections);
     let connection = app.connection();
     let (sink, mut stream) = socket.split();
-    let mut writer = Writer(sink);
+    let mut writer = Writer::new(sink);
     let mut nonce = [0; 32];
     let end = if let Err(error) = getrandom::fill(&mut nonce) {
         warn!(%error, "the system has no random bytes");
@@ -450,7 +389,7 @@ pub(crate) async fn watch(
 async fn serve_watcher(app: Arc<App>, socket: WebSocket, place: Place) {
     let _counted = Counted::new(&app.metrics.watcher_connections);
     let (sink, mut stream) = socket.split();
-    let mut writer = Writer(sink);
+    let mut writer = Writer::new(sink);
     let mut sight = Sight {
         run: None,
         from: 0,

@@ -253,3 +253,20 @@ async fn what_is_not_understood_is_refused_and_the_connection_goes_on() {
     );
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_coordinator_that_stops_says_so() {
+    let server = Server::in_memory().await;
+    let mut rpc = Rpc::connect(&server).await;
+    rpc.ask("health", json!([])).await;
+    let stopping = tokio::spawn(server.stop());
+    let end = loop {
+        let frame = timeout(SOON, rpc.0.next()).await.expect("it ends");
+        if let Message::Close(end) = frame.unwrap().unwrap() {
+            break end.expect("with a reason");
+        }
+    };
+    assert_eq!(u16::from(end.code), 1001);
+    assert!(end.reason.contains("connect again later"), "{end}");
+    stopping.await.unwrap();
+}

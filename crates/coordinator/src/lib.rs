@@ -59,7 +59,9 @@ use crate::{
         MemoryBlobs, MemoryJournal, PostgresJournal, WrongJournal,
     },
 };
-pub use crate::{authority::TokenError, panel::PanelError, quota::Quotas};
+pub use crate::{
+    authority::TokenError, panel::PanelError, quota::Quotas, store::make_private_folder,
+};
 
 /// Is the panel built into this program?
 pub const HAS_PANEL: bool = cfg!(feature = "embed-panel");

@@ -19,8 +19,8 @@ use crate::{
     limits::{BLOB_CHUNK_BYTES, READ_EVENTS},
     store::{
         BlobEntry, BlobError, BlobReader, Blobs, DataDirectory, Database, FolderBlobs, Journal,
-        JournalError, LockError, Sequence, SqliteJournal, WrongJournal, open_existing_in,
-        path_inside, timestamp_of,
+        JournalError, LockError, Sequence, SqliteJournal, WrongJournal, make_private_folder,
+        open_existing_in, path_inside, timestamp_of,
     },
 };
 
@@ -101,7 +101,7 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, UpkeepError> {
         let path = path.display().to_string();
         |source| UpkeepError::Io { path, source }
     };
-    fs::create_dir_all(to).map_err(failed(to))?;
+    make_private_folder(to).map_err(failed(to))?;
     // Of a copy that was interrupted.
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use asterism_component::{Function, Type};
+use asterism_coordinator::make_private_folder;
 use asterism_executor_native as executor;
 use asterism_host_wasmtime::WasmtimeEngine;
 use asterism_protocol::{Cid, Value, json_of};
@@ -363,7 +364,7 @@ fn panel(named: Option<&Path>) -> Option<PathBuf> {
 /// What is kept here is nobody's source.
 fn keep_out_of_git(data: &Path) -> Result<(), Failure> {
     let ignore = data.join(".gitignore");
-    fs::create_dir_all(data)
+    make_private_folder(data)
         .and_then(|()| {
             if ignore.exists() {
                 Ok(())

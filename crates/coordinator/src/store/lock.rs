@@ -44,6 +44,20 @@ impl LockError {
     }
 }
 
+/// Makes a folder, and those that it lies in, for their owner alone where they are not there: a journal says what everybody
+/// computed, with what they gave and what came of it.
+///
+/// # Errors
+/// What the system says.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    // Elsewhere a user's folders are the user's alone by default.
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
 impl DataDirectory {
     /// Opens the directory, which is made if it is not there.
     ///
@@ -51,7 +65,7 @@ impl DataDirectory {
     /// It is in use, or cannot be made or written.
     pub fn open(path: &Path) -> Result<Self, LockError> {
         let error = &LockError::at(path);
-        fs::create_dir_all(path).map_err(error)?;
+        make_private_folder(path).map_err(error)?;
         let file = path.join("lock");
         let mut lock = File::options()
             .create(true)
@@ -109,5 +123,23 @@ impl DataDirectory {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_data_directory_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("below/data");
+        let data = DataDirectory::open(&path).unwrap();
+        for made in [data.path(), &folder.path().join("below")] {
+            let mode = fs::metadata(made).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{}: {mode:o}", made.display());
+        }
     }
 }

@@ -28,7 +28,7 @@ pub use self::{
         Asked, Batch, ComponentRecord, Computed, Epoch, Holder, Journal, JournalError, Partition,
         Sequence, Tenure,
     },
-    lock::{DataDirectory, LockError},
+    lock::{DataDirectory, LockError, make_private_folder},
     memory::{MemoryBlobs, MemoryJournal},
     postgres::PostgresJournal,
     sqlite::SqliteJournal,

@@ -12,11 +12,12 @@ use crate::{
     authority::Authority,
     driver::{Clock, Driver, Trouble},
     error::ApiError,
+    files::connections_max,
     http::Keys,
     hub::Hub,
     library::Library,
     limits::{
-        BODIES_MAX, CONNECTIONS_MAX, DOCUMENTS_UNITS, EXECUTORS_MAX, PENDING_RUNS_MAX,
+        BODIES_MAX, DOCUMENTS_UNITS, EXECUTORS_MAX, LARGE_ANSWERS_MAX, PENDING_RUNS_MAX,
         WATCHERS_MAX, WHOLES_MAX,
     },
     metrics::Metrics,
@@ -59,6 +60,7 @@ pub(crate) struct Room {
     pub(crate) connections: Arc<Places>,
     pub(crate) bodies: Arc<Places>,
     pub(crate) pending_runs: Arc<Places>,
+    pub(crate) large_answers: Arc<Places>,
     pub(crate) executors: Arc<Places>,
     pub(crate) watchers: Arc<Places>,
     /// Whole runs; who finds none waits for a moment.
@@ -70,9 +72,10 @@ pub(crate) struct Room {
 impl Default for Room {
     fn default() -> Self {
         Self {
-            connections: Places::new("connections", CONNECTIONS_MAX),
+            connections: Places::new("connections", connections_max()),
             bodies: Places::new("large bodies", BODIES_MAX),
             pending_runs: Places::new("requests that wait for runs to end", PENDING_RUNS_MAX),
+            large_answers: Places::new("answers with all of a large run", LARGE_ANSWERS_MAX),
             executors: Places::new("executors", EXECUTORS_MAX),
             watchers: Places::new("watchers", WATCHERS_MAX),
             wholes: Arc::new(Semaphore::new(WHOLES_MAX)),

@@ -14,6 +14,7 @@ mod broken;
 mod diary;
 mod driver;
 mod error;
+mod files;
 mod follow;
 mod http;
 mod hub;
@@ -60,7 +61,8 @@ use crate::{
     },
 };
 pub use crate::{
-    authority::TokenError, panel::PanelError, quota::Quotas, store::make_private_folder,
+    authority::TokenError, files::raise_file_limit, panel::PanelError, quota::Quotas,
+    store::make_private_folder,
 };
 
 /// Is the panel built into this program?

@@ -25,6 +25,9 @@ pub(crate) const PART_TASKS: usize = 256;
 /// Runs that are held with all of their tasks at the same time, to be answered with: one of 200,000 tasks takes 200 MB.
 pub(crate) const WHOLES_MAX: usize = 4;
 
+/// Answers with all of a large run that are made or on their way at the same time: of 200,000 tasks one is 60 MB of text.
+pub(crate) const LARGE_ANSWERS_MAX: usize = 32;
+
 /// Large bodies read into memory at the same time: workflows and components. Bounds memory by this times the largest body.
 pub(crate) const BODIES_MAX: usize = 16;
 

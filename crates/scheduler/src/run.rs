@@ -314,6 +314,11 @@ impl Run {
         self.tasks.prepared()
     }
 
+    /// A task's name; empty for none.
+    pub(crate) fn name(&self, task: u32) -> &str {
+        self.tasks.name(task)
+    }
+
     /// How many tasks there are.
     pub(crate) fn len(&self) -> u32 {
         self.tasks.len() as u32

@@ -168,6 +168,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
             });
         }
     };
+    asterism_coordinator::raise_file_limit();
     asterism_coordinator::serve_when_ready(listener, options, ready, stopped())
         .await
         .map_err(|error| not_served(&error))

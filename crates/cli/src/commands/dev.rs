@@ -116,6 +116,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
     };
     let (told, ready) = oneshot::channel();
     let (stop_serving, mut serving_stops) = watch::channel(false);
+    asterism_coordinator::raise_file_limit();
     let coordinator = tokio::spawn(asterism_coordinator::serve_when_ready(
         listener,
         options,

@@ -1,16 +1,16 @@
 //! Why a task is where it is, in words.
 
-use asterism_protocol::view::{ExecutorView, RunView, TaskState, TaskView};
+use asterism_protocol::view::{ExecutorView, TaskState, TaskView};
 
 use super::answer::title;
 
 /// Most promises, attempts or executors that are told one by one.
 const SHOWN: usize = 8;
 
-/// Sentences, the most important first. `now` is what ages are counted from.
+/// Sentences, the most important first. `needs` are the tasks that it needs, `now` is what ages are counted from.
 pub(super) fn explain(
-    view: &RunView,
     task: &TaskView,
+    needs: &[TaskView],
     executors: &[ExecutorView],
     now: asterism_protocol::Timestamp,
 ) -> Vec<String> {
@@ -30,11 +30,8 @@ pub(super) fn explain(
     };
     match task.state {
         TaskState::Waiting => {
-            let needs = task
-                .needs
-                .iter()
-                .filter_map(|need| view.tasks.get(*need as usize));
             let open: Vec<&TaskView> = needs
+                .iter()
                 .filter(|need| {
                     matches!(
                         need.state,
@@ -107,10 +104,8 @@ pub(super) fn explain(
             why.push("it was skipped: what it feeds was known already".to_owned());
         }
         TaskState::Failed => {
-            let mut failed = task
-                .needs
+            let mut failed = needs
                 .iter()
-                .filter_map(|need| view.tasks.get(*need as usize))
                 .filter(|need| need.state == TaskState::Failed || is_error(need));
             if task.attempts.is_empty()
                 && let Some(need) = failed.next()

@@ -55,15 +55,19 @@ impl<S: Send + Sync> FromRequestParts<S> for FromNetwork {
 pub(super) struct Client {
     pub(super) headers: HeaderMap,
     pub(super) network: Network,
+    /// Needs to show nothing for what not everybody may.
+    pub(super) is_operator: bool,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Client {
+impl FromRequestParts<Arc<App>> for Client {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let Who(asker) = Who::from_request_parts(parts, app).await?;
         Ok(Self {
-            headers: parts.headers.clone(),
             network: network_of(&parts.extensions)?,
+            is_operator: app.authority.of_operator(&asker).is_ok(),
+            headers: parts.headers.clone(),
         })
     }
 }

@@ -149,7 +149,11 @@ fn gateway(routes: Routes) -> Routes {
             "A nonce: nothing is replayed",
         ))
         .answer(200, RESULT, &[ANY])
-        .answer(202, "With wait=false: {run, workflow, at, token}", &[JSON])
+        .answer(
+            202,
+            "With wait=false: {run, workflow, at, token, needs_token}",
+            &[JSON],
+        )
     };
     let args =
         json!({ JSON: { "schema": { "oneOf": [{ "type": "object" }, { "type": "array" }] } } });
@@ -160,7 +164,7 @@ fn gateway(routes: Routes) -> Routes {
         .on("POST", "/run", run::run, run_options(run)
             .header("idempotency-key", "A name for this request: when it comes again it is the same run, as long as the coordinator remembers (its latest ten thousand, until it restarts)")
             .answer(200, RESULT, &[ANY, EVENTS])
-            .answer(202, "With wait=false: {run, workflow, at, token}", &[JSON]))
+            .answer(202, "With wait=false: {run, workflow, at, token, needs_token}", &[JSON]))
         .on("POST", "/workflow", run::prepare_only, workflow_body(About::new("gateway", "Prepare a workflow without running it"))
             .json("{cid, workflow, tasks: [{name, instruction, invocation}]}"))
         .on("POST", "/validate", run::validate, workflow_body(About::new("gateway", "Find every mistake in a workflow without running it"))
@@ -229,7 +233,7 @@ fn runs(routes: Routes) -> Routes {
             ))
             .query("allResults", "boolean", "As of /run")
             .answer(200, RESULT, &[ANY, EVENTS])
-            .answer(202, "With wait=false: {run, workflow, at, token}", &[JSON]),
+            .answer(202, "With wait=false: {run, workflow, at, token, needs_token}", &[JSON]),
         )
         .on(
             "POST",

@@ -18,6 +18,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 
+use futures_util::StreamExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -161,7 +162,7 @@ pub(super) async fn answer(
         waiter.result(run, workflow, timeout, all).await
     } else {
         let at = at(run, workflow);
-        let body = json!({ "run": run.0, "workflow": workflow, "at": at, "token": token });
+        let body = json!({ "run": run.0, "workflow": workflow, "at": at, "token": token, "needs_token": !client.is_operator });
         Ok((StatusCode::ACCEPTED, [(header::LOCATION, at)], Json(body)).into_response())
     };
     let token = [(HeaderName::from_static("asterism-run-token"), token)];
@@ -247,6 +248,7 @@ pub(super) async fn prepared_answer(
 /// A place among the requests that wait for runs to end.
 pub(super) struct Waiter<'a> {
     app: &'a Arc<App>,
+    network: Network,
     _place: Place,
     _counted: Counted,
 }
@@ -255,6 +257,7 @@ impl<'a> Waiter<'a> {
     pub(super) fn new(app: &'a Arc<App>, network: Network) -> Result<Self, ApiError> {
         Ok(Self {
             app,
+            network,
             _place: app.room.pending_runs.take(network)?,
             _counted: Counted::new(&app.metrics.pending_runs),
         })
@@ -271,17 +274,24 @@ impl<'a> Waiter<'a> {
         let wait = timeout
             .map_or(RUN_WAIT_MAX, Duration::from_millis)
             .min(RUN_WAIT_MAX);
-        self.ended(run, workflow, wait).await?;
+        let summary = self.ended(run, workflow, wait).await?;
+        let place = place_of_whole(self.app, self.network, &summary)?;
         let view = whole(self.app, run, all).await?;
-        if all {
-            everything(self.app, &view).await
+        let answer = if all {
+            everything(self.app, &view).await?
         } else {
-            last(self.app, &view).await
-        }
+            last(self.app, &view).await?
+        };
+        Ok(held_until_sent(answer, place))
     }
 
     /// Waits until a run has ended.
-    async fn ended(&self, run: RunId, workflow: Cid, wait: Duration) -> Result<(), ApiError> {
+    async fn ended(
+        &self,
+        run: RunId,
+        workflow: Cid,
+        wait: Duration,
+    ) -> Result<RunSummary, ApiError> {
         let Self { app, .. } = self;
         let deadline = tokio::time::sleep(wait);
         tokio::pin!(deadline);
@@ -307,7 +317,7 @@ impl<'a> Waiter<'a> {
             };
             let summary = summary.ok_or_else(|| forgotten(run))?;
             if summary.state != RunState::Running {
-                return Ok(());
+                return Ok(summary);
             }
             tokio::select! {
                 _ = told => {}
@@ -364,10 +374,47 @@ impl std::ops::Deref for Whole {
     }
 }
 
+/// A place among the answers with all of a large run, from before it is made until it is sent.
+pub(super) fn place_of_whole(
+    app: &App,
+    network: Network,
+    summary: &RunSummary,
+) -> Result<Option<Place>, ApiError> {
+    if summary.counts.total() as usize <= PART_TASKS {
+        return Ok(None);
+    }
+    let place = app.room.large_answers.take(network);
+    let place = place.map_err(|error| {
+        let at = at(summary.run, summary.workflow);
+        error.hint(format!(
+            "try again when they are read; parts of the run are at {at}"
+        ))
+    });
+    place.map(Some)
+}
+
+/// The answer, whose place is given back when it was sent or given up.
+pub(super) fn held_until_sent(answer: Response, place: Option<Place>) -> Response {
+    let Some(place) = place else {
+        return answer;
+    };
+    let (parts, body) = answer.into_parts();
+    let chunks = body.into_data_stream().map(move |chunk| {
+        let _ = &place;
+        chunk
+    });
+    Response::from_parts(parts, Body::from_stream(chunks))
+}
+
+/// One of the few that are made of a whole run at the same time; whoever comes waits for the others.
+pub(super) async fn making_whole(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
+    let place = Arc::clone(&app.room.wholes).acquire_owned().await;
+    place.map_err(|error| ApiError::internal(&error))
+}
+
 /// A run with its tasks, those that were skipped included.
 pub(super) async fn whole(app: &Arc<App>, run: RunId, all: bool) -> Result<Whole, ApiError> {
-    let place = Arc::clone(&app.room.wholes).acquire_owned().await;
-    let place = place.map_err(|error| ApiError::internal(&error))?;
+    let place = making_whole(app).await?;
     let (view, _) = app
         .driver
         .look_durable(move |scheduler| scheduler.run_view(run))

@@ -15,7 +15,9 @@ use crate::rpc;
 pub(super) async fn root(
     State(app): Shared,
     ws: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    Client { headers, network }: Client,
+    Client {
+        headers, network, ..
+    }: Client,
 ) -> Response {
     if let Ok(ws) = ws {
         let host = headers

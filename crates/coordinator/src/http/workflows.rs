@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use asterism_protocol::{
-    Cid,
     limits::PAGE_TASKS_MAX,
-    view::{RunId, RunState, RunSummary, RunView, TaskView},
+    view::{RunId, RunState, RunSummary, TaskView},
 };
 use asterism_scheduler::Scheduler;
 use axum::{
@@ -120,15 +119,6 @@ pub(super) async fn show(
     Ok((link, json_of_view(&view)?).into_response())
 }
 
-async fn view(app: &App, workflow: &str, run: Option<u64>) -> Result<RunView, ApiError> {
-    let run = run_of(app, workflow, run).await?.run;
-    let (view, _) = app
-        .driver
-        .look(move |scheduler| scheduler.run_view(run))
-        .await?;
-    view.ok_or_else(|| forgotten(run))
-}
-
 /// The run that is meant: of a workflow the one that is named or the latest, or the one with the number in the path.
 async fn run_of(app: &App, workflow: &str, run: Option<u64>) -> Result<RunSummary, ApiError> {
     if let (Ok(number), None) = (workflow.parse(), run) {
@@ -167,14 +157,20 @@ pub(super) async fn document(
     State(app): Shared,
     Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
+    FromNetwork(network): FromNetwork,
 ) -> Result<Response, ApiError> {
-    let run = run_of(&app, &cid, which.run).await?.run;
+    let summary = run_of(&app, &cid, which.run).await?;
+    let run = summary.run;
+    let place = run::place_of_whole(&app, network, &summary)?;
+    let making = run::making_whole(&app).await?;
     let (prepared, _) = app
         .driver
         .look(move |scheduler| scheduler.prepared_of(run))
         .await?;
     let prepared = prepared.ok_or_else(|| forgotten(run))?;
-    run::prepared_answer(&app, move |_| Ok((None, prepared))).await
+    let answer = run::prepared_answer(&app, move |_| Ok((None, prepared))).await?;
+    drop(making);
+    Ok(run::held_until_sent(answer, place))
 }
 
 /// Runs the workflow of a run once more: what is known is replayed, what failed or was cancelled is tried again.
@@ -242,18 +238,24 @@ pub(super) async fn task(
     Named((cid, task)): Named<(String, String)>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    let view = view(&app, &cid, which.run).await?;
-    let mut found = task_of(&view, &task)?.clone();
-    let (overview, _) = app.driver.look(Scheduler::overview).await?;
+    let summary = run_of(&app, &cid, which.run).await?;
+    let run = summary.run;
+    let place = place_of(&app, run, task).await?;
+    let look = move |scheduler: &Scheduler| {
+        let found = scheduler.task_and_needs(run, place);
+        found.map(|found| (found, scheduler.overview()))
+    };
+    let (found, _) = app.driver.look(look).await?;
+    let ((mut found, needs), overview) = found.ok_or_else(|| forgotten(run))?;
     if found.remark.is_none() {
         found = with_remark(&app, found).await?;
     }
     let executors = &overview.executors;
-    let why = explain(&view, &found, executors, app.clock.now());
+    let why = explain(&found, &needs, executors, app.clock.now());
     Ok(Json(json!({
-        "run": view.summary.run.0,
-        "workflow": view.summary.workflow,
-        "state": view.summary.state,
+        "run": run.0,
+        "workflow": summary.workflow,
+        "state": summary.state,
         "task": media::json_of_view(&found),
         "why": why,
         "waits": waits(&found, executors),
@@ -279,26 +281,27 @@ async fn with_remark(app: &Arc<App>, mut task: TaskView) -> Result<TaskView, Api
     .await
 }
 
-/// A task by its name, its place, or the CID of its instruction.
-fn task_of<'a>(view: &'a RunView, asked: &str) -> Result<&'a TaskView, ApiError> {
-    let by_name = view
-        .tasks
-        .iter()
-        .find(|task| task.name == asked && !asked.is_empty());
-    let by_place = || view.tasks.get(asked.parse::<usize>().ok()?);
-    let by_instruction = || {
-        let cid: Cid = asked.parse().ok()?;
-        view.tasks.iter().find(|task| task.instruction == cid)
+/// The place of a task that is asked for by its name, its place, or the CID of its instruction.
+async fn place_of(app: &App, run: RunId, asked: String) -> Result<u32, ApiError> {
+    let words = asked.clone();
+    let look = move |scheduler: &Scheduler| {
+        let all = scheduler.run_summary(run)?.counts.total();
+        let named = || Some(&words).filter(|words| !words.is_empty());
+        let by_name = named().and_then(|name| scheduler.task_named(run, name));
+        let by_place = || words.parse().ok().filter(|place| *place < all);
+        let by_instruction = || scheduler.task_of_instruction(run, words.parse().ok()?);
+        let found = by_name.or_else(by_place).or_else(by_instruction);
+        Some(found.ok_or_else(|| scheduler.task_nearest(run, &words)))
     };
-    by_name.or_else(by_place).or_else(by_instruction).ok_or_else(|| {
-        let names = view.tasks.iter().map(|task| task.name.as_str()).filter(|name| !name.is_empty());
-        let meant = asterism_protocol::nearest(asked, names)
+    let (found, _) = app.driver.look(look).await?;
+    found.ok_or_else(|| forgotten(run))?.map_err(|nearest| {
+        let meant = nearest
             .map(|name| format!(", did you mean `{name}`?"))
             .unwrap_or_default();
         let asked: String = asked.chars().take(100).collect();
-        let run = view.summary.run.0;
-        ApiError::not_found(format!("run {run} has no task `{asked}`{meant}"))
-            .hint("a task is named by its name, its place counted from 0, or the CID of its instruction")
+        ApiError::not_found(format!("run {} has no task `{asked}`{meant}", run.0)).hint(
+            "a task is named by its name, its place counted from 0, or the CID of its instruction",
+        )
     })
 }
 
@@ -319,13 +322,15 @@ pub(super) async fn cancel(
             Json(json!({ "run": run.0, "cancelled": true, "state": state })).into_response(),
         );
     }
-    let message = format!(
-        "run {} has ended already: it is {}",
-        run.0,
-        state.as_str().unwrap_or_default()
-    );
-    Err(ApiError::conflict("already-ended", message)
-        .details(json!({ "run": run.0, "workflow": summary.workflow, "state": state })))
+    Err(already_ended(&summary))
+}
+
+fn already_ended(summary: &RunSummary) -> ApiError {
+    let (run, state) = (summary.run.0, media::json_of_view(&summary.state));
+    let word = state.as_str().unwrap_or_default();
+    let message = format!("run {run} has ended already: it is {word}");
+    ApiError::conflict("already-ended", message)
+        .details(json!({ "run": run, "workflow": summary.workflow, "state": state }))
 }
 
 /// Ends one task; what awaits it fails.
@@ -335,10 +340,9 @@ pub(super) async fn cancel_task(
     Named((cid, task)): Named<(String, String)>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    let view = view(&app, &cid, which.run).await?;
-    let RunSummary { run, workflow, .. } = view.summary;
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run).await?;
     app.authority.of_submitter(&asker, run, workflow)?;
-    let task = task_of(&view, &task)?.index;
+    let task = place_of(&app, run, task).await?;
     let run = app.driver.cancel_task(run, task).await?;
     Ok(Json(json!({ "run": run.0, "task": task, "cancelled": true })).into_response())
 }
@@ -370,8 +374,12 @@ async fn set_paused(
     run: Option<u64>,
     paused: bool,
 ) -> Result<Response, ApiError> {
-    let RunSummary { run, workflow, .. } = run_of(app, cid, run).await?;
-    app.authority.of_submitter(asker, run, workflow)?;
+    let summary = run_of(app, cid, run).await?;
+    let run = summary.run;
+    app.authority.of_submitter(asker, run, summary.workflow)?;
+    if summary.state != RunState::Running {
+        return Err(already_ended(&summary));
+    }
     app.driver.pause(Some(run), paused).await?;
     Ok(Json(json!({ "run": run.0, "paused": paused })).into_response())
 }

@@ -110,6 +110,40 @@ impl Scheduler {
         })
     }
 
+    /// A task of a run, and those that it needs.
+    #[must_use]
+    pub fn task_and_needs(&self, run: RunId, task: u32) -> Option<(TaskView, Vec<TaskView>)> {
+        let run = self.runs.get(&run).filter(|run| task < run.len())?;
+        let view = self.task_view(run, task);
+        let needs = view.needs.iter();
+        let needs = needs.map(|need| self.task_view(run, *need)).collect();
+        Some((view, needs))
+    }
+
+    /// The place of a run's task that has this name.
+    #[must_use]
+    pub fn task_named(&self, run: RunId, name: &str) -> Option<u32> {
+        let run = self.runs.get(&run)?;
+        (0..run.len()).find(|task| run.name(*task) == name)
+    }
+
+    /// The place of a run's first task that asks for this instruction.
+    #[must_use]
+    pub fn task_of_instruction(&self, run: RunId, instruction: Cid) -> Option<u32> {
+        let run = self.runs.get(&run)?;
+        let digest = instruction.digest();
+        (0..run.len()).find(|task| *run.digest(run.contents.node_of_task[*task as usize]) == digest)
+    }
+
+    /// The name of a run's task that is most like what was asked for, if any is.
+    #[must_use]
+    pub fn task_nearest(&self, run: RunId, asked: &str) -> Option<String> {
+        let run = self.runs.get(&run)?;
+        let names = (0..run.len()).map(|task| run.name(task));
+        let names = names.filter(|name| !name.is_empty());
+        asterism_protocol::nearest(asked, names).map(str::to_owned)
+    }
+
     /// A run in short.
     #[must_use]
     pub fn run_summary(&self, run: RunId) -> Option<RunSummary> {

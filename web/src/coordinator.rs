@@ -231,8 +231,12 @@ impl Coordinator {
             self.tokens
                 .with_value(|tokens| tokens.get(&summary.run).cloned())
         };
-        let token = self.operator_token.get_value().or_else(own);
-        let answer = request_as(token.as_deref(), Method::POST, &url, None).await?;
+        let mut answer = request_as(own().as_deref(), Method::POST, &url, None).await?;
+        if let Some(token) = self.operator_token.get_value()
+            && answer.status == UNAUTHORIZED
+        {
+            answer = request_as(Some(&token), Method::POST, &url, None).await?;
+        }
         if answer.is_ok() {
             return Ok(());
         }

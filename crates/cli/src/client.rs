@@ -111,6 +111,13 @@ impl Coordinator {
         Ok(self.send(request.timeout(ANSWER_WITHIN)).await?)
     }
 
+    /// PUT of a blob.
+    pub(crate) async fn put(&self, cid: Cid, bytes: Vec<u8>) -> Result<Answer, Failure> {
+        let address = self.address(&format!("/blobs/{cid}"), &[])?;
+        let request = client()?.put(address).body(bytes);
+        Ok(self.send(request.timeout(ANSWER_WITHIN)).await?)
+    }
+
     /// POST of what may be asked again, as a workflow may: by its key a coordinator knows it again, and one that was restarted
     /// replays what was computed. The answer may take as long as it wants; a coordinator that goes away meanwhile is waited for.
     pub(crate) async fn post_patiently(

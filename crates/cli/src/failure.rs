@@ -196,6 +196,17 @@ impl Failure {
         } else {
             eprintln!("error: {}", harmless(&self.message()));
             let details = self.answer.as_ref().map(|answer| &answer["details"]);
+            let findings = details.and_then(|details| details["findings"].as_array());
+            // The first is the message.
+            for finding in findings.into_iter().flatten().skip(1).take(MISTAKES_TOLD) {
+                eprintln!("  and {}", harmless(&line_of(finding)));
+            }
+            let untold = findings.map_or(0, |findings| {
+                findings.len().saturating_sub(1 + MISTAKES_TOLD)
+            });
+            if untold > 0 {
+                eprintln!("  and {untold} more: `asterism workflow validate` tells all");
+            }
             let logs = details.and_then(|details| details["logs"].as_array());
             for line in logs.into_iter().flatten() {
                 let text = |name: &str| harmless(line[name].as_str().unwrap_or_default());
@@ -220,6 +231,23 @@ impl<T> Doing for Result<T, Failure> {
     fn doing(self, what: impl Display) -> Self {
         self.map_err(|failure| failure.while_doing(what))
     }
+}
+
+/// Mistakes of a document that are told beside the first.
+const MISTAKES_TOLD: usize = 20;
+
+/// `LINE:COLUMN: PATH: MESSAGE`.
+fn line_of(finding: &Value) -> String {
+    let text = |name: &str| finding[name].as_str().unwrap_or_default();
+    let place = match finding["line"].as_u64() {
+        Some(line @ 1..) => format!("{line}:{}: ", finding["column"]),
+        _ => String::new(),
+    };
+    let path = match text("path") {
+        "" => String::new(),
+        path => format!("{path}: "),
+    };
+    format!("{place}{path}{}", text("message"))
 }
 
 #[cfg(test)]

@@ -194,17 +194,18 @@ pub(crate) async fn submit(
         .post_patiently("/run", &query, body, console)
         .await?;
     let started = json_of(&started)?;
-    match note(&started, coordinator, console) {
+    match note(&started, console) {
         Some(run) => Ok((run, started)),
         None => Err(Failure::other("the coordinator's answer is not understood")),
     }
 }
 
 /// The number of a run that was started, which whoever stops waiting for it is told.
-pub(crate) fn note(started: &Value, coordinator: &Coordinator, console: &Console) -> Option<u64> {
+pub(crate) fn note(started: &Value, console: &Console) -> Option<u64> {
     let run = started["run"].as_u64()?;
-    // Who sits at the coordinator's machine needs none.
-    let token = started["token"].as_str().filter(|_| !coordinator.is_here());
+    // Who is the operator by sitting at the coordinator's machine needs none.
+    let wanted = started["needs_token"] != false;
+    let token = started["token"].as_str().filter(|_| wanted);
     console.note_run(run, token);
     Some(run)
 }

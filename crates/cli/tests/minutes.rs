@@ -109,6 +109,13 @@ fn every_language_comes_from_a_source_file_to_a_result() {
         ),
     ] {
         let words = format!("fn call {call}");
+        // What `fn build` leaves beside a source is none of it, and larger than a source may be.
+        let made = author
+            .folder
+            .path()
+            .join(source)
+            .with_file_name("made.wasm");
+        fs::write(made, vec![0; 9 << 20]).unwrap();
         // What was built is found without its builder.
         let known = author.run_alone(&words);
         assert_eq!(succeeded(&words, &known), greeting);

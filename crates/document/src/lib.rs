@@ -255,12 +255,15 @@ fn finding_of(mistake: &SimplifiedError, below: &str, root: Option<&Node>) -> Fi
             };
         }
     };
-    let path = if path == "workflow" {
-        below.trim_end_matches('.').to_owned()
-    } else {
-        format!("{below}{path}")
+    if path != "workflow" {
+        return at(format!("{below}{path}"), message, root);
+    }
+    // Of the whole there is no path to say what is meant.
+    let message = match message.starts_with("must be") {
+        true => format!("the workflow {message}"),
+        false => message,
     };
-    at(path, message, root)
+    at(below.trim_end_matches('.').to_owned(), message, root)
 }
 
 fn at(path: String, message: String, root: Option<&Node>) -> Finding {

@@ -257,7 +257,7 @@ fn Waits(summary: ArcRwSignal<RunSummary>) -> impl IntoView {
     let why = Memo::new(move |_| {
         let summary = summary.read();
         let Counts { ready, leased, .. } = summary.counts;
-        if summary.state != RunState::Running || leased > 0 {
+        if summary.state != RunState::Running {
             None
         } else if known.paused.get() {
             Some(Why::AllPaused)
@@ -269,7 +269,7 @@ fn Waits(summary: ArcRwSignal<RunSummary>) -> impl IntoView {
                 .read()
                 .values()
                 .any(|executor| executor.connected);
-            (ready > 0 && !somebody).then_some(Why::Nobody)
+            (ready > 0 && leased == 0 && !somebody).then_some(Why::Nobody)
         }
     });
     move || {

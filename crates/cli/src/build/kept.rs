@@ -90,6 +90,8 @@ pub(super) fn files_below(folder: &Path) -> Vec<PathBuf> {
             let is_made = ["target", "node_modules", "__pycache__"]
                 .iter()
                 .any(|made| name == *made);
+            // Components are what is made of a source, and here beside it.
+            let is_made = is_made || path.extension().is_some_and(|ending| ending == "wasm");
             if is_made || name.to_string_lossy().starts_with('.') {
                 continue;
             }

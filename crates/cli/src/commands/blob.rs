@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use asterism_protocol::{Cid, Value};
+use asterism_protocol::{Cid, Value, blob_cid};
 use clap::Subcommand;
 
 use crate::{
@@ -51,8 +51,10 @@ async fn get(cid: &str, coordinator: &Coordinator, console: &Console) -> Result<
 }
 
 async fn put(file: &Path, coordinator: &Coordinator, console: &Console) -> Result<(), Failure> {
+    let bytes = read(file, console)?;
+    // By its name: what is there already is known before it is sent.
     let answer = coordinator
-        .post("/blobs", &[], read(file, console)?)
+        .put(blob_cid(&bytes), bytes)
         .await
         .doing(format_args!("store {}", file.display()))?;
     let stored: serde_json::Value = serde_json::from_slice(&answer.body)

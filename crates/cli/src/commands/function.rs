@@ -133,9 +133,13 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             if let Some(name) = name {
                 built.name = name;
             }
-            add(&built, &coordinator)
+            let known_as = add(&built, &coordinator)
                 .await
                 .doing(format_args!("add {}", source.display()))?;
+            if known_as != built.name {
+                console.say(&format!("its bytes were here before, as `{known_as}`"));
+                built.name = known_as;
+            }
             if console.json {
                 print(&described(
                     &built.name,
@@ -238,7 +242,7 @@ fn split(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A source file is built; any other word is looked for on the coordinator.
+/// A source file is built; any other word is looked for on the coordinator, and then among the packages here.
 async fn find(
     text: &str,
     options: &build::Options,
@@ -260,21 +264,32 @@ async fn find(
             .all(|c| c.is_alphanumeric() || "-_".contains(c));
     let is_file_name = has_ending || (path.exists() && !is_word);
     if is_file_name {
-        let built = build::build(path, options, console).await?;
-        return Ok(Found {
-            name: built.name.clone(),
-            cid: built.cid(),
-            bytes: built.bytes.len(),
-            component: built.component.clone(),
-            built: Some(built),
-        });
+        return built(path, options, console).await;
     }
-    let found = find_there(text, coordinator).await;
-    let found = match found {
+    match find_there(text, coordinator).await {
+        Err(_) if is_word && path.join("Cargo.toml").is_file() => {
+            built(path, options, console).await
+        }
         Err(failure) if is_word => Err(failure.hint(format!("`./{text}` means the folder"))),
         found => found,
-    };
-    found.doing(format_args!("find the component `{text}`"))
+    }
+    .doing(format_args!("find the component `{text}`"))
+}
+
+/// A component that is built of a source.
+async fn built(
+    source: &Path,
+    options: &build::Options,
+    console: &Console,
+) -> Result<Found, Failure> {
+    let built = build::build(source, options, console).await?;
+    Ok(Found {
+        name: built.name.clone(),
+        cid: built.cid(),
+        bytes: built.bytes.len(),
+        component: built.component.clone(),
+        built: Some(built),
+    })
 }
 
 /// A component that the coordinator has, by its name or CID.
@@ -348,13 +363,14 @@ pub(crate) fn function_of<'a>(
     })
 }
 
-/// Adds a component to a coordinator.
-pub(crate) async fn add(built: &Built, coordinator: &Coordinator) -> Result<(), Failure> {
+/// Adds a component to a coordinator; the name that it has there.
+pub(crate) async fn add(built: &Built, coordinator: &Coordinator) -> Result<String, Failure> {
     let query = [("name", built.name.clone())];
-    coordinator
+    let answer = coordinator
         .post("/components", &query, built.bytes.clone())
-        .await
-        .map(drop)
+        .await?;
+    let name = crate::client::json_of(&answer)?["name"].take();
+    Ok(name.as_str().unwrap_or(&built.name).to_owned())
 }
 
 fn write(

@@ -235,14 +235,33 @@ async fn list(
     let rows = runs.iter().map(|run| {
         vec![
             run["run"].to_string(),
-            run["state"].as_str().unwrap_or_default().to_owned(),
+            state_of(run).to_owned(),
             progress_of(run),
-            run["name"].as_str().unwrap_or_default().to_owned(),
+            short(run["name"].as_str().unwrap_or_default()),
             run["workflow"].as_str().unwrap_or_default().to_owned(),
         ]
     });
     table(&["RUN", "STATE", "TASKS", "NAME", "WORKFLOW"], rows);
     Ok(())
+}
+
+/// Longest name in a table, in characters.
+const NAME_SHOWN: usize = 40;
+
+fn short(name: &str) -> String {
+    if name.chars().count() <= NAME_SHOWN {
+        return name.to_owned();
+    }
+    let start: String = name.chars().take(NAME_SHOWN - 1).collect();
+    format!("{start}…")
+}
+
+/// The state of a run; of one that runs and is paused, that it is.
+fn state_of(summary: &Value) -> &str {
+    match summary["state"].as_str().unwrap_or_default() {
+        "running" if summary["paused"] == true => "paused",
+        state => state,
+    }
 }
 
 /// `3/5`: tasks that are done, and all.
@@ -295,7 +314,7 @@ async fn get(which: &Which, console: &Console) -> Result<(), Failure> {
     print(&format!("run       {}", summary["run"]));
     print(&format!("workflow  {}", text("workflow")));
     print(&format!("name      {}", text("name")));
-    print(&format!("state     {}", text("state")));
+    print(&format!("state     {}", state_of(summary)));
     print(&format!("tasks     {}", progress_of(summary)));
     let tasks = view["tasks"]
         .as_array()
@@ -393,7 +412,7 @@ async fn rerun(which: &Which, detach: bool, console: &Console) -> Result<(), Fai
     let query = [("wait", "false".to_owned())];
     let started = which.coordinator.post(&path, &query, Vec::new()).await;
     let started = json_of(&started.doing(format_args!("run {} again", which.run))?)?;
-    let run = note(&started, &which.coordinator, console).unwrap_or_default();
+    let run = note(&started, console).unwrap_or_default();
     if detach {
         print(&if console.json {
             started.to_string()

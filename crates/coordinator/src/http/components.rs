@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use asterism_protocol::{limits::NAME_BYTES_MAX, message::Change, one_line};
+use asterism_protocol::{blob_cid, limits::NAME_BYTES_MAX, message::Change, one_line};
 use axum::{
     body::Body,
     extract::State,
@@ -75,13 +75,15 @@ fn add_component(
     let wrapped = asterism_component::wrap(bytes).map_err(refused)?;
     let component =
         asterism_component::check(&wrapped, &asterism_world::provides).map_err(refused)?;
-    let cid = app.blobs.put(&wrapped)?;
+    let cid = blob_cid(&wrapped);
     let shelf = app.library.shelf();
+    // Before its bytes are kept: what is refused takes no room.
     if shelf.len() >= COMPONENTS_MAX && !shelf.holds(cid) {
         return Err(ApiError::busy(format!(
             "{COMPONENTS_MAX} components are here, which is the most"
         )));
     }
+    app.blobs.put(&wrapped)?;
     // Whoever brings the same bytes again does not take their name away from those who call it by that.
     let known = shelf.name_of(cid);
     let is_new = known.is_none();

@@ -95,7 +95,8 @@ pub(super) fn prepared_of(
         };
         // Whoever corrects one mistake would like to know of the others.
         let findings = asterism_document::check_value(bytes, document, &*shelf);
-        ApiError::invalid(error.to_string())
+        let first = findings.first().map(ToString::to_string);
+        ApiError::invalid(first.unwrap_or_else(|| error.to_string()))
             .details(details)
             .also("findings", json!(findings))
     })?;

@@ -483,7 +483,7 @@ async fn bad_requests_are_answered_clearly_and_at_once() {
         ("POST", "/run", one(json!({"input": {"args": []}})).into(), 400, "run.input.func"),
         ("POST", "/run", one(json!({"input": {"func": 5}})).into(), 400, "run.input.func"),
         ("POST", "/run", one(json!({"input": {"func": "ad", "args": [1, 2]}})).into(), 400, "did you mean `add`?"),
-        ("POST", "/run", one(json!({"input": {"func": "", "args": []}})).into(), 400, "no component here exports"),
+        ("POST", "/run", one(json!({"input": {"func": "", "args": []}})).into(), 400, "a function needs a name"),
         ("POST", "/run", one(json!({"op": "wasm/walk", "input": {"func": "add", "args": [1, 2]}})).into(), 400, "wasm/walk"),
         ("POST", "/run", one(json!({"rsc": "https://x", "input": {"func": "add", "args": [1, 2]}})).into(), 400, "run.rsc"),
         ("POST", "/run", one(json!({"rsc": format!("ipfs://{absent}"), "input": {"func": "add", "args": [1, 2]}})).into(), 400, "is not here"),

@@ -23,7 +23,7 @@ pub(crate) const PENDING_RUNS_MAX: usize = 2_048;
 pub(crate) const PART_TASKS: usize = 256;
 
 /// Runs that are held with all of their tasks at the same time, to be answered with: one of 200,000 tasks takes 200 MB.
-pub(crate) const WHOLES_MAX: usize = 4;
+pub(crate) const WHOLES_MAX: usize = 2;
 
 /// Answers with all of a large run that are made or on their way at the same time: of 200,000 tasks one is 60 MB of text.
 pub(crate) const LARGE_ANSWERS_MAX: usize = 32;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use asterism_protocol::{
     Cid, Invocation, Prepared, blob_cid,
-    limits::WORKFLOW_BYTES_MAX,
+    limits::{PAGE_TASKS_MAX, WORKFLOW_BYTES_MAX},
     to_value,
     view::{RunId, RunState, RunSummary, RunView, TaskView},
 };
@@ -28,7 +28,7 @@ use super::{
     extract::{Asked, Client},
     once::{self, Key},
     prepare::{Ready, Written, findings, prepared_of, ready},
-    weight::Document,
+    weight::{Document, give_back_soon},
 };
 use crate::{
     app::App,
@@ -363,7 +363,7 @@ pub(super) async fn summary(app: &App, run: RunId) -> Result<RunSummary, ApiErro
 /// A run with all of its tasks, and its place among those that are held so: one of a million tasks is large.
 pub(super) struct Whole {
     view: RunView,
-    _place: OwnedSemaphorePermit,
+    _making: Making,
 }
 
 impl std::ops::Deref for Whole {
@@ -406,15 +406,34 @@ pub(super) fn held_until_sent(answer: Response, place: Option<Place>) -> Respons
     Response::from_parts(parts, Body::from_stream(chunks))
 }
 
-/// One of the few that are made of a whole run at the same time; whoever comes waits for the others.
-pub(super) async fn making_whole(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
+/// Something is made of all of a run.
+pub(super) struct Making {
+    /// Does what it takes matter to the system?
+    is_large: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+/// One of the few at the same time; whoever comes waits for the others.
+pub(super) async fn making_whole(app: &App, tasks: u32) -> Result<Making, ApiError> {
     let place = Arc::clone(&app.room.wholes).acquire_owned().await;
-    place.map_err(|error| ApiError::internal(&error))
+    Ok(Making {
+        is_large: tasks as usize > PAGE_TASKS_MAX,
+        _place: place.map_err(|error| ApiError::internal(&error))?,
+    })
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if self.is_large {
+            give_back_soon();
+        }
+    }
 }
 
 /// A run with its tasks, those that were skipped included.
 pub(super) async fn whole(app: &Arc<App>, run: RunId, all: bool) -> Result<Whole, ApiError> {
-    let place = making_whole(app).await?;
+    let tasks = summary(app, run).await?.counts.total();
+    let making = making_whole(app, tasks).await?;
     let (view, _) = app
         .driver
         .look_durable(move |scheduler| scheduler.run_view(run))
@@ -422,7 +441,7 @@ pub(super) async fn whole(app: &Arc<App>, run: RunId, all: bool) -> Result<Whole
     let view = with_skipped(app, view.ok_or_else(|| forgotten(run))?, all).await?;
     Ok(Whole {
         view,
-        _place: place,
+        _making: making,
     })
 }
 

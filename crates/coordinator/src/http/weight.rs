@@ -49,9 +49,16 @@ impl Weight {
 impl Drop for Weight {
     fn drop(&mut self) {
         let is_large = self.0.as_ref().is_some_and(|place| place.num_permits() > 1);
-        if is_large && let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(give_back);
+        if is_large {
+            give_back_soon();
         }
+    }
+}
+
+/// To be called when something large was made and is gone.
+pub(super) fn give_back_soon() {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn_blocking(give_back);
     }
 }
 

@@ -162,7 +162,7 @@ pub(super) async fn document(
     let summary = run_of(&app, &cid, which.run).await?;
     let run = summary.run;
     let place = run::place_of_whole(&app, network, &summary)?;
-    let making = run::making_whole(&app).await?;
+    let making = run::making_whole(&app, summary.counts.total()).await?;
     let (prepared, _) = app
         .driver
         .look(move |scheduler| scheduler.prepared_of(run))

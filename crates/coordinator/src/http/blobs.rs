@@ -33,6 +33,9 @@ use crate::{
 /// Chunks between a socket and the disk.
 const CHUNKS_AHEAD: usize = 4;
 
+/// Bytes of a body that is refused which are read for the sake of whoever sends them.
+const LET_BY_BYTES: u64 = 16 << 20;
+
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 fn blob_cid_of(text: &str) -> Result<Cid, ApiError> {
@@ -274,9 +277,15 @@ async fn store(
             .is_some(),
         None => false,
     };
-    // What is too much is refused before it comes.
     let announced = length.filter(|_| !is_here);
-    brought.add(announced.unwrap_or_default())?;
+    if let Err(refused) = brought.add(announced.unwrap_or_default()) {
+        // A client that is sending hears nothing before it has sent: what is not far too much is let by.
+        if announced.is_some_and(|bytes| bytes <= LET_BY_BYTES) {
+            let mut rest = body.into_data_stream();
+            while let Some(Ok(_)) = rest.next().await {}
+        }
+        return Err(refused);
+    }
     let (chunks, mut received) = mpsc::channel::<Result<Bytes, axum::Error>>(CHUNKS_AHEAD);
     let writing = app.blocking(move |app| {
         let mut writer = app.blobs.begin()?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use asterism_protocol::{
     Cid, Invocation, Prepared, blob_cid,
-    limits::{PAGE_TASKS_MAX, WORKFLOW_BYTES_MAX},
+    limits::{PAGE_TASKS_MAX, WATCHED_TASKS_MAX, WORKFLOW_BYTES_MAX},
     to_value,
     view::{RunId, RunState, RunSummary, RunView, TaskView},
 };
@@ -275,13 +275,13 @@ impl<'a> Waiter<'a> {
             .map_or(RUN_WAIT_MAX, Duration::from_millis)
             .min(RUN_WAIT_MAX);
         let summary = self.ended(run, workflow, wait).await?;
+        if !all {
+            let view = whole(self.app, run, false).await?;
+            return last(self.app, &view).await;
+        }
         let place = place_of_whole(self.app, self.network, &summary)?;
-        let view = whole(self.app, run, all).await?;
-        let answer = if all {
-            everything(self.app, &view).await?
-        } else {
-            last(self.app, &view).await?
-        };
+        let view = whole(self.app, run, true).await?;
+        let answer = everything(self.app, &view).await?;
         Ok(held_until_sent(answer, place))
     }
 
@@ -380,7 +380,7 @@ pub(super) fn place_of_whole(
     network: Network,
     summary: &RunSummary,
 ) -> Result<Option<Place>, ApiError> {
-    if summary.counts.total() as usize <= PART_TASKS {
+    if summary.counts.total() as usize <= WATCHED_TASKS_MAX {
         return Ok(None);
     }
     let place = app.room.large_answers.take(network);

@@ -124,7 +124,7 @@ async fn what_is_refused_or_was_here_before_counts_for_nothing() {
         assert_eq!(again, 429, "what they are is known when they came");
     }
     // What would be too much is refused before it comes.
-    let mut early = slow(&server, "/blobs", 60_000).await;
+    let mut early = slow(&server, "/blobs", 60_000_000).await;
     let said = answer(&mut early).await;
     assert!(said.starts_with("HTTP/1.1 429"), "{said}");
     assert_eq!(server.post("/blobs", vec![4; 40_000]).await.status(), 201);

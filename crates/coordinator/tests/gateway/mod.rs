@@ -804,3 +804,30 @@ async fn executors_are_drained_and_banned_by_name_or_key() {
     assert_eq!((status, error["code"].as_str()), (404, Some("not-found")));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_component_that_finds_no_place_is_not_kept() {
+    let server = Server::in_memory().await;
+    let client = reqwest::Client::new();
+    let add = |bytes: Vec<u8>| {
+        let request = client.post(server.at("/components")).body(bytes);
+        async move { request.send().await.unwrap().status() }
+    };
+    let mut here = 0;
+    loop {
+        let text = format!("(module (func (export \"f{here}\")))");
+        match add(wat::parse_str(&text).unwrap()).await.as_u16() {
+            201 => here += 1,
+            status => break assert_eq!(status, 429),
+        }
+        assert!(here < 10_000, "somebody is refused at last");
+    }
+    let math = crate::common::math();
+    assert_eq!(add(math.clone()).await, 429);
+    let kept = server.get(&format!("/blobs/{}", blob_cid(&math))).await;
+    assert_eq!(kept.status(), 404);
+    // What is here already is added again.
+    let first = wat::parse_str("(module (func (export \"f0\")))").unwrap();
+    assert_eq!(add(first).await, 201);
+    server.stop().await;
+}

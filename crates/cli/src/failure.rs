@@ -2,6 +2,8 @@
 
 use std::{fmt::Display, process::ExitCode};
 
+use asterism_document::Finding;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::console::harmless;
@@ -199,7 +201,9 @@ impl Failure {
             let findings = details.and_then(|details| details["findings"].as_array());
             // The first is the message.
             for finding in findings.into_iter().flatten().skip(1).take(MISTAKES_TOLD) {
-                eprintln!("  and {}", harmless(&line_of(finding)));
+                // A coordinator of another version may say it in another way.
+                let finding = Finding::deserialize(finding).map(|finding| finding.to_string());
+                eprintln!("  and {}", harmless(&finding.unwrap_or_default()));
             }
             let untold = findings.map_or(0, |findings| {
                 findings.len().saturating_sub(1 + MISTAKES_TOLD)
@@ -235,20 +239,6 @@ impl<T> Doing for Result<T, Failure> {
 
 /// Mistakes of a document that are told beside the first.
 const MISTAKES_TOLD: usize = 20;
-
-/// `LINE:COLUMN: PATH: MESSAGE`.
-fn line_of(finding: &Value) -> String {
-    let text = |name: &str| finding[name].as_str().unwrap_or_default();
-    let place = match finding["line"].as_u64() {
-        Some(line @ 1..) => format!("{line}:{}: ", finding["column"]),
-        _ => String::new(),
-    };
-    let path = match text("path") {
-        "" => String::new(),
-        path => format!("{path}: "),
-    };
-    format!("{place}{path}{}", text("message"))
-}
 
 #[cfg(test)]
 mod tests {

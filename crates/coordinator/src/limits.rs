@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use asterism_protocol::limits::WORKFLOW_BYTES_MAX;
 
-// Of connections, executors, watchers, waiting requests and large bodies one network has at most half: see `places`.
+// Of connections, executors, watchers, waiting requests, large bodies and large answers one network has at most half: see
+// `places`.
 
 /// Open TCP connections: one executor or panel each, and a browser's six for blobs.
 pub(crate) const CONNECTIONS_MAX: usize = 16_384;

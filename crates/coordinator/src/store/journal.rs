@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use asterism_protocol::{
-    Cid, Receipt, Remark, Timestamp, content_cid, decode, limits::FRAME_BYTES_MAX,
+    Cid, Receipt, Remark, Timestamp, content_cid, decode, encode, limits::FRAME_BYTES_MAX,
 };
 use crc32fast::Hasher;
 use tracing::error;
@@ -65,6 +65,29 @@ pub struct Computed {
     pub receipt: Receipt,
     /// What engine and guest said.
     pub remark: Remark,
+}
+
+/// A receipt as a database's row has it.
+pub(super) struct ReceiptRow {
+    pub(super) cid: [u8; 32],
+    pub(super) instruction: [u8; 32],
+    pub(super) receipt: Vec<u8>,
+    pub(super) remark: Vec<u8>,
+    pub(super) sum: i64,
+}
+
+impl Computed {
+    pub(super) fn row(&self) -> ReceiptRow {
+        let (receipt, remark) = (encode(&self.receipt), encode(&self.remark));
+        let cid = content_cid(&receipt).digest();
+        ReceiptRow {
+            sum: sum_of_remark(&cid, &remark),
+            cid,
+            instruction: self.instruction.digest(),
+            receipt,
+            remark,
+        }
+    }
 }
 
 /// A component that was added.

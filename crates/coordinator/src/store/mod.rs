@@ -40,7 +40,7 @@ pub(crate) use self::{
 use self::{
     blobs::Naming,
     journal::{
-        Compacted, InOrder, before_damage, check_kept, checked_event, checked_remark,
+        Compacted, InOrder, ReceiptRow, before_damage, check_kept, checked_event, checked_remark,
         receipt_of_bytes, sum_of_event, sum_of_remark, whole_receipts,
     },
 };

@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use asterism_protocol::{Cid, Receipt, Remark, Timestamp, content_cid, encode};
+use asterism_protocol::{Cid, Receipt, Remark, Timestamp};
 use tokio::{runtime::Runtime, sync::Mutex, time::timeout};
 use tokio_postgres::{Client, Config, IsolationLevel, NoTls, Row, Statement, types::ToSql};
 
 use super::{
     Asked, Batch, Compacted, ComponentRecord, Computed, Database, Epoch, Holder, InOrder, Journal,
     JournalError, Partition, Sequence, Tenure, before_damage, check_kept, checked_event,
-    checked_remark, receipt_of_bytes, sum_of_event, sum_of_remark, whole_receipts,
+    checked_remark, receipt_of_bytes, sum_of_event, whole_receipts,
 };
 use crate::limits::{
     DATABASE_CALL_MAX, DATABASE_CONNECT_MAX, DATABASE_READ_MAX, DATABASE_READERS,
@@ -409,19 +409,12 @@ impl Journal for PostgresJournal {
             .collect();
         let (mut cids, mut instructions) = (Vec::new(), Vec::new());
         let (mut receipts, mut remarks, mut remark_sums) = (Vec::new(), Vec::new(), Vec::new());
-        for Computed {
-            instruction,
-            receipt,
-            remark,
-        } in &batch.receipts
-        {
-            let (bytes, remark) = (encode(receipt), encode(remark));
-            let cid = content_cid(&bytes).digest();
-            remark_sums.push(sum_of_remark(&cid, &remark));
-            cids.push(cid.to_vec());
-            instructions.push(instruction.digest().to_vec());
-            receipts.push(bytes);
-            remarks.push(remark);
+        for row in batch.receipts.iter().map(Computed::row) {
+            cids.push(row.cid.to_vec());
+            instructions.push(row.instruction.to_vec());
+            receipts.push(row.receipt);
+            remarks.push(row.remark);
+            remark_sums.push(row.sum);
         }
         let (appended, state) = self.write("append events", async |link| {
             let Link { client, append } = link;

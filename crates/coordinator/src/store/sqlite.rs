@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use asterism_protocol::{Cid, Receipt, Remark, Timestamp, content_cid, encode};
+use asterism_protocol::{Cid, Receipt, Remark, Timestamp};
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension as _, Row, Rows, Transaction, TransactionBehavior,
     params,
@@ -16,8 +16,9 @@ use rusqlite::{
 
 use super::{
     Asked, Batch, Compacted, ComponentRecord, Computed, Epoch, Holder, InOrder, Journal,
-    JournalError, Partition, Sequence, Tenure, before_damage, check_kept, checked_event,
-    checked_remark, receipt_of_bytes, sum_of_event, sum_of_remark, terms::Terms, whole_receipts,
+    JournalError, Partition, ReceiptRow, Sequence, Tenure, before_damage, check_kept,
+    checked_event, checked_remark, receipt_of_bytes, sum_of_event, sum_of_remark, terms::Terms,
+    whole_receipts,
 };
 use crate::limits::RECEIPTS_PER_INSTRUCTION_MAX;
 
@@ -431,17 +432,16 @@ impl Journal for SqliteJournal {
                      ON CONFLICT (cid) DO NOTHING",
                 )
                 .trying(WHAT)?;
-            for Computed {
-                instruction,
-                receipt,
-                remark,
-            } in &batch.receipts
-            {
-                let (bytes, remark) = (encode(receipt), encode(remark));
-                let cid = content_cid(&bytes).digest();
-                let sum = sum_of_remark(&cid, &remark);
+            for row in batch.receipts.iter().map(Computed::row) {
+                let ReceiptRow {
+                    cid,
+                    instruction,
+                    receipt,
+                    remark,
+                    sum,
+                } = row;
                 insert
-                    .execute(params![cid, instruction.digest(), bytes, remark, sum])
+                    .execute(params![cid, instruction, receipt, remark, sum])
                     .trying(WHAT)?;
             }
         }

@@ -71,6 +71,23 @@ async fn a_submitter_whose_tasks_are_too_many_is_told_to_wait() {
     server.stop().await;
 }
 
+/// A coordinator that keeps 100,000 bytes of a network.
+async fn of_100_kb() -> Server {
+    Server::start(Options {
+        quotas: Quotas {
+            stored_bytes: 100_000,
+            ..Quotas::default()
+        },
+        ..Options::default()
+    })
+    .await
+}
+
+/// Bytes of which there is room for these, and not for others.
+fn bytes(byte: u8) -> Vec<u8> {
+    vec![byte; 60_000]
+}
+
 #[tokio::test]
 async fn one_network_leaves_places_for_large_bodies_to_others() {
     let server = Server::in_memory().await;
@@ -98,15 +115,7 @@ async fn one_network_leaves_places_for_large_bodies_to_others() {
 
 #[tokio::test]
 async fn what_is_refused_or_was_here_before_counts_for_nothing() {
-    let server = Server::start(Options {
-        quotas: Quotas {
-            stored_bytes: 100_000,
-            ..Quotas::default()
-        },
-        ..Options::default()
-    })
-    .await;
-    let bytes = |byte: u8| vec![byte; 60_000];
+    let server = of_100_kb().await;
     let put = |cid: Cid, bytes: Vec<u8>| {
         let at = server.at(&format!("/blobs/{cid}"));
         let request = reqwest::Client::new().put(at).body(bytes);
@@ -133,15 +142,7 @@ async fn what_is_refused_or_was_here_before_counts_for_nothing() {
 
 #[tokio::test]
 async fn a_network_that_brings_too_many_bytes_is_told_to_wait() {
-    let server = Server::start(Options {
-        quotas: Quotas {
-            stored_bytes: 100_000,
-            ..Quotas::default()
-        },
-        ..Options::default()
-    })
-    .await;
-    let bytes = |byte: u8| vec![byte; 60_000];
+    let server = of_100_kb().await;
     assert_eq!(server.post("/blobs", bytes(1)).await.status(), 201);
     let (wait, said) = told_to_wait(server.post("/blobs", bytes(2)).await).await;
     assert_eq!(said["code"], "over-quota");

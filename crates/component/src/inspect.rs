@@ -1,10 +1,12 @@
 //! Reading a component without running it.
 
+use std::collections::BTreeSet;
+
 use asterism_protocol::limits::{NAME_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use wasmparser::{
     BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentInstance, ComponentType,
     ComponentTypeRef, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser,
-    Payload, PrimitiveValType, TypeRef, ValidPayload, Validator, ValidatorResources,
+    Payload, PrimitiveValType, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
     component_types::{
         ComponentDefinedType, ComponentEntityType, ComponentFuncTypeId, ComponentInstanceTypeId,
         ComponentValType,
@@ -12,7 +14,12 @@ use wasmparser::{
     types::Types,
 };
 
-use crate::{Function, Refusal, Type, features, memories::Memories, name, refusal::Reasons};
+use crate::{
+    Function, Refusal, Type, features,
+    memories::Memories,
+    name,
+    refusal::{REASON_BYTES_MAX, Reasons},
+};
 
 /// Largest component, in bytes: four times CPython's.
 pub const COMPONENT_BYTES_MAX: usize = 72 << 20;
@@ -157,14 +164,16 @@ fn examine(
             "it cannot be read: {error}; build it again, the file may be cut short"
         ));
     }
-    let types = validate(bytes, code).map_err(|Invalid(reason)| {
+    let types = validate(bytes, features(), code).or_else(|Invalid(reason)| {
         let named = features::named(bytes);
         for name in &named {
             walk.reasons.add(format!("it needs {name}"));
         }
-        if named.is_empty() && walk.reasons.is_empty() {
+        if named.is_empty() && walk.reasons.is_empty() && !walk.asynchronous {
             walk.reasons.add(reason);
         }
+        // What its types say is said too, where it would be valid elsewhere.
+        validate(bytes, WasmFeatures::all(), None)
     });
     let empty = Component {
         functions: Vec::new(),
@@ -172,24 +181,33 @@ fn examine(
         import_functions: Vec::new(),
     };
     let Ok(types) = types else {
+        if walk.asynchronous {
+            walk.reasons.add(ASYNC);
+        }
         return walk.reasons.or(empty);
     };
 
     let mut reader = Reader {
         types: &types,
         reasons: walk.reasons,
+        asynchronous: false,
+        handles: false,
         nodes: 0,
-        known: Vec::new(),
+        known: BTreeSet::new(),
     };
     let mut component = empty;
     for name in &walk.imports {
-        reader.import(name, &mut component);
+        reader.import(name, provides, &mut component);
     }
+    reader.nodes = 0;
     if let Some(provides) = provides {
         reader.deny(&component.import_functions, provides);
     }
     for name in &walk.exports {
         reader.export(name, &mut component);
+    }
+    if walk.asynchronous && !reader.asynchronous {
+        reader.reasons.add(ASYNC);
     }
     if component.functions.is_empty() && reader.reasons.is_empty() {
         reader
@@ -224,8 +242,12 @@ fn refuse_other_files(bytes: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn validate(bytes: &[u8], code: Option<CheckCode>) -> Result<Types, Invalid> {
-    let mut validator = Validator::new_with_features(features());
+fn validate(
+    bytes: &[u8],
+    features: WasmFeatures,
+    code: Option<CheckCode>,
+) -> Result<Types, Invalid> {
+    let mut validator = Validator::new_with_features(features);
     let mut allocations = FuncValidatorAllocations::default();
     let mut types = None;
     for payload in Parser::new(0).parse_all(bytes) {
@@ -255,6 +277,8 @@ impl From<BinaryReaderError> for Invalid {
 #[derive(Default)]
 struct Walk {
     reasons: Reasons,
+    /// Does it use something of the asynchronous part of the model? Where a signature says so, that is named instead.
+    asynchronous: bool,
     imports: Vec<String>,
     exports: Vec<String>,
     memories: Memories,
@@ -350,7 +374,7 @@ impl Walk {
                         if let ComponentType::Func(ty) = ty?
                             && ty.async_
                         {
-                            self.reasons.add(ASYNC);
+                            self.asynchronous = true;
                         }
                     }
                 }
@@ -389,7 +413,7 @@ impl Walk {
                 for option in options {
                     match option {
                         CanonicalOption::Async | CanonicalOption::Callback(_) => {
-                            self.reasons.add(ASYNC)
+                            self.asynchronous = true;
                         }
                         CanonicalOption::Gc | CanonicalOption::CoreType(_) => {
                             self.reasons.add("its functions pass values by garbage collection (GC): build it for linear memory");
@@ -409,7 +433,7 @@ impl Walk {
             | F::ContextGet { .. }
             | F::ContextSet { .. } => {}
             // Streams, futures, tasks, waitables, threads: all of the asynchronous part.
-            _ => self.reasons.add(ASYNC),
+            _ => self.asynchronous = true,
         }
     }
 }
@@ -427,13 +451,17 @@ pub(crate) const WBINDGEN: &str = "it was built for wasm-bindgen, whose JavaScri
 struct Reader<'a> {
     types: &'a Types,
     reasons: Reasons,
+    /// Was a signature refused for something asynchronous in it?
+    asynchronous: bool,
+    /// Are handles of resources fine? In imports they are.
+    handles: bool,
     nodes: usize,
     /// Exports seen: the same interface may be exported under one name only.
-    known: Vec<String>,
+    known: BTreeSet<String>,
 }
 
 impl Reader<'_> {
-    fn import(&mut self, name: &str, component: &mut Component) {
+    fn import(&mut self, name: &str, provides: Option<Provides<'_>>, component: &mut Component) {
         let Some(item) = self.types.component_item_for_import(name) else {
             return;
         };
@@ -445,12 +473,20 @@ impl Reader<'_> {
             ComponentEntityType::Instance(id) => {
                 component.imports.push(name.to_owned());
                 for (func, item) in &self.types[id].exports {
-                    if let ComponentEntityType::Func(_) = item.ty {
+                    if let ComponentEntityType::Func(id) = item.ty {
+                        if provides.is_none_or(|provides| provides(name, func)) {
+                            self.import_function(&format!("{name}#{func}"), id);
+                        }
                         component.import_functions.push(import(name, func));
                     }
                 }
             }
-            ComponentEntityType::Func(_) => component.import_functions.push(import("", name)),
+            ComponentEntityType::Func(id) => {
+                if provides.is_none_or(|provides| provides("", name)) {
+                    self.import_function(name, id);
+                }
+                component.import_functions.push(import("", name));
+            }
             ComponentEntityType::Type { .. } => {}
             ComponentEntityType::Module(_)
             | ComponentEntityType::Component(_)
@@ -462,48 +498,80 @@ impl Reader<'_> {
         }
     }
 
+    /// Refuses what is asynchronous in the signature of an import that is provided under this name.
+    fn import_function(&mut self, name: &str, id: ComponentFuncTypeId) {
+        let ty = &self.types[id];
+        if ty.async_ {
+            self.asynchronous = true;
+            self.reasons.add(format!(
+                "it imports `{name}` as an async function: import it without `async`"
+            ));
+        }
+        self.handles = true;
+        let params = ty.params.iter();
+        let params = params.map(|(name, ty)| (format!("parameter `{name}`"), *ty));
+        let result = ty.result.map(|ty| ("result".to_owned(), ty));
+        for (place, ty) in params.chain(result) {
+            // Whatever else is odd in it is for the hosts, which know what they provide.
+            if let Err(Odd {
+                path,
+                what,
+                asynchronous: true,
+            }) = self.ty(ty, 0)
+            {
+                self.asynchronous = true;
+                self.reasons
+                    .add(format!("it imports `{name}`, {place}{path}: {what}"));
+            }
+        }
+        self.handles = false;
+    }
+
+    /// Names every import that is not provided, those of an interface together.
     fn deny(&mut self, imports: &[Import], provides: Provides<'_>) {
-        let mut denied: Vec<(&str, Vec<&str>)> = Vec::new();
+        let (mut bare, mut denied) = (Vec::new(), Vec::<(&str, Vec<&str>)>::new());
+        let (mut bytes, mut unlisted) = (0, 0);
         for Import { interface, func } in imports
             .iter()
             .filter(|import| !provides(&import.interface, &import.func))
         {
-            match denied.iter_mut().find(|(name, _)| name == interface) {
-                Some((_, funcs)) => funcs.push(func),
-                None => denied.push((interface, vec![func])),
+            bytes += func.len() + "`, `".len();
+            if bytes > REASON_BYTES_MAX / 2 {
+                unlisted += 1;
+            } else if interface.is_empty() {
+                bare.push(func.as_str());
+            } else {
+                // Functions of an interface come one after the other.
+                match denied.last_mut() {
+                    Some((name, funcs)) if name == interface => funcs.push(func),
+                    _ => denied.push((interface, vec![func])),
+                }
             }
         }
+        if !bare.is_empty() {
+            let funcs = bare.join("`, `");
+            self.reasons.add(format!(
+                "it imports the functions `{funcs}`, which no host provides: pass what it needs as arguments"
+            ));
+        }
         for (interface, funcs) in denied {
-            let some = funcs
-                .iter()
-                .take(4)
-                .copied()
-                .collect::<Vec<_>>()
-                .join("`, `");
-            let more = if funcs.len() > 4 {
-                format!(" and {} more", funcs.len() - 4)
-            } else {
-                String::new()
-            };
-            let reason = if interface.is_empty() {
-                format!(
-                    "it imports the functions `{some}`{more}, which no host provides: pass what it needs as arguments"
-                )
-            } else {
-                format!(
-                    "it imports `{interface}` (`{some}`{more}), which is not provided: {}",
-                    remedy(interface)
-                )
-            };
-            self.reasons.add(reason);
+            self.reasons.add(format!(
+                "it imports `{interface}` (`{}`), which is not provided: {}",
+                funcs.join("`, `"),
+                remedy(interface)
+            ));
+        }
+        if unlisted > 0 {
+            self.reasons.add(format!(
+                "it imports {unlisted} more functions that are not provided, too many to be listed: import less"
+            ));
         }
     }
 
     fn export(&mut self, name: &str, component: &mut Component) {
-        if self.known.iter().any(|known| known == name) {
+        if !self.known.insert(name.to_owned()) {
             return;
         }
-        self.known.push(name.to_owned());
         let Some(item) = self.types.component_item_for_export(name) else {
             return;
         };
@@ -548,7 +616,8 @@ impl Reader<'_> {
                 .add(format!("it exports more than {FUNCTIONS_MAX} functions"));
         }
         if ty.async_ {
-            return self.reasons.add(format!(
+            self.asynchronous = true;
+            self.reasons.add(format!(
                 "`{name}` is an async function: declare it without `async`"
             ));
         }
@@ -556,22 +625,24 @@ impl Reader<'_> {
         for (param, ty) in &ty.params {
             match self.ty(*ty, 0) {
                 Ok(ty) => params.push((param.to_string(), ty)),
-                Err(Odd { path, what }) => self
-                    .reasons
-                    .add(format!("{name}, parameter `{param}`{path}: {what}")),
+                Err(odd) => self.odd(&format!("{name}, parameter `{param}`"), &odd),
             }
         }
         let result = match ty.result.map(|ty| self.ty(ty, 0)).transpose() {
             Ok(result) => result,
-            Err(Odd { path, what }) => {
-                return self.reasons.add(format!("{name}, result{path}: {what}"));
-            }
+            Err(odd) => return self.odd(&format!("{name}, result"), &odd),
         };
         component.functions.push(Function {
             name,
             params,
             result,
         });
+    }
+
+    fn odd(&mut self, place: &str, odd: &Odd) {
+        self.asynchronous |= odd.asynchronous;
+        self.reasons
+            .add(format!("{place}{}: {}", odd.path, odd.what));
     }
 
     fn ty(&mut self, ty: ComponentValType, depth: usize) -> Result<Type, Odd> {
@@ -588,7 +659,7 @@ impl Reader<'_> {
             ComponentValType::Primitive(primitive) => return scalar(primitive),
             ComponentValType::Type(id) => id,
         };
-        let types = self.types;
+        let (types, handles) = (self.types, self.handles);
         let mut inner = |ty: ComponentValType, step: &dyn Fn() -> String| {
             self.ty(ty, depth + 1).map_err(|odd| odd.under(&step()))
         };
@@ -650,16 +721,18 @@ impl Reader<'_> {
                     .map(|ty| boxed(inner(ty, &|| ".err".into())))
                     .transpose()?,
             },
+            // The number of a handle.
+            ComponentDefinedType::Own(_) | ComponentDefinedType::Borrow(_) if handles => Type::U32,
             ComponentDefinedType::Own(_) | ComponentDefinedType::Borrow(_) => {
                 return Err(Odd::new("a resource lives in one instance and each task has its own: pass its data as a record".into()));
             }
             ComponentDefinedType::Future { .. } => {
-                return Err(Odd::new(
-                    "futures are not supported: return the value".into(),
+                return Err(Odd::asynchronous(
+                    "futures are not supported: pass the value",
                 ));
             }
             ComponentDefinedType::Stream { .. } => {
-                return Err(Odd::new("streams are not supported: use a `list`".into()));
+                return Err(Odd::asynchronous("streams are not supported: use a `list`"));
             }
             ComponentDefinedType::Map { key, value, .. } => {
                 let key = inner(*key, &|| ".key".into())?;
@@ -693,6 +766,8 @@ impl Reader<'_> {
 struct Odd {
     path: String,
     what: String,
+    /// Is it a type of the asynchronous part of the model?
+    asynchronous: bool,
 }
 
 impl Odd {
@@ -700,6 +775,14 @@ impl Odd {
         Self {
             path: String::new(),
             what,
+            asynchronous: false,
+        }
+    }
+
+    fn asynchronous(what: &str) -> Self {
+        Self {
+            asynchronous: true,
+            ..Self::new(what.to_owned())
         }
     }
 

@@ -1,5 +1,7 @@
 //! Why a component cannot be added: everything at once, by name.
 
+use std::collections::BTreeSet;
+
 /// What stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the component cannot be added: {}", reasons.join("; "))]
@@ -18,27 +20,32 @@ impl Refusal {
     }
 }
 
-/// Most reasons that a refusal names: a module with ten thousand unknown imports is described by its first ones.
-const REASONS_MAX: usize = 64;
+/// Most bytes of reasons: for a thousand functions, each with a reason of its own. All of WASI has a quarter of that.
+pub(crate) const REASON_BYTES_MAX: usize = 128 << 10;
 
 /// Reasons while they are collected: each once, in the order found.
 #[derive(Default)]
 pub(crate) struct Reasons {
     reasons: Vec<String>,
+    known: BTreeSet<String>,
+    bytes: usize,
     more: usize,
 }
 
 impl Reasons {
     pub(crate) fn add(&mut self, reason: impl Into<String>) {
         let reason = reason.into();
-        if self.reasons.contains(&reason) {
+        if self.known.contains(&reason) {
             return;
         }
-        if self.reasons.len() < REASONS_MAX {
-            self.reasons.push(reason);
-        } else {
+        // The first one is said however long it is.
+        if self.bytes + reason.len() > REASON_BYTES_MAX && !self.is_empty() {
             self.more += 1;
+            return;
         }
+        self.bytes += reason.len();
+        self.known.insert(reason.clone());
+        self.reasons.push(reason);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -48,7 +55,10 @@ impl Reasons {
     /// `value`, or everything that stands in its way.
     pub(crate) fn or<T>(mut self, value: T) -> Result<T, Refusal> {
         if self.more > 0 {
-            self.reasons.push(format!("and {} more", self.more));
+            self.reasons.push(format!(
+                "and {} more, which are not listed: reasons have at most {REASON_BYTES_MAX} bytes",
+                self.more
+            ));
         }
         if self.reasons.is_empty() {
             Ok(value)

@@ -19,6 +19,9 @@ fn component(inside: &str) -> String {
                 (func (export \"run\") (result i32) unreachable)
                 (func (export \"take\") (param i32) unreachable)
                 (func (export \"take-list\") (param i32 i32) unreachable)
+                (func (export \"take-three\") (param i32 i32 i32) unreachable)
+                (func (export \"take-nothing\") unreachable)
+                (func (export \"called-back\") (param i32 i32 i32) (result i32) unreachable)
                 (func (export \"realloc\") (param i32 i32 i32 i32) (result i32) unreachable))
             (core instance $i (instantiate $m))
             (alias core export $i \"memory\" (core memory $memory))
@@ -102,6 +105,198 @@ fn all_that_stands_in_the_way_is_said_at_once() {
             reasons.iter().any(|reason| reason.contains(expected)),
             "{expected}: {reasons:#?}"
         );
+    }
+}
+
+/// Types of the asynchronous part of the model, alone and within others.
+const ASYNCHRONOUS: &str = "
+    (type $numbers (stream u8))
+    (type $later (future string))
+    (type $streams (list $numbers))
+    (type $maybe (option $later))
+    (type $parts' (record (field \"id\" u32) (field \"chunks\" $streams)))
+    (export $parts \"parts\" (type $parts'))
+    (type $event' (variant (case \"none\") (case \"soon\" $maybe)))
+    (export $event \"event\" (type $event'))
+    (type $either (result $numbers (error $later)))
+    (type $pair (tuple u8 $later))
+    (type $by-name (map string $numbers))
+    (type $three (list $later 3))";
+
+#[test]
+fn streams_and_futures_are_refused_by_function_and_path() {
+    for (ty, take, path, what) in [
+        ("$numbers", "take", "", "streams"),
+        ("$later", "take", "", "futures"),
+        ("$streams", "take-list", "[]", "streams"),
+        ("$parts", "take-three", ".chunks[]", "streams"),
+        ("$event", "take-three", ".soon.some", "futures"),
+        ("$either", "take-list", ".ok", "streams"),
+        ("$pair", "take-list", "[1]", "futures"),
+        ("$by-name", "take-list", ".value", "streams"),
+        ("$three", "take-three", "[]", "futures"),
+    ] {
+        let options = "(memory $memory) (realloc $realloc)";
+        let of_root = component(&format!(
+            "{ASYNCHRONOUS}
+             (func (export \"give\") (result {ty}) (canon lift (core func $i \"run\") {options}))
+             (func (export \"take\") (param \"v\" {ty}) (canon lift (core func $i \"{take}\") {options}))"
+        ));
+        let of_an_interface = component(&format!(
+            "{ASYNCHRONOUS}
+             (func $fine (result u32) (canon lift (core func $i \"run\")))
+             (func $give (result {ty}) (canon lift (core func $i \"run\") {options}))
+             (func $take (param \"v\" {ty}) (canon lift (core func $i \"{take}\") {options}))
+             (instance $face
+                (export \"fine\" (func $fine)) (export \"give\" (func $give)) (export \"take\" (func $take)))
+             (export \"ns:pkg/face@1.0.0\" (instance $face))"
+        ));
+        for (text, interface) in [(of_root, ""), (of_an_interface, "ns:pkg/face@1.0.0#")] {
+            let reasons = reasons(&text);
+            let expected = [
+                format!("{interface}give, result{path}: {what} are not supported: "),
+                format!("{interface}take, parameter `v`{path}: {what} are not supported: "),
+            ];
+            assert_eq!(reasons.len(), expected.len(), "{reasons:#?}");
+            for (reason, expected) in reasons.iter().zip(expected) {
+                assert!(reason.starts_with(&expected), "{expected} {reason}");
+            }
+        }
+    }
+}
+
+#[test]
+fn async_functions_are_refused_by_name() {
+    let synchronous = "(canon lift (core func $i \"run\"))";
+    let by_callback =
+        "(canon lift (core func $i \"run\") async (callback (core func $i \"called-back\")))";
+    // Not valid with what hosts have; that is no reason to say less.
+    let on_a_stack = "(canon lift (core func $i \"take-nothing\") async)";
+    for lift in [synchronous, by_callback, on_a_stack] {
+        let text = component(&format!(
+            "(func $f async (result u32) {lift})
+             (func $fine (result u32) (canon lift (core func $i \"run\")))
+             (instance $face (export \"wait\" (func $f)) (export \"fine\" (func $fine)))
+             (export \"ns:pkg/face@1.0.0\" (instance $face))
+             (export \"wait-too\" (func $f))"
+        ));
+        let expected = ["ns:pkg/face@1.0.0#wait", "wait-too"]
+            .map(|name| format!("`{name}` is an async function: declare it without `async`"));
+        assert_eq!(reasons(&text), expected, "{lift}");
+    }
+    // The types of such a function are named, too.
+    let text = component(
+        "(type $numbers (stream u8))
+         (func (export \"wait\") async (param \"v\" $numbers) (canon lift (core func $i \"take\")))",
+    );
+    let expected = [
+        "`wait` is an async function: declare it without `async`",
+        "wait, parameter `v`: streams are not supported: use a `list`",
+    ];
+    assert_eq!(reasons(&text), expected);
+}
+
+#[test]
+fn asynchronous_imports_are_refused_under_names_that_are_provided() {
+    let text = component(
+        "(import \"wasi:logging/logging\" (instance
+            (type $lines (stream string))
+            (export \"log\" (func async (param \"lines\" $lines)))
+            (export \"count\" (func (result u32)))))
+         (func (export \"run\") (result u32) (canon lift (core func $i \"run\")))",
+    );
+    let refusal = check(&wat(&text), &|_, _| true).expect_err("it is of another kind");
+    let expected = [
+        "it imports `wasi:logging/logging#log` as an async function: import it without `async`",
+        "it imports `wasi:logging/logging#log`, parameter `lines`: streams are not supported: use a `list`",
+    ];
+    assert_eq!(refusal.reasons, expected);
+}
+
+#[test]
+fn what_is_asynchronous_inside_is_said_without_a_path() {
+    let text = component(
+        "(type $numbers (stream u8))
+         (core func (canon stream.new $numbers))
+         (func (export \"run\") (result u32) (canon lift (core func $i \"run\")))",
+    );
+    assert_eq!(
+        reasons(&text),
+        ["it uses asynchronous functions, streams or futures: build it with synchronous ones"]
+    );
+}
+
+/// A component that imports so many interfaces of so many functions each.
+fn importing(interfaces: usize, functions: usize) -> String {
+    let funcs: String = (0..functions)
+        .map(|n| format!("(export \"f{n}\" (func))"))
+        .collect();
+    let imports: String = (0..interfaces)
+        .map(|n| {
+            format!("(import \"ns:pkg/face{n}\" (instance {funcs})) (import \"bare{n}\" (func))")
+        })
+        .collect();
+    component(&format!(
+        "{imports} (func (export \"run\") (result u32) (canon lift (core func $i \"run\")))"
+    ))
+}
+
+#[test]
+fn every_import_that_is_not_provided_is_listed() {
+    let (interfaces, functions) = (100, 20);
+    let reasons = reasons(&importing(interfaces, functions));
+    assert_eq!(
+        reasons.len(),
+        interfaces + 1,
+        "and the functions of the world"
+    );
+    let all = reasons.join("\n");
+    for interface in 0..interfaces {
+        let funcs: Vec<_> = (0..functions).map(|n| format!("`f{n}`")).collect();
+        let expected = format!(
+            "it imports `ns:pkg/face{interface}` ({}), which is not provided: ",
+            funcs.join(", ")
+        );
+        assert!(all.contains(&expected), "{expected}, {} bytes", all.len());
+        assert!(all.contains(&format!("`bare{interface}`")), "{interface}");
+    }
+    assert!(!all.contains("listed"), "{all}");
+}
+
+#[test]
+fn too_many_imports_are_counted() {
+    for (interfaces, functions, expected) in [
+        // Names of functions that are not listed.
+        (
+            1,
+            20_000,
+            "more functions that are not provided, too many to be listed",
+        ),
+        // Interfaces that are not.
+        (900, 3, "which are not listed"),
+    ] {
+        let reasons = reasons(&importing(interfaces, functions));
+        let last = reasons.last().expect("it is refused");
+        assert!(last.contains(expected), "{last}");
+        let bytes: usize = reasons.iter().map(String::len).sum();
+        assert!(bytes < 200_000, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn a_core_module_inside_that_was_built_for_wasm_bindgen_is_refused_with_a_remedy() {
+    let reasons = reasons(&component(
+        "(core module $bound
+            (import \"__wbindgen_placeholder__\" \"__wbindgen_throw\" (func (param i32 i32)))
+            (import \"__wbindgen_externref_xform__\" \"__wbindgen_externref_table_grow\" (func (param i32) (result i32))))
+         (func (export \"run\") (result u32) (canon lift (core func $i \"run\")))",
+    ));
+    let modules = ["__wbindgen_placeholder__", "__wbindgen_externref_xform__"];
+    assert_eq!(reasons.len(), modules.len(), "{reasons:#?}");
+    for (reason, module) in reasons.iter().zip(modules) {
+        let start = format!("it imports `{module}`: it was built for wasm-bindgen");
+        assert!(reason.starts_with(&start), "{reason}");
+        assert!(reason.contains("leave out the dependency"), "{reason}");
     }
 }
 
@@ -424,6 +619,10 @@ mod wrapping {
             (
                 "(import \"host\" \"f\" (func))",
                 "`f` from `host`, which no host provides",
+            ),
+            (
+                "(import \"env\" \"f\" (func)) (import \"host\" \"g\" (func))",
+                "`g` from `host`, which no host provides",
             ),
         ] {
             let refusal = wrap(&wat(&format!("(module {parts})"))).expect_err(expected);

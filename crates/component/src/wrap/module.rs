@@ -79,8 +79,9 @@ impl<'a> Module<'a> {
                         if let TypeRef::Func(ty) | TypeRef::FuncExact(ty) = import.ty {
                             module.functions.push(ty);
                         }
-                        refuse_import(import.module, import.name, &mut reasons);
-                        imports.push((import.module, import.name));
+                        if !refuse_import(import.module, import.name, &mut reasons) {
+                            imports.push((import.module, import.name));
+                        }
                     }
                 }
                 Payload::FunctionSection(section) => {
@@ -108,7 +109,7 @@ impl<'a> Module<'a> {
                 _ => {}
             }
         }
-        if !module.has_world && reasons.is_empty() {
+        if !module.has_world {
             for (from, name) in imports {
                 reasons.add(format!(
                     "it imports `{name}` from `{from}`, which no host provides: link it in, or pass what it gives as an \
@@ -247,18 +248,19 @@ impl Export<'_, '_> {
     }
 }
 
-fn refuse_import(module: &str, name: &str, reasons: &mut Reasons) {
-    match module {
-        module if module.starts_with("__wbindgen") => {
-            reasons.add(format!("it imports `{module}`: {WBINDGEN}"));
-        }
-        "wasi_snapshot_preview1" | "wasi_unstable" => reasons.add(format!(
+/// Refuses what has a remedy of its own; was it that?
+fn refuse_import(module: &str, name: &str, reasons: &mut Reasons) -> bool {
+    let reason = match module {
+        module if module.starts_with("__wbindgen") => format!("it imports `{module}`: {WBINDGEN}"),
+        "wasi_snapshot_preview1" | "wasi_unstable" => format!(
             "it imports `{module}` (WASI preview 1): build it for `wasm32-wasip2`, or without WASI for \
              `wasm32-unknown-unknown`"
-        )),
-        "env" => reasons.add(format!(
+        ),
+        "env" => format!(
             "it imports `env` (`{name}`), a symbol that was not found when it was linked: link the library in"
-        )),
-        _ => {}
-    }
+        ),
+        _ => return false,
+    };
+    reasons.add(reason);
+    true
 }

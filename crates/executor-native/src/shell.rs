@@ -48,6 +48,8 @@ pub struct Options {
     pub duty_percent: u8,
     /// Most memory that a task may have, in bytes; what wants more is left to others.
     pub memory_bytes: u64,
+    /// Longest that a task may run, in milliseconds; what takes longer is left to others.
+    pub time_ms: u64,
     /// Leases held beyond those that run, for each thread. Where tasks are short, more are held.
     pub prefetch: u32,
     /// How many bytes of blobs stay in memory beyond those that are needed now.
@@ -67,6 +69,7 @@ impl Options {
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32),
             duty_percent: 100,
             memory_bytes: u64::MAX,
+            time_ms: u64::MAX,
             prefetch: 1,
             cache_bytes: 256 << 20,
         }
@@ -123,6 +126,7 @@ pub async fn run(
         enrolment: options.enrolment,
         duty_percent: options.duty_percent,
         memory_bytes: options.memory_bytes,
+        time_ms: options.time_ms,
         prefetch: options.prefetch,
         // Its threads are not ended, only the task that they have.
         pipeline: false,

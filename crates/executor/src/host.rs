@@ -75,6 +75,7 @@ pub struct Job {
     /// The arguments, promises resolved.
     pub args: Vec<Value>,
     /// The bytes behind the links among the arguments.
+    #[serde(with = "pairs")]
     pub blobs: BTreeMap<Cid, serde_bytes::ByteBuf>,
     /// The budget.
     pub limits: Limits,
@@ -90,7 +91,31 @@ pub struct Attempt {
     /// What engine and guest said.
     pub remark: Remark,
     /// Bytes that the outcome links to.
+    #[serde(with = "pairs")]
     pub blobs: BTreeMap<Cid, serde_bytes::ByteBuf>,
+}
+
+/// Blobs as a list of names and bytes: a map of DAG-CBOR has strings for keys.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use asterism_protocol::Cid;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::ByteBuf;
+
+    pub(super) fn serialize<S: Serializer>(
+        blobs: &BTreeMap<Cid, ByteBuf>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(blobs)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Cid, ByteBuf>, D::Error> {
+        let pairs = Vec::<(Cid, ByteBuf)>::deserialize(deserializer)?;
+        Ok(pairs.into_iter().collect())
+    }
 }
 
 /// How a call ended, as a host saw it.

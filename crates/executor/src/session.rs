@@ -40,6 +40,8 @@ pub struct Config {
     /// Most memory that a task may have here, in bytes. A task that wants more is refused when it does, whatever its own
     /// limit: most ask for much and take little. [`Input::Memory`] changes it.
     pub memory_bytes: u64,
+    /// Longest that a task may run here, in milliseconds. One that takes longer is left to others then, whatever its own limit.
+    pub time_ms: u64,
     /// Leases held beyond those that run, for each thread.
     pub prefetch: u32,
     /// May a thread be given its next task before it ended the one it has? For shells whose threads take what they are

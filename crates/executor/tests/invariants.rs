@@ -148,6 +148,7 @@ impl World {
             enrolment: String::new(),
             duty_percent: 100,
             memory_bytes: 4 << 30,
+            time_ms: 1_000_000,
             prefetch: 1,
             pipeline,
             seed: 0,

@@ -47,6 +47,7 @@ impl Driver {
             enrolment: String::new(),
             duty_percent: 100,
             memory_bytes: 4 << 30,
+            time_ms: 1_000_000,
             prefetch: 1,
             pipeline: false,
             seed: 1,
@@ -1152,6 +1153,45 @@ fn a_task_that_its_own_limit_stops_is_an_outcome() {
     wanting.conditions.growth_refused = true;
     driver.end(thread, id, Ok(Box::new(wanting)));
     assert_eq!(driver.delivered_ids(), Some(vec![1]));
+}
+
+#[test]
+fn a_task_that_takes_longer_than_its_owner_allows_is_left_to_others() {
+    let mut driver = Driver::welcomed(|config| config.time_ms = 5_000);
+    driver.assign(vec![lease(1), lease(2)]);
+    let (_, _, job) = driver.run().expect("it runs");
+    assert_eq!(job.limits.time_ms, 5_000);
+    driver.wait(5_600);
+    let (refused, reason) = driver.refused().expect("it is refused");
+    assert_eq!(refused, 1);
+    assert!(reason.contains("5000 ms"), "{reason}");
+    assert_eq!(driver.faulted(), None, "it is no attempt");
+
+    // The host may be first to say so.
+    let (thread, id, _) = driver.run().expect("the next one runs");
+    let late = Fault {
+        kind: FaultKind::TimeLimit,
+        message: "it took 5 s".into(),
+    };
+    driver.end(thread, id, Err(late));
+    assert_eq!(driver.refused().map(|(refused, _)| refused), Some(2));
+}
+
+#[test]
+fn what_a_job_and_an_attempt_have_of_blobs_travels_with_them() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.assign(vec![lease(1)]);
+    let (_, _, mut job) = driver.run().expect("it runs");
+    let mut attempt = attempt(&job);
+    for bytes in [&b"one"[..], b"another"] {
+        job.blobs.insert(blob_cid(bytes), bytes.to_vec().into());
+        attempt.blobs.insert(blob_cid(bytes), bytes.to_vec().into());
+    }
+    let bytes = asterism_protocol::encode(&job);
+    assert_eq!(asterism_protocol::decode("job", &bytes, 1 << 20), Ok(job));
+    let bytes = asterism_protocol::encode(&attempt);
+    let decoded = asterism_protocol::decode("attempt", &bytes, 1 << 20);
+    assert_eq!(decoded, Ok(attempt));
 }
 
 #[test]

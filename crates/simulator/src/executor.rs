@@ -88,6 +88,7 @@ impl Executor {
             enrolment: String::new(),
             duty_percent: 100,
             memory_bytes: self.host.info().memory_max,
+            time_ms: u64::MAX,
             prefetch: 2,
             pipeline: self.pipeline,
             seed: self.seed.wrapping_add(self.life),

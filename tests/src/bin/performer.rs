@@ -5,7 +5,7 @@ mod exports {
     use asterism_executor::{Host as _, Job};
     use asterism_host_browser::BrowserHost;
     use asterism_protocol::{blob_cid, decode, encode};
-    use asterism_tests::hosts::{ANSWER_BYTES_MAX, Answer, PERFORM, PREPARE, Parcel};
+    use asterism_tests::hosts::{ANSWER_BYTES_MAX, Answer, PERFORM, PREPARE};
     use wasm_bindgen::prelude::wasm_bindgen;
 
     /// A host, behind bytes.
@@ -48,12 +48,12 @@ mod exports {
         }
 
         fn perform(&mut self, job: &[u8]) -> Answer {
-            let job = match decode::<Parcel<Job>>("a job", job, ANSWER_BYTES_MAX) {
-                Ok(job) => job.unpack(),
+            let job = match decode::<Job>("a job", job, ANSWER_BYTES_MAX) {
+                Ok(job) => job,
                 Err(error) => return Answer::Unfit(format!("it is no job: {error}")),
             };
             match self.host.run(&job) {
-                Ok(attempt) => Answer::Attempt(Box::new(Parcel::pack(attempt))),
+                Ok(attempt) => Answer::Attempt(Box::new(attempt)),
                 Err(fault) => Answer::Fault(fault),
             }
         }

@@ -18,12 +18,9 @@ pub use self::{
     tab::tab,
 };
 
-use std::{collections::BTreeMap, mem};
-
-use asterism_executor::{Attempt, Job};
-use asterism_protocol::{Cid, blob_cid, message::Fault};
+use asterism_executor::Attempt;
+use asterism_protocol::message::Fault;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 /// Most bytes of a job or an answer: what a guest may hand over, and more.
 pub const ANSWER_BYTES_MAX: usize = 512 << 20;
@@ -42,47 +39,7 @@ pub enum Answer {
     /// It is not, for this reason.
     Unfit(String),
     /// The job came to this.
-    Attempt(Box<Parcel<Attempt>>),
+    Attempt(Box<Attempt>),
     /// The job came to nothing.
     Fault(Fault),
-}
-
-/// A job or attempt with its blobs beside it: maps by CID have no form in DAG-CBOR.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Parcel<T> {
-    content: T,
-    blobs: Vec<ByteBuf>,
-}
-
-/// What has blobs.
-pub trait HasBlobs {
-    /// They.
-    fn blobs(&mut self) -> &mut BTreeMap<Cid, ByteBuf>;
-}
-
-impl HasBlobs for Job {
-    fn blobs(&mut self) -> &mut BTreeMap<Cid, ByteBuf> {
-        &mut self.blobs
-    }
-}
-
-impl HasBlobs for Attempt {
-    fn blobs(&mut self) -> &mut BTreeMap<Cid, ByteBuf> {
-        &mut self.blobs
-    }
-}
-
-impl<T: HasBlobs> Parcel<T> {
-    /// To be sent.
-    pub fn pack(mut content: T) -> Self {
-        let blobs = mem::take(content.blobs()).into_values().collect();
-        Self { content, blobs }
-    }
-
-    /// As it was before.
-    pub fn unpack(mut self) -> T {
-        let blobs = self.blobs.into_iter();
-        *self.content.blobs() = blobs.map(|bytes| (blob_cid(&bytes), bytes)).collect();
-        self.content
-    }
 }

@@ -8,7 +8,7 @@ use asterism_protocol::{
     message::{Fault, FaultKind},
 };
 
-use super::{ANSWER_BYTES_MAX, Answer, PERFORM, PREPARE, Parcel};
+use super::{ANSWER_BYTES_MAX, Answer, PERFORM, PREPARE};
 
 /// A way to a performer: bytes there and back.
 pub(super) trait Link {
@@ -87,8 +87,8 @@ impl Host for RemoteHost {
             kind: FaultKind::Host,
             message,
         };
-        match self.ask(PERFORM, &encode(&Parcel::pack(job.clone()))) {
-            Ok(Answer::Attempt(attempt)) => Ok(attempt.unpack()),
+        match self.ask(PERFORM, &encode(job)) {
+            Ok(Answer::Attempt(attempt)) => Ok(*attempt),
             Ok(Answer::Fault(fault)) => Err(fault),
             Ok(answer) => Err(fault(format!("an answer to something else: {answer:?}"))),
             Err(error) => Err(fault(format!("{} failed: {error}", self.name))),

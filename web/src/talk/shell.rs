@@ -35,6 +35,9 @@ const REPORT_MS: u64 = 100;
 /// Longest sleep: `setTimeout` counts in 31 bits.
 const SLEEP_MS_MAX: u64 = 1 << 30;
 
+/// Longest that a task may have a visitor's tab, in milliseconds: what takes hours is for executors that stay.
+const TIME_MS_MAX: u64 = 15 * 60 * 1000;
+
 /// Leases held beyond those that run, for each thread: enough that compute never waits for the network, few enough
 /// that a closed tab costs others little.
 const PREFETCH: u32 = 2;
@@ -103,6 +106,7 @@ impl Shell {
             enrolment: String::new(),
             duty_percent: allowed.duty_percent,
             memory_bytes: allowed.memory_bytes,
+            time_ms: TIME_MS_MAX,
             prefetch: PREFETCH,
             pipeline: true,
             seed: u64::from_le_bytes(random()),

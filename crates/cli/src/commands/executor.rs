@@ -38,6 +38,9 @@ pub(crate) enum Command {
         /// Most memory that a task may have, in MiB; what wants more is left to other executors
         #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         memory: Option<u64>,
+        /// Longest that a task may run, in seconds; what takes longer is left to other executors
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=30 * 24 * 3600))]
+        time: Option<u64>,
         /// What the operator gave its owner, so that it counts as theirs
         #[arg(
             long,
@@ -100,7 +103,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 /// Does it.
 pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), Failure> {
-    let (coordinator, data, threads, name, duty, memory, enrolment, label) = match command {
+    let options = match command {
         Command::Start {
             coordinator,
             data,
@@ -108,18 +111,22 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             name,
             duty,
             memory,
+            time,
             enrolment,
             label,
-        } => (
-            coordinator,
-            data,
-            threads,
-            name,
-            duty,
-            memory,
-            enrolment,
-            label,
-        ),
+        } => {
+            let usual = Options::new(coordinator.url(), data);
+            Options {
+                name,
+                duty_percent: duty,
+                memory_bytes: memory.map_or(usual.memory_bytes, |mib| mib << 20),
+                time_ms: time.map_or(usual.time_ms, |seconds| seconds * 1000),
+                threads: threads.unwrap_or(usual.threads),
+                enrolment,
+                labels: label.into_iter().collect(),
+                ..usual
+            }
+        }
         Command::List { coordinator } => return list(&coordinator, console).await,
         Command::Drain { which, undo } => {
             let query = [("undo", undo.to_string())];
@@ -143,19 +150,9 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             return Ok(());
         }
     };
-    let compiled = data.join("compiled");
+    let compiled = options.data.join("compiled");
     let engine =
         WasmtimeEngine::new(Some(&compiled)).map_err(|error| Failure::other(error.to_string()))?;
-    let usual = Options::new(coordinator.url(), data);
-    let options = Options {
-        name,
-        duty_percent: duty,
-        memory_bytes: memory.map_or(usual.memory_bytes, |mib| mib << 20),
-        threads: threads.unwrap_or(usual.threads),
-        enrolment,
-        labels: label.into_iter().collect(),
-        ..usual
-    };
     asterism_executor_native::run(options, move || Box::new(engine.host()), stopped())
         .await
         .map_err(|error| Failure::other(error.to_string()))

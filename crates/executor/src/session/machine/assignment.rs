@@ -19,7 +19,7 @@ impl Session {
         let mut refused = false;
         for lease in leases {
             let (id, instruction) = (lease.id, lease.task.run.cid());
-            let memory_bytes = lease.limits.memory;
+            let (memory_bytes, time_ms) = (lease.limits.memory, lease.limits.time_ms);
             if self.leases.contains_key(&id) {
                 continue;
             }
@@ -50,6 +50,7 @@ impl Session {
                 Lease {
                     instruction,
                     memory_bytes,
+                    time_ms,
                     workflow,
                     submitter,
                     commit,

@@ -105,6 +105,7 @@ impl Session {
                     &format!("the host answered for instruction {other} instead"),
                 );
             }
+            Err(fault) if fault.kind == FaultKind::TimeLimit => self.out_of_time(id),
             Err(fault) => self.end(id, Farewell::Fault(fault)),
         }
     }
@@ -278,6 +279,7 @@ impl Session {
                 continue;
             };
             job.limits.memory = job.limits.memory.min(self.config.memory_bytes);
+            job.limits.time_ms = job.limits.time_ms.min(self.config.time_ms);
             let mut work = Work {
                 lease: id,
                 component: job.component,
@@ -307,20 +309,29 @@ impl Session {
 
     pub(super) fn stop_overdue(&mut self, now: Timestamp) {
         let overdue = self.works().filter(|(_, work)| work.deadline <= now);
-        let overdue: Vec<_> = overdue
-            .map(|(_, work)| (work.lease, work.time_ms))
-            .collect();
-        for (id, time_ms) in overdue {
-            self.fault(
-                id,
-                FaultKind::TimeLimit,
-                &format!("stopped after {time_ms} ms, the time limit of the task"),
-            );
+        let overdue: Vec<_> = overdue.map(|(_, work)| work.lease).collect();
+        for id in overdue {
+            self.out_of_time(id);
             self.changed = true;
         }
         let threads = self.config.capabilities.threads;
         self.threads
             .retain(|id, thread| id.0 < threads || thread.work.is_some());
+    }
+
+    /// A task took as long as it may: as it asks for itself, or as its executor's owner allows.
+    fn out_of_time(&mut self, id: LeaseId) {
+        let Some(lease) = self.leases.get(&id) else {
+            return;
+        };
+        let (wanted, allowed) = (lease.time_ms, self.config.time_ms);
+        if allowed < wanted {
+            let reason = format!("it takes longer than the {allowed} ms that are allowed here");
+            self.end(id, Farewell::Refuse(reason));
+        } else {
+            let message = format!("stopped after {wanted} ms, the time limit of the task");
+            self.fault(id, FaultKind::TimeLimit, &message);
+        }
     }
 
     pub(super) fn announce(&mut self, now: Timestamp) {

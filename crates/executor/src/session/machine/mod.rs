@@ -187,6 +187,8 @@ struct Lease {
     instruction: Cid,
     /// The task's own limit of memory, which its owner's may be below.
     memory_bytes: u64,
+    /// The task's own limit of time, which its owner's may be below.
+    time_ms: u64,
     workflow: String,
     submitter: String,
     /// Must the outcome be committed to before it is told?

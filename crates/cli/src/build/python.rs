@@ -41,7 +41,7 @@ pub(super) async fn build(
     // The module is run when the component is made, and may import and read what is beside it: another file is another order.
     files.extend(kept::files_below(folder));
     files.sort();
-    order += &format!("{files:?}");
+    order += &format!("{files:?}\n{START}");
     if let Some(made) = kept::find(&order) {
         return Ok(made);
     }

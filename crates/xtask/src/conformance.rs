@@ -22,7 +22,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
         .run()
 }
 
-/// Compares generated modules and values until something differs, or for so many seeds; arguments are handed on.
+/// Compares generated modules and values on two hosts until something differs, or for so many seeds; arguments are handed on.
 pub(crate) fn fuzz(args: &[OsString]) -> Result<()> {
     set_up()?;
     compare("fuzz the hosts", "fuzz", args).run()

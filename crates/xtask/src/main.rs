@@ -10,6 +10,7 @@ mod compress;
 mod conformance;
 mod docs;
 mod examples;
+mod fuzz;
 mod kill_test;
 mod languages;
 mod process;
@@ -50,7 +51,8 @@ enum Command {
     /// --args JSON, --record.
     #[command(disable_help_flag = true)]
     Conformance(Passed),
-    /// Compares generated modules and values on Wasmtime and node until something differs: --seed N, --seeds M.
+    /// Compares generated modules and values on Wasmtime and node until something differs: --seed N, --seeds M. Or, with a
+    /// target of fuzz/ (component, values, frames, dag-cbor), feeds what reads strangers' bytes: --seconds N, --keep N.
     #[command(disable_help_flag = true)]
     Fuzz(Passed),
     /// Lives through simulated worlds: --seed N, --runs M, --small, --executors N, --tasks N.
@@ -101,7 +103,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::KillTest(args) => kill_test::run(&args),
         Command::Bench(passed) => bench::run(&passed.args),
         Command::Conformance(passed) => conformance::run(&passed.args),
-        Command::Fuzz(passed) => conformance::fuzz(&passed.args),
+        Command::Fuzz(passed) => fuzz::run(&passed.args),
         Command::Sim(passed) => sim::run(&passed.args),
         Command::Bundle => bundle::build(),
         Command::Docs => docs::build(),

@@ -18,6 +18,9 @@ const TRUNK_VERSION: &str = "0.21.14";
 /// The newest of the line that needs no newer compiler.
 const MDBOOK_VERSION: &str = "0.4.52";
 
+/// The newest.
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
+
 /// What programs for browsers are built for, and guests of either kind.
 const WASM_TARGETS: [&str; 2] = ["wasm32-unknown-unknown", "wasm32-wasip2"];
 
@@ -58,6 +61,11 @@ pub(crate) fn trunk() -> Result<PathBuf> {
 /// mdBook in target/tools. Without its search and server: the guide needs neither.
 pub(crate) fn mdbook() -> Result<PathBuf> {
     tool("mdbook", MDBOOK_VERSION, &["--no-default-features"])
+}
+
+/// cargo-fuzz in target/tools.
+pub(crate) fn cargo_fuzz() -> Result<()> {
+    tool("cargo-fuzz", CARGO_FUZZ_VERSION, &[]).map(drop)
 }
 
 /// A tool of this version, installed if it was missing.

@@ -97,14 +97,13 @@ pub(crate) fn frames(bytes: &[u8]) {
 /// Content of every type: what is read is written the same, so it has the CID that it came with.
 pub(crate) fn dag_cbor(bytes: &[u8]) {
     if let Some(value) = content::<Value>(bytes) {
-        if !has_integer_below_s64(&value) {
-            assert_eq!(
-                value_of_json(json_of(&value).as_bytes())
-                    .as_ref()
-                    .map(json_of),
-                Ok(json_of(&value)),
-                "a value is another one in JSON"
-            );
+        match value_of_json(json_of(&value).as_bytes()) {
+            Ok(again) => assert!(
+                again == value || has_integer_below_s64(&value),
+                "{value:?} is {again:?} in JSON"
+            ),
+            // What is around a value may be deeper than a value, in DAG-CBOR alone.
+            Err(error) => assert!(error.to_string().contains("nested"), "{error}"),
         }
         let _ = asterism_document::check(bytes, &Anything);
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask conformance` and `cargo xtask fuzz`: sets up the hosts that live in other programs, and runs what compares
+//! `cargo xtask conformance`, and `cargo xtask fuzz` without a target: sets up the hosts that live in other programs, and runs what compares
 //! them with Wasmtime.
 
 use std::{ffi::OsString, fs, path::Path};

@@ -1,10 +1,6 @@
 //! `cargo xtask fuzz`: the hosts against each other, or one of the targets in fuzz/ by libFuzzer.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, fs};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -34,117 +30,43 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     if !TARGETS.contains(&&*name) {
         bail!("there is no target `{name}`: {} are", TARGETS.join(", "));
     }
-    let (mut seconds, mut keep) = (None, None);
-    for pair in flags.chunks(2) {
-        let [flag, number] = pair else {
-            bail!("{} wants a number", pair[0].display());
-        };
-        let number: u32 = number
-            .to_string_lossy()
-            .parse()
-            .with_context(|| format!("{} wants a number", flag.display()))?;
-        match &*flag.to_string_lossy() {
-            "--seconds" => seconds = Some(number),
-            "--keep" => keep = Some(number as usize),
-            other => bail!("there is no `{other}`: --seconds N and --keep N are"),
+    let seconds = match flags {
+        [] => None,
+        [flag, seconds] if flag == "--seconds" => {
+            let seconds = seconds.to_string_lossy();
+            let parsed = seconds.parse::<u32>();
+            Some(parsed.with_context(|| format!("--seconds wants a number, not `{seconds}`"))?)
         }
-    }
-    let target = Target::named(&name)?;
-    match keep {
-        Some(most) => target.keep(most),
-        None => target.feed(seconds),
-    }
+        _ => bail!("after a target there may be --seconds N, nothing else"),
+    };
+    feed(&name, seconds)
 }
 
-struct Target<'a> {
-    name: &'a str,
-    /// In the repository, small.
-    corpus: PathBuf,
-    /// What it found on this machine.
-    found: PathBuf,
-}
-
-impl<'a> Target<'a> {
-    fn named(name: &'a str) -> Result<Self> {
-        setup::cargo_fuzz()?;
-        let root = workspace::root();
-        let target = Self {
-            name,
-            corpus: root.join("fuzz/corpus").join(name),
-            found: root.join("target/fuzzing/found").join(name),
-        };
-        for folder in [&target.corpus, &target.found] {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("failed to make {}", folder.display()))?;
-        }
-        Ok(target)
-    }
-
-    /// libFuzzer on this target. Without a sanitizer: what is looked for are panics, endless loops and memory that grows, and
-    /// there is no unsafe code in what is fed; so the stable compiler does.
-    fn libfuzzer(&self, purpose: &str, folders: &[&Path], flags: &[String]) -> Step {
-        let target = workspace::root().join("target/fuzzing");
-        Step::new(purpose, workspace::tools().join("bin/cargo-fuzz"))
-            .args(["run", "--sanitizer", "none", "--fuzz-dir", "fuzz"])
-            .arg("--target-dir")
-            .arg(&target)
-            .arg(self.name)
-            .args(folders)
-            .arg("--")
-            .args(flags)
-            .arg(format!("-max_len={INPUT_BYTES_MAX}"))
-            .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
-            .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
-    }
-
-    /// Until something breaks, or for so long.
-    fn feed(&self, seconds: Option<u32>) -> Result<()> {
-        let mut flags = vec!["-print_final_stats=1".to_owned()];
-        flags.extend(seconds.map(|seconds| format!("-max_total_time={seconds}")));
-        self.libfuzzer(
-            "feed what reads strangers' bytes",
-            &[&self.found, &self.corpus],
-            &flags,
-        )
-        .interactive()
-        .run()
-    }
-
-    /// Makes the corpus of the repository out of what was found: the smallest inputs first, each for what it adds.
-    fn keep(&self, most: usize) -> Result<()> {
-        let merged = workspace::root()
-            .join("target/fuzzing/merged")
-            .join(self.name);
-        if merged.exists() {
-            fs::remove_dir_all(&merged)
-                .with_context(|| format!("failed to empty {}", merged.display()))?;
-        }
-        fs::create_dir_all(&merged)
-            .with_context(|| format!("failed to make {}", merged.display()))?;
-        self.libfuzzer(
-            "merge what was found",
-            &[&merged, &self.corpus, &self.found],
-            &["-merge=1".to_owned()],
-        )
-        .run()?;
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&merged)? {
-            let entry = entry?;
-            files.push((entry.metadata()?.len(), entry.path()));
-        }
-        files.sort();
-        fs::remove_dir_all(&self.corpus)?;
-        fs::create_dir_all(&self.corpus)?;
-        for (_, path) in files.iter().take(most) {
-            let name = path.file_name().context("an input has a name")?;
-            fs::copy(path, self.corpus.join(name))?;
-        }
-        eprintln!(
-            "{} of {} inputs are in {}",
-            files.len().min(most),
-            files.len(),
-            self.corpus.display()
-        );
-        Ok(())
-    }
+/// libFuzzer on a target, until something breaks or for so long. Without a sanitizer: what is looked for are panics, endless
+/// loops and memory that grows, and there is no unsafe code in what is fed; so the stable compiler does.
+fn feed(name: &str, seconds: Option<u32>) -> Result<()> {
+    setup::cargo_fuzz()?;
+    let target = workspace::root().join("target/fuzzing");
+    // libFuzzer writes into the first folder: the corpus of the repository stays small.
+    let found = target.join("found").join(name);
+    fs::create_dir_all(&found).with_context(|| format!("failed to make {}", found.display()))?;
+    let limit = seconds.map(|seconds| format!("-max_total_time={seconds}"));
+    Step::new(
+        "feed what reads strangers' bytes",
+        workspace::tools().join("bin/cargo-fuzz"),
+    )
+    .args(["run", "--sanitizer", "none", "--fuzz-dir", "fuzz"])
+    .arg("--target-dir")
+    .arg(&target)
+    .arg(name)
+    .arg(found)
+    .arg(workspace::root().join("fuzz/corpus").join(name))
+    .arg("--")
+    .arg("-print_final_stats=1")
+    .arg(format!("-max_len={INPUT_BYTES_MAX}"))
+    .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
+    .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
+    .args(limit)
+    .interactive()
+    .run()
 }

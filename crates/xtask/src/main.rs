@@ -52,7 +52,7 @@ enum Command {
     #[command(disable_help_flag = true)]
     Conformance(Passed),
     /// Compares generated modules and values on Wasmtime and node until something differs: --seed N, --seeds M. Or, with a
-    /// target of fuzz/ (component, values, frames, dag-cbor), feeds what reads strangers' bytes: --seconds N, --keep N.
+    /// target of fuzz/ (component, values, frames, dag-cbor), feeds what reads strangers' bytes: --seconds N.
     #[command(disable_help_flag = true)]
     Fuzz(Passed),
     /// Lives through simulated worlds: --seed N, --runs M, --small, --executors N, --tasks N.

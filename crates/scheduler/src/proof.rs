@@ -51,6 +51,9 @@ pub(crate) struct Told {
     pub(crate) remark: Remark,
     pub(crate) leased: Option<Timestamp>,
     pub(crate) delivered: Timestamp,
+    /// Which of its executor's it was when it was told, or picked: a check of it covers those with smaller numbers. Of what was
+    /// told after it was picked, it says nothing: whoever turns liar would hide behind it.
+    pub(crate) number: u64,
     pub(crate) pick: Pick,
 }
 
@@ -59,7 +62,7 @@ pub(crate) struct Told {
 pub(crate) enum Pick {
     /// Another executor is asked for the same.
     Checked,
-    /// It waits for the next check that its executor passes.
+    /// It waits for a check that its executor passes, of an outcome that was picked later.
     Unpicked,
     /// That one is passed; so many were by then.
     Covered(u64),
@@ -216,6 +219,7 @@ mod tests {
                 remark: Remark::default(),
                 leased: None,
                 delivered: Timestamp(0),
+                number: 1,
                 pick: *pick,
             };
             proof.votes.push(Vote {

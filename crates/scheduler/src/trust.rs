@@ -61,6 +61,8 @@ pub(crate) struct Record {
     pub(crate) excluded: Option<Exclusion>,
     /// Instructions with an outcome of it that is not final.
     pub(crate) unconfirmed: BTreeSet<WorkId>,
+    /// How many outcomes it has told that were to be weighed: each has its number, and a check covers smaller ones.
+    pub(crate) told: u64,
 }
 
 /// All records.

@@ -537,6 +537,7 @@ impl Scheduler {
                         remark: *remark,
                         leased: None,
                         delivered: at,
+                        number: 0,
                         pick: if picked {
                             Pick::Checked
                         } else {

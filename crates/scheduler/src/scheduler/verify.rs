@@ -171,6 +171,7 @@ impl Scheduler {
             remark: item.remark,
             leased,
             delivered: at,
+            number: 0,
             pick: if picked {
                 Pick::Checked
             } else {
@@ -193,13 +194,22 @@ impl Scheduler {
         self.recount(id);
     }
 
-    /// Lays an outcome among the votes.
-    pub(super) fn tell(&mut self, id: WorkId, lease: Option<LeaseId>, owner: Owner, told: Told) {
+    /// Lays an outcome among the votes, and gives it its number.
+    pub(super) fn tell(
+        &mut self,
+        id: WorkId,
+        lease: Option<LeaseId>,
+        owner: Owner,
+        mut told: Told,
+    ) {
         let key = told.attestation.key;
         let Some(proof) = &mut self.works.get_mut(id).proof else {
             return;
         };
-        self.trust.record(key).unconfirmed.insert(id);
+        let record = self.trust.record(key);
+        record.unconfirmed.insert(id);
+        record.told += 1;
+        told.number = record.told;
         let mut at = told.delivered;
         proof.votes.retain(|vote| match &vote.said {
             Said::Committed { lease: known, .. } if Some(*known) == lease => {
@@ -275,8 +285,10 @@ impl Scheduler {
                 };
                 let agreeing: Vec<Attestation> =
                     right.map(|(_, told)| told.attestation.clone()).collect();
-                let agreed: Vec<PublicKey> = std::iter::once(first.attestation.key)
-                    .chain(agreeing.iter().map(|attestation| attestation.key))
+                let agreed: Vec<(PublicKey, u64)> = proof
+                    .told()
+                    .filter(|(_, told)| told.cid == outcome)
+                    .map(|(vote, told)| (vote.key, told.number))
                     .collect();
                 let wrong: Vec<(PublicKey, Cid)> = proof
                     .told()
@@ -328,9 +340,10 @@ impl Scheduler {
         }
     }
 
-    /// Executors that agreed with others have passed a check: it covers what they came to before and was not picked.
-    fn cover(&mut self, keys: &[PublicKey]) {
-        for key in keys.iter().copied() {
+    /// Executors that agreed with others have passed a check: it covers what they had told before the number that was checked,
+    /// and was not picked.
+    fn cover(&mut self, agreed: &[(PublicKey, u64)]) {
+        for (key, checked) in agreed.iter().copied() {
             let passed = self.trust.passed(&key);
             let waiting: Vec<WorkId> = self
                 .trust
@@ -345,6 +358,7 @@ impl Scheduler {
                 for vote in proof.votes.iter_mut().filter(|vote| vote.key == key) {
                     if let Said::Told(told) = &mut vote.said
                         && told.pick == Pick::Unpicked
+                        && told.number < checked
                     {
                         told.pick = Pick::Covered(passed);
                         covered.push(id);
@@ -400,10 +414,15 @@ impl Scheduler {
         let (checking, unpicked) = (grounded(Pick::Checked), grounded(Pick::Unpicked));
         if checking.is_empty() && !unpicked.is_empty() {
             let chosen = unpicked[self.random.below(unpicked.len() as u64) as usize];
+            // Any of them could have been picked, so it stands for all that were told by now.
+            let number = record.told + 1;
             if let Some(proof) = &mut self.works.get_mut(chosen).proof {
                 for vote in &mut proof.votes {
                     if let Said::Told(told) = &mut vote.said {
                         told.pick = Pick::Checked;
+                        if vote.key == *key {
+                            told.number = number;
+                        }
                     }
                 }
             }

@@ -417,6 +417,62 @@ fn checks_grow_rarer_and_what_was_not_picked_is_final_after_the_next_one() {
 }
 
 #[test]
+fn a_check_covers_what_was_told_before_it_was_picked_and_nothing_later() {
+    let mut driver = Driver::with(Config {
+        finished_runs_max: 1_000,
+        ..config()
+    });
+    let executors = [1, 2].map(|seed| driver.executor(seed));
+    let [subject, other] = &executors;
+    let tasks = (0..60).map(|n| task("proven", vec![Value::Integer(n)]));
+    let proven = driver.submit_on(on(SPOT), tasks.collect());
+    driver.work_off_all(&executors, |_, _| ok(7));
+    assert_eq!(driver.state(proven), RunState::Done);
+
+    // The next outcome of the subject; was it picked for a check?
+    let mut number = 0;
+    let mut tell = |driver: &mut Driver| {
+        number += 1;
+        let run = driver.submit_on(on(SPOT), vec![task("a", vec![Value::Integer(number)])]);
+        let lease = driver.poll_for_one(subject);
+        answer(driver, subject, &lease, 7);
+        let last = driver.journal.iter().rev().find_map(|event| match event {
+            Event::Voted { picked, .. } => Some(*picked),
+            _ => None,
+        });
+        (run, last.expect("it is journaled"))
+    };
+    let mut earlier = Vec::new();
+    let covers = |told: &[_]| {
+        let unpicked = told.iter().any(|(_, picked)| !picked);
+        unpicked && matches!(told.last(), Some((_, true)))
+    };
+    while !covers(&earlier) {
+        earlier.push(tell(&mut driver));
+    }
+    let later = loop {
+        match tell(&mut driver) {
+            (run, false) => break run,
+            picked => earlier.push(picked),
+        }
+    };
+
+    for lease in driver.poll_for(other, 100) {
+        answer(&mut driver, other, &lease, 7);
+    }
+    for (run, _) in earlier {
+        assert_eq!(driver.state(run), RunState::Done);
+    }
+    assert_eq!(
+        driver.states(later),
+        [TaskState::Provisional],
+        "who turns liar does not hide behind what was told before"
+    );
+    driver.work_off_all(&executors, |_, _| ok(7));
+    assert_eq!(driver.state(later), RunState::Done, "a check comes for it");
+}
+
+#[test]
 fn forced_runs_do_known_work_again_and_tell_loudly_of_a_difference() {
     let mut driver = Driver::new();
     let worker = driver.executor(1);

@@ -29,7 +29,8 @@ pub enum Policy {
         of: u32,
     },
     /// Executors are checked by asking another owner's executor for the same: each outcome of one that is new, then
-    /// fewer, but never fewer than this share. What was not picked is final once its executor has passed its next check.
+    /// fewer, but never fewer than this share. What was not picked is final once its executor has passed a check
+    /// that was picked later.
     Spot {
         /// The smallest share that is checked, in thousandths; at least one.
         per_mille: u32,

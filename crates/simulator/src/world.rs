@@ -31,8 +31,9 @@ const DONE_MS: u64 = 240_000;
 /// More steps than any world takes to come to rest.
 const STEPS_MAX: u64 = 5_000_000;
 
-/// Worlds of up to so many tasks have their journals told again, without what is not needed, whenever a twin is made.
-const STORY_TASKS_MAX: u32 = 200;
+/// Worlds of up to so many tasks, all small ones among them, have their journals told again, without what is not needed, whenever
+/// a twin is made.
+const STORY_TASKS_MAX: u32 = 250;
 
 /// What came of a world.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -414,7 +414,7 @@ impl Scheduler {
         let (checking, unpicked) = (grounded(Pick::Checked), grounded(Pick::Unpicked));
         if checking.is_empty() && !unpicked.is_empty() {
             let chosen = unpicked[self.random.below(unpicked.len() as u64) as usize];
-            // Any of them could have been picked, so it stands for all that were told by now.
+            // It was chosen when these had all been told, and nobody could know which: it stands for them all.
             let number = record.told + 1;
             if let Some(proof) = &mut self.works.get_mut(chosen).proof {
                 for vote in &mut proof.votes {

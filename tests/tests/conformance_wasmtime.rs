@@ -10,7 +10,7 @@ use asterism_executor::{
 };
 use asterism_host_wasmtime::{WasmtimeEngine, WasmtimeHost};
 use asterism_protocol::{
-    Cid, Limits, Out, TrapKind, Value, blob_cid, content_cid,
+    Limits, Out, TrapKind, Value, blob_cid, content_cid,
     message::{Fault, FaultKind},
 };
 use asterism_tests::guests;
@@ -348,17 +348,41 @@ fn compiled_components_are_kept_and_rotten_ones_thrown_away() {
             "it was compiled again"
         );
     }
-    // A file of another component under this name is not ours either.
-    let other: Cid = blob_cid(b"another");
-    for file in [file.clone(), file.with_extension("sum")] {
+}
+
+#[test]
+fn a_compiled_component_under_the_name_of_another_one_is_not_run() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = || {
+        WasmtimeEngine::new(Some(dir.path()))
+            .expect("Wasmtime runs here")
+            .host()
+    };
+    let [one, two] = ["1", "2"].map(|number| {
+        module(&format!(
+            "(func (export \"run\") (result i32) (i32.const {number}))"
+        ))
+    });
+    let result = |component: &[u8]| {
+        run(&mut host(), component, &job(component, "run", vec![]))
+            .expect("no fault")
+            .outcome
+            .out
+    };
+    assert_eq!(result(&one), Out::Ok(Value::Integer(1)));
+    let name_of = |component: &[u8]| blob_cid(component).to_string();
+    let files: Vec<_> = fs::read_dir(dir.path())
+        .expect("it is there")
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    assert_eq!(files.len(), 2, "code and its checksum: {files:?}");
+    for file in &files {
         let name = file.file_name().expect("a name").to_string_lossy();
-        let name = name.replace(&add.component.to_string(), &other.to_string());
-        fs::copy(&file, file.with_file_name(name)).expect("writable");
+        let name = name.replace(&name_of(&one), &name_of(&two));
+        fs::copy(file, file.with_file_name(name)).expect("writable");
     }
-    let mut host = WasmtimeEngine::new(Some(&cache))
-        .expect("Wasmtime runs here")
-        .host();
-    assert!(host.prepare(other, b"not a component").is_err());
+    assert_eq!(result(&two), Out::Ok(Value::Integer(2)));
+    assert_eq!(result(&one), Out::Ok(Value::Integer(1)));
 }
 
 #[cfg(unix)]

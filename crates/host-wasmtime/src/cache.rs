@@ -176,3 +176,79 @@ fn make_private(dir: &Path) -> io::Result<()> {
 fn make_private(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)
 }
+
+#[cfg(test)]
+mod tests {
+    use asterism_protocol::blob_cid;
+    use wasmtime::{Config, ModuleVersionStrategy};
+
+    use super::*;
+    use crate::config::config;
+
+    /// An engine whose code is not ours.
+    type Change = fn(&mut Config);
+
+    const OTHERS: [Change; 3] = [
+        |config| {
+            config.consume_fuel(false);
+        },
+        |config| {
+            config.epoch_interruption(false);
+        },
+        |config| {
+            let version = ModuleVersionStrategy::Custom("another".into());
+            config
+                .module_version(version)
+                .expect("it is a short version");
+        },
+    ];
+
+    fn engine(change: Change) -> Engine {
+        let mut config = config();
+        change(&mut config);
+        Engine::new(&config).expect("Wasmtime runs here")
+    }
+
+    fn component() -> Vec<u8> {
+        let text = "(component
+            (core module $m (func (export \"run\") (result i32) (i32.const 1)))
+            (core instance $i (instantiate $m))
+            (func (export \"run\") (result u32) (canon lift (core func $i \"run\"))))";
+        wat::parse_str(text).expect("the text of the test is right")
+    }
+
+    #[test]
+    fn engines_whose_code_differs_keep_what_is_theirs() {
+        let (ours, bytes) = (engine(|_| {}), component());
+        let cid = blob_cid(&bytes);
+        for change in OTHERS {
+            let dir = tempfile::tempdir().expect("a directory");
+            let theirs = engine(change);
+            let open = |engine| DiskCache::open(dir.path(), engine).expect("it is ours");
+            let (our_cache, their_cache) = (open(&ours), open(&theirs));
+            let compiled = Component::from_binary(&theirs, &bytes).expect("it is fit");
+            their_cache.store(cid, &compiled);
+            assert!(our_cache.load(cid, &ours).is_none());
+            assert!(
+                their_cache.load(cid, &theirs).is_some(),
+                "it was left to them"
+            );
+        }
+    }
+
+    #[test]
+    fn code_of_another_engine_is_not_loaded_under_our_name() {
+        let (ours, bytes) = (engine(|_| {}), component());
+        let cid = blob_cid(&bytes);
+        for change in OTHERS {
+            let dir = tempfile::tempdir().expect("a directory");
+            let cache = DiskCache::open(dir.path(), &ours).expect("it is ours");
+            let compiled = Component::from_binary(&engine(change), &bytes).expect("it is fit");
+            // Whole, and with the checksum that it must have.
+            cache.store(cid, &compiled);
+            assert!(cache.path(cid).exists());
+            assert!(cache.load(cid, &ours).is_none());
+            assert!(!cache.path(cid).exists(), "it was thrown away");
+        }
+    }
+}

@@ -14,6 +14,7 @@ use asterism_tests::{
 };
 
 /// What is asked, as `--name value`.
+#[derive(Debug)]
 struct Options(BTreeMap<String, String>);
 
 /// An option without a value.
@@ -31,10 +32,12 @@ impl Options {
             let value = if name == RECORD {
                 String::new()
             } else {
-                args.next()
+                args.next_if(|value| !value.starts_with("--"))
                     .with_context(|| format!("write a value after `{arg}`"))?
             };
-            options.insert(name.to_owned(), value);
+            if options.insert(name.to_owned(), value).is_some() {
+                bail!("`{arg}` is given twice");
+            }
         }
         Ok(Self(options))
     }
@@ -49,45 +52,103 @@ impl Options {
     }
 }
 
+/// What `conformance` is asked for.
+#[derive(Debug, PartialEq)]
+enum Asked {
+    /// A function of the component in this file, with these arguments.
+    Component {
+        file: String,
+        func: String,
+        args: String,
+    },
+    /// The case of this name, or those of names like it.
+    Cases(String),
+    /// All of them, and perhaps to record what they come to.
+    Table { record: bool },
+}
+
+impl Asked {
+    fn read(args: impl Iterator<Item = String>) -> Result<Self> {
+        let options = Options::read(args, &["case", "component", "func", "args", RECORD])?;
+        let (own, asked) = match (options.get("component"), options.get("case")) {
+            (Some(file), _) => {
+                let asked = Self::Component {
+                    file: file.to_owned(),
+                    func: options.get("func").context("write --func NAME")?.to_owned(),
+                    args: options.get("args").unwrap_or("[]").to_owned(),
+                };
+                (&["component", "func", "args"][..], asked)
+            }
+            (None, Some(name)) => (&["case"][..], Self::Cases(name.to_owned())),
+            (None, None) => {
+                let record = options.get(RECORD).is_some();
+                (&[RECORD][..], Self::Table { record })
+            }
+        };
+        match options.0.keys().find(|name| !own.contains(&&***name)) {
+            None => Ok(asked),
+            Some(other) => bail!(
+                "--{other} is of no use here: write --component FILE --func NAME --args JSON, --case NAME, or --record"
+            ),
+        }
+    }
+}
+
+/// The names that are meant by one: it alone, else those that begin with it, else those that have it somewhere.
+fn meant(names: &[&str], name: &str) -> Vec<usize> {
+    let those = |fits: &dyn Fn(&str) -> bool| -> Vec<usize> {
+        let all = names.iter().enumerate();
+        all.filter(|(_, known)| fits(known))
+            .map(|(index, _)| index)
+            .collect()
+    };
+    [
+        those(&|known| known == name),
+        those(&|known| known.starts_with(name)),
+        those(&|known| known.contains(name)),
+    ]
+    .into_iter()
+    .find(|found| !found.is_empty())
+    .unwrap_or_default()
+}
+
 pub(crate) fn main() -> Result<ExitCode> {
     let mut args = env::args().skip(1);
     match args.next().as_deref() {
-        Some("conformance") => {
-            let names = ["case", "component", "func", "args", RECORD];
-            conformance(&Options::read(args, &names)?)
-        }
+        Some("conformance") => conformance(&Asked::read(args)?),
         Some("fuzz") => fuzz(&Options::read(args, &["seed", "seeds"])?),
         _ => bail!("write `compare conformance` or `compare fuzz`"),
     }
 }
 
-fn conformance(options: &Options) -> Result<ExitCode> {
+fn conformance(asked: &Asked) -> Result<ExitCode> {
     let programs = Programs::find()?;
     let mut hosts = Hosts::start(&programs)?;
-    if let Some(file) = options.get("component") {
-        return side_by_side(&mut hosts, &any(options, file)?);
-    }
-    let calls = corpus(&programs)?;
-    if let Some(name) = options.get("case") {
-        let Some(call) = calls.iter().find(|call| call.name == name) else {
-            let like: Vec<_> = calls
-                .iter()
-                .map(|call| call.name.as_str())
-                .filter(|known| known.contains(name))
+    let record = match asked {
+        Asked::Component { file, func, args } => {
+            return side_by_side(&mut hosts, &[&any(file, func, args)?]);
+        }
+        Asked::Cases(name) => {
+            let calls = corpus(&programs)?;
+            let names: Vec<_> = calls.iter().map(|call| call.name.as_str()).collect();
+            let chosen: Vec<_> = meant(&names, name)
+                .into_iter()
+                .map(|index| &calls[index])
                 .collect();
-            bail!(
-                "there is no case `{name}`; like it are: {}",
-                like.join(", ")
-            );
-        };
-        return side_by_side(&mut hosts, call);
-    }
+            if chosen.is_empty() {
+                bail!("no case has `{name}` in its name; docs/conformance.md lists them");
+            }
+            return side_by_side(&mut hosts, &chosen);
+        }
+        Asked::Table { record } => *record,
+    };
+    let calls = corpus(&programs)?;
     let made = make(&mut hosts, &calls)?;
     for line in &made.disagreeing {
         println!("{line}");
     }
     let path = root().join("docs/conformance.md");
-    if options.get(RECORD).is_some() {
+    if record {
         fs::write(&path, &made.text)
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
@@ -106,13 +167,13 @@ fn conformance(options: &Options) -> Result<ExitCode> {
 }
 
 /// A call of whatever component.
-fn any(options: &Options, file: &str) -> Result<Call> {
+fn any(file: &str, func: &str, args: &str) -> Result<Call> {
     let bytes = fs::read(file).with_context(|| format!("{file} cannot be read"))?;
     Ok(Call {
         name: file.to_owned(),
         component: wrap(&bytes)?,
-        func: options.get("func").context("write --func NAME")?.to_owned(),
-        args: options.get("args").unwrap_or("[]").to_owned(),
+        func: func.to_owned(),
+        args: args.to_owned(),
         blobs: Vec::new(),
         limits: vec![Limits::default()],
         twin: true,
@@ -120,15 +181,20 @@ fn any(options: &Options, file: &str) -> Result<Call> {
     })
 }
 
-fn side_by_side(hosts: &mut Hosts, call: &Call) -> Result<ExitCode> {
-    let seen = hosts.perform(call)?;
-    for (host, cell) in &seen {
-        println!("{host:<10} {}", cell.long());
-        if let Some(out) = cell.out() {
-            println!("{:<10} {}", "", json_of(&out.to_value()));
+fn side_by_side(hosts: &mut Hosts, calls: &[&Call]) -> Result<ExitCode> {
+    let mut agree = true;
+    for call in calls {
+        println!("{}", call.name);
+        let seen = hosts.perform(call)?;
+        for (host, cell) in &seen {
+            println!("  {host:<10} {}", cell.long());
+            if let Some(out) = cell.out() {
+                println!("  {:<10} {}", "", json_of(&out.to_value()));
+            }
         }
+        agree &= disagreeing(&seen).is_empty();
     }
-    Ok(ended(disagreeing(&seen).is_empty()))
+    Ok(ended(agree))
 }
 
 fn fuzz(options: &Options) -> Result<ExitCode> {
@@ -155,5 +221,80 @@ fn ended(well: bool) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(args: &[&str]) -> Result<Asked, String> {
+        Asked::read(args.iter().map(ToString::to_string)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_say_what_is_asked_for() {
+        assert_eq!(asked(&[]), Ok(Asked::Table { record: false }));
+        assert_eq!(asked(&["--record"]), Ok(Asked::Table { record: true }));
+        let case = Asked::Cases("echo-u8 [-1]".into());
+        assert_eq!(asked(&["--case", "echo-u8 [-1]"]), Ok(case));
+        let component = |args: &str| Asked::Component {
+            file: "a.wasm".into(),
+            func: "add".into(),
+            args: args.into(),
+        };
+        let of_a = ["--component", "a.wasm", "--func", "add"];
+        assert_eq!(asked(&of_a), Ok(component("[]")));
+        let with_args = [&of_a[..], &["--args", "[-1]"]].concat();
+        assert_eq!(asked(&with_args), Ok(component("[-1]")));
+    }
+
+    #[test]
+    fn options_that_say_nothing_are_refused_with_what_there_is() {
+        for (args, words) in [
+            (&["case"][..], "`case` is not known; there are --case, --"),
+            (&["--cases", "a"], "`--cases` is not known"),
+            (&["--"], "`--` is not known"),
+            (&["--case"], "write a value after `--case`"),
+            (&["--case", "--record"], "write a value after `--case`"),
+            (&["--case", "a", "--case", "b"], "`--case` is given twice"),
+            (&["--record", "yes"], "`yes` is not known"),
+            (&["--component", "a.wasm"], "write --func NAME"),
+            (&["--func", "add"], "--func is of no use here"),
+            (&["--args", "[]"], "--args is of no use here"),
+            (&["--case", "a", "--record"], "--record is of no use here"),
+            (
+                &["--component", "a.wasm", "--func", "add", "--case", "a"],
+                "--case is of no use here",
+            ),
+        ] {
+            let said = asked(args).expect_err(words);
+            assert!(said.contains(words), "{args:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_numbers() {
+        let options = |value: &str| {
+            let args = ["--seed".to_owned(), value.to_owned()];
+            Options::read(args.into_iter(), &["seed", "seeds"]).expect("it is an option")
+        };
+        assert_eq!(options("7").number("seed").ok(), Some(Some(7)));
+        assert_eq!(options("7").number("seeds").ok(), Some(None));
+        for none in ["-1", "seven", "1.5", "", "18446744073709551616"] {
+            let said = options(none)
+                .number("seed")
+                .map_err(|error| error.to_string());
+            assert_eq!(said, Err("--seed takes a number".to_owned()), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_name_means_itself_or_what_begins_with_it_or_what_has_it() {
+        let names = ["grow [1]", "grow [10]", "a grow [1]", "echo"];
+        assert_eq!(meant(&names, "grow [1]"), [0]);
+        assert_eq!(meant(&names, "grow"), [0, 1]);
+        assert_eq!(meant(&names, "row [1"), [0, 1, 2]);
+        assert_eq!(meant(&names, "shrink"), [0; 0]);
     }
 }

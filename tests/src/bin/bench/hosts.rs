@@ -264,7 +264,7 @@ fn cold(
         run_once(&mut *host, &add)?;
         let start = Instant::now();
         if let Err(unfit) = host.prepare(job.component, component) {
-            // node before 22 does not know what CPython's modules need.
+            // An engine may not know what its modules need.
             eprintln!("{engine}, {name}: {unfit}");
             continue;
         }

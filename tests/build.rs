@@ -52,12 +52,13 @@ const GUESTS: [(&str, &str, &str, &str); 7] = [
 const IN_C: [(&str, &str); 1] = [("GREET_C", "examples/greet/greet.c")];
 
 /// Components in text, which the executor's conformance suite keeps: name of the constant, file.
-const TEXTS: [(&str, &str); 4] = [
+const TEXTS: [(&str, &str); 5] = [
     (
         "INSTRUCTIONS",
         "crates/executor/src/conformance/instructions.wat",
     ),
     ("VALUES", "crates/executor/src/conformance/values.wat"),
+    ("LATIN1", "crates/executor/src/conformance/latin1.wat"),
     ("RESOURCES", "crates/executor/src/conformance/resources.wat"),
     ("COMPOSED", "crates/executor/src/conformance/composed.wat"),
 ];

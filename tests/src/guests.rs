@@ -6,8 +6,11 @@ pub const CONFORMANCE: &[u8] = include_bytes!(env!("GUEST_CONFORMANCE"));
 /// Single instructions: the executor's `conformance/instructions.wat`.
 pub const INSTRUCTIONS: &[u8] = include_bytes!(env!("GUEST_INSTRUCTIONS"));
 
-/// Values of every kind and what is none: the executor's `conformance/values.wat`.
+/// Strings, values of every kind and what is none: the executor's `conformance/values.wat`.
 pub const VALUES: &[u8] = include_bytes!(env!("GUEST_VALUES"));
+
+/// Strings in Latin-1, or else in UTF-16: the executor's `conformance/latin1.wat`.
+pub const LATIN1: &[u8] = include_bytes!(env!("GUEST_LATIN1"));
 
 /// Handles of resources: the executor's `conformance/resources.wat`.
 pub const RESOURCES: &[u8] = include_bytes!(env!("GUEST_RESOURCES"));
@@ -42,6 +45,7 @@ pub const COMPONENTS: asterism_executor::conformance::Components<'static> =
         guest: CONFORMANCE,
         instructions: INSTRUCTIONS,
         values: VALUES,
+        latin1: LATIN1,
         resources: RESOURCES,
         composed: COMPOSED,
         wasip2: WASIP2,

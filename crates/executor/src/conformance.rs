@@ -1,7 +1,7 @@
-//! What every host must do alike, as data: calls of six components, and what must come of them.
+//! What every host must do alike, as data: calls of seven components, and what must come of them.
 //!
 //! A host's test builds the components (the guests in `tests/guests/conformance` and `tests/guests/wasip2`, [`INSTRUCTIONS_WAT`],
-//! [`VALUES_WAT`], [`RESOURCES_WAT`] and [`COMPOSED_WAT`]), reads the
+//! [`VALUES_WAT`], [`LATIN1_WAT`], [`RESOURCES_WAT`] and [`COMPOSED_WAT`]), reads the
 //! recorded fuel with [`Fuel::of_json`], and calls [`check_all`]. The recording is made by a host that is trusted:
 //! run with an empty one, and write what comes back.
 
@@ -27,8 +27,11 @@ use crate::{Attempt, Host, Job, METERING};
 /// A component of single instructions, for traps that no compiler emits without a guard.
 pub const INSTRUCTIONS_WAT: &str = include_str!("conformance/instructions.wat");
 
-/// A component of strings in every encoding, of types that compilers do not offer yet, and of what is no value.
+/// A component of strings in UTF-8 and UTF-16, of types that compilers do not offer yet, and of what is no value.
 pub const VALUES_WAT: &str = include_str!("conformance/values.wat");
+
+/// A component of strings in Latin-1, or else in UTF-16.
+pub const LATIN1_WAT: &str = include_str!("conformance/latin1.wat");
 
 /// A component of handles: of its own resources and of the world's.
 pub const RESOURCES_WAT: &str = include_str!("conformance/resources.wat");
@@ -45,6 +48,8 @@ pub enum Subject {
     Instructions,
     /// [`VALUES_WAT`].
     Values,
+    /// [`LATIN1_WAT`].
+    Latin1,
     /// [`RESOURCES_WAT`].
     Resources,
     /// [`COMPOSED_WAT`].
@@ -145,6 +150,8 @@ pub struct Components<'a> {
     pub instructions: &'a [u8],
     /// [`Subject::Values`], as binary.
     pub values: &'a [u8],
+    /// [`Subject::Latin1`], as binary.
+    pub latin1: &'a [u8],
     /// [`Subject::Resources`], as binary.
     pub resources: &'a [u8],
     /// [`Subject::Composed`], as binary.
@@ -161,6 +168,7 @@ impl<'a> Components<'a> {
             Subject::Guest => self.guest,
             Subject::Instructions => self.instructions,
             Subject::Values => self.values,
+            Subject::Latin1 => self.latin1,
             Subject::Resources => self.resources,
             Subject::Composed => self.composed,
             Subject::Wasip2 => self.wasip2,
@@ -452,10 +460,11 @@ mod tests {
         let components = Components {
             guest: bytes,
             instructions: bytes,
+            values: bytes,
+            latin1: bytes,
             resources: bytes,
             composed: bytes,
             wasip2: bytes,
-            values: bytes,
         };
         for cases in [cases(), composed_cases()] {
             assert!(check_all(&mut host, cases, components, &Fuel::default()).is_err());

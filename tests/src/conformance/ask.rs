@@ -12,7 +12,7 @@ use asterism_protocol::{
 };
 use serde_bytes::ByteBuf;
 
-use super::corpus::Call;
+use super::corpus::{Call, Twin};
 use crate::{
     harness::root,
     hosts::{Jco, RemoteHost, Seen, node, tab},
@@ -94,6 +94,13 @@ pub enum Cell {
     Value(Out),
     /// It died, says who knows no kinds of traps: jco.
     Died(String),
+    /// It is known to be wrong, for this reason: jco.
+    Wrong {
+        /// Why.
+        why: &'static str,
+        /// What it says.
+        said: Box<Cell>,
+    },
     /// No outcome, but a fault of this kind.
     Fault(String),
     /// This host was not asked: the question is not one for it.
@@ -108,6 +115,7 @@ impl Cell {
     pub fn out(&self) -> Option<&Out> {
         match self {
             Self::Outcome { out, .. } | Self::Value(out) => Some(out),
+            Self::Wrong { said, .. } => said.out(),
             Self::Died(_) | Self::Fault(_) | Self::NotAsked | Self::Unable(_) => None,
         }
     }
@@ -132,6 +140,7 @@ impl Cell {
             }
             Self::Value(_) => "a value".into(),
             Self::Died(why) => format!("died: {why}"),
+            Self::Wrong { why, said } => format!("{} (it {why})", said.long()),
             Self::Fault(why) => format!("fault {why}"),
             Self::NotAsked => "was not asked".into(),
             Self::Unable(why) => format!("cannot: {why}"),
@@ -168,7 +177,14 @@ impl Hosts {
         let wasmtime = ask_all(&mut self.wasmtime, &jobs, &call.component);
         let chromium = ask_all(&mut self.chromium, &jobs, &call.component);
         let node = ask_all(&mut self.node, &jobs, &call.component);
-        let jco = ask_jco(&mut self.jco, &jobs, call, &wasmtime);
+        let jco = match (call.twin, ask_jco(&mut self.jco, &jobs, call, &wasmtime)) {
+            (_, cell @ (Cell::NotAsked | Cell::Unable(_)))
+            | (Twin::Same | Twin::NotAsked, cell) => cell,
+            (Twin::Wrong(why), said) => Cell::Wrong {
+                why,
+                said: Box::new(said),
+            },
+        };
         Ok(vec![
             ("Wasmtime", wasmtime),
             ("Chromium", chromium),
@@ -285,7 +301,7 @@ fn ask_jco(jco: &mut Jco, jobs: &[Job], call: &Call, wasmtime: &Cell) -> Cell {
             | TrapKind::BadArguments
             | TrapKind::UnknownFunction,
         ) => return Cell::NotAsked,
-        Some(_) | None if !call.twin => return Cell::NotAsked,
+        Some(_) | None if call.twin == Twin::NotAsked => return Cell::NotAsked,
         Some(_) | None => {}
     }
     let Ok(args) = args_of_values(function, &job.args, &job.blobs) else {

@@ -7,6 +7,6 @@ mod table;
 
 pub use self::{
     ask::{Cell, Hosts, Programs},
-    corpus::{Call, Recorded, corpus},
+    corpus::{Call, Recorded, Twin, corpus},
     table::{Made, differences, disagreeing, make},
 };

@@ -19,9 +19,10 @@ The same component, the same outcome and the same fuel on every host. `cargo xta
   the value, the fuel and how it is metered. Under several budgets they are the last value and the CID of all outcomes.
 - `=`: the same, to the bit and to the unit of fuel. jco, the oracle for values, knows neither fuel nor kinds of traps: there it
   is the same value, or a trap too.
-- `·`: was not asked, because limits and refused arguments are ours and not jco's.
-- `–`: the engine does not know what the component needs: several memories and newer constant expressions (node before 22), WASI
-  and types that are not in jco yet.
+- `≠`: jco is wrong, and why. When it is right, that is said, too.
+- `·`: was not asked, because limits, refused arguments and how often a guest is asked for memory are ours and not jco's.
+- `–`: the engine does not know what the component needs: several memories (node before 22), WASI and types that are not in jco
+  yet.
 - `*`: is not recorded, because the component's compiler is not pinned by this repository or does not make the same bytes twice.
 
 | case | comes to | outcome | fuel | Chromium | node | jco |
@@ -153,6 +154,7 @@ pub fn disagreeing(seen: &[(&'static str, Cell)]) -> Vec<String> {
 fn agrees(wasmtime: &Cell, cell: &Cell) -> bool {
     match (wasmtime, cell) {
         (_, Cell::NotAsked | Cell::Unable(_)) => true,
+        (_, Cell::Wrong { said, .. }) => !agrees(wasmtime, said),
         (Cell::Outcome { out, .. }, Cell::Value(value)) => name_of(out) == name_of(value),
         (
             Cell::Outcome {
@@ -169,6 +171,7 @@ fn short(wasmtime: &Cell, cell: &Cell) -> String {
     match cell {
         Cell::NotAsked => "·".into(),
         Cell::Unable(_) => UNABLE.into(),
+        Cell::Wrong { why, .. } if agrees(wasmtime, cell) => format!("≠ {why}"),
         cell if agrees(wasmtime, cell) => "=".into(),
         Cell::Value(out) => format!("**{}**", comes_to(out)),
         cell => format!("**{}**", cell_text(&cell.long())),
@@ -210,6 +213,8 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use asterism_protocol::{Value, content_cid};
+
     use super::*;
 
     #[test]
@@ -224,5 +229,30 @@ mod tests {
         ];
         assert_eq!(differences(was, is), said);
         assert!(differences(was, was).is_empty());
+    }
+
+    #[test]
+    fn who_is_known_to_be_wrong_is_to_be_wrong() {
+        let out = |value: i128| Out::Ok(Value::Integer(value));
+        let wasmtime = Cell::Outcome {
+            cid: content_cid(b"an outcome"),
+            out: out(1),
+            fuel: Some(1),
+            growth_refused: false,
+        };
+        let jco = |said: Cell| Cell::Wrong {
+            why: "miscounts",
+            said: Box::new(said),
+        };
+        for (said, wrong) in [
+            (Cell::Value(out(2)), true),
+            (Cell::Died("it died".into()), true),
+            (Cell::Value(out(1)), false),
+        ] {
+            let cell = jco(said);
+            assert_eq!(short(&wasmtime, &cell) == "≠ miscounts", wrong, "{cell:?}");
+            let seen = [("Wasmtime", wasmtime.clone()), ("jco", cell)];
+            assert_eq!(disagreeing(&seen).is_empty(), wrong);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Cases of [`VALUES_WAT`](super::VALUES_WAT): strings in every encoding, types that compilers do not offer yet, and what
-//! is no value.
+//! Cases of [`VALUES_WAT`](super::VALUES_WAT) and [`LATIN1_WAT`](super::LATIN1_WAT): strings in every encoding, types that
+//! compilers do not offer yet, and what is no value.
 
 use asterism_protocol::{
     TrapKind::{self, InvalidAbi, OutputTooLarge},
@@ -11,14 +11,21 @@ use super::{Case, Expect, Subject};
 /// How strings stand in a guest's memory, in names of functions.
 const ENCODINGS: [&str; 3] = ["utf8", "utf16", "latin1"];
 
+fn case(func: &str, args: &str, expect: Expect) -> Case {
+    let subject = if func.contains("latin1") || func == "surrogate-tagged" {
+        Subject::Latin1
+    } else {
+        Subject::Values
+    };
+    Case::new(subject, func, args, expect)
+}
+
 fn ok(func: &str, args: &str, value: &str) -> Case {
-    let expect = Expect::Ok(value.to_owned());
-    Case::new(Subject::Values, func, args, expect)
+    case(func, args, Expect::Ok(value.to_owned()))
 }
 
 fn trap(func: &str, args: &str, kind: TrapKind) -> Case {
-    let expect = Expect::Trap(kind, String::new());
-    Case::new(Subject::Values, func, args, expect)
+    case(func, args, Expect::Trap(kind, String::new()))
 }
 
 fn bad(func: &str, args: &str, words: &str) -> Case {
@@ -94,8 +101,8 @@ fn no_values() -> Vec<Case> {
         ok("bool-of", "[256]", "true"),
         ok("s8-of", "[65408]", "-128"),
         ok("u16-of", "[4294901761]", "1"),
-        ok("enum-of", "[2]", "\"blue\""),
-        trap("enum-of", "[3]", InvalidAbi),
+        ok("hues#enum-of", "[2]", "\"blue\""),
+        trap("hues#enum-of", "[3]", InvalidAbi),
     ];
     for encoding in ENCODINGS {
         all.push(trap(&format!("outside-{encoding}"), "[]", InvalidAbi));

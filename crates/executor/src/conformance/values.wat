@@ -1,5 +1,5 @@
-;; Types that compilers do not offer yet, and strings as guests of other languages have them. The core module hands back
-;; what it was handed, or bytes that are no value.
+;; Types that compilers do not offer yet, and strings in UTF-8 and UTF-16. The core module hands back what it was handed, or bytes
+;; that are no value.
 (component
   (core module $m
     (memory (export "memory") 2 256)
@@ -48,7 +48,6 @@
     (data (i32.const 40) "\ff")
     (data (i32.const 48) "\02\00\00\00\0a\00\00\00\01\00\00\00\0b\00\00\00\02\00\00\00\0c\00\00\00")
     (func (export "surrogate") (result i32) (call $pair (i32.const 32) (i32.const 1)))
-    (func (export "surrogate-tagged") (result i32) (call $pair (i32.const 32) (i32.const 0x80000001)))
     (func (export "no-utf8") (result i32) (call $pair (i32.const 40) (i32.const 1)))
     (func (export "odd-address") (result i32) (call $pair (i32.const 41) (i32.const 1)))
     (func (export "outside") (result i32) (call $pair (i32.const 131070) (i32.const 3)))
@@ -75,36 +74,24 @@
   (func (export "length-utf16") (param "v" string) (result u32) (canon lift (core func $i "length") (memory (core memory $i "memory")) (realloc (core func $i "realloc")) string-encoding=utf16))
   (func (export "asked-utf16") (param "v" string) (result u32) (canon lift (core func $i "asked") (memory (core memory $i "memory")) (realloc (core func $i "realloc")) string-encoding=utf16))
 
-  ;; Strings in latin1+utf16.
-  (func (export "echo-latin1") (param "v" string) (result string) (canon lift (core func $i "pair") (memory (core memory $i "memory")) (realloc (core func $i "realloc")) string-encoding=latin1+utf16))
-  (func (export "length-latin1") (param "v" string) (result u32) (canon lift (core func $i "length") (memory (core memory $i "memory")) (realloc (core func $i "realloc")) string-encoding=latin1+utf16))
-  (func (export "asked-latin1") (param "v" string) (result u32) (canon lift (core func $i "asked") (memory (core memory $i "memory")) (realloc (core func $i "realloc")) string-encoding=latin1+utf16))
-
   ;; Lists of strings, which point to what points.
   (type $strings (list string))
   (func (export "list-utf8") (param "v" $strings) (result $strings) (canon lift (core func $i "pair") (memory (core memory $i "memory")) (realloc (core func $i "realloc")) string-encoding=utf8))
   (func (export "list-utf16") (param "v" $strings) (result $strings) (canon lift (core func $i "pair") (memory (core memory $i "memory")) (realloc (core func $i "realloc")) string-encoding=utf16))
-  (func (export "list-latin1") (param "v" $strings) (result $strings) (canon lift (core func $i "pair") (memory (core memory $i "memory")) (realloc (core func $i "realloc")) string-encoding=latin1+utf16))
 
   ;; What is no string, list, character or result.
   (func (export "surrogate") (result string) (canon lift (core func $i "surrogate") (memory (core memory $i "memory")) string-encoding=utf16))
-  (func (export "surrogate-tagged") (result string) (canon lift (core func $i "surrogate-tagged") (memory (core memory $i "memory")) string-encoding=latin1+utf16))
-  (func (export "surrogate-as-latin1") (result string) (canon lift (core func $i "surrogate") (memory (core memory $i "memory")) string-encoding=latin1+utf16))
   (func (export "no-utf8") (result string) (canon lift (core func $i "no-utf8") (memory (core memory $i "memory"))))
-  (func (export "no-utf8-as-latin1") (result string) (canon lift (core func $i "odd-address") (memory (core memory $i "memory")) string-encoding=latin1+utf16))
   (func (export "odd-address") (result string) (canon lift (core func $i "odd-address") (memory (core memory $i "memory")) string-encoding=utf16))
   (func (export "outside-utf8") (result string) (canon lift (core func $i "outside") (memory (core memory $i "memory")) string-encoding=utf8))
   (func (export "longest-utf8") (result string) (canon lift (core func $i "longest") (memory (core memory $i "memory")) string-encoding=utf8))
   (func (export "outside-utf16") (result string) (canon lift (core func $i "outside") (memory (core memory $i "memory")) string-encoding=utf16))
   (func (export "longest-utf16") (result string) (canon lift (core func $i "longest") (memory (core memory $i "memory")) string-encoding=utf16))
-  (func (export "outside-latin1") (result string) (canon lift (core func $i "outside") (memory (core memory $i "memory")) string-encoding=latin1+utf16))
-  (func (export "longest-latin1") (result string) (canon lift (core func $i "longest") (memory (core memory $i "memory")) string-encoding=latin1+utf16))
   (type $longs (list u64))
   (type $bytes (list u8))
   (type $maybe (option bool))
   (type $maybes (list $maybe))
-  (type $hue' (enum "red" "green" "blue"))
-  (export $hue "hue" (type $hue'))
+  (type $hue (enum "red" "green" "blue"))
   (func (export "outside-list") (result $longs) (canon lift (core func $i "outside") (memory (core memory $i "memory"))))
   (func (export "longest-list") (result $longs) (canon lift (core func $i "longest") (memory (core memory $i "memory"))))
   (func (export "outside-bytes") (result $bytes) (canon lift (core func $i "outside") (memory (core memory $i "memory"))))
@@ -113,7 +100,15 @@
   (func (export "bool-of") (param "bits" u32) (result bool) (canon lift (core func $i "number") ))
   (func (export "s8-of") (param "bits" u32) (result s8) (canon lift (core func $i "number") ))
   (func (export "u16-of") (param "bits" u32) (result u16) (canon lift (core func $i "number") ))
-  (func (export "enum-of") (param "tag" u32) (result $hue) (canon lift (core func $i "number") ))
+  ;; Types with names in them are an interface's, as builders have it.
+  (func $enum-of (param "tag" u32) (result $hue) (canon lift (core func $i "number")))
+  (component $hues
+    (import "hue" (type $its-hue (eq $hue)))
+    (import "enum-of" (func $enum-of (param "tag" u32) (result $its-hue)))
+    (export $a-hue "hue" (type $its-hue))
+    (export "enum-of" (func $enum-of) (func (param "tag" u32) (result $a-hue))))
+  (instance $hues (instantiate $hues (with "hue" (type $hue)) (with "enum-of" (func $enum-of))))
+  (export "hues" (instance $hues))
 
   ;; So much that no outcome holds it.
   (func (export "many-bools") (param "n" u32) (result $maybes) (canon lift (core func $i "many") (memory (core memory $i "memory"))))

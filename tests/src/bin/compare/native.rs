@@ -7,7 +7,7 @@ use asterism_component::wrap;
 use asterism_host_wasmtime::WasmtimeEngine;
 use asterism_protocol::{Limits, json_of};
 use asterism_tests::{
-    conformance::{Call, Hosts, Programs, Recorded, corpus, differences, disagreeing, make},
+    conformance::{Call, Hosts, Programs, Recorded, Twin, corpus, differences, disagreeing, make},
     fuzz,
     harness::root,
     hosts::node,
@@ -176,7 +176,7 @@ fn any(file: &str, func: &str, args: &str) -> Result<Call> {
         args: args.to_owned(),
         blobs: Vec::new(),
         limits: vec![Limits::default()],
-        twin: true,
+        twin: Twin::Same,
         recorded: Recorded::Outcome,
     })
 }

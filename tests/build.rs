@@ -52,7 +52,7 @@ const GUESTS: [(&str, &str, &str, &str); 7] = [
 const IN_C: [(&str, &str); 1] = [("GREET_C", "examples/greet/greet.c")];
 
 /// Components in text, which the executor's conformance suite keeps: name of the constant, file.
-const TEXTS: [(&str, &str); 5] = [
+const TEXTS: [(&str, &str); 7] = [
     (
         "INSTRUCTIONS",
         "crates/executor/src/conformance/instructions.wat",
@@ -60,7 +60,9 @@ const TEXTS: [(&str, &str); 5] = [
     ("VALUES", "crates/executor/src/conformance/values.wat"),
     ("LATIN1", "crates/executor/src/conformance/latin1.wat"),
     ("RESOURCES", "crates/executor/src/conformance/resources.wat"),
+    ("VERSIONS", "crates/executor/src/conformance/versions.wat"),
     ("COMPOSED", "crates/executor/src/conformance/composed.wat"),
+    ("LENT", "crates/executor/src/conformance/lent.wat"),
 ];
 
 fn main() {

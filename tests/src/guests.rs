@@ -15,8 +15,14 @@ pub const LATIN1: &[u8] = include_bytes!(env!("GUEST_LATIN1"));
 /// Handles of resources: the executor's `conformance/resources.wat`.
 pub const RESOURCES: &[u8] = include_bytes!(env!("GUEST_RESOURCES"));
 
+/// Several versions of WASI 0.2: the executor's `conformance/versions.wat`.
+pub const VERSIONS: &[u8] = include_bytes!(env!("GUEST_VERSIONS"));
+
 /// Components that call each other, with strings in every encoding: the executor's `conformance/composed.wat`.
 pub const COMPOSED: &[u8] = include_bytes!(env!("GUEST_COMPOSED"));
+
+/// Components that lend each other handles: the executor's `conformance/lent.wat`.
+pub const LENT: &[u8] = include_bytes!(env!("GUEST_LENT"));
 
 /// `tests/guests/wasip2`: what guests can ask of their world.
 pub const WASIP2: &[u8] = include_bytes!(env!("GUEST_WASIP2"));
@@ -47,6 +53,8 @@ pub const COMPONENTS: asterism_executor::conformance::Components<'static> =
         values: VALUES,
         latin1: LATIN1,
         resources: RESOURCES,
+        versions: VERSIONS,
         composed: COMPOSED,
+        lent: LENT,
         wasip2: WASIP2,
     };

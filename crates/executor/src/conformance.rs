@@ -1,12 +1,13 @@
-//! What every host must do alike, as data: calls of seven components, and what must come of them.
+//! What every host must do alike, as data: calls of nine components, and what must come of them.
 //!
 //! A host's test builds the components (the guests in `tests/guests/conformance` and `tests/guests/wasip2`, [`INSTRUCTIONS_WAT`],
-//! [`VALUES_WAT`], [`LATIN1_WAT`], [`RESOURCES_WAT`] and [`COMPOSED_WAT`]), reads the
+//! [`VALUES_WAT`], [`LATIN1_WAT`], [`RESOURCES_WAT`], [`VERSIONS_WAT`], [`COMPOSED_WAT`] and [`LENT_WAT`]), reads the
 //! recorded fuel with [`Fuel::of_json`], and calls [`check_all`]. The recording is made by a host that is trusted:
 //! run with an empty one, and write what comes back.
 
 mod cases;
 mod composed;
+mod lent;
 mod values;
 mod world;
 
@@ -36,8 +37,14 @@ pub const LATIN1_WAT: &str = include_str!("conformance/latin1.wat");
 /// A component of handles: of its own resources and of the world's.
 pub const RESOURCES_WAT: &str = include_str!("conformance/resources.wat");
 
+/// A component that was built for several versions of WASI 0.2.
+pub const VERSIONS_WAT: &str = include_str!("conformance/versions.wat");
+
 /// Components that call each other, with strings in every encoding.
 pub const COMPOSED_WAT: &str = include_str!("conformance/composed.wat");
+
+/// Components that lend each other handles.
+pub const LENT_WAT: &str = include_str!("conformance/lent.wat");
 
 /// Which component a case calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,8 +59,12 @@ pub enum Subject {
     Latin1,
     /// [`RESOURCES_WAT`].
     Resources,
+    /// [`VERSIONS_WAT`].
+    Versions,
     /// [`COMPOSED_WAT`].
     Composed,
+    /// [`LENT_WAT`].
+    Lent,
     /// The guest in `tests/guests/wasip2`.
     Wasip2,
 }
@@ -154,8 +165,12 @@ pub struct Components<'a> {
     pub latin1: &'a [u8],
     /// [`Subject::Resources`], as binary.
     pub resources: &'a [u8],
+    /// [`Subject::Versions`], as binary.
+    pub versions: &'a [u8],
     /// [`Subject::Composed`], as binary.
     pub composed: &'a [u8],
+    /// [`Subject::Lent`], as binary.
+    pub lent: &'a [u8],
     /// [`Subject::Wasip2`].
     pub wasip2: &'a [u8],
 }
@@ -170,7 +185,9 @@ impl<'a> Components<'a> {
             Subject::Values => self.values,
             Subject::Latin1 => self.latin1,
             Subject::Resources => self.resources,
+            Subject::Versions => self.versions,
             Subject::Composed => self.composed,
+            Subject::Lent => self.lent,
             Subject::Wasip2 => self.wasip2,
         }
     }
@@ -463,7 +480,9 @@ mod tests {
             values: bytes,
             latin1: bytes,
             resources: bytes,
+            versions: bytes,
             composed: bytes,
+            lent: bytes,
             wasip2: bytes,
         };
         for cases in [cases(), composed_cases()] {

@@ -90,19 +90,21 @@ fn twin(case: &Case) -> Twin {
     if case.growth_refused || matches!(case.expect, Expect::Fault(_)) {
         return Twin::NotAsked;
     }
-    if case.subject != Subject::Values {
-        return Twin::Same;
-    }
-    match case.func.as_str() {
-        "asked-utf8" | "asked-utf16" => Twin::NotAsked,
-        "surrogate" | "no-utf8" => Twin::Wrong("takes what is no text for text"),
-        "odd-result" => Twin::Wrong("takes an address that is not aligned"),
-        "outside-bytes" => Twin::Wrong("takes what is left of the memory"),
-        "many-bytes-grown" if case.args == "[16777217]" => {
+    match (case.subject, case.func.as_str()) {
+        (Subject::Values, "asked-utf8" | "asked-utf16") => Twin::NotAsked,
+        (Subject::Values, "surrogate" | "no-utf8") => Twin::Wrong("takes what is no text for text"),
+        (Subject::Values, "odd-result") => Twin::Wrong("takes an address that is not aligned"),
+        (Subject::Values, "outside-bytes") => Twin::Wrong("takes what is left of the memory"),
+        (Subject::Values, "many-bytes-grown") if case.args == "[16777217]" => {
             Twin::Wrong("takes what is left of the memory")
         }
-        "bool-of" | "s8-of" | "u16-of" => Twin::Wrong("refuses upper bits, which do not count"),
-        "echo-nested" => Twin::Wrong("makes code for a map in a map that does not run"),
+        (Subject::Values, "bool-of" | "s8-of" | "u16-of") => {
+            Twin::Wrong("refuses upper bits, which do not count")
+        }
+        (Subject::Values, "echo-nested") => {
+            Twin::Wrong("makes code for a map in a map that does not run")
+        }
+        (Subject::Lent, "lender#give") => Twin::Wrong("takes what was lent for what was given"),
         _ => Twin::Same,
     }
 }

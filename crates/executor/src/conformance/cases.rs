@@ -28,12 +28,14 @@ pub fn time_limit() -> Case {
 #[must_use]
 pub fn cases() -> Vec<Case> {
     let mut all = echoes();
+    all.extend(bits());
     all.extend(refused_arguments());
     all.extend(calls());
     all.extend(traps());
     all.extend(budgets());
     all.extend(super::values::cases());
     all.extend(super::world::resources());
+    all.extend(super::world::versions());
     all.extend(super::world::wasip2());
     all
 }
@@ -260,6 +262,48 @@ fn echoes() -> Vec<Case> {
     all
 }
 
+/// Floats at the boundary, bit by bit. Values have one zero and one NaN, whatever a guest gives.
+fn bits() -> Vec<Case> {
+    const NAN_32: u32 = 0x7fc0_0000;
+    const NAN_64: u64 = 0x7ff8_0000_0000_0000;
+    let mut all = Vec::new();
+    for (value, of_32, of_64) in [
+        ("0.0", 0, 0),
+        ("-0.0", 0, 0),
+        ("1.0", 1.0_f32.to_bits(), 1.0_f64.to_bits()),
+        ("-1.5", (-1.5_f32).to_bits(), (-1.5_f64).to_bits()),
+        ("\"NaN\"", NAN_32, NAN_64),
+        (
+            "\"-Infinity\"",
+            f32::NEG_INFINITY.to_bits(),
+            f64::NEG_INFINITY.to_bits(),
+        ),
+    ] {
+        let args = format!("[{value}]");
+        all.push(raw("bits-of-f32", &args, &of_32.to_string()));
+        all.push(raw("bits-of-f64", &args, &of_64.to_string()));
+    }
+    let minus = (1_u32 << 31, 1_u64 << 63);
+    for (of_32, of_64, value) in [
+        (0, 0, "0.0"),
+        (minus.0, minus.1, "0.0"),
+        (1.5_f32.to_bits(), 1.5_f64.to_bits(), "1.5"),
+        (minus.0 | NAN_32 | 1, minus.1 | NAN_64 | 1, "\"NaN\""),
+        // Signalling ones.
+        (0x7f80_0001, 0x7ff0_0000_0000_0001, "\"NaN\""),
+    ] {
+        all.push(raw("f32-of-bits", &format!("[{of_32}]"), value));
+        all.push(raw("f64-of-bits", &format!("[{of_64}]"), value));
+    }
+    // Inside the guest zero keeps its sign, and what is too small for an f32 becomes such a zero.
+    all.extend([
+        raw("bits-of-f32", "[-1e-50]", "2147483648"),
+        raw("half-f32", "[2147483649]", "2147483648"),
+        raw("half-f64", "[9223372036854775809]", "9223372036854775808"),
+    ]);
+    all
+}
+
 /// Arguments that do not fit never reach the guest, and the message says which.
 fn refused_arguments() -> Vec<Case> {
     let bad = |func: &str, args: &str, words: &str| {
@@ -417,6 +461,14 @@ fn calls() -> Vec<Case> {
         raw("fac", "[20]", "2432902008176640000"),
         raw("count", "[1000]", "1000"),
         raw("call", "[1]", "42"),
+        // Tables grow up to a bound that every host has, or their own.
+        raw("grow-table", "[0]", "1"),
+        raw("grow-table", "[9999999]", "1"),
+        raw("grow-table", "[10000000]", "-1"),
+        // What is asked for costs fuel, whether or not it is given.
+        raw("grow-table", "[4294967295]", "-1").limited(|limits| limits.fuel = 1 << 33),
+        raw("grow-small-table", "[3]", "1"),
+        raw("grow-small-table", "[4]", "-1"),
     ]
 }
 

@@ -43,6 +43,7 @@ pub fn composed_cases() -> Vec<Case> {
     }
     all.extend(ends());
     all.extend(resources());
+    all.extend(super::lent::cases());
     all
 }
 

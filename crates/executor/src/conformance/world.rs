@@ -72,6 +72,19 @@ pub(super) fn resources() -> Vec<Case> {
     ]
 }
 
+/// Whichever versions of WASI 0.2 a component was built for.
+pub(super) fn versions() -> Vec<Case> {
+    let case = |func: &str, args: &str, expect| Case::new(Subject::Versions, func, args, expect);
+    let mut all: Vec<_> = ["wait-v0", "wait-v3", "wait-v6", "wait-v10"]
+        .into_iter()
+        .map(|func| case(func, "[5000000]", Expect::Ok("5000000".to_owned())))
+        .collect();
+    all.push(case("random", "[]", Expect::Recorded));
+    let broken = Expect::Trap(TrapKind::InvalidAbi, String::new());
+    all.push(case("wait-for-other", "[]", broken));
+    all
+}
+
 /// What Rust's standard library and WASI's interfaces make of the virtual world.
 pub(super) fn wasip2() -> Vec<Case> {
     let refused =

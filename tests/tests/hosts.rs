@@ -8,11 +8,14 @@ use asterism_tests::{
     conformance::{Hosts, Programs, corpus, differences, make},
     fuzz,
     harness::root,
-    hosts::node,
+    hosts::{node, tab},
 };
 
-/// Calls that are compared; `cargo xtask fuzz` goes on.
+/// Calls that are compared in node; `cargo xtask fuzz` goes on.
 const CASES: u64 = 2_500;
+
+/// Calls of components that call others, which are compared in Chromium.
+const COMPOSED_CASES: u64 = 300;
 
 #[test]
 fn hosts_agree_on_every_case_as_recorded() {
@@ -39,11 +42,31 @@ fn generated_modules_and_values_come_out_alike() {
         cases: Some(CASES),
         seeds: None,
     };
-    let counts = fuzz::run(&mut wasmtime, &mut node(&programs.performer), 1, until)
+    let mut node = node(&programs.performer);
+    let counts = fuzz::run(&mut wasmtime, &mut node, &fuzz::Kind::ALONE, 1, until)
         .unwrap_or_else(|difference| panic!("{difference}"));
     println!("seeds from 1: {counts}");
     // Whatever nobody takes, or what ends at once, compares nothing.
     assert!(counts.returned > CASES / 4, "{counts}");
     assert!(counts.unfit < counts.components / 4, "{counts}");
     assert!(counts.faults < CASES / 10, "{counts}");
+}
+
+#[test]
+fn generated_values_come_out_alike_when_components_pass_them_on() {
+    let programs = Programs::find().expect("`cargo xtask test` has made them");
+    let mut wasmtime = WasmtimeEngine::new(None)
+        .expect("Wasmtime runs here")
+        .host();
+    let until = fuzz::Until {
+        cases: Some(COMPOSED_CASES),
+        seeds: None,
+    };
+    let mut chromium = tab(&programs.performer);
+    let kinds = [fuzz::Kind::Composed];
+    let counts = fuzz::run(&mut wasmtime, &mut chromium, &kinds, 1, until)
+        .unwrap_or_else(|difference| panic!("{difference}"));
+    println!("seeds from 1: {counts}");
+    assert!(counts.returned > COMPOSED_CASES / 2, "{counts}");
+    assert_eq!(counts.unfit, 0, "{counts}");
 }

@@ -24,8 +24,11 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
 
 /// Compares generated modules and values on two hosts until something differs, or for so many seeds; arguments are handed on.
 pub(crate) fn fuzz(args: &[OsString]) -> Result<()> {
+    let driver = setup::chromedriver()?;
     set_up()?;
-    compare("fuzz the hosts", "fuzz", args).run()
+    compare("fuzz the hosts", "fuzz", args)
+        .env("CHROMEDRIVER", driver)
+        .run()
 }
 
 /// All that is compared with Wasmtime, made or installed.

@@ -1,5 +1,6 @@
-//! Differential fuzzing: generated modules and generated values on Wasmtime and on our browser runtime in node. Equal outcome,
-//! equal fuel, equal refusals, or it ends and says how to see the difference again.
+//! Differential fuzzing: generated modules and generated values on Wasmtime and on our browser runtime in node, and components
+//! that pass values on to each other in Chromium. Equal outcome, equal fuel, equal refusals, or it ends and says how to see the
+//! difference again.
 
 mod modules;
 mod smith;
@@ -21,10 +22,48 @@ use asterism_simulator::Random;
 pub use self::smith::Smith;
 use crate::harness::root;
 
+/// What is generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Core modules, wrapped.
+    Modules,
+    /// Values that pass through memory.
+    Memory,
+    /// Values that pass as core values.
+    Flat,
+    /// Values that a component passes on to another one. Such components have several memories, which node's engine has only
+    /// from version 22 on.
+    Composed,
+}
+
+impl Kind {
+    /// What every engine takes: modules every other time.
+    pub const ALONE: [Self; 4] = [Self::Modules, Self::Memory, Self::Modules, Self::Flat];
+
+    /// Its name among options.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Modules => "modules",
+            Self::Memory => "memory",
+            Self::Flat => "flat",
+            Self::Composed => "composed",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Modules, Self::Memory, Self::Flat, Self::Composed]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
 /// A component and calls of it.
 struct Subject {
     component: Vec<u8>,
-    /// What it was made of, for people.
+    /// All of it, for people.
     text: String,
     calls: Vec<Call>,
 }
@@ -73,13 +112,17 @@ impl std::fmt::Display for Counts {
     }
 }
 
-/// Compares two hosts on what seeds make, from this one on.
+/// Compares two hosts on what seeds make, from this one on; each makes one of these kinds, in turn.
 ///
 /// # Errors
 /// What differed, and how to see it again.
+///
+/// # Panics
+/// There is no kind.
 pub fn run(
     one: &mut dyn Host,
     other: &mut dyn Host,
+    kinds: &[Kind],
     first: u64,
     until: Until,
 ) -> Result<Counts, String> {
@@ -91,10 +134,12 @@ pub fn run(
             break;
         }
         let mut random = Random::new(seed);
-        let subject = if seed % 2 == 0 {
-            modules::subject(&mut smith, seed, &mut random)
-        } else {
-            Some(types::subject(&mut random))
+        let kind = kinds[(seed % kinds.len() as u64) as usize];
+        let subject = match kind {
+            Kind::Modules => modules::subject(&mut smith, seed, &mut random),
+            Kind::Memory => Some(types::through_memory(&mut random)),
+            Kind::Flat => Some(types::by_value(&mut random)),
+            Kind::Composed => Some(types::composed(&mut random)),
         };
         let Some(subject) = subject else {
             continue;
@@ -102,7 +147,8 @@ pub fn run(
         if let Err(difference) = compare(one, other, &subject, &mut counts) {
             let kept = keep(seed, &subject).unwrap_or_else(|error| error.to_string());
             return Err(format!(
-                "{difference}\nThe component: {kept}. Again: cargo xtask fuzz --seed {seed} --seeds 1"
+                "{difference}\nThe component: {kept}. Again: cargo xtask fuzz --kind {} --seed {seed} --seeds 1",
+                kind.name()
             ));
         }
         if said.elapsed() > EVERY {
@@ -223,5 +269,36 @@ fn seen(ran: Result<Attempt, Fault>) -> String {
             attempt.conditions.growth_refused
         ),
         Err(fault) => format!("fault {:?}: {}", fault.kind, fault.message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_makes_components_whose_text_is_all_of_them() {
+        let mut smith = Smith::new();
+        for seed in 1..12 {
+            let mut random = Random::new(seed);
+            let subjects = [
+                modules::subject(&mut smith, seed, &mut random),
+                Some(types::through_memory(&mut random)),
+                Some(types::by_value(&mut random)),
+                Some(types::composed(&mut random)),
+            ];
+            for subject in subjects.into_iter().flatten() {
+                let Subject {
+                    component, text, ..
+                } = subject;
+                asterism_component::inspect(&component)
+                    .unwrap_or_else(|refusal| panic!("seed {seed}: {refusal}\n{text}"));
+                // Custom sections are not of interest.
+                let again = wat::parse_str(&text)
+                    .unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
+                let print = |bytes: &[u8]| wasmprinter::print_bytes(bytes).expect("it is one");
+                assert_eq!(print(&again), print(&component), "seed {seed}");
+            }
+        }
     }
 }

@@ -58,8 +58,8 @@ pub(super) fn subject(smith: &mut Smith, seed: u64, random: &mut Random) -> Opti
         }
     }
     Some(Subject {
+        text: wasmprinter::print_bytes(&component).unwrap_or_else(|error| error.to_string()),
         component,
-        text: EXPORTS[which].to_owned(),
         calls,
     })
 }

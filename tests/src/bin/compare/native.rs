@@ -10,7 +10,7 @@ use asterism_tests::{
     conformance::{Call, Hosts, Programs, Recorded, Twin, corpus, differences, disagreeing, make},
     fuzz,
     harness::root,
-    hosts::node,
+    hosts::{node, tab},
 };
 
 /// What is asked, as `--name value`.
@@ -116,7 +116,7 @@ pub(crate) fn main() -> Result<ExitCode> {
     let mut args = env::args().skip(1);
     match args.next().as_deref() {
         Some("conformance") => conformance(&Asked::read(args)?),
-        Some("fuzz") => fuzz(&Options::read(args, &["seed", "seeds"])?),
+        Some("fuzz") => fuzz(&Options::read(args, &["kind", "seed", "seeds"])?),
         _ => bail!("write `compare conformance` or `compare fuzz`"),
     }
 }
@@ -200,13 +200,24 @@ fn side_by_side(hosts: &mut Hosts, calls: &[&Call]) -> Result<ExitCode> {
 fn fuzz(options: &Options) -> Result<ExitCode> {
     let programs = Programs::find()?;
     let mut wasmtime = WasmtimeEngine::new(None)?.host();
-    let mut node = node(&programs.performer);
+    let kind = options.get("kind").map(|name| {
+        fuzz::Kind::named(name).with_context(|| {
+            format!("--kind takes modules, memory, flat or composed, not `{name}`")
+        })
+    });
+    let kinds = kind
+        .transpose()?
+        .map_or(fuzz::Kind::ALONE.to_vec(), |kind| vec![kind]);
+    let mut ours = match &kinds[..] {
+        [fuzz::Kind::Composed] => tab(&programs.performer),
+        _ => node(&programs.performer),
+    };
     let until = fuzz::Until {
         seeds: options.number("seeds")?,
         cases: None,
     };
     let first = options.number("seed")?.unwrap_or(1);
-    match fuzz::run(&mut wasmtime, &mut node, first, until) {
+    match fuzz::run(&mut wasmtime, &mut ours, &kinds, first, until) {
         Ok(counts) => println!("{counts}"),
         Err(difference) => {
             println!("{difference}");

@@ -467,6 +467,179 @@ async fn a_workflow_is_found_by_its_cid_and_an_error_does_not_look_like_success(
     wait_for_text(&browser, "This workflow was not run here").await;
 }
 
+/// A component that `cargo xtask languages` made.
+fn made(name: &str) -> Vec<u8> {
+    let path = root()
+        .join("target/languages")
+        .join(name)
+        .with_extension("wasm");
+    std::fs::read(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}; run `cargo xtask languages`", path.display()))
+}
+
+/// The functions of the arithmetic workflow, each in another language.
+async fn add_arithmetic(api: &Api) {
+    api.add_component("add", guests::WASIP2).await;
+    for name in ["subtract", "multiply", "divide"] {
+        api.add_component(name, &made(name)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_over_four_languages_comes_to_the_same_in_a_tab_and_on_a_server() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("tab"));
+    let api = coordinator.api();
+    add_arithmetic(&api).await;
+    let viewer = Browser::start().await;
+    viewer
+        .open(&format!("{}/functions", coordinator.url()))
+        .await;
+    wait_for_text(&viewer, "divide").await;
+    film(&viewer, "1-functions").await;
+
+    let waiting = run_in_background(&api, &example("math/all.json")).await;
+    let run = api.wait_for_task(TaskState::Ready).await;
+    let page = format!("{}/workflows/{}", coordinator.url(), run.summary.workflow);
+    viewer.open(&page).await;
+    wait_for_text(&viewer, "Nobody is here").await;
+    film(&viewer, "2-nobody-is-here").await;
+
+    let donor = Browser::start().await;
+    donate(&donor, &coordinator).await;
+    wait_until("a language is at work in the tab", || async {
+        let text = donor.text().await;
+        (text.contains("submitted by") && !text.contains("add of")).then_some(())
+    })
+    .await;
+    film(&donor, "3-a-tab-at-work").await;
+    let (status, body) = waiting.await.expect("the request ends");
+    let said = String::from_utf8_lossy(&body);
+    assert_eq!(status, 200, "{said}");
+    let result: f64 = said
+        .trim()
+        .parse()
+        .unwrap_or_else(|e| panic!("{said}: {e}"));
+    assert!((result - 5.98).abs() < 0.001, "{result}");
+    wait_for_text(&viewer, "4 computed").await;
+    film(&viewer, "4-done").await;
+    let in_tab = api.newest_run().await;
+    let executors = api.executors().await;
+    assert!(
+        executors.iter().all(|executor| executor.host == "browser"),
+        "no native executor helped"
+    );
+
+    let server = Coordinator::start(&folder.path().join("server"));
+    let server_api = server.api();
+    add_arithmetic(&server_api).await;
+    let _executor = Executor::start(server.url(), &folder.path().join("executor"), 2);
+    let (status, body) = run_in_background(&server_api, &example("math/all.json"))
+        .await
+        .await
+        .expect("the request ends");
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    assert_eq!(
+        agreed(&in_tab),
+        agreed(&server_api.newest_run().await),
+        "equal outcome CIDs and equal fuel"
+    );
+}
+
+/// A frame of the film in the guide, into target/film; docs/src/film has those that the guide shows.
+async fn film(browser: &Browser, name: &str) {
+    let folder = root().join("target/film");
+    let picture = browser.client.screenshot().await.expect("a screenshot");
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(folder.join(name).with_extension("png"), picture))
+        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_visit_made_ready_is_ready_at_the_next_and_a_rotten_entry_is_not_believed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("subtract", &made("subtract")).await;
+    let subtract = |n: u32| {
+        format!(r#"{{"tasks":[{{"run":{{"input":{{"func":"subtract","args":[{n},1.5]}}}}}}]}}"#)
+    };
+    let browser = Browser::start().await;
+    const READY: &str = "A component was ready from your last visit";
+
+    // The first visit makes it ready and keeps it.
+    donate(&browser, &coordinator).await;
+    let answer = api.post("/run?timeout=120000", subtract(5)).await;
+    assert_eq!((answer.status, answer.text().trim()), (200, "3.5"));
+    let kept = wait_until("the browser has kept it", || async {
+        let kept = kept_programs(&browser, "").await;
+        (kept.len() == 1).then_some(kept)
+    })
+    .await;
+    assert!(kept[0].1 > 1_000_000, "{kept:?}");
+    assert!(!browser.text().await.contains(READY));
+
+    // The second has it.
+    donate_again(&browser, &coordinator).await;
+    let answer = api.post("/run?timeout=120000", subtract(6)).await;
+    assert_eq!((answer.status, answer.text().trim()), (200, "4.5"));
+    wait_for_text(&browser, READY).await;
+
+    // A bit of it turned over.
+    let changed = kept_programs(
+        &browser,
+        "const bytes = new Uint8Array(body); bytes[bytes.length >> 1] ^= 1; await cache.put(key, new Response(bytes));",
+    )
+    .await;
+    assert_eq!(changed, kept);
+    donate_again(&browser, &coordinator).await;
+    let answer = api.post("/run?timeout=120000", subtract(7)).await;
+    assert_eq!((answer.status, answer.text().trim()), (200, "5.5"));
+    assert!(!browser.text().await.contains(READY), "it was believed");
+    wait_until("it is kept anew", || async {
+        let kept_now = kept_programs(&browser, "").await;
+        (kept_now == kept).then_some(())
+    })
+    .await;
+
+    // And is whole again.
+    donate_again(&browser, &coordinator).await;
+    let answer = api.post("/run?timeout=120000", subtract(8)).await;
+    assert_eq!((answer.status, answer.text().trim()), (200, "6.5"));
+    wait_for_text(&browser, READY).await;
+}
+
+async fn donate_again(browser: &Browser, coordinator: &Coordinator) {
+    browser.open("about:blank").await;
+    wait_until("no tab is left", || async {
+        coordinator.api().executors().await.is_empty().then_some(())
+    })
+    .await;
+    donate(browser, coordinator).await;
+}
+
+/// Names and sizes of what the browser keeps for the next visit; `act` does something with each.
+async fn kept_programs(browser: &Browser, act: &str) -> Vec<(String, u64)> {
+    let script = format!(
+        r#"const [done] = arguments;
+        (async () => {{
+            const kept = [];
+            for (const name of await caches.keys()) {{
+                const cache = await caches.open(name);
+                for (const key of await cache.keys()) {{
+                    const body = await (await cache.match(key)).arrayBuffer();
+                    kept.push([key.url, body.byteLength]);
+                    {act}
+                }}
+            }}
+            done(kept);
+        }})().catch((error) => done(String(error)));"#
+    );
+    let kept = browser.client.execute_async(&script, vec![]).await;
+    let kept = kept.expect("the page answers");
+    serde_json::from_value(kept.clone()).unwrap_or_else(|e| panic!("{kept}: {e}"))
+}
+
 async fn wait_for_text(browser: &Browser, text: &str) {
     wait_until(&format!("the page says {text:?}"), || async {
         browser.text().await.contains(text).then_some(())

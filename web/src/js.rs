@@ -8,8 +8,10 @@ pub use gloo_net::http::Method;
 use gloo_net::http::RequestBuilder;
 use js_sys::{ArrayBuffer, Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{BinaryType, Event, EventTarget, RequestInit, Response, WebSocket};
+use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
+use web_sys::{
+    BinaryType, Event, EventTarget, ReadableStreamDefaultReader, RequestInit, Response, WebSocket,
+};
 
 #[wasm_bindgen]
 extern "C" {
@@ -111,9 +113,82 @@ impl Answer {
     }
 }
 
-/// Compiles a program while it comes; the promise is of a `WebAssembly.Module`.
-pub fn compile(url: &str) -> Promise {
-    js_sys::WebAssembly::compile_streaming(&global_fetch(url, &RequestInit::new()))
+/// An HTTP answer, read as it comes. The rest of it is not waited for once this is dropped.
+pub struct Stream {
+    /// The status, such as 404.
+    pub status: u16,
+    reader: ReadableStreamDefaultReader,
+}
+
+impl Stream {
+    /// Is the status one of success?
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The next bytes, outside of wasm's memory; `None` at the end.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn chunk(&mut self) -> Result<Option<Uint8Array>, String> {
+        let read = JsFuture::from(self.reader.read()).await;
+        let read = read.map_err(|_| BROKE.to_owned())?;
+        Ok(get(&read, "value").dyn_into().ok())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let cancelled = JsFuture::from(self.reader.cancel());
+        // Nobody is left to hear that it failed; unheard, it would be an error of the page.
+        spawn_local(async move { drop(cancelled.await) });
+    }
+}
+
+/// Gets what is at an address, piece by piece.
+///
+/// # Errors
+/// Nobody answered.
+pub async fn stream(url: &str) -> Result<Stream, String> {
+    let response = JsFuture::from(global_fetch(url, &RequestInit::new())).await;
+    let response: Response = response
+        .map_err(|_| UNREACHABLE.to_owned())?
+        .unchecked_into();
+    let body = response.body().ok_or_else(|| BROKE.to_owned())?;
+    Ok(Stream {
+        status: response.status(),
+        reader: body.get_reader().unchecked_into(),
+    })
+}
+
+/// The browser tells no script why: only its console says more.
+const UNREACHABLE: &str = "the server cannot be reached";
+
+const BROKE: &str = "the connection broke in the midst of the answer";
+
+/// Compiles a program while it comes. The promises are of a `WebAssembly.Module`, and of what the server calls those bytes (an
+/// entity tag; undefined if it gives none).
+pub fn compile(url: &str) -> (Promise, Promise) {
+    let response = global_fetch(url, &RequestInit::new());
+    let tag = {
+        let response = JsFuture::from(response.clone());
+        future_to_promise(async move {
+            // Whoever awaits the module hears of errors.
+            let response = response.await.ok();
+            let tag = response
+                .and_then(|response| {
+                    response
+                        .unchecked_into::<Response>()
+                        .headers()
+                        .get("etag")
+                        .ok()
+                })
+                .flatten();
+            Ok(tag.into())
+        })
+    };
+    (js_sys::WebAssembly::compile_streaming(&response), tag)
 }
 
 /// A request; `body` is its media type and content.
@@ -138,8 +213,7 @@ pub async fn request_as(
     url: &str,
     body: Option<(&str, &JsValue)>,
 ) -> Result<Answer, String> {
-    // The browser tells no script why: only its console says more.
-    let in_words = |_| "the server cannot be reached".to_owned();
+    let in_words = |_| UNREACHABLE.to_owned();
     let mut builder = RequestBuilder::new(url).method(method);
     if let Some(token) = token {
         builder = builder.header("authorization", &format!("Bearer {token}"));
@@ -157,7 +231,7 @@ pub async fn request_as(
         Ok(body) => JsFuture::from(body).await,
         Err(error) => Err(error),
     };
-    let body = body.map_err(|_| "the connection broke in the midst of the answer".to_owned())?;
+    let body = body.map_err(|_| BROKE.to_owned())?;
     Ok(Answer {
         status: response.status(),
         body: Uint8Array::new(body.unchecked_ref::<ArrayBuffer>()),

@@ -18,7 +18,7 @@ use crate::{
     counters::Counters,
     halt::Halt,
     instance::{Bound, Instance},
-    program::{Exported, Program},
+    program::{Exported, Program, Rewritten},
     stage::Stage,
 };
 
@@ -101,6 +101,52 @@ impl BrowserHost {
             bound.call(&args).map_err(in_words)?;
         }
         Ok((performance_now() - started) * 1000.0 / f64::from(times.max(1)))
+    }
+
+    /// [`Host::prepare`] with what a host of this very build made of the component's modules before: `kept` is believed, and
+    /// used unless it is of another number of modules or the engine does not take it. Hands over what was rewritten here,
+    /// for others; nothing if `kept` was used or the component was ready.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_with(
+        &mut self,
+        component: Cid,
+        bytes: &[u8],
+        kept: &[Rewritten],
+    ) -> Result<Vec<Rewritten>, Unfit> {
+        self.uses += 1;
+        if let Some(kept) = self.programs.get_mut(&component) {
+            kept.used = self.uses;
+            return Ok(Vec::new());
+        }
+        if self.counters.is_none() {
+            let counters = Counters::new().map_err(|_| Unfit {
+                reason: "this browser has no WebAssembly with 64-bit globals: update it".into(),
+            })?;
+            self.counters = Some(Rc::new(counters));
+        }
+        let (program, made) = Program::of(bytes, &self.stage, kept).map_err(|e| Unfit {
+            reason: e.to_string(),
+        })?;
+        self.forget(program.size);
+        self.programs.insert(
+            component,
+            Kept {
+                program: Rc::new(program),
+                used: self.uses,
+            },
+        );
+        Ok(made)
+    }
+
+    /// The compiled modules of a component that is ready.
+    #[must_use]
+    pub fn modules(&self, component: Cid) -> Vec<Rewritten> {
+        self.programs
+            .get(&component)
+            .map(|kept| kept.program.compiled())
+            .unwrap_or_default()
     }
 
     fn counters(&self) -> Result<Rc<Counters>, Halt> {
@@ -223,29 +269,7 @@ impl Host for BrowserHost {
     }
 
     fn prepare(&mut self, component: Cid, bytes: &[u8]) -> Result<(), Unfit> {
-        self.uses += 1;
-        if let Some(kept) = self.programs.get_mut(&component) {
-            kept.used = self.uses;
-            return Ok(());
-        }
-        if self.counters.is_none() {
-            let counters = Counters::new().map_err(|_| Unfit {
-                reason: "this browser has no WebAssembly with 64-bit globals: update it".into(),
-            })?;
-            self.counters = Some(Rc::new(counters));
-        }
-        let program = Program::of(bytes, &self.stage).map_err(|e| Unfit {
-            reason: e.to_string(),
-        })?;
-        self.forget(program.size);
-        self.programs.insert(
-            component,
-            Kept {
-                program: Rc::new(program),
-                used: self.uses,
-            },
-        );
-        Ok(())
+        self.prepare_with(component, bytes, &[]).map(drop)
     }
 
     fn run(&mut self, job: &Job) -> Result<Attempt, Fault> {

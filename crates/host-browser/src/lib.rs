@@ -25,4 +25,7 @@ mod stage;
 mod trampoline;
 mod transcode;
 
-pub use crate::host::BrowserHost;
+pub use crate::{
+    host::BrowserHost,
+    program::{Code, Rewritten},
+};

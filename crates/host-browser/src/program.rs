@@ -45,6 +45,26 @@ pub(crate) struct Program {
     pub(crate) size: usize,
 }
 
+/// A core module as tabs run it: rewritten, and compiled where it comes from a worker beside this one.
+#[derive(Clone, Debug)]
+pub struct Rewritten {
+    /// What its own memories take when it is instantiated.
+    pub initial_bytes: u64,
+    /// Bytes of its code.
+    pub size: u32,
+    /// Its code.
+    pub code: Code,
+}
+
+/// The code of a rewritten module.
+#[derive(Clone, Debug)]
+pub enum Code {
+    /// To be compiled.
+    Bytes(Uint8Array),
+    /// Compiled already; engines share it between workers.
+    Module(Module),
+}
+
 /// A compiled core module.
 pub(crate) struct CoreModule {
     pub(crate) module: Module,
@@ -52,6 +72,7 @@ pub(crate) struct CoreModule {
     pub(crate) imports: Vec<(JsString, JsString)>,
     exports: BTreeMap<EntityIndex, JsString>,
     pub(crate) initial_bytes: u64,
+    size: u32,
 }
 
 /// An exported function with all that a call of it needs.
@@ -91,7 +112,13 @@ pub(crate) enum ProgramError {
 }
 
 impl Program {
-    pub(crate) fn of(bytes: &[u8], stage: &Rc<Stage>) -> Result<Self, ProgramError> {
+    /// Makes a component ready; `kept` are its modules as a host of this build rewrote them before, or none. Hands over what
+    /// was rewritten here.
+    pub(crate) fn of(
+        bytes: &[u8],
+        stage: &Rc<Stage>,
+        kept: &[Rewritten],
+    ) -> Result<(Self, Vec<Rewritten>), ProgramError> {
         let outline = asterism_component::outline(bytes)?;
         let translation = |e: &dyn std::fmt::Display| ProgramError::Translation(e.to_string());
 
@@ -116,13 +143,28 @@ impl Program {
             .collect();
         supported(&component.initializers)?;
 
+        let mut made = Vec::new();
+        let ready = match of_kept(kept, core_modules.len()) {
+            Some(ready) => ready,
+            None => {
+                for (_, core) in core_modules.iter() {
+                    let metered = metering::meter(core.wasm)?;
+                    made.push(Rewritten {
+                        initial_bytes: metered.initial_bytes,
+                        size: metered.wasm.len() as u32,
+                        code: Code::Bytes(Uint8Array::new_from_slice(&metered.wasm)),
+                    });
+                }
+                let compiled = made.iter().map(Rewritten::compiled);
+                compiled.collect::<Result<Vec<_>, _>>()?
+            }
+        };
         let mut size = 0;
         let mut modules = Vec::with_capacity(core_modules.len());
-        for (_, core) in core_modules {
-            let metered = metering::meter(core.wasm)?;
-            size += metered.wasm.len();
+        for ((_, core), ready) in core_modules.into_iter().zip(ready) {
+            size += ready.size as usize;
             modules.push(CoreModule {
-                module: compile(&metered.wasm)?,
+                module: ready.module,
                 imports: core
                     .module
                     .imports()
@@ -134,7 +176,8 @@ impl Program {
                     .iter()
                     .map(|(name, entity)| (*entity, JsString::from(&core.module.strings[name])))
                     .collect(),
-                initial_bytes: metered.initial_bytes,
+                initial_bytes: ready.initial_bytes,
+                size: ready.size,
             });
         }
 
@@ -149,7 +192,7 @@ impl Program {
         for function in &outline.functions {
             exports.insert(function.name.clone(), exported(&component, function)?);
         }
-        Ok(Self {
+        let program = Self {
             memories: component.num_runtime_memories as usize,
             reallocs: component.num_runtime_reallocs as usize,
             post_returns: component.num_runtime_post_returns as usize,
@@ -162,7 +205,18 @@ impl Program {
             outline,
             exports,
             size,
-        })
+        };
+        Ok((program, made))
+    }
+
+    /// Its modules, compiled.
+    pub(crate) fn compiled(&self) -> Vec<Rewritten> {
+        let compiled = |module: &CoreModule| Rewritten {
+            initial_bytes: module.initial_bytes,
+            size: module.size,
+            code: Code::Module(module.module.clone()),
+        };
+        self.modules.iter().map(compiled).collect()
     }
 
     pub(crate) fn module(&self, index: StaticModuleIndex) -> &CoreModule {
@@ -254,9 +308,37 @@ fn resource_table(
     })
 }
 
-fn compile(wasm: &[u8]) -> Result<Module, ProgramError> {
-    let bytes = Uint8Array::new_from_slice(wasm);
-    Module::new(&bytes).map_err(|exception| {
+/// A rewritten module, compiled.
+struct Ready {
+    module: Module,
+    initial_bytes: u64,
+    size: u32,
+}
+
+impl Rewritten {
+    fn compiled(&self) -> Result<Ready, ProgramError> {
+        let module = match &self.code {
+            Code::Module(module) => module.clone(),
+            Code::Bytes(bytes) => compile(bytes)?,
+        };
+        Ok(Ready {
+            module,
+            initial_bytes: self.initial_bytes,
+            size: self.size,
+        })
+    }
+}
+
+/// What was kept, if it is that of a component with so many modules and this engine takes it.
+fn of_kept(kept: &[Rewritten], modules: usize) -> Option<Vec<Ready>> {
+    if kept.is_empty() || kept.len() != modules {
+        return None;
+    }
+    kept.iter().map(|module| module.compiled().ok()).collect()
+}
+
+fn compile(bytes: &Uint8Array) -> Result<Module, ProgramError> {
+    Module::new(bytes).map_err(|exception| {
         let halt = Halt::of_exception(&exception);
         ProgramError::Compilation(match halt {
             Halt::Trap { message, .. } => message,

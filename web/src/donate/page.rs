@@ -232,6 +232,11 @@ fn Threads() -> impl IntoView {
         if work.prefetched > 0 {
             notes.push(format!("{} more fetched ahead", work.prefetched));
         }
+        match work.recalled {
+            0 => {}
+            1 => notes.push("A component was ready from your last visit".to_owned()),
+            n => notes.push(format!("{n} components were ready from your last visit")),
+        }
         if !work.trouble.is_empty() && donation.state.get() != State::Off {
             notes.push(format!("Last trouble: {}", work.trouble));
         }

@@ -338,14 +338,16 @@ impl Line for Here {
     }
 
     fn fetch(&self, shell: &Rc<Shell>, cid: Cid) {
-        let heard = match self.blob(cid) {
-            Some(bytes) => shell.fetched(cid, bytes),
-            None => ExecutorInput::FetchFailed {
-                cid,
-                reason: "nobody added it to this tab".to_owned(),
-            },
-        };
-        shell.tell(heard);
+        let blob = self.blob(cid);
+        shell.spawn(async move |shell| {
+            Some(match blob {
+                Some(bytes) => shell.fetched(cid, bytes).await,
+                None => ExecutorInput::FetchFailed {
+                    cid,
+                    reason: "nobody added it to this tab".to_owned(),
+                },
+            })
+        });
     }
 
     fn upload(&self, shell: &Rc<Shell>, cid: Cid, bytes: Uint8Array) {

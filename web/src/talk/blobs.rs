@@ -78,11 +78,16 @@ impl Blobs {
 /// The CID of bytes outside of wasm's memory.
 pub(crate) fn cid_of(bytes: &Uint8Array) -> Cid {
     let mut hasher = BlobHasher::default();
+    hash(&mut hasher, bytes);
+    hasher.finish()
+}
+
+/// Hashes bytes outside of wasm's memory.
+pub(crate) fn hash(hasher: &mut BlobHasher, bytes: &Uint8Array) {
     let mut start = 0;
     while start < bytes.length() {
         let end = bytes.length().min(start + CHUNK_BYTES);
         hasher.update(&bytes.subarray(start, end).to_vec());
         start = end;
     }
-    hasher.finish()
 }

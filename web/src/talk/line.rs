@@ -7,7 +7,7 @@ use std::{
 
 use asterism_executor::Input;
 use asterism_protocol::{
-    Cid, encode,
+    BlobHasher, Cid, encode,
     limits::BLOB_BYTES_MAX,
     message::{ToCoordinator, decode_frame},
     view::RunId,
@@ -17,11 +17,11 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use web_sys::{CloseEvent, MessageEvent, WebSocket};
 
 use super::{
-    blobs::cid_of,
+    blobs::hash,
     message::Ask,
     shell::{Line, Shell},
 };
-use crate::js::{Listener, Method, request, socket};
+use crate::js::{Listener, Method, request, socket, stream};
 
 /// Where executors connect, from the base of the coordinator.
 const PATH: &str = "ws/executor";
@@ -65,7 +65,7 @@ impl Line for Server {
         let base = self.base.clone();
         shell.spawn(async move |shell| {
             Some(match fetch(&base, cid).await {
-                Ok(bytes) => shell.fetched(cid, bytes),
+                Ok(bytes) => shell.fetched(cid, bytes).await,
                 Err(reason) => Input::FetchFailed { cid, reason },
             })
         });
@@ -155,24 +155,41 @@ impl Drop for Connection {
     }
 }
 
-/// Fetches a blob and checks it.
+/// Fetches a blob, and checks it while it comes: what is too large is not waited for, and when the last byte is here its name is
+/// known.
 async fn fetch(base: &str, cid: Cid) -> Result<Uint8Array, String> {
-    let answer = request(Method::GET, &format!("{base}blobs/{cid}"), None).await?;
+    let mut answer = stream(&format!("{base}blobs/{cid}")).await?;
     if !answer.is_ok() {
         return Err(format!("the coordinator answered with {}", answer.status));
     }
-    if u64::from(answer.body.length()) > BLOB_BYTES_MAX {
-        return Err(format!(
-            "it has {} bytes, {BLOB_BYTES_MAX} is the most",
-            answer.body.length()
-        ));
+    let (mut hasher, mut chunks, mut bytes) = (BlobHasher::default(), Vec::new(), 0);
+    while let Some(chunk) = answer.chunk().await? {
+        bytes += u64::from(chunk.length());
+        if bytes > BLOB_BYTES_MAX {
+            return Err(format!("it has more than {BLOB_BYTES_MAX} bytes"));
+        }
+        hash(&mut hasher, &chunk);
+        chunks.push(chunk);
     }
-    let found = cid_of(&answer.body);
-    if found == cid {
-        Ok(answer.body)
-    } else {
-        Err(format!("the bytes that came are {found}"))
+    let found = hasher.finish();
+    if found != cid {
+        return Err(format!("the bytes that came are {found}"));
     }
+    Ok(joined(chunks, bytes as u32))
+}
+
+/// All bytes in one array.
+fn joined(mut chunks: Vec<Uint8Array>, bytes: u32) -> Uint8Array {
+    if chunks.len() == 1 {
+        return chunks.remove(0);
+    }
+    let whole = Uint8Array::new_with_length(bytes);
+    let mut at = 0;
+    for chunk in chunks {
+        whole.set(&chunk, at);
+        at += chunk.length();
+    }
+    whole
 }
 
 /// Brings a blob.

@@ -162,6 +162,8 @@ pub struct Work {
     pub tasks: u64,
     /// Their fuel.
     pub fuel: u64,
+    /// Components that an earlier visit had made ready.
+    pub recalled: u32,
     /// The last thing that went wrong; empty for nothing.
     pub trouble: String,
 }
@@ -199,6 +201,7 @@ impl From<&Status> for Work {
             prefetched: status.prefetched,
             tasks: status.tasks,
             fuel: status.fuel,
+            recalled: 0,
             trouble: status.trouble.clone(),
         }
     }

@@ -7,6 +7,7 @@ mod key;
 mod line;
 pub mod message;
 mod pool;
+mod programs;
 mod shell;
 mod worker;
 

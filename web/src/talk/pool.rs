@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_executor::{Job, ThreadId};
+use asterism_host_browser::Rewritten;
 use asterism_protocol::{Cid, message::LeaseId};
 use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue};
@@ -11,7 +12,7 @@ use web_sys::{Event, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use super::{message::FromTalk, say};
 use crate::{
-    compute::message::{FromCompute, ToCompute, pack, unpack},
+    compute::message::{About, FromCompute, ToCompute, pack, part, unpack},
     js::{Listener, compile, message_of},
 };
 
@@ -21,8 +22,8 @@ const PROGRAM: &str = "compute-worker_bg.wasm";
 
 /// What the pool tells its owner.
 pub(crate) enum Said {
-    /// A worker said something; with it came these blobs.
-    From(FromCompute, Vec<Uint8Array>),
+    /// A worker said something; with it came these blobs or modules.
+    From(FromCompute, Vec<JsValue>),
     /// The worker cannot go on, and why.
     Broken(String),
 }
@@ -32,6 +33,8 @@ pub(crate) struct Pool {
     threads: BTreeMap<ThreadId, Thread>,
     /// Their program, compiled once; they have no network to fetch it from.
     program: Promise,
+    /// What the server calls the program's bytes, once it is there.
+    build: Promise,
     hear: std::rc::Rc<dyn Fn(ThreadId, Said)>,
 }
 
@@ -52,11 +55,19 @@ impl Drop for Thread {
 impl Pool {
     /// A pool without workers; `hear` is called with whatever they say.
     pub(crate) fn new(hear: impl Fn(ThreadId, Said) + 'static) -> Self {
+        let (program, build) = compile(PROGRAM);
         Self {
             threads: BTreeMap::new(),
-            program: compile(PROGRAM),
+            program,
+            build,
             hear: std::rc::Rc::new(hear),
         }
+    }
+
+    /// The name of the program's bytes, which changes with them: what one build rewrote is not for another. Undefined where
+    /// the server gives none.
+    pub(crate) fn build(&self) -> Promise {
+        self.build.clone()
     }
 
     /// Has workers for the first `threads` threads, so that the first task need not wait for one, and ends idle ones beyond.
@@ -73,16 +84,22 @@ impl Pool {
             .is_some_and(|thread| thread.components.contains(&component))
     }
 
-    /// Makes a component ready on a thread.
+    /// Makes a component ready on a thread, with its modules as they were rewritten before, if they are known.
     pub(crate) fn prepare(
         &mut self,
         thread: ThreadId,
         component: Cid,
         bytes: Uint8Array,
+        kept: &[Rewritten],
     ) -> Result<(), String> {
         let thread = self.thread(thread)?;
         thread.components.insert(component);
-        post(&thread.worker, &ToCompute::Prepare(component), [bytes])
+        let told = ToCompute::Prepare {
+            component,
+            kept: kept.iter().map(About::from).collect(),
+        };
+        let parts = std::iter::once(bytes.into()).chain(kept.iter().map(part));
+        post(&thread.worker, &told, parts)
     }
 
     /// Performs a task on a thread.
@@ -102,7 +119,7 @@ impl Pool {
                 job,
                 blobs: names,
             },
-            bytes,
+            bytes.into_iter().map(JsValue::from),
         )?;
         thread.given.push_back(lease);
         Ok(())
@@ -168,7 +185,7 @@ impl Thread {
         let listeners = [
             on("message", |event| {
                 match unpack(&event.unchecked_into::<MessageEvent>().data()) {
-                    Ok((from, blobs)) => Said::From(from, blobs),
+                    Ok((from, parts)) => Said::From(from, parts),
                     Err(error) => Said::Broken(format!(
                         "a compute worker said what is not understood: {error}"
                     )),
@@ -193,9 +210,9 @@ impl Thread {
 fn post(
     worker: &Worker,
     told: &ToCompute,
-    blobs: impl IntoIterator<Item = Uint8Array>,
+    parts: impl IntoIterator<Item = JsValue>,
 ) -> Result<(), String> {
-    let (message, transfer) = pack(told, blobs);
+    let (message, transfer) = pack(told, parts);
     worker
         .post_message_with_transfer(&message, &transfer)
         .map_err(|error| message_of(&error))

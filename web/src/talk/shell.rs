@@ -22,10 +22,11 @@ use super::{
     key::Key,
     message::{Ask, FromTalk, Work},
     pool::{Pool, Said},
+    programs::Programs,
     say,
 };
 use crate::{
-    compute::message::FromCompute,
+    compute::message::{FromCompute, blobs, modules},
     js::{now, random},
 };
 
@@ -78,6 +79,7 @@ pub(crate) struct Shell {
     key: Key,
     blobs: RefCell<Blobs>,
     pool: RefCell<Pool>,
+    programs: Programs,
     alarm: RefCell<Option<(Timestamp, Timeout)>>,
     report: RefCell<Option<Timeout>>,
     reported: Cell<Timestamp>,
@@ -125,6 +127,7 @@ impl Shell {
                 line,
                 key,
                 blobs: RefCell::default(),
+                programs: Programs::open(pool.build()),
                 pool: RefCell::new(pool),
                 alarm: RefCell::new(None),
                 report: RefCell::new(None),
@@ -244,9 +247,7 @@ impl Shell {
             Output::Changed => self.report(),
             Output::Finished => {
                 self.report.take();
-                say(&FromTalk::Status(Box::new(Work::from(
-                    &self.session.borrow().status(),
-                ))));
+                self.say_status();
                 say(&FromTalk::Finished);
             }
         }
@@ -266,9 +267,10 @@ impl Shell {
         }
     }
 
-    /// Keeps bytes that a lease needs, which were checked against the CID.
-    pub(crate) fn fetched(&self, cid: Cid, bytes: Uint8Array) -> Input {
+    /// Keeps bytes that a lease needs, which were checked against the CID, and gets what an earlier visit made of them.
+    pub(crate) async fn fetched(&self, cid: Cid, bytes: Uint8Array) -> Input {
         self.blobs.borrow_mut().keep(cid, bytes);
+        self.programs.recall(cid).await;
         Input::Fetched { cid }
     }
 
@@ -302,7 +304,8 @@ impl Shell {
             .collect::<Result<Vec<_>, String>>()?;
         let mut pool = self.pool.borrow_mut();
         if !pool.holds(thread, component) {
-            pool.prepare(thread, component, find(component)?)?;
+            let kept = self.programs.of(component);
+            pool.prepare(thread, component, find(component)?, &kept)?;
             self.tell(Input::Preparing { thread });
         }
         pool.run(thread, lease, job, blobs)
@@ -322,7 +325,23 @@ impl Shell {
             }
         };
         match said {
-            Said::From(FromCompute::Prepared { unfit, .. }, _) if unfit.is_empty() => {
+            Said::From(
+                FromCompute::Prepared {
+                    component,
+                    unfit,
+                    made,
+                },
+                mut parts,
+            ) if unfit.is_empty() => {
+                if !made.is_empty() {
+                    let bytes = parts.split_off(made.len().min(parts.len()));
+                    // Whatever is not understood is made again.
+                    if let (Ok(compiled), Ok(bytes)) =
+                        (modules(&made, parts), modules(&made, bytes))
+                    {
+                        self.programs.learn(component, compiled, bytes);
+                    }
+                }
                 self.tell(Input::Prepared { thread });
             }
             Said::From(FromCompute::Prepared { unfit, .. }, _) => {
@@ -337,12 +356,12 @@ impl Shell {
                     result,
                     blobs: names,
                 },
-                blobs,
+                parts,
             ) => {
                 if self.pool.borrow().running(thread) != Some(lease) {
                     return;
                 }
-                for (cid, bytes) in names.iter().zip(blobs) {
+                for (cid, bytes) in names.iter().zip(blobs(parts).unwrap_or_default()) {
                     self.blobs.borrow_mut().keep(*cid, bytes);
                 }
                 end(result.map(|mut attempt| {
@@ -372,7 +391,7 @@ impl Shell {
     }
 
     /// Does something that takes time, and tells the session what came of it.
-    pub(super) fn spawn(&self, work: impl AsyncFnOnce(Rc<Self>) -> Option<Input> + 'static) {
+    pub(crate) fn spawn(&self, work: impl AsyncFnOnce(Rc<Self>) -> Option<Input> + 'static) {
         let Some(shell) = self.me.upgrade() else {
             return;
         };
@@ -381,6 +400,14 @@ impl Shell {
                 shell.tell(input);
             }
         });
+    }
+
+    fn say_status(&self) {
+        let work = Work {
+            recalled: self.programs.recalled(),
+            ..Work::from(&self.session.borrow().status())
+        };
+        say(&FromTalk::Status(Box::new(work)));
     }
 
     /// Shows the page how the work goes, now or a little later with whatever else changes until then.
@@ -394,9 +421,7 @@ impl Shell {
             if let Some(shell) = me.upgrade() {
                 shell.report.take().map(Timeout::forget);
                 shell.reported.set(now());
-                say(&FromTalk::Status(Box::new(Work::from(
-                    &shell.session.borrow().status(),
-                ))));
+                shell.say_status();
             }
         });
         self.report.replace(Some(report));

@@ -49,6 +49,12 @@ const BYTES: usize = 1 << 20;
 /// Records that go in and come out.
 const RECORDS: usize = 1_000;
 
+/// How often a cold start is measured: each has a host of its own.
+const STARTS: usize = 3;
+
+/// Tasks of an instance each, and calls of one instance.
+const TASKS: u64 = 20_000;
+
 const LANGUAGES: [(&str, &str, &str, &str); 4] = [
     ("SpiderMonkey", "subtract", "subtract", "[8.3,4.4]"),
     (
@@ -98,19 +104,21 @@ fn measure(table: &mut Table) -> Result<()> {
             Some((floor, "Wasmtime without fuel")),
         )?;
     }
-    data(table, &mut hosts)?;
+    data(table, &mut hosts, &bare)?;
+    drop(hosts);
+    tasks(table)?;
     rewriting(table, &programs)?;
+    let rust = ("Rust", guests::KERNELS.to_vec(), "float-bits", "[1]");
+    let wasi = ("Rust for WASI", guests::WASIP2.to_vec(), "add", "[3.1,5.2]");
+    let c = ("C", guests::GREET_C.to_vec(), "greet", r#"["Ada"]"#);
+    let mut languages = vec![rust, wasi, c];
     for (engine, file, func, args) in LANGUAGES {
-        cold(
-            table,
-            &performer,
-            engine,
-            &programs.language(file)?,
-            func,
-            args,
-        )?;
+        languages.push((engine, programs.language(file)?, func, args));
     }
-    Ok(())
+    for (engine, component, func, args) in &languages {
+        cold(table, &performer, engine, component, func, args)?;
+    }
+    kept(table, &programs.language("multiply")?)
 }
 
 fn compare(
@@ -168,24 +176,20 @@ fn job(component: &[u8], func: &str, args: &str) -> Result<Job> {
 }
 
 /// A megabyte of bytes and a thousand records, in and out.
-fn data(table: &mut Table, hosts: &mut [(&str, Box<dyn Host>); 3]) -> Result<()> {
+fn data(table: &mut Table, hosts: &mut [(&str, Box<dyn Host>); 3], bare: &Bare) -> Result<()> {
     let bytes: Vec<u8> = (0..BYTES).map(|i| (i * 31) as u8).collect();
     let cid = blob_cid(&bytes);
     let mut echo = job(guests::CONFORMANCE, "echo-bytes", "[]")?;
     echo.args = vec![Value::Link(cid.to_link())];
     echo.blobs = BTreeMap::from([(cid, ByteBuf::from(bytes.clone()))]);
-    let start = Instant::now();
-    for _ in 0..ROUNDS {
-        std::hint::black_box(std::hint::black_box(&bytes).clone());
-    }
-    let copy = start.elapsed().as_secs_f64() * 1e3 / ROUNDS as f64;
+    let floor = bare.bytes_ms(&bytes)?;
     compare(
         table,
         hosts,
         "1 MiB of bytes in and out",
         &echo,
         guests::CONFORMANCE,
-        Some((copy, "copying it once")),
+        Some((floor, "a typed call of Wasmtime, and copying it once")),
     )?;
     let person = r#"{"age":-7,"col":"green","favourite":{"circle":2.5},"home":{"label":"Z","x":8.5,"y":47.25},"id":1,"name":"Ada","p":["read"],"r":{"err":"no"},"t":[255,-9,"a"],"tags":["a","b"]}"#;
     let people = format!("[[{}]]", vec![person; RECORDS].join(","));
@@ -242,7 +246,53 @@ fn rewriting(table: &mut Table, programs: &Programs) -> Result<()> {
     Ok(())
 }
 
-/// From a component's bytes to its first result, on hosts that have seen nothing before.
+/// A small task in an instance of its own, and what is left of it without us.
+fn tasks(table: &mut Table) -> Result<()> {
+    let mut host = WasmtimeEngine::new(None)?.host();
+    let mut job = job(guests::CONFORMANCE, "echo-u64", "[1]")?;
+    host.prepare(job.component, guests::CONFORMANCE)?;
+    let mut each = |job: &Job| -> Result<f64> {
+        run_once(&mut host, job)?;
+        let start = Instant::now();
+        for _ in 0..TASKS {
+            host.run(job)
+                .map_err(|fault| anyhow::anyhow!(fault.message))?;
+        }
+        Ok(start.elapsed().as_secs_f64() * 1e6 / TASKS as f64)
+    };
+    let value = each(&job)?;
+    let (instance, call) = Bare::new()?.instance_and_call_us()?;
+    table.row(&Row {
+        bench: BENCH,
+        case: "task of a Rust guest, in an instance of its own, Wasmtime",
+        value,
+        unit: "µs",
+        floor: Some((
+            instance,
+            "a typed call in an instance of its own, without fuel",
+        )),
+    });
+    // A task's memory is the limit that it asks for: most of an instance's cost could be that of its memory.
+    job.limits.memory = 4 << 30;
+    table.row(&Row {
+        bench: BENCH,
+        case: "the same, with a limit of 4 GiB of memory",
+        value: each(&job)?,
+        unit: "µs",
+        floor: Some((instance, "as above")),
+    });
+    table.row(&Row {
+        bench: BENCH,
+        case: "call in an instance that is there, Wasmtime",
+        value: call,
+        unit: "µs",
+        floor: None,
+    });
+    Ok(())
+}
+
+/// From a component's bytes to its first result, on hosts that have seen nothing before; and what memory the process that
+/// performs it had at most.
 fn cold(
     table: &mut Table,
     performer: &std::path::Path,
@@ -252,32 +302,101 @@ fn cold(
     args: &str,
 ) -> Result<()> {
     let job = job(component, func, args)?;
-    let hosts: [(&str, Box<dyn Host>); 3] = [
-        ("Wasmtime", Box::new(WasmtimeEngine::new(None)?.host())),
-        ("Chromium", Box::new(tab(performer))),
-        ("node", Box::new(node(performer))),
-    ];
-    for (name, mut host) in hosts {
-        // The program itself is there before.
-        let add = self::job(guests::MATH, "add", "[1.0,2.0]")?;
-        host.prepare(add.component, guests::MATH)?;
-        run_once(&mut *host, &add)?;
-        let start = Instant::now();
-        if let Err(unfit) = host.prepare(job.component, component) {
-            // An engine may not know what its modules need.
-            eprintln!("{engine}, {name}: {unfit}");
+    for name in ["Wasmtime", "Chromium", "node"] {
+        let (mut took, mut memory) = (Vec::new(), 0.0);
+        for _ in 0..STARTS {
+            let mut host: Box<dyn Host> = match name {
+                "Wasmtime" => Box::new(WasmtimeEngine::new(None)?.host()),
+                "Chromium" => Box::new(tab(performer)),
+                _ => Box::new(node(performer)),
+            };
+            // The program itself is there before.
+            let add = self::job(guests::MATH, "add", "[1.0,2.0]")?;
+            host.prepare(add.component, guests::MATH)?;
+            run_once(&mut *host, &add)?;
+            let before = performing_mib(name);
+            let start = Instant::now();
+            if let Err(unfit) = host.prepare(job.component, component) {
+                // An engine may not know what its modules need.
+                eprintln!("{engine}, {name}: {unfit}");
+                break;
+            }
+            run_once(&mut *host, &job)?;
+            took.push(start.elapsed().as_secs_f64() * 1e3);
+            memory = performing_mib(name) - before;
+        }
+        if took.is_empty() {
             continue;
         }
-        run_once(&mut *host, &job)?;
         table.row(&Row {
             bench: BENCH,
             case: &format!("cold start of {engine}, {name}"),
-            value: start.elapsed().as_secs_f64() * 1e3,
+            value: median(took),
             unit: "ms",
+            floor: None,
+        });
+        table.row(&Row {
+            bench: BENCH,
+            case: &format!("memory of {engine} after it, {name}"),
+            value: memory,
+            unit: "MiB",
             floor: None,
         });
     }
     Ok(())
+}
+
+/// What the process that performs has in memory now, in MiB: this one, node, or the largest of Chromium's that draw pages.
+fn performing_mib(host: &str) -> f64 {
+    let resident = |process: &std::path::Path| -> Option<f64> {
+        let status = std::fs::read_to_string(process.join("status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kib / 1024.0)
+    };
+    if host == "Wasmtime" {
+        return resident("/proc/self".as_ref()).unwrap_or_default();
+    }
+    let mut most = 0.0_f64;
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        let program = command.split('\0').next().unwrap_or_default();
+        if program.ends_with(host) || host == "Chromium" && command.contains("--type=renderer") {
+            most = most.max(resident(&process.path()).unwrap_or_default());
+        }
+    }
+    most
+}
+
+/// A component that another process compiled before, from the disk.
+fn kept(table: &mut Table, component: &[u8]) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cid = blob_cid(component);
+    let mut took = Vec::new();
+    for _ in 0..=ROUNDS {
+        let mut host = WasmtimeEngine::new(Some(&folder.path().join("cache")))?.host();
+        let start = Instant::now();
+        host.prepare(cid, component)?;
+        took.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    // The first compiled it.
+    let compiled = took.remove(0);
+    table.row(&Row {
+        bench: BENCH,
+        case: "CPython made ready from the cache on disk, Wasmtime",
+        value: median(took),
+        unit: "ms",
+        floor: Some((compiled, "compiling it")),
+    });
+    Ok(())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+fn wrong(error: wasmtime::Error) -> anyhow::Error {
+    anyhow::anyhow!("{error:#}")
 }
 
 /// Wasmtime without fuel and without us.
@@ -291,8 +410,62 @@ impl Bare {
         Ok(Self(engine))
     }
 
+    /// The conformance guest with a linker whose functions are never called.
+    fn guest(&self) -> Result<(Component, Linker<()>)> {
+        let component = Component::new(&self.0, guests::CONFORMANCE).map_err(wrong)?;
+        let mut linker = Linker::new(&self.0);
+        linker
+            .define_unknown_imports_as_traps(&component)
+            .map_err(wrong)?;
+        Ok((component, linker))
+    }
+
+    /// A megabyte through a typed call, and a copy of it.
+    fn bytes_ms(&self, bytes: &[u8]) -> Result<f64> {
+        let (component, linker) = self.guest()?;
+        let mut took = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut store = Store::new(&self.0, ());
+            let instance = linker.instantiate(&mut store, &component).map_err(wrong)?;
+            let echo = instance
+                .get_typed_func::<(&[u8],), (Vec<u8>,)>(&mut store, "echo-bytes")
+                .map_err(wrong)?;
+            let start = Instant::now();
+            let (back,) = echo.call(&mut store, (bytes,)).map_err(wrong)?;
+            std::hint::black_box(std::hint::black_box(&back).clone());
+            took.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok(median(took))
+    }
+
+    /// A typed call in an instance each, and one in an instance that is there, in microseconds.
+    fn instance_and_call_us(&self) -> Result<(f64, f64)> {
+        let (component, linker) = self.guest()?;
+        let ready = linker.instantiate_pre(&component).map_err(wrong)?;
+        let each = |start: Instant| start.elapsed().as_secs_f64() * 1e6 / TASKS as f64;
+        let start = Instant::now();
+        for i in 0..TASKS {
+            let mut store = Store::new(&self.0, ());
+            let instance = ready.instantiate(&mut store).map_err(wrong)?;
+            let echo = instance
+                .get_typed_func::<(u64,), (u64,)>(&mut store, "echo-u64")
+                .map_err(wrong)?;
+            echo.call(&mut store, (i,)).map_err(wrong)?;
+        }
+        let instance_us = each(start);
+        let mut store = Store::new(&self.0, ());
+        let instance = ready.instantiate(&mut store).map_err(wrong)?;
+        let echo = instance
+            .get_typed_func::<(u64,), (u64,)>(&mut store, "echo-u64")
+            .map_err(wrong)?;
+        let start = Instant::now();
+        for i in 0..TASKS {
+            echo.call(&mut store, (i,)).map_err(wrong)?;
+        }
+        Ok((instance_us, each(start)))
+    }
+
     fn ms(&self, component: &[u8], func: &str, args: &str) -> Result<f64> {
-        let wrong = |error: wasmtime::Error| anyhow::anyhow!("{error:#}");
         let Value::List(args) = value_of_json(args.as_bytes())? else {
             bail!("arguments are a list");
         };

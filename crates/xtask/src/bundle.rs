@@ -1,14 +1,18 @@
 //! `cargo xtask bundle`: panel and workers, built by Trunk into dist/ and compressed there.
 
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use anyhow::{Context as _, Result};
 
-use crate::{compress, trunk, workspace};
+use crate::{
+    compress,
+    process::{Running, Step},
+    trunk, workspace,
+};
 
 /// What the bundle is made from.
 const SOURCES: [&str; 16] = [
@@ -57,6 +61,20 @@ pub(crate) fn build_if_stale() -> Result<()> {
     } else {
         build()
     }
+}
+
+/// Begins to build if it is stale, behind everything else that runs here: it takes minutes, and tests leave processors idle.
+pub(crate) fn start_if_stale() -> Option<Running> {
+    if is_fresh().unwrap_or(false) {
+        return None;
+    }
+    let me = env::current_exe().ok()?;
+    Step::new("build the panel beside the tests", "nice")
+        .args(["-n", "19"])
+        .arg(me)
+        .arg("bundle")
+        .start()
+        .ok()
 }
 
 /// When and what was last built.

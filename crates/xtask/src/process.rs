@@ -233,6 +233,13 @@ impl Running {
         )))
     }
 
+    /// Waits until the program has ended, however, or somebody interrupts.
+    pub(crate) fn wait(mut self) {
+        while matches!(self.try_ended(), Ok(None)) && !signals::interrupted() {
+            thread::sleep(POLL);
+        }
+    }
+
     fn try_ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().map_err(|error| {
             self.step

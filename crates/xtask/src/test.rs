@@ -17,7 +17,11 @@ use anyhow::Result;
 use clap::ValueEnum as _;
 
 use self::tally::Tally;
-use crate::{bundle, conformance, languages, process::Step, setup, signals};
+use crate::{
+    bundle, conformance, languages,
+    process::{Running, Step},
+    setup, signals,
+};
 
 /// The test of tests/ that drives a browser over the whole path.
 const BROWSER_TEST: &str = "browser";
@@ -65,14 +69,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut tally = Tally::default();
     let mut skipped = Vec::new();
     let mut took = Vec::new();
+    let asked = |level: &Level| args.only.is_empty() || args.only.contains(level);
+    let mut panel = None;
     for level in Level::value_variants() {
-        if (args.only.is_empty() || args.only.contains(level)) && !signals::interrupted() {
+        if asked(level) && !signals::interrupted() {
             eprintln!("\n=== {} ===", level.name());
             let before = tally.passed() + tally.failed();
             let begun = Instant::now();
             if let Err(error) = level.set_up() {
                 skipped.push(format!("level {}: {error:#}", level.name()));
                 continue;
+            }
+            match level {
+                Level::Native if asked(&Level::Browser) => panel = bundle::start_if_stale(),
+                // What it could not do is done again, and then told.
+                Level::Browser => panel.take().into_iter().for_each(Running::wait),
+                _ => {}
             }
             if let Err(error) = level.run(&mut tally) {
                 eprintln!("error: {error:#}");

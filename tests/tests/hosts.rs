@@ -1,14 +1,14 @@
 //! Our runtime in node and in Chromium, and jco, beside Wasmtime: the conformance table, and generated modules and values.
 #![cfg(not(target_arch = "wasm32"))]
 
-use std::fs;
+use std::{fs, path::Path};
 
 use asterism_host_wasmtime::WasmtimeEngine;
 use asterism_tests::{
     conformance::{Hosts, Programs, corpus, differences, make},
     fuzz,
     harness::root,
-    hosts::{node, tab},
+    hosts::{RemoteHost, node, tab},
 };
 
 /// Calls that are compared in node; `cargo xtask fuzz` goes on.
@@ -34,18 +34,7 @@ fn hosts_agree_on_every_case_as_recorded() {
 
 #[test]
 fn generated_modules_and_values_come_out_alike() {
-    let programs = Programs::find().expect("`cargo xtask test` has made them");
-    let mut wasmtime = WasmtimeEngine::new(None)
-        .expect("Wasmtime runs here")
-        .host();
-    let until = fuzz::Until {
-        cases: Some(CASES),
-        seeds: None,
-    };
-    let mut node = node(&programs.performer);
-    let counts = fuzz::run(&mut wasmtime, &mut node, &fuzz::Kind::ALONE, 1, until)
-        .unwrap_or_else(|difference| panic!("{difference}"));
-    println!("seeds from 1: {counts}");
+    let counts = fuzzed(node, &fuzz::Kind::ALONE, CASES);
     // Whatever nobody takes, or what ends at once, compares nothing.
     assert!(counts.returned > CASES / 4, "{counts}");
     assert!(counts.unfit < counts.components / 4, "{counts}");
@@ -54,19 +43,24 @@ fn generated_modules_and_values_come_out_alike() {
 
 #[test]
 fn generated_values_come_out_alike_when_components_pass_them_on() {
+    let counts = fuzzed(tab, &[fuzz::Kind::Composed], COMPOSED_CASES);
+    assert!(counts.returned > COMPOSED_CASES / 2, "{counts}");
+    assert_eq!(counts.unfit, 0, "{counts}");
+}
+
+/// Compares so many calls of generated components on Wasmtime and another host.
+fn fuzzed(other: fn(&Path) -> RemoteHost, kinds: &[fuzz::Kind], cases: u64) -> fuzz::Counts {
     let programs = Programs::find().expect("`cargo xtask test` has made them");
     let mut wasmtime = WasmtimeEngine::new(None)
         .expect("Wasmtime runs here")
         .host();
     let until = fuzz::Until {
-        cases: Some(COMPOSED_CASES),
+        cases: Some(cases),
         seeds: None,
     };
-    let mut chromium = tab(&programs.performer);
-    let kinds = [fuzz::Kind::Composed];
-    let counts = fuzz::run(&mut wasmtime, &mut chromium, &kinds, 1, until)
+    let mut other = other(&programs.performer);
+    let counts = fuzz::run(&mut wasmtime, &mut other, kinds, 1, until)
         .unwrap_or_else(|difference| panic!("{difference}"));
     println!("seeds from 1: {counts}");
-    assert!(counts.returned > COMPOSED_CASES / 2, "{counts}");
-    assert_eq!(counts.unfit, 0, "{counts}");
+    counts
 }

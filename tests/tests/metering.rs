@@ -2,7 +2,7 @@
 //! The rewritten module runs on Wasmtime too, without Wasmtime's fuel: the engine makes no difference to it.
 #![cfg(not(target_arch = "wasm32"))]
 
-use asterism_executor::{TABLE_ELEMENTS_MAX, granted_fuel};
+use asterism_executor::{TABLE_ELEMENT_BYTES, TABLE_ELEMENTS_MAX, granted_fuel};
 use asterism_host_browser::metering::{
     FUEL, IMPORT, MeteringError, REFUSED, ROOM, STOPPED, Stop, meter,
 };
@@ -49,21 +49,31 @@ impl ResourceLimiter for Limiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(true);
         }
-        if desired - current > self.limit - self.used {
-            self.refused = true;
-            return Ok(false);
-        }
-        self.used += desired - current;
-        Ok(true)
+        Ok(self.take(desired - current))
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired as u64 <= TABLE_ELEMENTS_MAX)
+        let most = maximum.map_or(TABLE_ELEMENTS_MAX, |most| {
+            TABLE_ELEMENTS_MAX.min(most as u64)
+        });
+        Ok(desired as u64 <= most && self.take((desired - current) * TABLE_ELEMENT_BYTES as usize))
+    }
+}
+
+impl Limiter {
+    fn take(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.limit - self.used;
+        if fits {
+            self.used += bytes;
+        } else {
+            self.refused = true;
+        }
+        fits
     }
 }
 
@@ -426,12 +436,14 @@ fn refused_growth_is_said_and_own_maximum_is_not() {
         .expect("it is WAT"),
     );
     let initial = usize::try_from(pair.initial_bytes).expect("small");
-    assert_eq!(initial, 2 << 16);
+    let element = TABLE_ELEMENT_BYTES as usize;
+    assert_eq!(initial, (2 << 16) + 10 * element);
     let mut refusals = 0;
     for limit in [
         initial - 1,
         initial,
         initial + 1,
+        initial + 10 * element,
         initial + (1 << 16),
         initial + (4 << 16),
         ROOMY,
@@ -446,6 +458,16 @@ fn refused_growth_is_said_and_own_maximum_is_not() {
     assert!(!pair.seen("a", 5, 1000, ROOMY).growth_refused);
     assert!(!pair.seen("a", 5, 1000, initial).growth_refused);
     assert!(pair.seen("a", 4, 1000, initial).growth_refused);
+    assert!(
+        !pair
+            .seen("t", 10, 1000, initial + 10 * element)
+            .growth_refused
+    );
+    assert!(
+        pair.seen("t", 11, 1000, initial + 10 * element)
+            .growth_refused
+    );
+    assert!(!pair.seen("t", 20_000_000, 1 << 40, ROOMY).growth_refused);
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod host;
 mod null;
 pub mod session;
 
-pub use asterism_protocol::limits::TABLE_ELEMENTS_MAX;
+pub use asterism_protocol::limits::{TABLE_ELEMENT_BYTES, TABLE_ELEMENTS_MAX};
 
 pub use crate::{
     host::{

@@ -136,7 +136,7 @@ impl Instance {
         let module = self.program.module(index);
         if !self.counters.take_room(module.initial_bytes)? {
             let message = format!(
-                "its memories start with {} bytes, more than the memory limit leaves",
+                "its memories and tables start with {} bytes, more than the memory limit leaves",
                 module.initial_bytes
             );
             return Err(Halt::trap(TrapKind::OutOfMemory, message));

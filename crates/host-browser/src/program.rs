@@ -48,7 +48,7 @@ pub(crate) struct Program {
 /// A core module as tabs run it: rewritten, and compiled where it comes from a worker beside this one.
 #[derive(Clone, Debug)]
 pub struct Rewritten {
-    /// What its own memories take when it is instantiated.
+    /// What its own memories and tables take when it is instantiated.
     pub initial_bytes: u64,
     /// Bytes of its code.
     pub size: u32,

@@ -1,12 +1,12 @@
 //! The memory limit of a task.
 
-use asterism_executor::TABLE_ELEMENTS_MAX;
+use asterism_executor::{TABLE_ELEMENT_BYTES, TABLE_ELEMENTS_MAX};
 use wasmtime::{Error, ResourceLimiter, Result};
 
 /// All that a wasm32 memory can grow to: beyond, growing fails whatever the limit.
 const WASM32_BYTES: u64 = 1 << 32;
 
-/// Counts the bytes of all memories of a store against one limit.
+/// Counts the bytes of all memories and tables of a store against one limit.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limit: u64,
@@ -32,6 +32,17 @@ impl Limiter {
             exhausted: None,
         }
     }
+
+    /// Takes so many bytes, unless that is more than the limit leaves.
+    fn take(&mut self, bytes: u64) -> bool {
+        let fits = bytes <= self.limit - self.used;
+        if fits {
+            self.used += bytes;
+        } else {
+            self.refused = true;
+        }
+        fits
+    }
 }
 
 impl ResourceLimiter for Limiter {
@@ -48,12 +59,7 @@ impl ResourceLimiter for Limiter {
             return Ok(true);
         }
         self.added = desired - current;
-        if self.used + self.added > self.limit {
-            self.refused = true;
-            return Ok(false);
-        }
-        self.used += self.added;
-        Ok(true)
+        Ok(self.take(self.added))
     }
 
     fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
@@ -72,10 +78,14 @@ impl ResourceLimiter for Limiter {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> Result<bool> {
-        Ok(desired as u64 <= TABLE_ELEMENTS_MAX)
+        let (current, desired) = (current as u64, desired as u64);
+        let most = maximum.map_or(TABLE_ELEMENTS_MAX, |maximum| {
+            TABLE_ELEMENTS_MAX.min(maximum as u64)
+        });
+        Ok(desired <= most && self.take((desired - current) * TABLE_ELEMENT_BYTES))
     }
 }

@@ -83,7 +83,7 @@ pub(crate) fn not_instantiated(
     }
     if limiter.refused {
         let message =
-            "the memory that the component starts with is more than the limit; raise `meta.memory`"
+            "the memories and tables that the component starts with take more than the limit; raise `meta.memory`"
                 .to_owned();
         return Ok(Ended::Trap {
             kind: TrapKind::OutOfMemory,

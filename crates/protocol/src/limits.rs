@@ -85,6 +85,10 @@ pub const TIME_MS_DEFAULT: u64 = 100_000;
 /// component that begins with more is refused.
 pub const TABLE_ELEMENTS_MAX: u64 = 10_000_000;
 
+/// What an element of a table takes of a task's memory limit, in bytes: a pointer on a machine of 64 bits, which is what engines
+/// keep for it.
+pub const TABLE_ELEMENT_BYTES: u64 = 8;
+
 /// Refuses more than `max` of `unit` at `path`.
 pub(crate) fn at_most(path: &str, unit: &str, count: usize, max: usize) -> Result<(), Error> {
     if count <= max {

@@ -550,12 +550,25 @@ fn budgets() -> Vec<Case> {
         let name = format!("{} within {bytes} bytes", case.name);
         case.limited(|limits| limits.memory = bytes).named(&name)
     };
+    // More than the tables of the module take.
+    let tables = 1 << 10;
     all.extend([
         // One page of 64 KiB is there at first.
-        memory(raw("grow", "[15]", "1"), 1 << 20),
-        memory(raw("grow", "[16]", "-1").refused(), 1 << 20),
-        memory(raw("grow", "[0]", "1"), 1 << 16),
-        memory(raw("grow", "[1]", "-1").refused(), 1 << 16),
+        memory(raw("grow", "[15]", "1"), (1 << 20) + tables),
+        memory(raw("grow", "[16]", "-1").refused(), (1 << 20) + tables),
+        memory(raw("grow", "[0]", "1"), (1 << 16) + tables),
+        memory(raw("grow", "[1]", "-1").refused(), (1 << 16) + tables),
+        // Tables count.
+        memory(
+            trap(
+                Subject::Instructions,
+                "nothing",
+                "[]",
+                TrapKind::OutOfMemory,
+            )
+            .refused(),
+            1 << 16,
+        ),
         // The module's own maximum is no limit of ours: whatever the limit, it comes out the same.
         memory(raw("grow", "[64]", "-1"), 1 << 30),
         memory(

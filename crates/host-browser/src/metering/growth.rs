@@ -1,6 +1,6 @@
 //! Functions that stand for `memory.grow` and `table.grow`: they keep the limit and say when it refused.
 
-use asterism_executor::TABLE_ELEMENTS_MAX;
+use asterism_executor::{TABLE_ELEMENT_BYTES, TABLE_ELEMENTS_MAX};
 use wasm_encoder::{Function, ValType};
 
 use super::{
@@ -19,9 +19,9 @@ pub(super) const PAGES64_MAX: u64 = 1 << 48;
 pub(super) fn grow_memory(globals: Globals, memory: u32, growable: Growable) -> Function {
     let mut helper = Helper::new(globals, growable, 0);
     helper.fail_beyond(growable.maximum, I::MemorySize(memory));
-    helper.refuse_beyond_room();
+    helper.refuse_beyond_room(PAGE_BYTES);
     helper.grow(&[I::LocalGet(0), I::MemoryGrow(memory)]);
-    helper.take_room();
+    helper.take_room(PAGE_BYTES);
     helper.finish()
 }
 
@@ -32,7 +32,9 @@ pub(super) fn grow_table(globals: Globals, table: u32, growable: Growable) -> Fu
         growable.maximum.min(TABLE_ELEMENTS_MAX),
         I::TableSize(table),
     );
+    helper.refuse_beyond_room(TABLE_ELEMENT_BYTES);
     helper.grow(&[I::LocalGet(0), I::LocalGet(1), I::TableGrow(table)]);
+    helper.take_room(TABLE_ELEMENT_BYTES);
     helper.finish()
 }
 
@@ -103,12 +105,12 @@ impl Helper {
         ]);
     }
 
-    /// `if delta > room / PAGE_BYTES { refused = 1; return -1 }`
-    fn refuse_beyond_room(&mut self) {
+    /// `if delta > room / unit { refused = 1; return -1 }`, where a page or an element has `unit` bytes.
+    fn refuse_beyond_room(&mut self, unit: u64) {
         let Globals { room, refused, .. } = self.globals;
         self.emit(&[I::LocalGet(self.wide_delta()), I::GlobalGet(room)]);
         self.emit(&[
-            I::I64Const(PAGE_BYTES.cast_signed()),
+            I::I64Const(unit.cast_signed()),
             I::I64DivU,
             I::I64GtU,
             I::If,
@@ -147,12 +149,12 @@ impl Helper {
         }
     }
 
-    fn take_room(&mut self) {
+    fn take_room(&mut self, unit: u64) {
         let room = self.globals.room;
         self.emit(&[
             I::GlobalGet(room),
             I::LocalGet(self.wide_delta()),
-            I::I64Const(PAGE_BYTES.cast_signed()),
+            I::I64Const(unit.cast_signed()),
         ]);
         self.emit(&[I::I64Mul, I::I64Sub, I::GlobalSet(room)]);
     }

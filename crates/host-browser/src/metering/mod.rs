@@ -17,13 +17,14 @@
 //! the last units of its budget.
 //!
 //! # Memory
-//! The limit is a number of bytes for all linear memories of a component's core instances together; what they start with
-//! counts ([`Metered::initial_bytes`]). A `memory.grow` that the memory's own maximum does not allow gives -1, as ever. One
-//! that the maximum allows and the limit does not gives -1 too, and says so in [`REFUSED`]. Tables do not count; a
-//! `table.grow` beyond [`TABLE_ELEMENTS_MAX`](asterism_executor::TABLE_ELEMENTS_MAX) gives -1. When the engine has no memory
-//! left although limit and maximum allow a growth, the guest must not see it: it is stopped with
-//! [`Stop::HostOutOfMemory`], a fault and not an outcome. (Of an imported memory no more is known than its import says, so
-//! there -1 stays -1.) A `ResourceLimiter` of Wasmtime with the same rules sees the same.
+//! The limit is a number of bytes for all linear memories and tables of a component's core instances together, of which an
+//! element takes [`TABLE_ELEMENT_BYTES`](asterism_executor::TABLE_ELEMENT_BYTES); what they start with counts
+//! ([`Metered::initial_bytes`]). A `memory.grow` or `table.grow` that the maximum of what grows does not allow gives -1, as
+//! ever; for tables [`TABLE_ELEMENTS_MAX`](asterism_executor::TABLE_ELEMENTS_MAX) is one. One that the maximum allows and the
+//! limit does not gives -1 too, and says so in [`REFUSED`]. When the engine has no memory left although limit and maximum
+//! allow a growth, the guest must not see it: it is stopped with [`Stop::HostOutOfMemory`], a fault and not an outcome. (Of an
+//! imported memory or table no more is known than its import says, so there -1 stays -1.) A `ResourceLimiter` of Wasmtime with
+//! the same rules sees the same.
 
 mod body;
 mod code;
@@ -36,7 +37,7 @@ pub use self::module::meter;
 pub const IMPORT: &str = "asterism:host";
 /// `(global (mut i64))`: minus the fuel that is left.
 pub const FUEL: &str = "fuel";
-/// `(global (mut i64))`: bytes that memories may still grow by.
+/// `(global (mut i64))`: bytes that memories and tables may still grow by.
 pub const ROOM: &str = "room";
 /// `(global (mut i32))`: 1 once a growth was refused for the limit.
 pub const REFUSED: &str = "refused";
@@ -69,7 +70,7 @@ impl Stop {
 pub struct Metered {
     /// Its bytes.
     pub wasm: Vec<u8>,
-    /// What its own memories take when it is instantiated.
+    /// What its own memories and tables take when it is instantiated.
     pub initial_bytes: u64,
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use asterism_executor::TABLE_ELEMENT_BYTES;
 use wasm_encoder::{
     CodeSection, ConstExpr, EntityType, FunctionSection, GlobalType, ImportSection, Module,
     SectionId, TypeSection, ValType,
@@ -97,6 +98,7 @@ impl Survey {
                 Payload::TableSection(section) => {
                     for table in section {
                         let table = table.map_err(malformed)?.ty;
+                        survey.starts_with(table.initial, TABLE_ELEMENT_BYTES);
                         survey
                             .tables
                             .push((Growable::table(&table, false), table.element_type));
@@ -126,10 +128,14 @@ impl Survey {
         Ok(())
     }
 
+    /// Counts what a memory or table begins with.
+    fn starts_with(&mut self, units: u64, unit: u64) {
+        let bytes = units.saturating_mul(unit);
+        self.initial_bytes = self.initial_bytes.saturating_add(bytes);
+    }
+
     fn memory(&mut self, memory: MemoryType) {
-        self.initial_bytes = self
-            .initial_bytes
-            .saturating_add(memory.initial.saturating_mul(growth::PAGE_BYTES));
+        self.starts_with(memory.initial, growth::PAGE_BYTES);
         self.memories.push(Growable::memory(&memory, false));
     }
 

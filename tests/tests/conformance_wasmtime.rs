@@ -10,7 +10,7 @@ use asterism_executor::{
 };
 use asterism_host_wasmtime::{WasmtimeEngine, WasmtimeHost};
 use asterism_protocol::{
-    Limits, Out, TrapKind, Value, blob_cid, content_cid,
+    Files, Limits, Out, TrapKind, Value, blob_cid, content_cid,
     message::{Fault, FaultKind},
 };
 use asterism_tests::guests;
@@ -50,6 +50,7 @@ fn job(component: &[u8], func: &str, args: Vec<Value>) -> Job {
         component: blob_cid(component),
         func: func.into(),
         args,
+        files: Files::new(),
         blobs: BTreeMap::new(),
         limits: Limits::default(),
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use asterism_executor::{Attempt, Host, Job};
 use asterism_protocol::{
-    Input, Instruction, Limits, LogLevel, Nonce, Out, TrapKind, Value, blob_cid, json_of,
+    Files, Input, Instruction, Limits, LogLevel, Nonce, Out, TrapKind, Value, blob_cid, json_of,
     value_of_json,
 };
 use asterism_tests::guests::WASIP2;
@@ -82,6 +82,7 @@ fn call_with(
         input: Input {
             func: func.into(),
             args,
+            files: Files::new(),
         },
         nnc: Nonce::Empty,
     };
@@ -90,6 +91,7 @@ fn call_with(
         component: cid,
         func: func.into(),
         args: instruction.input.args,
+        files: Files::new(),
         blobs: BTreeMap::new(),
         limits: Limits {
             fuel,

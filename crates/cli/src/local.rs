@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_executor::{Attempt, Host as _, Job};
 use asterism_host_wasmtime::WasmtimeEngine;
-use asterism_protocol::{Input, Instruction, Limits, Nonce, Value};
+use asterism_protocol::{Files, Input, Instruction, Limits, Nonce, Value};
 
 use crate::{
     build::{Built, cache},
@@ -20,6 +20,7 @@ pub(crate) async fn call(built: &Built, func: &str, args: Vec<Value>) -> Result<
         input: Input {
             func: func.to_owned(),
             args: args.clone(),
+            files: Files::new(),
         },
         nnc: Nonce::Empty,
     };
@@ -28,6 +29,7 @@ pub(crate) async fn call(built: &Built, func: &str, args: Vec<Value>) -> Result<
         component,
         func: func.to_owned(),
         args,
+        files: Files::new(),
         blobs: BTreeMap::new(),
         limits: Limits::default(),
     };

@@ -44,15 +44,15 @@ pub(crate) async fn rerun(
             .doing(format_args!("verify the input {awaited}"))?;
         outs.insert(awaited, input.out);
     }
-    let args = task.run.resolve(&|cid| outs.get(&cid).cloned());
-    let args = args.map_err(|promise| {
+    let input = task.run.resolve(&|cid| outs.get(&cid).cloned());
+    let input = input.map_err(|promise| {
         Failure::other(format!(
             "its input {} did not come to what it awaits",
             promise.instruction
         ))
     })?;
     let mut blobs = BTreeMap::new();
-    for link in links(&args) {
+    for link in links(input.values()) {
         blobs.insert(link, coordinator.bytes_of(link).await?.into());
     }
     let component = task
@@ -63,8 +63,9 @@ pub(crate) async fn rerun(
     let job = Job {
         instruction: theirs.instruction,
         component,
-        func: task.run.input.func.clone(),
-        args,
+        func: input.func,
+        args: input.args,
+        files: input.files,
         blobs,
         limits: task.limits(),
     };

@@ -363,8 +363,8 @@ fn blobs_of(event: &Event, found: &mut BTreeSet<Cid>) {
                 let task = tasks.get(index);
                 // What was accepted names one.
                 found.extend(task.run.component().ok());
-                let args = task.run.input.args.iter();
-                args.for_each(|arg| run_blobs(arg, found));
+                let values = task.run.input.values();
+                values.for_each(|value| run_blobs(value, found));
             }
             for receipt in known {
                 run_blobs(receipt.out.value(), found);

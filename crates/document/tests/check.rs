@@ -121,6 +121,32 @@ fn places_in_json_are_where_the_value_stands() {
 }
 
 #[test]
+fn mistakes_in_files_are_where_the_path_stands() {
+    let yaml = "tasks:
+  - run:
+      name: a
+      input:
+        func: add
+        args: [1, 2]
+        files:
+          data/in.csv: {\"/\": bafkreih2fsgmj4ubo2565vfxg3pvngruy6ong4r6t3cc7ftuwtkgvrvyxa}
+          data/in.csv.d: 5
+          ../out: x
+          note: '{{needs.b.output}}'
+";
+    assert_eq!(
+        found(yaml),
+        [
+            "9:26: tasks[0].run.input.files.data/in.csv.d: a file is a link to a blob, {\"/\": \"bafk…\"}, bytes, \
+             {\"/\": {\"bytes\": \"…\"}}, a text, or a promise of one of these (task `a`)",
+            "10:19: tasks[0].run.input.files.../out: a path has no part `..`: write it as `data/in.csv`, from the root \
+             of what the guest sees (task `a`)",
+            "11:17: tasks[0].run.input.files.note: no task has the name `b`, did you mean `a`? (task `a`)",
+        ]
+    );
+}
+
+#[test]
 fn a_text_that_cannot_be_read_says_where() {
     let check = |text: &str, words: &str| {
         let found = found(text);

@@ -14,8 +14,8 @@ mod world;
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Cid, Input, Instruction, Limits, LogLevel, Nonce, Out, TrapKind, Value, blob_cid, encode,
-    json_of, message::FaultKind, value_of_json,
+    Cid, Files, Input, Instruction, Limits, LogLevel, Nonce, Out, TrapKind, Value, blob_cid,
+    encode, json_of, message::FaultKind, value_of_json,
 };
 use serde_bytes::ByteBuf;
 
@@ -314,6 +314,7 @@ fn prepared(host: &mut dyn Host, component: (Cid, &[u8]), case: &Case) -> Result
     let input = Input {
         func: case.func.clone(),
         args,
+        files: Files::new(),
     };
     let instruction = Instruction {
         rsc: format!("ipfs://{cid}"),
@@ -326,6 +327,7 @@ fn prepared(host: &mut dyn Host, component: (Cid, &[u8]), case: &Case) -> Result
         component: cid,
         func: instruction.input.func,
         args: instruction.input.args,
+        files: instruction.input.files,
         blobs: case
             .blobs
             .iter()

@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
-    Cid, Conditions, Failure, Limits, LogLine, Out, Outcome, Remark, TrapKind, Value, blob_cid,
-    encode,
+    Cid, Conditions, Failure, Files, Limits, LogLine, Out, Outcome, Remark, TrapKind, Value,
+    blob_cid, encode,
     limits::{INLINE_BYTES_MAX, OUTCOME_BYTES_MAX},
     message::Fault,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::session::links;
 
 /// The cost table of fuel: Wasmtime 48's default operator costs, on every host.
 pub const METERING: &str = "wasmtime-48";
@@ -74,11 +76,21 @@ pub struct Job {
     pub func: String,
     /// The arguments, promises resolved.
     pub args: Vec<Value>,
-    /// The bytes behind the links among the arguments.
+    /// What the guest finds in its file system, promises resolved.
+    pub files: Files,
+    /// The bytes behind the links among arguments and files.
     #[serde(with = "pairs")]
     pub blobs: BTreeMap<Cid, serde_bytes::ByteBuf>,
     /// The budget.
     pub limits: Limits,
+}
+
+impl Job {
+    /// Links among arguments and files, in order, each once.
+    #[must_use]
+    pub fn links(&self) -> Vec<Cid> {
+        links(self.args.iter().chain(self.files.values()))
+    }
 }
 
 /// An outcome with what is known beside it.

@@ -21,6 +21,7 @@ use crate::{Attempt, Ended, Host, HostInfo, Job, Ran, Unfit, conclude};
 /// | `trap(kind)` | traps as told |
 /// | `work(n)` | consumes `n` fuel and gives `n` back |
 /// | `log(text)` | logs a line |
+/// | `file(path)` | the bytes of a file |
 /// | `fault(text)` | the host breaks |
 ///
 /// Fuel is the number of bytes of the encoded arguments, except for `work`.
@@ -103,9 +104,14 @@ impl Host for NullHost {
                 });
                 Ended::Ok(Value::Null)
             }
+            ("file", [Value::String(path)]) => match job.files.get(path) {
+                Some(file) => Ended::Ok(opened(file, &job.blobs).map_err(host_fault)?),
+                None => trap(TrapKind::BadArguments, "args[0]: there is no such file"),
+            },
             ("fault", [Value::String(text)]) => return Err(host_fault(text.clone())),
             (
-                "echo" | "add" | "concat" | "blob" | "fail" | "trap" | "work" | "log" | "fault",
+                "echo" | "add" | "concat" | "blob" | "fail" | "trap" | "work" | "log" | "file"
+                | "fault",
                 _,
             ) => trap(TrapKind::BadArguments, "args do not fit the function"),
             _ => trap(TrapKind::UnknownFunction, "there is no such function"),
@@ -128,7 +134,7 @@ impl Host for NullHost {
     }
 }
 
-/// A link as a direct argument means the bytes behind it.
+/// A link as a direct argument, or a file, means the bytes behind it.
 fn opened(arg: &Value, blobs: &BTreeMap<Cid, serde_bytes::ByteBuf>) -> Result<Value, String> {
     let Value::Link(link) = arg else {
         return Ok(arg.clone());
@@ -177,7 +183,7 @@ fn trap(kind: TrapKind, message: &str) -> Ended {
 
 #[cfg(test)]
 mod tests {
-    use asterism_protocol::{Limits, Out, blob_cid, content_cid};
+    use asterism_protocol::{Files, Limits, Out, blob_cid, content_cid};
 
     use super::*;
 
@@ -196,6 +202,7 @@ mod tests {
             component,
             func: func.into(),
             args,
+            files: Files::new(),
             blobs: BTreeMap::new(),
             limits,
         })

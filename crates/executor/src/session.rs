@@ -174,7 +174,7 @@ pub enum Output {
         lease: LeaseId,
         /// What; `job.blobs` is empty here.
         job: Box<Job>,
-        /// The links among the arguments.
+        /// The links among arguments and files.
         blobs: Vec<Cid>,
     },
     /// End a thread at once, with all it was given, and have a fresh one: its task ran too long or is not wanted any more.
@@ -252,9 +252,9 @@ pub struct Doing {
     pub since: asterism_protocol::Timestamp,
 }
 
-/// Links among arguments, in order, each once.
+/// Links among values, in order, each once.
 #[must_use]
-pub fn links(args: &[Value]) -> Vec<Cid> {
+pub fn links<'a>(values: impl IntoIterator<Item = &'a Value>) -> Vec<Cid> {
     fn collect(value: &Value, found: &mut Vec<Cid>, seen: &mut BTreeSet<Cid>) {
         match value {
             Value::Link(link) => {
@@ -275,7 +275,8 @@ pub fn links(args: &[Value]) -> Vec<Cid> {
         }
     }
     let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-    args.iter()
-        .for_each(|arg| collect(arg, &mut found, &mut seen));
+    values
+        .into_iter()
+        .for_each(|value| collect(value, &mut found, &mut seen));
     found
 }

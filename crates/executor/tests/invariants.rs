@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_executor::{Config, Host, Input, Job, NullHost, Output, Session, SignId, ThreadId};
 use asterism_protocol::{
-    Cid, Instruction, Limits, Meta, Nonce, PublicKey, Signature, Task, Timestamp, Value, blob_cid,
+    Cid, Files, Instruction, Limits, Meta, Nonce, PublicKey, Signature, Task, Timestamp, Value,
+    blob_cid,
     message::{Capabilities, Fault, FaultKind, Lease, LeaseId, ToCoordinator, ToExecutor},
 };
 use proptest::{collection::vec, prelude::*};
@@ -326,6 +327,7 @@ impl World {
         let input = asterism_protocol::Input {
             func: func.into(),
             args,
+            files: Files::new(),
         };
         let rsc = format!("ipfs://{}", blob_cid(b"component"));
         let run = Instruction {

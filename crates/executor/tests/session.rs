@@ -6,8 +6,8 @@ use asterism_executor::{
     Attempt, Config, Host, Input, Job, NullHost, Output, Session, ThreadId, TimeoutReason,
 };
 use asterism_protocol::{
-    Cid, Identity, Instruction, Limits, MerkleTree, Meta, Nonce, Out, Promise, Statement, Task,
-    Timestamp, Value, blob_cid,
+    Cid, Files, Identity, Instruction, Limits, MerkleTree, Meta, Nonce, Out, Promise, Statement,
+    Task, Timestamp, Value, blob_cid,
     message::{
         Capabilities, Commitment, Delivery, Fault, FaultKind, Held, Hello, Kept, Lease, LeaseId,
         ToCoordinator, ToExecutor, commitment, hello_bytes,
@@ -285,6 +285,7 @@ fn task(func: &str, args: Vec<Value>) -> Task {
     let input = asterism_protocol::Input {
         func: func.into(),
         args,
+        files: Files::new(),
     };
     let run = Instruction {
         rsc,
@@ -393,6 +394,36 @@ fn promises_are_resolved_and_the_instruction_keeps_its_name() {
 }
 
 #[test]
+fn files_come_with_the_bytes_behind_their_links() {
+    let mut driver = Driver::welcomed(|_| {});
+    let awaited = task("echo", vec![]).run.cid();
+    let promise = Promise {
+        branch: asterism_protocol::Await::Ok,
+        instruction: awaited,
+    };
+    let (given, made) = (blob_cid(b"given"), blob_cid(b"made"));
+    let mut task = task("file", vec![Value::String("made/before".into())]);
+    task.run.input.files = [
+        ("data/given", Value::Link(given.to_link())),
+        ("made/before", promise.to_value()),
+    ]
+    .map(|(path, file)| (path.to_owned(), file))
+    .into();
+    let mut lease = lease_of(1, task);
+    lease.inputs = vec![Kept {
+        instruction: awaited,
+        out: Out::Ok(Value::Link(made.to_link())),
+    }];
+    let instruction = lease.task.run.cid();
+    driver.assign(vec![lease]);
+    assert_eq!(driver.fetched(), [blob_cid(COMPONENT), given, made]);
+    let (_, _, job) = driver.run().expect("it runs");
+    assert_eq!(job.instruction, instruction);
+    assert_eq!(job.links(), [given, made]);
+    assert_eq!(job.files["made/before"], Value::Link(made.to_link()));
+}
+
+#[test]
 fn what_cannot_be_performed_is_refused() {
     let awaited = task("echo", vec![]).run.cid();
     let promise = Promise {
@@ -411,12 +442,16 @@ fn what_cannot_be_performed_is_refused() {
     let mut memory = lease(1);
     memory.limits.memory = 1 << 40;
     let link = lease_of(1, task("echo", vec![Value::Link(awaited.to_link())]));
+    let mut file = lease(1);
+    let odd = ("a/../b".to_owned(), Value::Null);
+    file.task.run.input.files = [odd].into();
     for (lease, reason) in [
         (broken_promise, "await/error"),
         (operation, "http/get"),
         (resource, "https://example.org/a.wasm"),
         (memory, "memory limit"),
         (link, "not a blob"),
+        (file, "files.a/../b"),
     ] {
         let mut driver = Driver::welcomed(|_| {});
         driver.assign(vec![lease]);

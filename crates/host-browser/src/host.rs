@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use asterism_component::{Val, args_of_values, out_of_val};
+use asterism_component::{Val, ValueError, args_of_values, out_of_val};
 use asterism_executor::{
     Attempt, Ended, Host, HostInfo, INSTANTIATION_FUEL, Job, Ran, Unfit, conclude, granted_fuel,
 };
@@ -10,7 +10,7 @@ use asterism_protocol::{
     Cid, Out, TrapKind,
     message::{Fault, FaultKind},
 };
-use asterism_world::World;
+use asterism_world::{Tree, World};
 use js_sys::Reflect;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -87,12 +87,13 @@ impl BrowserHost {
         let exported = program.exported(&job.func).ok_or("no such function")?;
         let args =
             args_of_values(&exported.function, &job.args, &job.blobs).map_err(|e| e.to_string())?;
+        let files = Tree::new(&job.files, &job.blobs).map_err(|e| e.to_string())?;
         let in_words = |halt: Halt| format!("{halt:?}");
         let counters = self.counters().map_err(in_words)?;
         let instance = Rc::new(Instance::new(
             program.clone(),
             Rc::clone(&counters),
-            World::new(job.instruction),
+            World::new(job.instruction, files),
         ));
         let _on_stage = self.stage.enter(Rc::clone(&instance));
         let bound = begin(&instance, exported, &counters, job).map_err(in_words)?;
@@ -188,6 +189,7 @@ impl BrowserHost {
         program: &Rc<Program>,
         exported: &Exported,
         args: &[Val],
+        files: Tree,
         job: &Job,
     ) -> Result<Ran, Halt> {
         let started = performance_now();
@@ -195,7 +197,7 @@ impl BrowserHost {
         let instance = Rc::new(Instance::new(
             Rc::clone(program),
             Rc::clone(&counters),
-            World::new(job.instruction),
+            World::new(job.instruction, files),
         ));
         let mut fuel = 0;
         let returned = {
@@ -239,6 +241,12 @@ impl BrowserHost {
             elapsed_us,
         })
     }
+}
+
+/// The arguments and files of a task, if they are what its function takes.
+fn given(exported: &Exported, job: &Job) -> Result<(Vec<Val>, Tree), ValueError> {
+    let args = args_of_values(&exported.function, &job.args, &job.blobs)?;
+    Ok((args, Tree::new(&job.files, &job.blobs)?))
 }
 
 /// Initializes an instance, which is on the stage, and grants the fuel of the call to come.
@@ -290,18 +298,17 @@ impl Host for BrowserHost {
                 TrapKind::UnknownFunction,
                 format!("the component has no function `{}`", job.func),
             ),
-            Some(exported) => match args_of_values(&exported.function, &job.args, &job.blobs) {
+            Some(exported) => match given(exported, job) {
                 Err(error) => unentered(TrapKind::BadArguments, error.to_string()),
-                Ok(args) => {
-                    self.enter(&program, exported, &args, job)
-                        .map_err(|halt| match halt {
-                            Halt::Fault(fault) => fault,
-                            Halt::Trap { message, .. } => Fault {
-                                kind: FaultKind::Host,
-                                message,
-                            },
-                        })?
-                }
+                Ok((args, files)) => self.enter(&program, exported, &args, files, job).map_err(
+                    |halt| match halt {
+                        Halt::Fault(fault) => fault,
+                        Halt::Trap { message, .. } => Fault {
+                            kind: FaultKind::Host,
+                            message,
+                        },
+                    },
+                )?,
             },
         };
         Ok(conclude(job, ran))

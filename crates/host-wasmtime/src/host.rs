@@ -14,7 +14,7 @@ use asterism_protocol::{
     Cid, Out, TrapKind,
     message::{Fault, FaultKind},
 };
-use asterism_world::World;
+use asterism_world::{Tree, World};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::{
@@ -110,10 +110,14 @@ impl WasmtimeHost {
             Ok(args) => args,
             Err(error) => return refused(TrapKind::BadArguments, error.to_string()),
         };
+        let files = match Tree::new(&job.files, &job.blobs) {
+            Ok(files) => files,
+            Err(error) => return refused(TrapKind::BadArguments, error.to_string()),
+        };
 
         let time_ms = job.limits.time_ms;
         let task = Task {
-            world: World::new(job.instruction),
+            world: World::new(job.instruction, files),
             limiter: Limiter::new(job.limits.memory),
         };
         let mut store = Store::new(self.engine.engine(), task);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Cid, Error, Out, Value, content_cid, encode, limits};
+use crate::{Cid, Error, Files, Out, Value, content_cid, encode, files, limits};
 
 /// The operation that Asterism performs; others are refused on submission.
 pub(crate) const OP_WASM_RUN: &str = "wasm/run";
@@ -24,7 +24,7 @@ pub struct Instruction {
     pub nnc: Nonce,
 }
 
-/// The function and its arguments.
+/// The function and what it is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
@@ -32,6 +32,21 @@ pub struct Input {
     pub func: String,
     /// Values, with promises and links anywhere in them.
     pub args: Vec<Value>,
+    /// What the guest finds in its file system; not written where there is nothing, so that the instruction is what it
+    /// is without files.
+    #[serde(
+        default,
+        skip_serializing_if = "Files::is_empty",
+        deserialize_with = "files::some"
+    )]
+    pub files: Files,
+}
+
+impl Input {
+    /// Everything with links and promises in it: the arguments, then the files by their paths.
+    pub fn values(&self) -> impl Iterator<Item = &Value> {
+        self.args.iter().chain(self.files.values())
+    }
 }
 
 /// `""`, a base32hex string, or 12 or 16 bytes.
@@ -96,27 +111,29 @@ impl Instruction {
         cid.ok_or_else(|| Error::Resource(self.rsc.clone()))
     }
 
-    /// Every promise in the arguments, in order of appearance, repeated ones too.
+    /// Every promise in the input, in order of appearance, repeated ones too.
     #[must_use]
     pub fn promises(&self) -> Vec<Promise> {
         let mut found = Vec::new();
         self.input
-            .args
-            .iter()
-            .for_each(|arg| collect_promises(arg, &mut found));
+            .values()
+            .for_each(|value| collect_promises(value, &mut found));
         found
     }
 
-    /// The arguments with every promise replaced by what `outs` knows of it.
+    /// The input with every promise replaced by what `outs` knows of it.
     ///
     /// # Errors
     /// The first promise that is not kept: unknown, or awaited on the branch that was not taken.
-    pub fn resolve(&self, outs: &dyn Fn(Cid) -> Option<Out>) -> Result<Vec<Value>, Promise> {
-        self.input
-            .args
-            .iter()
-            .map(|arg| resolve(arg, outs))
-            .collect()
+    pub fn resolve(&self, outs: &dyn Fn(Cid) -> Option<Out>) -> Result<Input, Promise> {
+        let Input { func, args, files } = &self.input;
+        let args = args.iter().map(|arg| resolve(arg, outs));
+        let file = |(path, value): (&String, &Value)| Ok((path.clone(), resolve(value, outs)?));
+        Ok(Input {
+            func: func.clone(),
+            args: args.collect::<Result<_, _>>()?,
+            files: files.iter().map(file).collect::<Result<_, _>>()?,
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 mod cid;
 mod codec;
 mod error;
+mod files;
 mod identity;
 mod instruction;
 pub mod limits;
@@ -28,6 +29,7 @@ pub use crate::{
     cid::{BlobHasher, Cid, blob_cid, content_cid},
     codec::{CONTENT_TYPE, SUBPROTOCOL, decode, encode, from_json, from_value, to_json, to_value},
     error::{DecodeError, Error},
+    files::{Files, check_files},
     identity::{Identity, PublicKey, Signature},
     instruction::{Await, Input, Instruction, Limits, Meta, Nonce, Promise, Task},
     merkle::{MerklePath, MerkleTree},

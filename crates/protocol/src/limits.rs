@@ -17,6 +17,19 @@ pub const INLINE_BYTES_MAX: usize = 16 << 10;
 /// Largest blob, in bytes: a component of a language runtime is 18 MB, photographs a few.
 pub const BLOB_BYTES_MAX: u64 = 256 << 20;
 
+/// Most files of one task. With its component and the links among its arguments they stay within what an executor fetches
+/// for one task; whoever has more puts them into an archive.
+pub const FILES_MAX: usize = 1_000;
+
+/// Longest path of a file, in bytes: those of source trees and data sets have room.
+pub const FILE_PATH_BYTES_MAX: usize = 256;
+
+/// Most bytes of files that are written into a task itself: a task travels in one frame, with what its promises came to.
+pub const FILES_INLINE_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes of all files of one task, once links are followed: a guest in a tab has them beside its memory.
+pub const FILES_BYTES_MAX: u64 = BLOB_BYTES_MAX;
+
 /// Largest body of a submitted workflow, in bytes.
 pub const WORKFLOW_BYTES_MAX: usize = 64 << 20;
 

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::mistakes::mistakes;
 use crate::{
-    Await, Cid, Error, Input, Instruction, Meta, Nonce, Promise, Task, Value, Workflow,
-    WorkflowError,
+    Await, Cid, Error, Files, Input, Instruction, Meta, Nonce, Promise, Task, Value, Workflow,
+    WorkflowError, files,
     instruction::OP_WASM_RUN,
     limits::{MEMORY_BYTES_DEFAULT, NAME_BYTES_MAX, TIME_MS_DEFAULT},
     workflow::{Circle, check_count, check_task, shorten, topological_order},
@@ -40,6 +40,11 @@ pub trait FunctionLookup {
             .err()
             .into_iter()
             .collect()
+    }
+
+    /// Can a guest of this component look at files? One that imports no file system never sees what a task gives it.
+    fn reads_files(&self, _component: Cid) -> bool {
+        true
     }
 }
 
@@ -94,7 +99,10 @@ pub fn prepare(
     let tasks = if drafts.iter().all(Draft::is_full) {
         drafts
             .into_iter()
-            .map(Draft::into_task_as_it_came)
+            .map(|draft| {
+                draft.check_reader(draft.named_component(), functions)?;
+                draft.into_task_as_it_came()
+            })
             .collect::<Result<_, _>>()?
     } else {
         fill_in(drafts, functions, defaults)?
@@ -149,6 +157,7 @@ struct Draft<'a> {
     op: Option<&'a str>,
     func: &'a str,
     args: &'a [Value],
+    files: Option<&'a Files>,
     nnc: Option<Nonce>,
     cause: Option<Cid>,
     meta: Option<&'a BTreeMap<String, Value>>,
@@ -167,6 +176,7 @@ impl<'a> Draft<'a> {
             op: None,
             func: "",
             args: &[],
+            files: None,
             nnc: None,
             cause: None,
             meta: None,
@@ -271,12 +281,12 @@ impl<'a> Draft<'a> {
                 Vec::new()
             }
         };
-        let (func, args) = match run.get("input") {
+        let (func, args, files) = match run.get("input") {
             None if run_is_known => {
                 note("run", "`input` is missing: it names function and arguments");
-                (None, None)
+                (None, None, None)
             }
-            None => (None, None),
+            None => (None, None, None),
             Some(input) => Self::read_input(input, place, mistakes),
         };
         // Another spelling of a key may be the component's, or the operation's.
@@ -291,6 +301,7 @@ impl<'a> Draft<'a> {
             op,
             func,
             args,
+            files,
             nnc,
             cause,
             meta,
@@ -298,15 +309,16 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Function and arguments, each if it is what was meant.
+    /// Function, arguments and files, each if it is what was meant.
     fn read_input(
         input: &'a Value,
         place: Place<'_>,
         mistakes: &mut Vec<SimplifiedError>,
-    ) -> (Option<&'a str>, Option<&'a [Value]>) {
+    ) -> (Option<&'a str>, Option<&'a [Value]>, Option<&'a Files>) {
+        const INPUT: &[&str] = &["func", "args", "files"];
         let before = mistakes.len();
-        let Some(input) = fields(input, &["func", "args"], place, "run.input", mistakes) else {
-            return (None, None);
+        let Some(input) = fields(input, INPUT, place, "run.input", mistakes) else {
+            return (None, None, None);
         };
         let is_known = mistakes.len() == before;
         let func = match input.get("func") {
@@ -328,7 +340,74 @@ impl<'a> Draft<'a> {
                 None
             }
         };
-        (func, args)
+        let files = match input.get("files") {
+            None => None,
+            Some(Ipld::Map(files)) if files.is_empty() => {
+                mistakes.push(place.error("run.input.files", files::EMPTY));
+                None
+            }
+            Some(Ipld::Map(files)) => Some(files),
+            Some(_) => {
+                let reason =
+                    "must be a map of paths, such as {\"data/in.csv\": {\"/\": \"bafk…\"}}";
+                mistakes.push(place.error("run.input.files", reason));
+                None
+            }
+        };
+        (func, args, files)
+    }
+
+    /// The files by their paths.
+    fn files(&self) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
+        self.files.into_iter().flatten()
+    }
+
+    /// What may have placeholders in it, each with its place.
+    fn values(&self) -> impl Iterator<Item = (String, &'a Value)> + use<'a> {
+        let args = self.args.iter().enumerate();
+        let args = args.map(|(index, arg)| (format!("run.input.args[{index}]"), arg));
+        let files = self.files();
+        let files = files.map(|(path, file)| {
+            let place = format!("run.input.files.{}", files::shown(path));
+            (place, file)
+        });
+        args.chain(files)
+    }
+
+    /// Where it says what it waits for.
+    fn place_of_needs(&self) -> &'static str {
+        if self.files.is_some() {
+            "run.input"
+        } else {
+            "run.input.args"
+        }
+    }
+
+    /// The component that it names itself.
+    fn named_component(&self) -> Option<Cid> {
+        let cid = self.rsc?.strip_prefix("ipfs://")?.parse::<Cid>().ok()?;
+        cid.is_blob().then_some(cid)
+    }
+
+    /// Refuses files for a component that cannot look at them.
+    fn check_reader(
+        &self,
+        component: Option<Cid>,
+        functions: &dyn FunctionLookup,
+    ) -> Result<(), SimplifiedError> {
+        let in_vain =
+            self.files.is_some() && component.is_some_and(|cid| !functions.reads_files(cid));
+        if !in_vain {
+            return Ok(());
+        }
+        Err(self.place().error(
+            "run.input.files",
+            format!(
+                "the component of `{}` imports no file system (wasi:filesystem), so it would never see them: \
+                 leave `files` out, and hand over the bytes as an argument",
+                shorten(self.func)
+            ),
+        ))
     }
 
     fn place(&self) -> Place<'a> {
@@ -351,20 +430,21 @@ impl<'a> Draft<'a> {
         };
         whole
             && self
-                .args
-                .iter()
-                .all(|arg| visit_strings(arg, &mut |text| plain(text)).is_ok())
+                .values()
+                .all(|(_, value)| visit_strings(value, &mut |text| plain(text)).is_ok())
     }
 
     /// The task of a full workflow: its instruction to the letter.
     fn into_task_as_it_came(self) -> Result<Task, SimplifiedError> {
         let meta = self.meta.cloned().map_or_else(|| self.filled_meta(), Ok)?;
-        let (rsc, func) = (
-            self.rsc.unwrap_or_default().to_owned(),
-            self.func.to_owned(),
-        );
-        let args = self.args.to_vec();
-        self.finish(rsc, func, args, Nonce::Empty, meta)
+        let rsc = self.rsc.unwrap_or_default().to_owned();
+        let func = self.func.to_owned();
+        let input = Input {
+            func,
+            args: self.args.to_vec(),
+            files: self.files.cloned().unwrap_or_default(),
+        };
+        self.finish(rsc, input, Nonce::Empty, meta)
     }
 
     /// Its `meta`, with the defaults of what it does not say.
@@ -390,8 +470,7 @@ impl<'a> Draft<'a> {
     fn finish(
         self,
         rsc: String,
-        func: String,
-        args: Vec<Value>,
+        input: Input,
         nnc: Nonce,
         meta: BTreeMap<String, Value>,
     ) -> Result<Task, SimplifiedError> {
@@ -406,7 +485,7 @@ impl<'a> Draft<'a> {
         let run = Instruction {
             rsc,
             op: op.to_owned(),
-            input: Input { func, args },
+            input,
             nnc: self.nnc.unwrap_or(nnc),
         };
         let task = Task {
@@ -444,8 +523,9 @@ fn fill_in(
         .collect::<Result<Vec<_>, _>>()?;
     let order = topological_order(&needs).map_err(|circle| {
         let names = circle.iter().map(|place| drafts[*place].name);
-        drafts[circle[0]].place().error(
-            "run.input.args",
+        let first = &drafts[circle[0]];
+        first.place().error(
+            first.place_of_needs(),
             format!("tasks wait for each other in a circle: {}", Circle(names)),
         )
     })?;
@@ -496,14 +576,16 @@ fn fill_in(
         let args = functions
             .canonical(component, &func, args)
             .map_err(|error| place.argument(&error))?;
+        draft.check_reader(Some(component), functions)?;
+        let files = draft.files().map(|(path, file)| {
+            let file = map_strings(file, &mut substitute)
+                .map_err(|reason| place.error("run.input.files", reason))?;
+            Ok((path.clone(), file))
+        });
+        let files = files.collect::<Result<Files, SimplifiedError>>()?;
         let meta = draft.filled_meta()?;
-        let task = draft.finish(
-            format!("ipfs://{component}"),
-            func,
-            args,
-            nonce.clone(),
-            meta,
-        )?;
+        let rsc = format!("ipfs://{component}");
+        let task = draft.finish(rsc, Input { func, args, files }, nonce.clone(), meta)?;
         instructions[index] = Some(task.run.cid());
         tasks[index] = Some(task);
     }
@@ -513,7 +595,7 @@ fn fill_in(
 /// The places that a draft's placeholders name, ascending, each once.
 fn needs_of(draft: &Draft<'_>, places: &BTreeMap<&str, u32>) -> Result<Vec<u32>, SimplifiedError> {
     let mut needs = Vec::new();
-    for (index, arg) in draft.args.iter().enumerate() {
+    for (place, value) in draft.values() {
         let mut note = |text: &str| {
             if let Some(Placeholder::Needs { name, .. }) = Placeholder::read(text)? {
                 let place = places
@@ -523,11 +605,8 @@ fn needs_of(draft: &Draft<'_>, places: &BTreeMap<&str, u32>) -> Result<Vec<u32>,
             }
             Ok(())
         };
-        visit_strings(arg, &mut note).map_err(|(path, reason)| {
-            draft
-                .place()
-                .error(&format!("run.input.args[{index}]{path}"), reason)
-        })?;
+        visit_strings(value, &mut note)
+            .map_err(|(path, reason)| draft.place().error(&format!("{place}{path}"), reason))?;
     }
     needs.sort_unstable();
     needs.dedup();
@@ -541,11 +620,7 @@ fn find(
 ) -> Result<(Cid, String), SimplifiedError> {
     let rsc = match draft.rsc {
         None => None,
-        Some(rsc) => match rsc
-            .strip_prefix("ipfs://")
-            .and_then(|cid| cid.parse::<Cid>().ok())
-            .filter(Cid::is_blob)
-        {
+        Some(rsc) => match draft.named_component() {
             Some(cid) => Some(cid),
             None => {
                 return Err(draft

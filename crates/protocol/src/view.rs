@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Basis, Cid, Evidence, Limits, Out, Policy, PublicKey, Remark, Requirements, Timestamp, Value,
-    message::Fault,
+    Basis, Cid, Evidence, Files, Limits, Out, Policy, PublicKey, Remark, Requirements, Timestamp,
+    Value, message::Fault,
 };
 
 /// The number of a run: one execution of a workflow, counted from 1 in one data directory.
@@ -138,6 +138,9 @@ pub struct TaskView {
     pub func: String,
     /// The arguments as written, promises included.
     pub args: Vec<Value>,
+    /// The files as written, promises included.
+    #[serde(default, skip_serializing_if = "Files::is_empty")]
+    pub files: Files,
     /// The places of the tasks whose outcomes it needs.
     pub needs: Vec<u32>,
     /// Its budget.

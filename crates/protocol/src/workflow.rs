@@ -6,7 +6,7 @@ use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cid, Error, Promise, Requirements, Task, Value, content_cid, encode,
+    Cid, Error, Promise, Requirements, Task, Value, check_files, content_cid, encode,
     instruction::OP_WASM_RUN,
     limits::{NAME_BYTES_MAX, VALUE_DEPTH_MAX, WORKFLOW_TASKS_MAX},
     value,
@@ -196,15 +196,11 @@ pub(crate) fn check_task(task: &Task) -> Result<(), Error> {
                 format!("nested deeper than {VALUE_DEPTH_MAX} levels"),
             );
         }
-        if let Some(broken) = misshapen_promise(arg) {
-            return refuse(
-                format!("run.input.args[{index}]"),
-                format!(
-                    "`{broken}` takes a link to an instruction: {{\"{broken}\": {{\"/\": \"bafyrmi…\"}}}}"
-                ),
-            );
+        if let Some(reason) = misshapen_promise(arg) {
+            return refuse(format!("run.input.args[{index}]"), reason);
         }
     }
+    check_files(&task.run.input.files).map_err(|error| error.inside("run.input"))?;
     match task
         .meta
         .0
@@ -219,14 +215,20 @@ pub(crate) fn check_task(task: &Task) -> Result<(), Error> {
     }
 }
 
-/// The key of a map that is written like a promise but awaits no instruction: passed on as a plain map it would
+/// What is wrong with a map that is written like a promise but awaits no instruction: passed on as a plain map it would
 /// surprise the guest, not the author.
-fn misshapen_promise(value: &Value) -> Option<&str> {
+pub(crate) fn misshapen_promise(value: &Value) -> Option<String> {
     match value {
         Ipld::Map(map) => match map.first_key_value() {
-            Some((key, _)) if map.len() == 1 && key.starts_with("await/") => {
-                Promise::of_value(value).is_none().then_some(key.as_str())
-            }
+            Some((key, _)) if map.len() == 1 && key.starts_with("await/") => Promise::of_value(
+                value,
+            )
+            .is_none()
+            .then(|| {
+                format!(
+                    "`{key}` takes a link to an instruction: {{\"{key}\": {{\"/\": \"bafyrmi…\"}}}}"
+                )
+            }),
             _ => map.values().find_map(misshapen_promise),
         },
         Ipld::List(items) => items.iter().find_map(misshapen_promise),

@@ -1,8 +1,8 @@
 //! The edges of full workflows.
 
 use asterism_protocol::{
-    Await, Cid, Error, Input, Instruction, Nonce, Promise, Task, Value, Workflow, WorkflowError,
-    blob_cid,
+    Await, Cid, Error, Files, Input, Instruction, Nonce, Promise, Task, Value, Workflow,
+    WorkflowError, blob_cid,
     limits::{NAME_BYTES_MAX, VALUE_DEPTH_MAX},
 };
 
@@ -10,6 +10,7 @@ fn task(func: &str, args: Vec<Value>) -> Task {
     let input = Input {
         func: func.into(),
         args,
+        files: Files::new(),
     };
     let rsc = format!("ipfs://{}", blob_cid(b"component"));
     let run = Instruction {

@@ -1,10 +1,10 @@
 //! What holds for every value, every batch and any bytes at all.
 
 use asterism_protocol::{
-    Await, BlobHasher, Cid, Conditions, DecodeError, Defaults, Error, FunctionLookup, Identity,
-    Input, Instruction, MerklePath, MerkleTree, Meta, Nonce, Out, Outcome, Promise, PublicKey,
-    Receipt, Remark, Signature, Statement, Task, Value, Workflow, blob_cid, content_cid, decode,
-    encode, from_json, from_value, json_of,
+    Await, BlobHasher, Cid, Conditions, DecodeError, Defaults, Error, Files, FunctionLookup,
+    Identity, Input, Instruction, MerklePath, MerkleTree, Meta, Nonce, Out, Outcome, Promise,
+    PublicKey, Receipt, Remark, Signature, Statement, Task, Value, Workflow, blob_cid, content_cid,
+    decode, encode, from_json, from_value, json_of,
     message::{
         Delivery, Kept, Lease, LeaseId, ToCoordinator, ToExecutor, ToWatched, ToWatcher,
         decode_frame,
@@ -56,6 +56,18 @@ fn promise() -> impl Strategy<Value = Promise> {
     })
 }
 
+/// Files that may be there together.
+fn files() -> impl Strategy<Value = Files> {
+    let kept = promise().prop_filter("a pair is no file", |promise| promise.branch != Await::Any);
+    let file = prop_oneof![
+        any::<String>().prop_map(Value::String),
+        vec(any::<u8>(), 0..40).prop_map(Value::Bytes),
+        blob().prop_map(|cid| Value::Link(cid.to_link())),
+        kept.prop_map(Promise::to_value),
+    ];
+    btree_map("[a-z]{1,4}|[A-Z]/[a-z]{1,4}", file, 0..3)
+}
+
 fn task() -> impl Strategy<Value = Task> {
     let nonce = prop_oneof![
         Just(Nonce::Empty),
@@ -67,25 +79,27 @@ fn task() -> impl Strategy<Value = Task> {
     let parts = (
         blob(),
         "[a-z]{1,8}",
-        vec(arg, 0..4),
+        (vec(arg, 0..4), files()),
         nonce,
         btree_map("[a-z]{1,4}", value(), 0..3),
         proptest::option::of(content()),
     );
-    (parts, vec(content(), 0..2)).prop_map(|((component, func, args, nnc, meta, cause), prf)| {
-        let rsc = format!("ipfs://{component}");
-        Task {
-            run: Instruction {
-                rsc,
-                op: "wasm/run".into(),
-                input: Input { func, args },
-                nnc,
-            },
-            cause,
-            meta: Meta(meta),
-            prf,
-        }
-    })
+    (parts, vec(content(), 0..2)).prop_map(
+        |((component, func, (args, files), nnc, meta, cause), prf)| {
+            let rsc = format!("ipfs://{component}");
+            Task {
+                run: Instruction {
+                    rsc,
+                    op: "wasm/run".into(),
+                    input: Input { func, args, files },
+                    nnc,
+                },
+                cause,
+                meta: Meta(meta),
+                prf,
+            }
+        },
+    )
 }
 
 fn out() -> impl Strategy<Value = Out> {
@@ -286,9 +300,11 @@ proptest! {
 
     #[test]
     fn promises_are_replaced_by_what_was_kept(promise in promise(), out in out()) {
-        let input = Input { func: "f".into(), args: vec![Value::List(vec![promise.to_value(), Value::Integer(1)])] };
+        let args = |value: Value| vec![Value::List(vec![value, Value::Integer(1)])];
+        let files = |value: Value| Files::from([("a/b".to_owned(), value)]);
+        let input = Input { func: "f".into(), args: args(promise.to_value()), files: files(promise.to_value()) };
         let instruction = Instruction { rsc: String::new(), op: String::new(), input, nnc: Nonce::Empty };
-        prop_assert_eq!(instruction.promises(), vec![promise]);
+        prop_assert_eq!(instruction.promises(), vec![promise, promise]);
         prop_assert_eq!(instruction.resolve(&|_| None), Err(promise));
         let resolved = instruction.resolve(&|cid| (cid == promise.instruction).then(|| out.clone()));
         let kept = match (promise.branch, &out) {
@@ -296,7 +312,8 @@ proptest! {
             (Await::Ok, Out::Ok(value)) | (Await::Error, Out::Error(value)) => Some(value.clone()),
             (Await::Ok, Out::Error(_)) | (Await::Error, Out::Ok(_)) => None,
         };
-        prop_assert_eq!(resolved, kept.map(|value| vec![Value::List(vec![value, Value::Integer(1)])]).ok_or(promise));
+        let whole = |value: Value| Input { func: "f".into(), args: args(value.clone()), files: files(value) };
+        prop_assert_eq!(resolved, kept.map(whole).ok_or(promise));
     }
 
     #[test]

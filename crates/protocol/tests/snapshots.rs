@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use asterism_protocol::{
-    Attestation, Await, Basis, Cid, Conditions, Evidence, Failure, Identity, Input, Instruction,
-    Invocation, Limits, LogLevel, LogLine, MerkleTree, Meta, Nonce, Out, Outcome, Policy, Promise,
-    PublicKey, Receipt, Remark, Requirements, Signature, Statement, Task, Terms, Timestamp,
-    TrapKind, Value, Workflow, blob_cid, content_cid, decode, encode, from_json,
+    Attestation, Await, Basis, Cid, Conditions, Evidence, Failure, Files, Identity, Input,
+    Instruction, Invocation, Limits, LogLevel, LogLine, MerkleTree, Meta, Nonce, Out, Outcome,
+    Policy, Promise, PublicKey, Receipt, Remark, Requirements, Signature, Statement, Task, Terms,
+    Timestamp, TrapKind, Value, Workflow, blob_cid, content_cid, decode, encode, from_json,
     message::{
         Capabilities, Change, Commitment, Delivery, Fault, FaultKind, Held, Hello, Kept, Lease,
         LeaseId, ToCoordinator, ToExecutor, ToWatched, ToWatcher,
@@ -58,14 +58,15 @@ fn component() -> Cid {
     blob_cid(b"component")
 }
 
+fn awaited(branch: Await) -> Value {
+    Promise {
+        branch,
+        instruction: content_cid(b"awaited"),
+    }
+    .to_value()
+}
+
 fn instruction() -> Instruction {
-    let awaited = |branch| {
-        Promise {
-            branch,
-            instruction: content_cid(b"awaited"),
-        }
-        .to_value()
-    };
     let map = [
         ("n", Value::Null),
         ("t", Value::Bool(true)),
@@ -89,6 +90,7 @@ fn instruction() -> Instruction {
     let input = Input {
         func: "ns:pkg/iface#name".into(),
         args,
+        files: Files::new(),
     };
     Instruction {
         rsc: format!("ipfs://{}", component()),
@@ -96,6 +98,16 @@ fn instruction() -> Instruction {
         input,
         nnc: Nonce::Empty,
     }
+}
+
+fn files() -> Files {
+    let files = [
+        ("data/in.csv", Value::Link(blob_cid(b"blob").to_link())),
+        ("made", awaited(Await::Error)),
+        ("b", Value::Bytes(vec![0, 255])),
+        ("ä.txt", Value::String("é".into())),
+    ];
+    files.map(|(path, file)| (path.to_owned(), file)).into()
 }
 
 fn task() -> Task {
@@ -242,6 +254,7 @@ fn content_keeps_its_bytes() {
         "instruction": instruction(),
         "instruction-with-a-text-nonce": Instruction { nnc: Nonce::Text("1sod60ml6g26mfhsrsa0".into()), ..instruction() },
         "instruction-with-a-binary-nonce": Instruction { nnc: Nonce::Bytes(vec![9; 12]), ..instruction() },
+        "instruction-with-files": Instruction { input: Input { files: files(), ..instruction().input }, ..instruction() },
         "task": task(),
         "task-without-cause": Task { cause: None, meta: Meta(BTreeMap::new()), prf: vec![], ..task() },
         "workflow": Workflow { tasks: vec![task(), task()] },
@@ -467,6 +480,7 @@ fn task_view() -> TaskView {
             .to_value(),
             Value::Bytes(vec![1]),
         ],
+        files: Files::new(),
         needs: vec![0],
         limits: Limits {
             fuel: 1,

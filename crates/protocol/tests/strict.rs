@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    DecodeError, Out, Outcome, Task, Value, Workflow, blob_cid, content_cid, decode, encode,
+    DecodeError, Input, Out, Outcome, Task, Value, Workflow, blob_cid, content_cid, decode, encode,
     from_value, json_of,
     limits::{FRAME_BYTES_MAX, NAME_BYTES_MAX, VALUE_DEPTH_MAX},
     message::{ToCoordinator, ToExecutor, decode_frame},
@@ -359,4 +359,27 @@ fn a_link_with_bytes_behind_its_cid_is_refused() {
     longer.push(0);
     assert!(decode::<Value>("value", &link, link.len()).is_ok());
     assert!(decode::<Value>("value", &longer, longer.len()).is_err());
+}
+
+#[test]
+fn no_files_have_one_encoding() {
+    let input = |files: &str| format!(r#"{{"func":"f","args":[]{files}}}"#);
+    let value = |files: &str| value_of_json(input(files).as_bytes()).expect("it is JSON");
+    let none = from_value::<Input>("input", value("")).expect("it is an input");
+    assert!(none.files.is_empty());
+    assert_eq!(to_value(&none), value(""));
+    for empty in [r#","files":{}"#, r#","files":null"#] {
+        assert!(from_value::<Input>("input", value(empty)).is_err());
+        let bytes = encode(&value(empty));
+        let decoded = decode::<Input>("input", &bytes, bytes.len());
+        assert!(
+            matches!(decoded, Err(DecodeError::Malformed { .. })),
+            "{decoded:?}"
+        );
+    }
+    let some = value(r#","files":{"a":"b"}"#);
+    let bytes = encode(&some);
+    let read: Input = decode("input", &bytes, bytes.len()).expect("it is an input");
+    assert_eq!(to_value(&read), some);
+    assert_eq!(encode(&read), bytes);
 }

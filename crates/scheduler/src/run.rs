@@ -370,6 +370,7 @@ impl Run {
                 .expect("a workflow is checked when it is submitted"),
             func: task.run.input.func.clone(),
             args: task.run.input.args.clone(),
+            files: task.run.input.files.clone(),
             needs,
             limits: task.limits(),
             requires: Requirements::of_task(&task).unwrap_or_default(),

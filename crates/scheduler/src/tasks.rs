@@ -186,7 +186,7 @@ impl<'de> Deserialize<'de> for Tasks {
 
 #[cfg(test)]
 mod tests {
-    use asterism_protocol::{Input, Instruction, Meta, Nonce, Value};
+    use asterism_protocol::{Files, Input, Instruction, Meta, Nonce, Value};
 
     use super::*;
 
@@ -198,6 +198,7 @@ mod tests {
                 input: Input {
                     func: "f".into(),
                     args: vec![Value::Integer(index as i128)],
+                    files: Files::new(),
                 },
                 nnc: Nonce::Empty,
             },

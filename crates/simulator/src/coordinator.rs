@@ -134,7 +134,7 @@ impl Coordinator {
         };
         while let Some(output) = scheduler.poll_output() {
             if let Some(trace) = &mut self.trace {
-                trace.extend_from_slice(format!("{} {output:?}\n", now.0).as_bytes());
+                trace.extend_from_slice(super::line(now, &output).as_bytes());
             }
             match output {
                 Output::Persist(event) => {

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use asterism_protocol::{
-    Await, Conditions, Identity, Input as Called, Instruction, Meta, Nonce, Out, Outcome, Prepared,
-    Promise, Remark, Task, Terms, Timestamp, Value, Workflow, blob_cid,
+    Await, Conditions, Files, Identity, Input as Called, Instruction, Meta, Nonce, Out, Outcome,
+    Prepared, Promise, Remark, Task, Terms, Timestamp, Value, Workflow, blob_cid,
     limits::POLL_SLOTS_MAX,
     message::{Capabilities, Delivery, Hello, Lease, ToCoordinator, ToExecutor, hello_bytes},
 };
@@ -214,6 +214,7 @@ fn workflow(tasks: usize) -> Workflow {
             input: Called {
                 func: "f".into(),
                 args,
+                files: Files::new(),
             },
             nnc: Nonce::Empty,
         };

@@ -16,6 +16,10 @@ mod script;
 mod workflows;
 mod world;
 
+use std::fmt;
+
+use asterism_protocol::Timestamp;
+
 pub use self::{
     acts::Act,
     drain::{Drained, Meter, scheduler_drain},
@@ -25,3 +29,9 @@ pub use self::{
     script::course,
     world::{Report, World, run},
 };
+
+/// A line of a trace: what was said, and when. Tasks without files say nothing of them here, as they do where they are
+/// encoded: what was recorded of their traces holds.
+fn line(now: Timestamp, said: &dyn fmt::Debug) -> String {
+    format!("{} {said:?}\n", now.0).replace(", files: {}", "")
+}

@@ -28,19 +28,19 @@ pub(super) fn outcomes(workflow: &Workflow) -> BTreeMap<Cid, Out> {
             if outs.contains_key(&instruction) {
                 return false;
             }
-            let Ok(args) = task.run.resolve(&|cid| outs.get(&cid).cloned()) else {
+            let Ok(input) = task.run.resolve(&|cid| outs.get(&cid).cloned()) else {
                 return true;
             };
-            let needed = links(&args)
+            let needed = links(input.values())
                 .into_iter()
                 .map(|cid| (cid, blobs[&cid].clone()))
                 .collect();
-            let func = task.run.input.func.clone();
             let job = Job {
                 instruction,
                 component,
-                func,
-                args,
+                func: input.func,
+                args: input.args,
+                files: input.files,
                 blobs: needed,
                 limits: task.limits(),
             };

@@ -14,7 +14,7 @@ use asterism_scheduler::{
     Checker, Config, ConnectionId, Event, Input, Output, Planned, RequestId, Scheduler, Submission,
 };
 
-use super::{Random, workflows::workflow};
+use super::{Random, line, workflows::workflow};
 
 /// How long the story is.
 const STEPS: u64 = 1_500;
@@ -279,7 +279,7 @@ impl Story {
     fn drain(&mut self) {
         while let Some(output) = self.scheduler.poll_output() {
             self.trace
-                .extend_from_slice(format!("{} {output:?}\n", self.now.0).as_bytes());
+                .extend_from_slice(line(self.now, &output).as_bytes());
             match output {
                 Output::Persist(event) => self.journal.push(event),
                 Output::Send {

@@ -1,7 +1,8 @@
 //! Workflows that chance wrote: for the null host, small enough to overlap often.
 
 use asterism_protocol::{
-    Await, Cid, Input, Instruction, Meta, Nonce, Prepared, Promise, Task, Value, Workflow, blob_cid,
+    Await, Cid, Files, Input, Instruction, Meta, Nonce, Prepared, Promise, Task, Value, Workflow,
+    blob_cid,
 };
 
 use super::Random;
@@ -94,6 +95,7 @@ fn task(func: &str, args: Vec<Value>) -> Task {
             input: Input {
                 func: func.into(),
                 args,
+                files: Files::new(),
             },
             nnc: Nonce::Empty,
         },

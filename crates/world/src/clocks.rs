@@ -72,6 +72,11 @@ impl Clock {
         self.monotonic_start.saturating_add(self.waited)
     }
 
+    /// When the wall clock started.
+    pub(crate) fn wall_start(&self) -> Val {
+        datetime(self.wall_start_seconds, 0)
+    }
+
     /// Lets time pass until `instant`; gives the fuel that it costs.
     pub(crate) fn wait_until(&mut self, instant: u64) -> u64 {
         let wait = instant.saturating_sub(self.now());

@@ -1,4 +1,4 @@
-//! wasi:io: input that has ended, output that becomes log lines, waiting that makes the clock advance.
+//! wasi:io: input that is a file or has ended, output that becomes log lines, waiting that makes the clock advance.
 
 use asterism_component::Val;
 use asterism_protocol::LogLevel;
@@ -31,8 +31,8 @@ pub(crate) const INTERFACES: &[Interface] = &[
         functions: &[
             ("[method]input-stream.read", read),
             ("[method]input-stream.blocking-read", read),
-            ("[method]input-stream.skip", read),
-            ("[method]input-stream.blocking-skip", read),
+            ("[method]input-stream.skip", skip),
+            ("[method]input-stream.blocking-skip", skip),
             ("[method]input-stream.subscribe", subscribe),
             ("[method]output-stream.check-write", check_write),
             ("[method]output-stream.write", write),
@@ -143,11 +143,15 @@ impl World {
         }
     }
 
-    fn input(&mut self, handle: &Val) -> Result<(), Stop> {
-        match self.resources.get(handle)? {
-            Resource::Input => Ok(()),
-            _ => other_kind(),
-        }
+    /// The next bytes of an input stream, at most so many; `None` where it has ended. What is read costs fuel.
+    fn input(&mut self, handle: &Val, len: u64) -> Result<Option<Vec<u8>>, Stop> {
+        let next = match self.resources.get(handle)? {
+            Resource::Input => None,
+            Resource::File(reading) => reading.next(len).map(<[u8]>::to_vec),
+            _ => return other_kind(),
+        };
+        self.owe(next.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        Ok(next)
     }
 
     /// When a pollable is ready: now, or at an instant.
@@ -208,11 +212,23 @@ fn poll(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
 }
 
 fn read(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
-    let [stream, Val::U64(_)] = args else {
+    let [stream, Val::U64(len)] = args else {
         return other_types();
     };
-    world.input(stream)?;
-    Ok(closed())
+    Ok(match world.input(stream, *len)? {
+        Some(bytes) => vec![ok(Val::Bytes(bytes))],
+        None => closed(),
+    })
+}
+
+fn skip(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
+    let [stream, Val::U64(len)] = args else {
+        return other_types();
+    };
+    Ok(match world.input(stream, *len)? {
+        Some(bytes) => vec![ok(Val::U64(bytes.len() as u64))],
+        None => closed(),
+    })
 }
 
 fn subscribe(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
@@ -220,7 +236,7 @@ fn subscribe(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
         return other_types();
     };
     match world.resources.get(stream)? {
-        Resource::Input | Resource::Output(_) => {}
+        Resource::Input | Resource::File(_) | Resource::Output(_) => {}
         _ => return other_kind(),
     }
     Ok(vec![world.resources.own(Resource::Pollable(None))?])
@@ -281,12 +297,15 @@ fn zeroes_up_to(world: &mut World, args: &[Val], most: usize) -> Result<Vec<Val>
     Ok(done())
 }
 
-/// All input has ended.
 fn splice(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
-    let [output, input, Val::U64(_)] = args else {
+    let [output, input, Val::U64(len)] = args else {
         return other_types();
     };
-    world.output(output)?;
-    world.input(input)?;
-    Ok(closed())
+    let sink = world.output(output)?;
+    let len = (*len).min(WRITE_BYTES_MAX as u64);
+    let Some(bytes) = world.input(input, len)? else {
+        return Ok(closed());
+    };
+    world.print(sink, &bytes);
+    Ok(vec![ok(Val::U64(bytes.len() as u64))])
 }

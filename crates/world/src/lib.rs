@@ -7,8 +7,8 @@
 //!
 //! The world is *virtual*: whatever a guest could learn from it follows from the task's instruction. The clock starts at
 //! a time made of the instruction's CID and advances only by what the guest itself waits for, randomness is a stream with
-//! that seed, environment, arguments, input and files are empty, networks refuse. So a component that imports WASI has
-//! one outcome, too, and it may be remembered.
+//! that seed, files are those that the instruction names, environment, arguments and input are empty, networks refuse. So
+//! a component that imports WASI has one outcome, too, and it may be remembered.
 
 mod cli;
 mod clocks;
@@ -23,6 +23,7 @@ mod sockets;
 use asterism_component::{Import, Val};
 use asterism_protocol::{Cid, LogLine, TrapKind, view::Determinism};
 
+pub use crate::filesystem::Tree;
 use crate::{clocks::Clock, io::Output, logging::Logs, random::Random, resources::Resources};
 
 /// Every interface that is provided.
@@ -89,6 +90,7 @@ pub struct World {
     stderr: Output,
     clock: Clock,
     random: Random,
+    files: Tree,
     resources: Resources,
     /// Fuel that calls cost and that no host has taken yet.
     owed: u64,
@@ -121,6 +123,14 @@ impl End {
             Self::Exited(_) => TrapKind::Exit,
         }
     }
+}
+
+/// Can a component with these imports look at files? Others never see what a task gives them.
+#[must_use]
+pub fn reads_files(imports: &[Import]) -> bool {
+    imports
+        .iter()
+        .any(|Import { interface, .. }| name_and_version(interface).0 == filesystem::PREOPENS)
 }
 
 /// Is this import provided? `interface` as the component writes it, with or without a version.
@@ -183,9 +193,10 @@ impl Versions {
 }
 
 impl World {
-    /// The world of the task with this instruction: its CID is the seed of all that looks random, and of the clock.
+    /// The world of the task with this instruction: its CID is the seed of all that looks random, and of the clock; the
+    /// files are those that it names.
     #[must_use]
-    pub fn new(instruction: Cid) -> Self {
+    pub fn new(instruction: Cid, files: Tree) -> Self {
         let seed = instruction.digest();
         Self {
             logs: Logs::default(),
@@ -193,6 +204,7 @@ impl World {
             stderr: Output::stderr(),
             clock: Clock::new(seed),
             random: Random::new(seed),
+            files,
             resources: Resources::default(),
             owed: 0,
         }

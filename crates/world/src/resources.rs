@@ -2,7 +2,7 @@
 
 use asterism_component::Val;
 
-use crate::{Stop, http, io};
+use crate::{Stop, filesystem, http, io};
 
 /// Most resources that a guest may hold at once; a language runtime holds some dozens.
 const RESOURCES_MAX: usize = 10_000;
@@ -12,12 +12,18 @@ const RESOURCES_MAX: usize = 10_000;
 pub(crate) enum Resource {
     /// An input stream: it has ended.
     Input,
+    /// An input stream: a file.
+    File(filesystem::Reading),
     /// An output stream.
     Output(io::Sink),
     /// What can be waited for: nothing, or this time of the monotonic clock, in nanoseconds.
     Pollable(Option<u64>),
     /// A network that refuses.
     Network,
+    /// A file or a directory, by its path.
+    Descriptor(String),
+    /// A directory being listed.
+    Listing(filesystem::Listing),
     /// HTTP headers or trailers.
     Fields(http::Fields),
     /// An HTTP request that will be refused.

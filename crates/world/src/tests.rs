@@ -12,7 +12,7 @@ fn log(world: &mut World, message: &str) {
 }
 
 fn world() -> World {
-    World::new(content_cid(b"an instruction"))
+    World::new(content_cid(b"an instruction"), Tree::default())
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn import(interface: &str, func: &str) -> Import {
 }
 
 /// The only result of a call that returns.
-fn one(world: &mut World, interface: &str, func: &str, args: &[Val]) -> Val {
+pub(crate) fn one(world: &mut World, interface: &str, func: &str, args: &[Val]) -> Val {
     let results = world.call(interface, func, args);
     match results.map(|mut results| (results.pop(), results.len())) {
         Ok((Some(result), 0)) => result,
@@ -107,7 +107,7 @@ fn one(world: &mut World, interface: &str, func: &str, args: &[Val]) -> Val {
     }
 }
 
-fn borrowed(handle: &Val) -> Val {
+pub(crate) fn borrowed(handle: &Val) -> Val {
     match handle {
         Val::Own(number) => Val::Borrow(*number),
         other => panic!("{other:?} is no handle"),
@@ -250,7 +250,7 @@ fn what_is_ready_first_comes_first() {
 #[test]
 fn randomness_follows_from_the_instruction_and_costs_fuel() {
     let bytes = |text: &[u8], count| {
-        let mut world = World::new(content_cid(text));
+        let mut world = World::new(content_cid(text), Tree::default());
         let bytes = one(&mut world, RANDOM, "get-random-bytes", &[Val::U64(count)]);
         assert_eq!(world.take_fuel(), count);
         match bytes {

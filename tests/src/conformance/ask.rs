@@ -7,8 +7,8 @@ use asterism_component::args_of_values;
 use asterism_executor::{Attempt, Ended, Host, Job, Ran, conclude};
 use asterism_host_wasmtime::{WasmtimeEngine, WasmtimeHost};
 use asterism_protocol::{
-    Cid, Failure, Input, Instruction, Limits, Nonce, Out, TrapKind, Value, blob_cid, content_cid,
-    encode, value_of_json,
+    Cid, Failure, Files, Input, Instruction, Limits, Nonce, Out, TrapKind, Value, blob_cid,
+    content_cid, encode, value_of_json,
 };
 use serde_bytes::ByteBuf;
 
@@ -208,6 +208,7 @@ fn job(call: &Call, limits: Limits) -> Result<Job> {
         input: Input {
             func: call.func.clone(),
             args,
+            files: Files::new(),
         },
         nnc: Nonce::Empty,
     };
@@ -217,6 +218,7 @@ fn job(call: &Call, limits: Limits) -> Result<Job> {
         component,
         func: instruction.input.func,
         args: instruction.input.args,
+        files: instruction.input.files,
         blobs: call.blobs.iter().map(blob).collect(),
         limits,
     })

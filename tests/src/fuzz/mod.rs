@@ -14,7 +14,7 @@ use std::{
 
 use asterism_executor::{Attempt, Host, Job, Unfit};
 use asterism_protocol::{
-    Cid, Input, Instruction, Limits, Nonce, Value, blob_cid, json_of,
+    Cid, Files, Input, Instruction, Limits, Nonce, Value, blob_cid, json_of,
     message::{Fault, FaultKind},
 };
 use asterism_simulator::Random;
@@ -206,6 +206,7 @@ fn compare(
             input: Input {
                 func: call.func.clone(),
                 args: call.args.clone(),
+                files: Files::new(),
             },
             nnc: Nonce::Empty,
         };
@@ -214,6 +215,7 @@ fn compare(
             component: cid,
             func: call.func.clone(),
             args: call.args.clone(),
+            files: Files::new(),
             blobs: BTreeMap::new(),
             limits: call.limits,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use asterism_executor::{Host as _, Job};
 use asterism_host_wasmtime::{WasmtimeEngine, WasmtimeHost};
-use asterism_protocol::{Cid, Limits, Out, Value, blob_cid};
+use asterism_protocol::{Cid, Files, Limits, Out, Value, blob_cid};
 
 use crate::guests;
 
@@ -39,6 +39,7 @@ impl Smith {
             component: self.component,
             func: "module".into(),
             args: vec![Value::Integer(seed.into()), exports],
+            files: Files::new(),
             blobs: BTreeMap::new(),
             limits: Limits {
                 fuel: 100_000_000_000,

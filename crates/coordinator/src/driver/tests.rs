@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use asterism_protocol::{
-    Input as TaskInput, Instruction, Meta, Nonce, Prepared, Task, Value, Workflow, blob_cid,
+    Files, Input as TaskInput, Instruction, Meta, Nonce, Prepared, Task, Value, Workflow, blob_cid,
     view::RunState,
 };
 
@@ -52,6 +52,7 @@ fn submission(number: i128) -> Submission {
         input: TaskInput {
             func: "f".into(),
             args: vec![Value::Integer(number)],
+            files: Files::new(),
         },
         nnc: Nonce::Empty,
     };

@@ -297,12 +297,12 @@ pub(crate) fn compute(lease: &Lease) -> Out {
         .iter()
         .map(|kept| (kept.instruction, kept.out.clone()))
         .collect();
-    let args = lease
+    let input = lease
         .task
         .run
         .resolve(&|cid| kept.get(&cid).cloned())
         .unwrap();
-    let number = |index: usize| match &args[index] {
+    let number = |index: usize| match &input.args[index] {
         Value::Float(number) => *number,
         other => panic!("{other:?} is no float"),
     };

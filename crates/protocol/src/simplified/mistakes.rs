@@ -6,7 +6,7 @@ use super::{
     Draft, FunctionLookup, Placeholder, drafts, find, map_strings, nearest, visit_strings,
 };
 use crate::{
-    Promise, SimplifiedError, Value, Workflow, content_cid,
+    Files, Input, Promise, SimplifiedError, Value, Workflow, content_cid, files,
     workflow::{Circle, shorten, topological_order},
 };
 
@@ -31,8 +31,9 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
         .collect();
     if let Err(circle) = topological_order(&needs) {
         let names = circle.iter().map(|place| drafts[*place].name);
-        mistakes.push(drafts[circle[0]].place().error(
-            "run.input.args",
+        let first = &drafts[circle[0]];
+        mistakes.push(first.place().error(
+            first.place_of_needs(),
             format!("tasks wait for each other in a circle: {}", Circle(names)),
         ));
     }
@@ -45,23 +46,30 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
         if !draft.is_call {
             continue;
         }
-        let args = stand_ins(&draft);
+        let (args, files): (Option<Vec<Value>>, Option<Files>) = stand_ins(&draft).unzip();
         match find(&draft, functions) {
             Ok((component, func)) => {
                 if let Some(args) = args.clone() {
                     let odd = functions.mistakes(component, &func, args);
                     mistakes.extend(odd.iter().map(|error| draft.place().argument(error)));
                 }
+                mistakes.extend(draft.check_reader(Some(component), functions).err());
             }
             Err(error) => mistakes.push(error),
         }
+        let odd = files.iter().flat_map(files::mistakes);
+        mistakes.extend(odd.map(|(path, reason)| {
+            let path = format!("run.input.{path}");
+            draft.place().error(&path, reason)
+        }));
         // Depths, promises, operations and names are looked at where the task is made.
         let made = if all_full {
             draft.into_task_as_it_came()
-        } else if let (Some(args), Ok(meta)) = (args, draft.filled_meta()) {
+        } else if let (Some(args), Some(files), Ok(meta)) = (args, files, draft.filled_meta()) {
             let rsc = format!("ipfs://{}", crate::blob_cid(b""));
             let func = draft.func.to_owned();
-            draft.finish(rsc, func, args, crate::Nonce::Empty, meta)
+            let input = Input { func, args, files };
+            draft.finish(rsc, input, crate::Nonce::Empty, meta)
         } else {
             continue;
         };
@@ -88,7 +96,7 @@ fn needs_of(
     mistakes: &mut Vec<SimplifiedError>,
 ) -> Vec<u32> {
     let mut needs = Vec::new();
-    for (index, arg) in draft.args.iter().enumerate() {
+    for (place, value) in draft.values() {
         let mut note = |text: &str| {
             if let Some(Placeholder::Needs { name, .. }) = Placeholder::read(text)? {
                 match places.get(name) {
@@ -100,8 +108,8 @@ fn needs_of(
             }
             Ok(())
         };
-        if let Err((path, reason)) = visit_strings(arg, &mut note) {
-            let path = format!("run.input.args[{index}]{path}");
+        if let Err((path, reason)) = visit_strings(value, &mut note) {
+            let path = format!("{place}{path}");
             mistakes.push(draft.place().error(&path, reason));
         }
     }
@@ -117,8 +125,8 @@ pub(super) fn no_such_task(name: &str, places: &BTreeMap<&str, u32>) -> String {
     format!("no task has the name `{}`{hint}", shorten(name))
 }
 
-/// The arguments with a promise of nothing in particular for every placeholder; none where a placeholder is not one.
-fn stand_ins(draft: &Draft<'_>) -> Option<Vec<Value>> {
+/// Arguments and files with a promise of nothing in particular for every placeholder; none where a placeholder is not one.
+fn stand_ins(draft: &Draft<'_>) -> Option<(Vec<Value>, Files)> {
     let nothing = content_cid(b"");
     let mut substitute = |text: &str| {
         Ok(match Placeholder::read(text)? {
@@ -132,6 +140,10 @@ fn stand_ins(draft: &Draft<'_>) -> Option<Vec<Value>> {
         })
     };
     let args = draft.args.iter();
-    args.map(|arg| map_strings(arg, &mut substitute).ok())
-        .collect()
+    let args = args.map(|arg| map_strings(arg, &mut substitute).ok());
+    let args = args.collect::<Option<_>>()?;
+    let files = draft.files();
+    let files =
+        files.map(|(path, file)| Some((path.clone(), map_strings(file, &mut substitute).ok()?)));
+    Some((args, files.collect::<Option<_>>()?))
 }

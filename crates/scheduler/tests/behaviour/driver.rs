@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Cid, Conditions, Identity, Instruction, MerkleTree, Meta, Nonce, Out, Outcome, Prepared,
+    Cid, Conditions, Files, Identity, Instruction, MerkleTree, Meta, Nonce, Out, Outcome, Prepared,
     Promise, PublicKey, Receipt, Remark, Statement, Task, Terms, Timestamp, Value, Workflow,
     blob_cid, encode,
     limits::FRAME_BYTES_MAX,
@@ -656,6 +656,7 @@ pub(crate) fn task(func: &str, args: Vec<Value>) -> Task {
             input: asterism_protocol::Input {
                 func: func.into(),
                 args,
+                files: Files::new(),
             },
             nnc: Nonce::Empty,
         },

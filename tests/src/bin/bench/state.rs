@@ -11,9 +11,9 @@ use asterism_coordinator::store::{
     Tenure,
 };
 use asterism_protocol::{
-    Attestation, Conditions, Identity, Input, Instruction, Invocation, MerkleTree, Meta, Nonce,
-    Out, Outcome, Policy, Prepared, Receipt, Remark, Statement, Task, Terms, Timestamp, Value,
-    Workflow, blob_cid, content_cid, encode, view::RunId,
+    Attestation, Conditions, Files, Identity, Input, Instruction, Invocation, MerkleTree, Meta,
+    Nonce, Out, Outcome, Policy, Prepared, Receipt, Remark, Statement, Task, Terms, Timestamp,
+    Value, Workflow, blob_cid, content_cid, encode, view::RunId,
 };
 use asterism_scheduler::{Event, Tasks};
 use asterism_tests::harness::Coordinator;
@@ -277,6 +277,7 @@ fn computed(first: u64, count: u64) -> (Vec<Task>, Batch) {
                 input: Input {
                     func: "f".into(),
                     args: vec![Value::Integer(i128::from(number))],
+                    files: Files::new(),
                 },
                 nnc: Nonce::Empty,
             },

@@ -83,6 +83,7 @@ impl Session {
             ));
         }
         let component = run.component().map_err(|error| error.to_string())?;
+        check_files(&run.input.files).map_err(|error| error.to_string())?;
         let Limits {
             fuel,
             memory,
@@ -102,7 +103,7 @@ impl Session {
             .into_iter()
             .map(|kept| (kept.instruction, kept.out))
             .collect();
-        let args = run
+        let input = run
             .resolve(&|cid| outs.get(&cid).cloned())
             .map_err(|promise| {
                 format!(
@@ -112,7 +113,11 @@ impl Session {
                 )
             })?;
         let mut blobs = vec![component];
-        blobs.extend(links(&args).into_iter().filter(|cid| *cid != component));
+        blobs.extend(
+            links(input.values())
+                .into_iter()
+                .filter(|cid| *cid != component),
+        );
         if blobs.len() > BLOBS_MAX {
             return Err(format!(
                 "the task needs {} blobs, {BLOBS_MAX} is the most",
@@ -121,17 +126,18 @@ impl Session {
         }
         if let Some(other) = blobs.iter().find(|cid| !cid.is_blob()) {
             return Err(format!(
-                "the arguments link to {other}, which is not a blob"
+                "arguments or files link to {other}, which is not a blob"
             ));
         }
         let limits = lease.limits;
-        let func = run.input.func;
+        let asterism_protocol::Input { func, args, files } = input;
         Ok((
             Box::new(Job {
                 instruction,
                 component,
                 func,
                 args,
+                files,
                 blobs: BTreeMap::new(),
                 limits,
             }),

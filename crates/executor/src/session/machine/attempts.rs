@@ -294,7 +294,7 @@ impl Session {
                 announced: false,
             };
             work.begin(now);
-            let blobs = links(&job.args);
+            let blobs = job.links();
             self.outputs.push_back(Output::Run {
                 thread,
                 lease: id,

@@ -10,7 +10,7 @@ mod ends;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_protocol::{
-    Cid, Limits, MerkleTree, Signature, Statement, Timestamp, content_cid, encode,
+    Cid, Limits, MerkleTree, Signature, Statement, Timestamp, check_files, content_cid, encode,
     limits::{
         DELIVERY_ITEMS_MAX, FRAME_BYTES_MAX, FUEL_MAX, LEASES_HELD_MAX, NAME_BYTES_MAX,
         POLL_SLOTS_MAX, TEXT_BYTES_MAX,
@@ -193,7 +193,7 @@ struct Lease {
     submitter: String,
     /// Must the outcome be committed to before it is told?
     commit: bool,
-    /// The component and the links among the arguments.
+    /// The component, and the links among arguments and files.
     blobs: Vec<Cid>,
     phase: Phase,
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Name of the constant, folder, name of the library, target.
-const GUESTS: [(&str, &str, &str, &str); 7] = [
+const GUESTS: [(&str, &str, &str, &str); 8] = [
     (
         "CONFORMANCE",
         "tests/guests/conformance",
@@ -19,6 +19,12 @@ const GUESTS: [(&str, &str, &str, &str); 7] = [
         "WASIP2",
         "tests/guests/wasip2",
         "wasip2_guest",
+        "wasm32-wasip2",
+    ),
+    (
+        "FILES",
+        "tests/guests/files",
+        "files_guest",
         "wasm32-wasip2",
     ),
     (

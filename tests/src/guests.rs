@@ -27,6 +27,9 @@ pub const LENT: &[u8] = include_bytes!(env!("GUEST_LENT"));
 /// `tests/guests/wasip2`: what guests can ask of their world.
 pub const WASIP2: &[u8] = include_bytes!(env!("GUEST_WASIP2"));
 
+/// `tests/guests/files`: what guests can do with files.
+pub const FILES: &[u8] = include_bytes!(env!("GUEST_FILES"));
+
 /// `tests/guests/kernels`: what programs do for a living.
 pub const KERNELS: &[u8] = include_bytes!(env!("GUEST_KERNELS"));
 
@@ -57,4 +60,5 @@ pub const COMPONENTS: asterism_executor::conformance::Components<'static> =
         composed: COMPOSED,
         lent: LENT,
         wasip2: WASIP2,
+        files: FILES,
     };

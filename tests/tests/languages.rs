@@ -47,6 +47,9 @@ const LANGUAGES: [(&str, &[u8]); 4] = [
     ("QuickJS", DIVIDE),
 ];
 
+/// Enough for each of them.
+const FUEL: u64 = 100_000_000_000;
+
 /// Outcome's CID and fuel by the name of a call.
 type Seen = BTreeMap<String, (String, Option<u64>)>;
 
@@ -64,7 +67,7 @@ fn host() -> impl Host {
 }
 
 fn call(host: &mut dyn Host, component: &[u8], func: &str, args: Vec<Value>) -> Attempt {
-    call_with(host, component, func, args, 100_000_000_000)
+    call_with(host, component, func, args, FUEL)
 }
 
 fn call_with(
@@ -74,24 +77,31 @@ fn call_with(
     args: Vec<Value>,
     fuel: u64,
 ) -> Attempt {
+    let input = Input {
+        func: func.into(),
+        args,
+        files: Files::new(),
+    };
+    perform(host, component, input, fuel)
+}
+
+fn perform(host: &mut dyn Host, component: &[u8], input: Input, fuel: u64) -> Attempt {
     let cid = blob_cid(component);
     host.prepare(cid, component).expect("the component is fit");
     let instruction = Instruction {
         rsc: format!("ipfs://{cid}"),
         op: "wasm/run".into(),
-        input: Input {
-            func: func.into(),
-            args,
-            files: Files::new(),
-        },
+        input,
         nnc: Nonce::Empty,
     };
+    let instruction_cid = instruction.cid();
+    let Input { func, args, files } = instruction.input;
     let job = Job {
-        instruction: instruction.cid(),
+        instruction: instruction_cid,
         component: cid,
-        func: func.into(),
-        args: instruction.input.args,
-        files: Files::new(),
+        func: func.clone(),
+        args,
+        files,
         blobs: BTreeMap::new(),
         limits: Limits {
             fuel,
@@ -169,7 +179,22 @@ fn arithmetic(host: &mut dyn Host, seen: &mut Seen, subtract: (&str, &[u8])) {
 
 /// What a runtime sees of its world, as the JSON that it made of it.
 fn probe(host: &mut dyn Host, seen: &mut Seen, name: &str, component: &[u8]) -> (Value, Attempt) {
-    let attempt = call(host, component, "probe", Vec::new());
+    probe_with(host, seen, name, component, Files::new())
+}
+
+fn probe_with(
+    host: &mut dyn Host,
+    seen: &mut Seen,
+    name: &str,
+    component: &[u8],
+    files: Files,
+) -> (Value, Attempt) {
+    let input = Input {
+        func: "probe".into(),
+        args: Vec::new(),
+        files,
+    };
+    let attempt = perform(host, component, input, FUEL);
     note(seen, name, &attempt);
     let Value::String(text) = value(&attempt) else {
         panic!("{name} gave no text")
@@ -236,6 +261,13 @@ fn languages_come_out_alike_on_every_host() {
         .collect();
     lines.sort_unstable();
     assert_eq!(lines, ["a line for the console", "a line of trouble"]);
+
+    // The file that it looks for, as one of the task.
+    let users = Value::String("nobody, of no machine".into());
+    let files = Files::from([("etc/passwd".to_owned(), users.clone())]);
+    let name = "CPython with a file";
+    let (probed, _) = probe_with(&mut host, &mut seen, name, MULTIPLY, files);
+    assert_eq!(field(&probed, "opened"), &users);
 
     for (name, component) in LANGUAGES {
         failures(&mut host, &mut seen, name, component);

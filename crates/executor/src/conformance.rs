@@ -67,6 +67,8 @@ pub enum Subject {
     Lent,
     /// The guest in `tests/guests/wasip2`.
     Wasip2,
+    /// The guest in `tests/guests/files`.
+    Files,
 }
 
 /// One call.
@@ -80,7 +82,9 @@ pub struct Case {
     pub func: String,
     /// The arguments: a list in DAG-JSON.
     pub args: String,
-    /// What the links among the arguments lead to.
+    /// What the guest finds in its file system.
+    pub files: Files,
+    /// What the links among arguments and files lead to.
     pub blobs: Vec<Vec<u8>>,
     /// The budget.
     pub limits: Limits,
@@ -173,6 +177,8 @@ pub struct Components<'a> {
     pub lent: &'a [u8],
     /// [`Subject::Wasip2`].
     pub wasip2: &'a [u8],
+    /// [`Subject::Files`].
+    pub files: &'a [u8],
 }
 
 impl<'a> Components<'a> {
@@ -189,6 +195,7 @@ impl<'a> Components<'a> {
             Subject::Composed => self.composed,
             Subject::Lent => self.lent,
             Subject::Wasip2 => self.wasip2,
+            Subject::Files => self.files,
         }
     }
 }
@@ -314,7 +321,7 @@ fn prepared(host: &mut dyn Host, component: (Cid, &[u8]), case: &Case) -> Result
     let input = Input {
         func: case.func.clone(),
         args,
-        files: Files::new(),
+        files: case.files.clone(),
     };
     let instruction = Instruction {
         rsc: format!("ipfs://{cid}"),
@@ -486,6 +493,7 @@ mod tests {
             composed: bytes,
             lent: bytes,
             wasip2: bytes,
+            files: bytes,
         };
         for cases in [cases(), composed_cases()] {
             assert!(check_all(&mut host, cases, components, &Fuel::default()).is_err());

@@ -7,8 +7,8 @@ use asterism_component::args_of_values;
 use asterism_executor::{Attempt, Ended, Host, Job, Ran, conclude};
 use asterism_host_wasmtime::{WasmtimeEngine, WasmtimeHost};
 use asterism_protocol::{
-    Cid, Failure, Files, Input, Instruction, Limits, Nonce, Out, TrapKind, Value, blob_cid,
-    content_cid, encode, value_of_json,
+    Cid, Failure, Input, Instruction, Limits, Nonce, Out, TrapKind, Value, blob_cid, content_cid,
+    encode, value_of_json,
 };
 use serde_bytes::ByteBuf;
 
@@ -208,7 +208,7 @@ fn job(call: &Call, limits: Limits) -> Result<Job> {
         input: Input {
             func: call.func.clone(),
             args,
-            files: Files::new(),
+            files: call.files.clone(),
         },
         nnc: Nonce::Empty,
     };

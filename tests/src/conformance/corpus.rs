@@ -4,7 +4,7 @@
 use anyhow::Result;
 use asterism_component::Type;
 use asterism_executor::conformance::{Case, Expect, Subject, cases, composed_cases};
-use asterism_protocol::{Limits, limits::FUEL_DEFAULT};
+use asterism_protocol::{Files, Limits, limits::FUEL_DEFAULT};
 
 use super::ask::Programs;
 use crate::{
@@ -23,7 +23,9 @@ pub struct Call {
     pub func: String,
     /// A list in DAG-JSON.
     pub args: String,
-    /// What links among the arguments lead to.
+    /// What the guest finds in its file system.
+    pub files: Files,
+    /// What links among arguments and files lead to.
     pub blobs: Vec<Vec<u8>>,
     /// Under which limits it is performed: usually one.
     pub limits: Vec<Limits>,
@@ -38,7 +40,7 @@ pub struct Call {
 pub enum Twin {
     /// It does the same.
     Same,
-    /// It is not asked: limits decide, or how often a guest is asked for memory.
+    /// It is not asked: limits decide, how often a guest is asked for memory, or a task's files.
     NotAsked,
     /// It is wrong, for this reason.
     Wrong(&'static str),
@@ -80,6 +82,7 @@ fn of_case(case: Case) -> Call {
         name: case.name,
         func: case.func,
         args: case.args,
+        files: case.files,
         blobs: case.blobs,
         limits: vec![case.limits],
         recorded: Recorded::Outcome,
@@ -87,7 +90,9 @@ fn of_case(case: Case) -> Call {
 }
 
 fn twin(case: &Case) -> Twin {
-    if case.growth_refused || matches!(case.expect, Expect::Fault(_)) {
+    // jco shows its guests no files of ours.
+    let is_ours = case.growth_refused || case.subject == Subject::Files;
+    if is_ours || matches!(case.expect, Expect::Fault(_)) {
         return Twin::NotAsked;
     }
     match (case.subject, case.func.as_str()) {
@@ -115,6 +120,7 @@ fn call(name: String, component: &[u8], func: &str, args: &str) -> Call {
         component: component.to_vec(),
         func: func.to_owned(),
         args: args.to_owned(),
+        files: Files::new(),
         blobs: Vec::new(),
         limits: vec![Limits {
             fuel: FUEL_DEFAULT,

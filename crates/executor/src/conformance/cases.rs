@@ -1,7 +1,7 @@
 //! The cases.
 
 use asterism_protocol::{
-    Limits, LogLevel, TrapKind, Value, blob_cid, json_of,
+    Files, Limits, LogLevel, TrapKind, Value, blob_cid, json_of,
     limits::{FUEL_MAX, INLINE_BYTES_MAX},
     message::FaultKind,
 };
@@ -37,6 +37,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(super::world::resources());
     all.extend(super::world::versions());
     all.extend(super::world::wasip2());
+    all.extend(super::world::files());
     all
 }
 
@@ -49,6 +50,7 @@ impl Case {
             subject,
             func: func.to_owned(),
             args: args.to_owned(),
+            files: Files::new(),
             blobs: Vec::new(),
             limits: Limits {
                 fuel: 1_000_000_000,
@@ -589,7 +591,7 @@ fn budgets() -> Vec<Case> {
 }
 
 /// What `long-bytes` of the guest gives.
-fn pattern(length: u32) -> Vec<u8> {
+pub(super) fn pattern(length: u32) -> Vec<u8> {
     (0..length)
         .map(|i| (i.wrapping_mul(31) ^ (i >> 8)) as u8)
         .collect()

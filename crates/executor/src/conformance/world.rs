@@ -1,8 +1,8 @@
 //! Cases about handles, and about what guests ask of their world.
 
-use asterism_protocol::{LogLevel, TrapKind};
+use asterism_protocol::{Files, LogLevel, TrapKind, Value, blob_cid, json_of};
 
-use super::{Case, Expect, Subject};
+use super::{Case, Expect, Subject, cases::pattern};
 
 fn handles(func: &str, args: &str, value: &str) -> Case {
     Case::new(Subject::Resources, func, args, Expect::Ok(value.to_owned()))
@@ -136,5 +136,79 @@ pub(super) fn wasip2() -> Vec<Case> {
             "[3]",
             Expect::Trap(TrapKind::Exit, "exited with code".into()),
         ),
+    ]
+}
+
+/// Files that a task names: looked at, read, missed, and not to be changed.
+pub(super) fn files() -> Vec<Case> {
+    // Longer than what one call reads.
+    let long = pattern((3 << 20) + 3);
+    let link = |bytes: &[u8]| Value::Link(blob_cid(bytes).to_link());
+    let here: Files = [
+        ("data/in.csv", Value::String("a,b\n1,2\n".into())),
+        ("data/long", link(&long)),
+        ("data-2", Value::Bytes(vec![49, 50, 51])),
+        ("data/more/empty", Value::String(String::new())),
+        ("z", Value::String("last".into())),
+    ]
+    .map(|(path, file)| (path.to_owned(), file))
+    .into();
+    let looked = |func: &str, args: &str, value: &str| {
+        let case = Case::new(Subject::Files, func, args, Expect::Ok(value.to_owned()));
+        Case {
+            name: format!("{} of files", case.name),
+            files: here.clone(),
+            blobs: vec![long.clone()],
+            ..case
+        }
+    };
+    let found = [
+        ("data-2", 3, "123"),
+        ("data/", 0, ""),
+        ("data/in.csv", 8, "a,b\\n"),
+        ("data/long", long.len(), "\\u0000\\u001f>]"),
+        ("data/more/", 0, ""),
+        ("data/more/empty", 0, ""),
+        ("z", 4, "last"),
+    ]
+    .map(|(path, size, begin)| {
+        format!(r#"{{"path":"/{path}","size":{size},"is-new":true,"begin":"{begin}"}}"#)
+    });
+    let read_only = "read-only filesystem or storage medium";
+    let failed = [
+        ("read what is not there", "entity not found"),
+        ("read a directory", "is a directory"),
+        ("look into a file", "not a directory"),
+        ("list a file", "not a directory"),
+        ("write a new file", read_only),
+        ("write over a file", read_only),
+        ("open a file to write", read_only),
+        ("remove a file", read_only),
+        ("rename a file", read_only),
+        ("make a directory", read_only),
+    ]
+    .map(|(what, error)| format!(r#""{what}: {error}""#));
+    let in_vain = Expect::Trap(
+        TrapKind::BadArguments,
+        "files.f: a file is bytes or a text, and this is a number".to_owned(),
+    );
+    vec![
+        looked("visit", "[\"/\"]", &format!("[{}]", found.join(","))),
+        looked(
+            "read-part",
+            "[\"/data/more/../long\",3,4294967295]",
+            &json_of(&link(&long[3..])),
+        ),
+        looked(
+            "fail-at",
+            "[\"data/in.csv\"]",
+            &format!("[{}]", failed.join(",")),
+        ),
+        // What a promise came to, and no author wrote.
+        Case {
+            name: "read-part of a file that is a number".to_owned(),
+            files: [("f".to_owned(), Value::Integer(1))].into(),
+            ..Case::new(Subject::Files, "read-part", "[\"f\",0,1]", in_vain)
+        },
     ]
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, fs, process::ExitCode};
 use anyhow::{Context as _, Result, bail};
 use asterism_component::wrap;
 use asterism_host_wasmtime::WasmtimeEngine;
-use asterism_protocol::{Limits, json_of};
+use asterism_protocol::{Files, Limits, json_of};
 use asterism_tests::{
     conformance::{Call, Hosts, Programs, Recorded, Twin, corpus, differences, disagreeing, make},
     fuzz,
@@ -174,6 +174,7 @@ fn any(file: &str, func: &str, args: &str) -> Result<Call> {
         component: wrap(&bytes)?,
         func: func.to_owned(),
         args: args.to_owned(),
+        files: Files::new(),
         blobs: Vec::new(),
         limits: vec![Limits::default()],
         twin: Twin::Same,

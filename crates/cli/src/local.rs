@@ -4,33 +4,36 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_executor::{Attempt, Host as _, Job};
 use asterism_host_wasmtime::WasmtimeEngine;
-use asterism_protocol::{Files, Input, Instruction, Limits, Nonce, Value};
+use asterism_protocol::{Cid, Input, Instruction, Limits, Nonce};
 
 use crate::{
     build::{Built, cache},
     failure::Failure,
 };
 
-/// Runs it under the usual limits.
-pub(crate) async fn call(built: &Built, func: &str, args: Vec<Value>) -> Result<Attempt, Failure> {
+/// Runs it under the usual limits; `blobs` are what the input links to.
+pub(crate) async fn call(
+    built: &Built,
+    input: Input,
+    blobs: BTreeMap<Cid, Vec<u8>>,
+) -> Result<Attempt, Failure> {
     let component = built.cid();
     let instruction = Instruction {
         rsc: format!("ipfs://{component}"),
         op: "wasm/run".to_owned(),
-        input: Input {
-            func: func.to_owned(),
-            args: args.clone(),
-            files: Files::new(),
-        },
+        input,
         nnc: Nonce::Empty,
     };
+    let cid = instruction.cid();
+    let Input { func, args, files } = instruction.input;
+    let blobs = blobs.into_iter().map(|(cid, bytes)| (cid, bytes.into()));
     let job = Job {
-        instruction: instruction.cid(),
+        instruction: cid,
         component,
-        func: func.to_owned(),
+        func,
         args,
-        files: Files::new(),
-        blobs: BTreeMap::new(),
+        files,
+        blobs: blobs.collect(),
         limits: Limits::default(),
     };
     perform(job, built.bytes.clone().into()).await

@@ -194,4 +194,11 @@ impl FunctionLookup for Shelf {
         let mistakes = mistakes.unwrap_or_default();
         mistakes.iter().map(ToString::to_string).collect()
     }
+
+    fn reads_files(&self, component: Cid) -> bool {
+        let imports = self
+            .of(component)
+            .map(|entry| &entry.component.import_functions);
+        imports.is_none_or(|imports| asterism_world::reads_files(imports))
+    }
 }

@@ -543,6 +543,7 @@ async fn whole_run(app: &App, writer: &mut Writer, sight: &mut Sight) -> Result<
 fn lighter(mut view: RunView) -> RunView {
     for task in &mut view.tasks {
         task.args.clear();
+        task.files.clear();
         task.out = None;
         task.remark = None;
         task.attempts.clear();

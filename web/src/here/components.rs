@@ -105,4 +105,11 @@ impl FunctionLookup for Components {
             function.ok_or_else(|| format!("component {component} does not export `{func}`"))?;
         asterism_component::canonical_args(function, &args).map_err(|error| error.to_string())
     }
+
+    fn reads_files(&self, component: Cid) -> bool {
+        let imports = self
+            .of(component)
+            .map(|entry| &entry.component.import_functions);
+        imports.is_none_or(|imports| asterism_world::reads_files(imports))
+    }
 }

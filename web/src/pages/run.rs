@@ -1,9 +1,10 @@
 //! One run: its graph, its tasks as a list, and one task in detail.
 
 use asterism_protocol::{
-    Cid, LogLevel, Out, Promise, PublicKey, Value,
+    Cid, Files, LogLevel, Out, Promise, PublicKey, Value,
     limits::WATCHED_TASKS_MAX,
     message::FaultKind,
+    one_line,
     view::{Counts, RunId, RunState, RunSummary, TaskView},
 };
 use leptos::prelude::*;
@@ -398,8 +399,9 @@ fn Inspector(
     let known = expect_context::<Coordinator>().known;
     let fixed = signal.get_untracked();
     let title = title_of(&fixed);
-    let arguments =
-        view! { <Arguments args=fixed.args.clone() watched=watched selected=selected/> };
+    let inputs = view! {
+        <Inputs args=fixed.args.clone() files=fixed.files.clone() watched=watched selected=selected/>
+    };
     let head = signal.clone();
     let (out, remark, attempts, facts, cids) = (
         signal.clone(),
@@ -444,7 +446,7 @@ fn Inspector(
             </section>
             <section>
                 <h3>"Inputs"</h3>
-                {arguments}
+                {inputs}
             </section>
             {move || remark.get().map(|remark| view! { <Remarks remark=remark/> })}
             {move || {
@@ -562,13 +564,36 @@ fn Remarks(remark: asterism_protocol::Remark) -> impl IntoView {
     (logs, message)
 }
 
-/// What a function is given; a promise leads to the task that keeps it.
+/// What a function is given: arguments, and files by their paths.
 #[component]
-fn Arguments(args: Vec<Value>, watched: Watched, selected: RwSignal<Option<u32>>) -> impl IntoView {
-    if args.is_empty() {
+fn Inputs(
+    args: Vec<Value>,
+    files: Files,
+    watched: Watched,
+    selected: RwSignal<Option<u32>>,
+) -> impl IntoView {
+    if args.is_empty() && files.is_empty() {
         return view! { <p class="muted">"None."</p> }.into_any();
     }
-    let items = args.into_iter().map(|arg| {
+    let has_args = !args.is_empty();
+    let args = inputs(args, &watched, selected);
+    let (paths, contents): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+    let contents = inputs(contents, &watched, selected);
+    let files = paths.into_iter().zip(contents).map(|(path, content)| {
+        let path = ellipsis(&one_line(&path), 100);
+        view! { <dt><code>{path}</code></dt> <dd>{content}</dd> }
+    });
+    let files = files.collect::<Vec<_>>();
+    let args = args.into_iter().map(|arg| view! { <li>{arg}</li> });
+    let args = has_args.then(|| view! { <ol class="arguments">{args.collect_view()}</ol> });
+    let files =
+        (!files.is_empty()).then(|| view! { <h4>"Files"</h4> <dl class="facts">{files}</dl> });
+    view! { {args} {files} }.into_any()
+}
+
+/// Values that a function is given; a promise leads to the task that keeps it.
+fn inputs(values: Vec<Value>, watched: &Watched, selected: RwSignal<Option<u32>>) -> Vec<AnyView> {
+    let items = values.into_iter().map(|arg| {
         let promised = Promise::of_value(&arg).map(|promise| {
             let found = watched.tasks.iter().position(|task| task.with_untracked(|task| task.instruction == promise.instruction));
             (promise, found)
@@ -577,27 +602,25 @@ fn Arguments(args: Vec<Value>, watched: Watched, selected: RwSignal<Option<u32>>
             Some((promise, Some(index))) => {
                 let title = watched.tasks[index].with_untracked(title_of);
                 view! {
-                    <li>
-                        <button class="link" type="button" on:click=move |_| selected.set(Some(index as u32))>
-                            "what " <b>{title}</b> " came to"
-                        </button>
-                        " " <code>{promise.branch.key()}</code>
-                    </li>
+                    <button class="link" type="button" on:click=move |_| selected.set(Some(index as u32))>
+                        "what " <b>{title}</b> " came to"
+                    </button>
+                    " " <code>{promise.branch.key()}</code>
                 }
                 .into_any()
             }
-            Some((promise, None)) => view! { <li>"what " <CidText cid=promise.instruction what="instruction CID"/> " came to"</li> }.into_any(),
+            Some((promise, None)) => view! { "what " <CidText cid=promise.instruction what="instruction CID"/> " came to" }.into_any(),
             None => {
                 let text = pretty(&arg);
                 let is_large = matches!(arg, Value::Link(_) | Value::Bytes(_));
                 if is_large {
-                    view! { <li><ValueView value=arg/></li> }.into_any()
+                    view! { <ValueView value=arg/> }.into_any()
                 } else {
                     let copied = text.clone();
-                    view! { <li><code class="arg">{ellipsis(&text, 600)}</code> <Copy text=copied what="argument"/></li> }.into_any()
+                    view! { <code class="arg">{ellipsis(&text, 600)}</code> " " <Copy text=copied what="input"/> }.into_any()
                 }
             }
         }
     });
-    view! { <ol class="arguments">{items.collect_view()}</ol> }.into_any()
+    items.collect()
 }

@@ -8,8 +8,8 @@ use std::{
 
 use asterism_component::{Component, Function, outline};
 use asterism_protocol::{
-    Cid, Failure as Trap, LogLine, Out, Value, from_json, json_of, nearest, value_of_json,
-    view::ComponentView,
+    Cid, Failure as Trap, Files, Input, LogLine, Out, Value, blob_cid, check_files, from_json,
+    json_of, nearest, to_json, value_of_json, view::ComponentView,
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
@@ -18,6 +18,7 @@ use crate::{
     arguments,
     build::{self, Built},
     client::Coordinator,
+    commands::read,
     console::{Console, print},
     failure::{Doing as _, Exit, Failure},
     follow, local, scaffold,
@@ -90,6 +91,9 @@ pub(crate) enum Command {
         /// The function and its arguments
         #[arg(allow_negative_numbers = true)]
         call: Vec<String>,
+        /// A file that the function finds: its path there, and which one here; again for more
+        #[arg(long = "file", value_name = "PATH=FILE")]
+        files: Vec<String>,
         /// Fail unless this is what comes of it, as JSON or as text
         #[arg(long, value_name = "VALUE")]
         expect: Option<String>,
@@ -188,6 +192,7 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         Command::Call {
             component,
             call: words,
+            files,
             expect,
             options,
             coordinator,
@@ -207,7 +212,10 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             let function =
                 function_of(&found.component, &name).doing(format_args!("call `{name}`"))?;
             let args = arguments::of_texts(function, &words, console)?;
-            let called = call(&found, function, args, &coordinator, console)
+            let files = files_of(&found.component, &files, console)
+                .doing(format_args!("call `{}`", function.name))?;
+            let given = Given { args, files };
+            let called = call(&found, function, given, &coordinator, console)
                 .await
                 .doing(format_args!("call `{}`", function.name))?;
             match expect {
@@ -460,17 +468,69 @@ async fn list(coordinator: &Coordinator, console: &Console) -> Result<(), Failur
     Ok(())
 }
 
+/// The files by their paths, of texts such as `data/in.csv=local.csv`.
+fn files_of(
+    component: &Component,
+    texts: &[String],
+    console: &Console,
+) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    if !texts.is_empty() && !asterism_world::reads_files(&component.import_functions) {
+        let reason =
+            "the component imports no file system (wasi:filesystem), so it would never see a file";
+        return Err(Failure::invalid(reason).hint("hand over the bytes as an argument, with @FILE"));
+    }
+    let mut files = BTreeMap::new();
+    for text in texts {
+        let Some((path, file)) = text.split_once('=') else {
+            let reason = format!("`{text}` does not say which file");
+            return Err(Failure::new(Exit::Usage, reason).hint("`--file data/in.csv=local.csv`"));
+        };
+        let bytes = read(Path::new(file), console)?;
+        if files.insert(path.to_owned(), bytes).is_some() {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("`{path}` is given twice"),
+            ));
+        }
+    }
+    check_files(&linked(&files)).map_err(|error| Failure::invalid(error.to_string()))?;
+    Ok(files)
+}
+
+/// The files as an instruction names them.
+fn linked(files: &BTreeMap<String, Vec<u8>>) -> Files {
+    let link = |bytes: &Vec<u8>| Value::Link(blob_cid(bytes).to_link());
+    files
+        .iter()
+        .map(|(path, bytes)| (path.clone(), link(bytes)))
+        .collect()
+}
+
+/// What a function is given.
+struct Given {
+    args: Vec<Value>,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
 /// What the call comes to; what it links to is fetched.
 async fn call(
     found: &Found,
     function: &Function,
-    args: Vec<Value>,
+    given: Given,
     coordinator: &Coordinator,
     console: &Console,
 ) -> Result<Value, Failure> {
+    let Given { args, files } = given;
+    let input = Input {
+        func: function.name.clone(),
+        args,
+        files: linked(&files),
+    };
+    let bytes = files.into_values().map(|bytes| (blob_cid(&bytes), bytes));
+    let blobs: BTreeMap<Cid, Vec<u8>> = bytes.collect();
     match &found.built {
         Some(built) => {
-            let attempt = local::call(built, &function.name, args).await?;
+            let attempt = local::call(built, input, blobs).await?;
             for line in &attempt.remark.logs {
                 console.say(&log_line(line));
             }
@@ -483,10 +543,13 @@ async fn call(
             }
         }
         None => {
-            let args = json_of(&Value::List(args));
-            let (func, cid) = (json!(function.name), found.cid);
+            for (cid, bytes) in blobs {
+                coordinator.put(cid, bytes).await?;
+            }
+            let (input, cid) = (to_json(&input), found.cid);
+            let func = json!(function.name);
             let workflow = format!(
-                r#"{{"tasks":[{{"run":{{"name":{func},"rsc":"ipfs://{cid}","input":{{"func":{func},"args":{args}}}}}}}]}}"#
+                r#"{{"tasks":[{{"run":{{"name":{func},"rsc":"ipfs://{cid}","input":{input}}}}}]}}"#
             );
             let name = format!("{} {}", found.name, function.path().1);
             let query = vec![("name", name)];

@@ -143,6 +143,7 @@ fn show(task: &Value) {
         ("state", "state"),
         ("why", "reason"),
         ("arguments", "args"),
+        ("files", "files"),
         ("came to", "out"),
         ("fuel", "fuel"),
         ("instruction", "instruction"),

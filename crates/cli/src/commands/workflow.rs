@@ -475,7 +475,7 @@ fn of_view(view: &Value) -> Graph {
     graph
 }
 
-/// Edges of a workflow that was prepared and not run: promises among the arguments name instructions.
+/// Edges of a workflow that was prepared and not run: promises among arguments and files name instructions.
 fn of_prepared(prepared: &Value) -> Graph {
     let told = prepared["tasks"]
         .as_array()
@@ -491,6 +491,7 @@ fn of_prepared(prepared: &Value) -> Graph {
         let input = &task["run"]["input"];
         let mut awaited = Vec::new();
         note_awaited(&input["args"], &mut awaited);
+        note_awaited(&input["files"], &mut awaited);
         let mut needs: Vec<usize> = awaited.iter().filter_map(|cid| place_of(cid)).collect();
         needs.sort_unstable();
         needs.dedup();

@@ -110,8 +110,11 @@ async fn settled<'a>(app: &Arc<App>, view: &'a RunView) -> Result<&'a TaskView, 
 /// The first task that failed by itself and whose failure no other task of the workflow awaits.
 fn unnoticed(view: &RunView) -> Option<&TaskView> {
     let mut awaited = BTreeSet::new();
-    let args = view.tasks.iter().flat_map(|task| &task.args);
-    args.for_each(|arg| note_awaited_failures(arg, &mut awaited));
+    let inputs = view
+        .tasks
+        .iter()
+        .flat_map(|task| task.args.iter().chain(task.files.values()));
+    inputs.for_each(|value| note_awaited_failures(value, &mut awaited));
     view.tasks.iter().find(|task| match &task.out {
         Some(Out::Error(_)) => !awaited.contains(&task.instruction),
         Some(Out::Ok(_)) => false,

@@ -192,7 +192,16 @@ impl Paths {
                                     "input": {
                                         "type": "object",
                                         "required": ["func"],
-                                        "properties": { "func": { "type": "string" }, "args": { "type": "array" } },
+                                        "properties": {
+                                            "func": { "type": "string" },
+                                            "args": { "type": "array" },
+                                            "files": {
+                                                "type": "object",
+                                                "minProperties": 1,
+                                                "additionalProperties": true,
+                                                "description": "What the function finds in its file system, by path: a link to a blob, bytes, a text, or a promise of one",
+                                            },
+                                        },
                                     },
                                     "rsc": { "type": "string", "description": "ipfs://<CID of the component>; the one that exports the function without it" },
                                     "op": { "const": "wasm/run" },

@@ -1,10 +1,11 @@
 //! A workflow that came over HTTP: read, prepared, looked at before a run exists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_document::Finding;
 use asterism_protocol::{
-    Cid, Defaults, Prepared, Receipt, SimplifiedError, Terms, Value, limits::NAME_BYTES_MAX,
+    Cid, Defaults, Input, Prepared, Receipt, SimplifiedError, Terms, Value,
+    limits::{FILES_BYTES_MAX, NAME_BYTES_MAX},
     one_line, prepare,
 };
 use asterism_scheduler::{Planned, Submission};
@@ -127,12 +128,12 @@ pub(super) fn findings(app: &App, document: Document) -> Result<Vec<Finding>, Ap
             "",
         )]);
     }
-    let absent = bytes_are_here(app, &prepared)?;
-    let finding = |absent: Absent| {
-        let Absent { path, .. } = &absent;
-        asterism_document::finding(&written.bytes, path, &absent.message(), &absent.hint())
+    let obstacle = obstacle(app, &prepared)?;
+    let finding = |obstacle: Obstacle| {
+        let (path, message) = (obstacle.path(), obstacle.message());
+        asterism_document::finding(&written.bytes, path, &message, &obstacle.hint())
     };
-    Ok(absent.map(finding).into_iter().collect())
+    Ok(obstacle.map(finding).into_iter().collect())
 }
 
 /// Everything that can be refused before a run exists, and what the store knows of its tasks.
@@ -149,8 +150,8 @@ pub(super) fn ready_as(
     query: RunQuery,
 ) -> Result<Ready, ApiError> {
     let plan = Planned::read(prepared).map_err(|error| ApiError::invalid(error.to_string()))?;
-    if let Some(absent) = bytes_are_here(app, prepared)? {
-        return Err(absent.error());
+    if let Some(obstacle) = obstacle(app, prepared)? {
+        return Err(obstacle.error());
     }
     let wanted: Vec<Cid> = plan.instructions().collect();
     let known: Vec<Receipt> = app.journal.receipts_of(&wanted)?;
@@ -211,64 +212,115 @@ fn title(prepared: &Prepared) -> String {
     title + more
 }
 
-/// Bytes that a workflow needs and that are not here.
-struct Absent {
-    path: String,
-    what: &'static str,
-    cid: Cid,
+/// What keeps a workflow from being run, and only a look at the stored bytes can tell.
+enum Obstacle {
+    /// Bytes that it needs are not here.
+    Absent {
+        path: String,
+        what: &'static str,
+        cid: Cid,
+    },
+    /// Files of a task have more bytes than an executor holds.
+    TooLarge { path: String, bytes: u64 },
 }
 
-impl Absent {
-    fn message(&self) -> String {
-        format!("{} {} is not here", self.what, self.cid)
+impl Obstacle {
+    fn path(&self) -> &str {
+        match self {
+            Self::Absent { path, .. } | Self::TooLarge { path, .. } => path,
+        }
     }
 
-    fn hint(&self) -> String {
-        match self.what {
-            "component" => "add it: `asterism fn add FILE`, or POST it to /components".to_owned(),
-            _ => format!(
-                "add its bytes: `asterism blob put FILE`, or PUT them to /blobs/{}",
-                self.cid
+    fn message(&self) -> String {
+        match self {
+            Self::Absent { what, cid, .. } => format!("{what} {cid} is not here"),
+            Self::TooLarge { bytes, .. } => format!(
+                "files have {bytes} bytes together, and a task's may have {FILES_BYTES_MAX}"
             ),
         }
     }
 
+    fn hint(&self) -> String {
+        match self {
+            Self::Absent {
+                what: "component", ..
+            } => "add it: `asterism fn add FILE`, or POST it to /components".to_owned(),
+            Self::Absent { cid, .. } => {
+                format!("add its bytes: `asterism blob put FILE`, or PUT them to /blobs/{cid}")
+            }
+            Self::TooLarge { .. } => {
+                "give the function fewer or smaller ones, or let several tasks share them"
+                    .to_owned()
+            }
+        }
+    }
+
     fn error(self) -> ApiError {
-        ApiError::invalid(format!("{}: {}", self.path, self.message()))
-            .hint(self.hint())
-            .details(json!({ "path": self.path, self.what: self.cid }))
+        let error =
+            ApiError::invalid(format!("{}: {}", self.path(), self.message())).hint(self.hint());
+        match self {
+            Self::Absent { path, what, cid } => error.details(json!({ "path": path, what: cid })),
+            Self::TooLarge { path, bytes } => {
+                error.details(json!({ "path": path, "bytes": bytes }))
+            }
+        }
     }
 }
 
-/// Components and linked bytes must be here before executors are sent to fetch them: the first that is not.
-fn bytes_are_here(app: &App, prepared: &Prepared) -> Result<Option<Absent>, ApiError> {
-    let mut seen = BTreeSet::new();
+/// Components and linked bytes must be here before executors are sent to fetch them, and files within what these hold: the
+/// first that is not so. What promises come to is seen when they are kept.
+fn obstacle(app: &App, prepared: &Prepared) -> Result<Option<Obstacle>, ApiError> {
+    let mut sizes = BTreeMap::new();
+    let mut size = |cid: Cid| -> Result<Option<u64>, ApiError> {
+        if let Some(size) = sizes.get(&cid) {
+            return Ok(Some(*size));
+        }
+        let size = app.blobs.size(cid)?;
+        sizes.extend(size.map(|size| (cid, size)));
+        Ok(size)
+    };
     for (index, task) in prepared.workflow.tasks.iter().enumerate() {
+        let run = format!("tasks[{index}].run");
+        let absent = |place: &str, what, cid| {
+            let path = format!("{run}.{place}");
+            Ok(Some(Obstacle::Absent { path, what, cid }))
+        };
         let component = task
             .run
             .component()
             .map_err(|error| ApiError::invalid(format!("tasks[{index}]: {error}")))?;
-        if seen.insert(component) && app.blobs.size(component)?.is_none() {
-            return Ok(Some(Absent {
-                path: format!("tasks[{index}].run.rsc"),
-                what: "component",
-                cid: component,
-            }));
+        if size(component)?.is_none() {
+            return absent("rsc", "component", component);
         }
         let mut links = BTreeSet::new();
-        task.run
-            .input
-            .args
-            .iter()
-            .for_each(|arg| collect_blobs(arg, &mut links));
+        let Input { args, files, .. } = &task.run.input;
+        args.iter().for_each(|arg| collect_blobs(arg, &mut links));
         for link in links {
-            if seen.insert(link) && app.blobs.size(link)?.is_none() {
-                return Ok(Some(Absent {
-                    path: format!("tasks[{index}].run.input.args"),
-                    what: "blob",
-                    cid: link,
-                }));
+            if size(link)?.is_none() {
+                return absent("input.args", "blob", link);
             }
+        }
+        let mut bytes: u64 = 0;
+        for (path, file) in files {
+            bytes += match file {
+                Value::Bytes(bytes) => bytes.len() as u64,
+                Value::String(text) => text.len() as u64,
+                other => {
+                    let mut links = BTreeSet::new();
+                    collect_blobs(other, &mut links);
+                    match links.pop_first() {
+                        None => 0,
+                        Some(link) => match size(link)? {
+                            Some(size) => size,
+                            None => return absent(&format!("input.files.{path}"), "blob", link),
+                        },
+                    }
+                }
+            };
+        }
+        if bytes > FILES_BYTES_MAX {
+            let path = format!("{run}.input.files");
+            return Ok(Some(Obstacle::TooLarge { path, bytes }));
         }
     }
     Ok(None)

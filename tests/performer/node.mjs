@@ -3,11 +3,6 @@
 import { readFileSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { setFlagsFromString } from "node:v8";
-
-// A global that begins with 1 + 2: modules of CPython have such. node before 22 keeps them behind a flag.
-const sum = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 6, 9, 1, 127, 0, 65, 1, 65, 2, 106, 11]);
-if (!WebAssembly.validate(sum)) setFlagsFromString("--experimental-wasm-extended-const");
 
 const folder = process.argv[2];
 const { default: init, Performer } = await import(pathToFileURL(join(folder, "performer.js")).href);

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{languages, process::Step, setup, trunk, workspace};
 
-/// What jco is installed from.
+/// What jco and node are installed from.
 const ORACLE: [&str; 2] = ["package.json", "package-lock.json"];
 
 /// The profile that tests are built with.
@@ -24,11 +24,8 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
 
 /// Compares generated modules and values on two hosts until something differs, or for so many seeds; arguments are handed on.
 pub(crate) fn fuzz(args: &[OsString]) -> Result<()> {
-    let driver = setup::chromedriver()?;
     set_up()?;
-    compare("fuzz the hosts", "fuzz", args)
-        .env("CHROMEDRIVER", driver)
-        .run()
+    compare("fuzz the hosts", "fuzz", args).run()
 }
 
 /// All that is compared with Wasmtime, made or installed.
@@ -69,7 +66,7 @@ pub(crate) fn performer(profile: &str, folder: &str) -> Result<()> {
     ])
 }
 
-/// jco in target/tools, so that nothing outside the repository is touched; fetched again only when its lock file changes.
+/// jco and the node that is compared, in target/tools, so that nothing outside the repository is touched; fetched again only when its lock file changes.
 fn oracle() -> Result<()> {
     let source = workspace::root().join("tests/performer");
     let folder = workspace::tools().join("oracle");
@@ -78,10 +75,10 @@ fn oracle() -> Result<()> {
     if mark.exists() && ORACLE.into_iter().all(same) {
         return Ok(());
     }
-    eprintln!("installing jco into {}, once", folder.display());
+    eprintln!("installing jco and node into {}, once", folder.display());
     copy(&source, &folder, &mark)
         .with_context(|| format!("failed to write into {}", folder.display()))?;
-    Step::new("install jco", "npm")
+    Step::new("install jco and node", "npm")
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
         .args(["--loglevel=error", "--prefix"])
         .arg(&folder)

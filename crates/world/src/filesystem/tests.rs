@@ -393,7 +393,7 @@ fn handles_of_another_kind_end_the_guest() {
         (
             STREAMS,
             "[method]input-stream.read",
-            vec![root.clone(), Val::U64(1)],
+            vec![root, Val::U64(1)],
         ),
         (TYPES, "filesystem-error-code", vec![input]),
     ] {

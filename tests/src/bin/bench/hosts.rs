@@ -78,19 +78,21 @@ pub(crate) fn run(table: &mut Table) -> Result<()> {
 }
 
 fn measure(table: &mut Table) -> Result<()> {
-    let performer = root().join("target/performer-web");
-    if !performer.join("performer.js").exists() {
+    let programs = Programs {
+        performer: root().join("target/performer-web"),
+        ..Programs::find()?
+    };
+    if !programs.performer.join("performer.js").exists() {
         bail!(
             "{} is not there: run `cargo xtask bench`",
-            performer.display()
+            programs.performer.display()
         );
     }
-    let programs = Programs::find()?;
     let engine = WasmtimeEngine::new(None)?;
     let mut hosts: [(&str, Box<dyn Host>); 3] = [
         ("Wasmtime with fuel", Box::new(engine.host())),
-        ("Chromium", Box::new(tab(&performer))),
-        ("node", Box::new(node(&performer))),
+        ("Chromium", Box::new(tab(&programs.performer))),
+        ("node", Box::new(node(&programs.node, &programs.performer))),
     ];
     let bare = Bare::new()?;
     for (func, args) in KERNELS {
@@ -116,7 +118,7 @@ fn measure(table: &mut Table) -> Result<()> {
         languages.push((engine, programs.language(file)?, func, args));
     }
     for (engine, component, func, args) in &languages {
-        cold(table, &performer, engine, component, func, args)?;
+        cold(table, &programs, engine, component, func, args)?;
     }
     kept(table, &programs.language("multiply")?)
 }
@@ -296,7 +298,7 @@ fn tasks(table: &mut Table) -> Result<()> {
 /// performs it had at most.
 fn cold(
     table: &mut Table,
-    performer: &std::path::Path,
+    programs: &Programs,
     engine: &str,
     component: &[u8],
     func: &str,
@@ -308,8 +310,8 @@ fn cold(
         for _ in 0..STARTS {
             let mut host: Box<dyn Host> = match name {
                 "Wasmtime" => Box::new(WasmtimeEngine::new(None)?.host()),
-                "Chromium" => Box::new(tab(performer)),
-                _ => Box::new(node(performer)),
+                "Chromium" => Box::new(tab(&programs.performer)),
+                _ => Box::new(node(&programs.node, &programs.performer)),
             };
             // The program itself is there before.
             let add = self::job(guests::MATH, "add", "[1.0,2.0]")?;
@@ -317,17 +319,10 @@ fn cold(
             run_once(&mut *host, &add)?;
             let before = performing_mib(name);
             let start = Instant::now();
-            if let Err(unfit) = host.prepare(job.component, component) {
-                // An engine may not know what its modules need.
-                eprintln!("{engine}, {name}: {unfit}");
-                break;
-            }
+            host.prepare(job.component, component)?;
             run_once(&mut *host, &job)?;
             took.push(start.elapsed().as_secs_f64() * 1e3);
             memory = performing_mib(name) - before;
-        }
-        if took.is_empty() {
-            continue;
         }
         table.row(&Row {
             bench: BENCH,

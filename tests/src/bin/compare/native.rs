@@ -10,7 +10,7 @@ use asterism_tests::{
     conformance::{Call, Hosts, Programs, Recorded, Twin, corpus, differences, disagreeing, make},
     fuzz,
     harness::root,
-    hosts::{node, tab},
+    hosts::node,
 };
 
 /// What is asked, as `--name value`.
@@ -209,10 +209,7 @@ fn fuzz(options: &Options) -> Result<ExitCode> {
     let kinds = kind
         .transpose()?
         .map_or(fuzz::Kind::ALONE.to_vec(), |kind| vec![kind]);
-    let mut ours = match &kinds[..] {
-        [fuzz::Kind::Composed] => tab(&programs.performer),
-        _ => node(&programs.performer),
-    };
+    let mut ours = node(&programs.node, &programs.performer);
     let until = fuzz::Until {
         seeds: options.number("seeds")?,
         cases: None,

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Name of the constant, folder, name of the library, target.
-const GUESTS: [(&str, &str, &str, &str); 8] = [
+const GUESTS: [(&str, &str, &str, &str); 10] = [
     (
         "CONFORMANCE",
         "tests/guests/conformance",
@@ -34,9 +34,21 @@ const GUESTS: [(&str, &str, &str, &str); 8] = [
         "wasm32-unknown-unknown",
     ),
     (
+        "RELAY",
+        "tests/guests/relay",
+        "relay",
+        "wasm32-unknown-unknown",
+    ),
+    (
         "SMITH",
         "tests/guests/smith",
         "smith",
+        "wasm32-unknown-unknown",
+    ),
+    (
+        "COMPOSER",
+        "tests/guests/composer",
+        "composer",
         "wasm32-unknown-unknown",
     ),
     (

@@ -33,6 +33,12 @@ pub const FILES: &[u8] = include_bytes!(env!("GUEST_FILES"));
 /// `tests/guests/kernels`: what programs do for a living.
 pub const KERNELS: &[u8] = include_bytes!(env!("GUEST_KERNELS"));
 
+/// `tests/guests/relay`: to be composed with others; alone it imports what no host provides.
+pub const RELAY: &[u8] = include_bytes!(env!("GUEST_RELAY"));
+
+/// `tests/guests/composer`: composes components.
+pub const COMPOSER: &[u8] = include_bytes!(env!("GUEST_COMPOSER"));
+
 /// `tests/guests/smith`: makes core modules.
 pub const SMITH: &[u8] = include_bytes!(env!("GUEST_SMITH"));
 

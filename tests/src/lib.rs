@@ -8,3 +8,5 @@ pub mod guests;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod harness;
 pub mod hosts;
+#[cfg(not(target_arch = "wasm32"))]
+mod tool;

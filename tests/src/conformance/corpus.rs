@@ -6,7 +6,10 @@ use asterism_component::Type;
 use asterism_executor::conformance::{Case, Expect, Subject, cases, composed_cases};
 use asterism_protocol::{Files, Limits, limits::FUEL_DEFAULT};
 
-use super::ask::Programs;
+use super::{
+    ask::Programs,
+    compose::{Composer, Plug},
+};
 use crate::{
     fuzz::types::{Encoding, PARAMS_MORE, echo},
     guests,
@@ -72,6 +75,7 @@ pub fn corpus(programs: &Programs) -> Result<Vec<Call>> {
     all.extend(wrapped());
     all.extend(budgets());
     all.extend(languages(programs)?);
+    all.extend(compositions(programs)?);
     Ok(all)
 }
 
@@ -347,5 +351,37 @@ fn languages(programs: &Programs) -> Result<Vec<Call>> {
     )?;
     add("CPython", "multiply", "probe", "[]", agreement)?;
     add("CPython", "multiply", "give-up", "[]", value)?;
+    Ok(all)
+}
+
+/// A component in Rust that a tool composed with others: in Rust, C, Python and JavaScript.
+fn compositions(programs: &Programs) -> Result<Vec<Call>> {
+    let (multiply, divide) = (programs.language("multiply")?, programs.language("divide")?);
+    let greet: Plug<'_> = ("say", guests::GREET, "greet");
+    let greet_in_c: Plug<'_> = ("say", guests::GREET_C, "greet");
+    let add: Plug<'_> = ("combine", guests::MATH, "add");
+    let multiply: Plug<'_> = ("combine", &multiply, "multiply");
+    let divide: Plug<'_> = ("combine", &divide, "divide");
+    let mut composer = Composer::new();
+    let mut all = Vec::new();
+    for (with, plugs, recorded) in [
+        ("Rust", [greet, add], Recorded::Outcome),
+        ("C", [greet_in_c, add], Recorded::Value),
+        ("CPython", [greet, multiply], Recorded::Value),
+        ("QuickJS", [greet, divide], Recorded::Value),
+    ] {
+        let component = composer.compose(guests::RELAY, &plugs)?;
+        for (func, args) in [
+            ("say-all", r#"[["Ада 🛰","","world"]]"#),
+            ("fold", "[[8.0,2.5,4.0]]"),
+            ("fold", "[[]]"),
+        ] {
+            let name = format!("Rust composed with {with}: {func} {args}");
+            let mut call = call(name, &component, func, args);
+            call.limits[0].fuel = 100_000_000_000;
+            call.recorded = recorded;
+            all.push(call);
+        }
+    }
     Ok(all)
 }

@@ -2,6 +2,7 @@
 //! docs/conformance.md.
 
 mod ask;
+mod compose;
 mod corpus;
 mod table;
 

@@ -561,6 +561,42 @@ fn no_more_run_than_there_are_threads() {
 }
 
 #[test]
+fn while_one_task_runs_another_is_made_ready_and_a_third_is_fetched() {
+    let mut driver = Driver::welcomed(|config| config.capabilities.threads = 2);
+    driver.assign(vec![lease(1)]);
+    let (first, ..) = driver.run().expect("the first runs");
+    let mut other = task("echo", Vec::new());
+    other.run.rsc = format!("ipfs://{}", blob_cid(b"another component"));
+    driver.assign(vec![lease_of(2, other)]);
+    let (second, _, job) = driver.run().expect("the second begins");
+    assert_ne!(first, second);
+    driver.input(Input::Preparing {
+        thread: ThreadId(second),
+    });
+
+    driver.fetched();
+    driver.obliging = false;
+    let picture = blob_cid(b"a picture");
+    driver.assign(vec![lease_of(
+        3,
+        task("a", vec![Value::Link(picture.to_link())]),
+    )]);
+    assert_eq!(driver.fetched(), [picture]);
+    driver.input(Input::Fetched { cid: picture });
+    assert_eq!(driver.run(), None, "both threads are busy");
+
+    driver.end(first, 1, Err(host_fault()));
+    let begun = driver.run().map(|(thread, lease, _)| (thread, lease));
+    assert_eq!(begun, Some((first, 3)), "the second is still made ready");
+    driver.input(Input::Prepared {
+        thread: ThreadId(second),
+    });
+    driver.end(second, 2, Ok(Box::new(attempt(&job))));
+    assert_eq!(driver.faulted(), Some((1, FaultKind::Host)));
+    assert_eq!(driver.faulted(), None, "the others are well");
+}
+
+#[test]
 fn leases_that_were_not_asked_for_are_handed_back() {
     let mut driver = Driver::welcomed(|_| {});
     assert_eq!(driver.polled(), Some(2));

@@ -70,6 +70,21 @@ fn of_text(ty: &Type, text: &str, console: &Console) -> Result<Value, String> {
             read(Path::new(path), console).map_err(|failure| failure.reason().to_owned())?;
         return Ok(Value::Bytes(bytes));
     }
+    if let plain @ (Type::F32 | Type::F64) = plain(ty) {
+        // As results show them, and JSON has no word for.
+        if let "NaN" | "Infinity" | "-Infinity" = text {
+            return Ok(Value::String(text.to_owned()));
+        }
+        let is_infinite = match plain {
+            Type::F32 => text.parse::<f32>().is_ok_and(f32::is_infinite),
+            _ => text.parse::<f64>().is_ok_and(f64::is_infinite),
+        };
+        if is_infinite && text.contains(|c: char| c.is_ascii_digit()) {
+            return Err(format!(
+                "{text} is more than {ty} can tell: write Infinity or -Infinity if that is meant"
+            ));
+        }
+    }
     if let Ok(value) = value_of_json(text.as_bytes())
         && fits(ty, &value).is_ok()
     {
@@ -268,6 +283,8 @@ mod tests {
         ]);
         check(&Type::F64, "3", "3.0");
         check(&Type::F64, "nan", "\"NaN\"");
+        check(&Type::F64, "NaN", "\"NaN\"");
+        check(&Type::F32, "-Infinity", "\"-Infinity\"");
         check(&Type::String, "42", "\"42\"");
         check(&Type::String, "\"42\"", "\"42\"");
         check(&Type::String, "a b", "\"a b\"");
@@ -298,6 +315,16 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_said_by_the_parameter() {
         check(&Type::U8, "300", "args[0] (`a`): 300 does not fit u8");
+        check(
+            &Type::F64,
+            "1e400",
+            "args[0] (`a`): 1e400 is more than f64 can tell: write Infinity or -Infinity if that is meant",
+        );
+        check(
+            &Type::F32,
+            "-1e39",
+            "args[0] (`a`): -1e39 is more than f32 can tell: write Infinity or -Infinity if that is meant",
+        );
         let function = Function {
             name: "f".into(),
             params: vec![("a".into(), Type::U8)],

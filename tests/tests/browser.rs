@@ -467,6 +467,42 @@ async fn a_workflow_is_found_by_its_cid_and_an_error_does_not_look_like_success(
     wait_for_text(&browser, "This workflow was not run here").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn files_chosen_in_the_form_of_a_function_reach_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("files", guests::FILES).await;
+    let _executor = Executor::start(coordinator.url(), &folder.path().join("executor"), 1);
+    let paths = [("a note.txt", "a text"), ("table.csv", "a,b")].map(|(name, content)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("it can be written");
+        path.display().to_string()
+    });
+
+    let browser = Browser::start().await;
+    browser
+        .open(&format!("{}/functions", coordinator.url()))
+        .await;
+    browser.press("visit").await;
+    let path = "//label[contains(., 'path')]//textarea";
+    browser.give(path, "/").await;
+    browser
+        .give("//input[@type='file' and @multiple]", &paths.join("\n"))
+        .await;
+    browser.press("Run").await;
+    // The task as the run's page shows it, when it has been done.
+    wait_for_text(&browser, "1 computed").await;
+    let run = api.newest_run().await;
+    let said = format!("{:?}", run.tasks[0].out);
+    for found in ["/a note.txt", "a te", "/table.csv", "a,b"] {
+        assert!(said.contains(found), "no {found:?} in {said}");
+    }
+    browser.press("visit").await;
+    wait_for_text(&browser, "Files\n").await;
+    film(&browser, "files").await;
+}
+
 /// A component that `cargo xtask languages` made.
 fn made(name: &str) -> Vec<u8> {
     let path = root()

@@ -142,6 +142,23 @@ impl Browser {
             .unwrap_or_else(|e| panic!("the slider {label:?} does not hear keys: {e}"));
     }
 
+    /// Types into the element at this XPath; into a file input, the paths of files, a line each.
+    ///
+    /// # Panics
+    /// If there is none within ten seconds.
+    pub async fn give(&self, path: &str, text: &str) {
+        let wait = self
+            .client
+            .wait()
+            .at_most(std::time::Duration::from_secs(10));
+        let input = wait.for_element(Locator::XPath(path)).await;
+        let input = input.unwrap_or_else(|e| panic!("there is no {path}: {e}"));
+        input
+            .send_keys(text)
+            .await
+            .unwrap_or_else(|e| panic!("{path} takes nothing: {e}"));
+    }
+
     /// The visible text of the page.
     ///
     /// # Panics

@@ -583,16 +583,19 @@ fn Node(
         <g class=class transform=transform on:click=move |_| select(task as u32)>
             <rect class="plate" width=whole(NODE_WIDTH) height=whole(NODE_HEIGHT) rx="10"/>
             <path class="mark" transform="translate(12 11)" d=move || look.get().path/>
-            <text class="title" x="36" y="24">{ellipsis(&title, 17)}</text>
-            <text class="sub" x="36" y="42">
-                <tspan class="word">{move || look.get().name}</tspan>
-                {move || {
-                    // What the word leaves of the line; a few letters of a function say nothing.
-                    let room = SUB_LETTERS.saturating_sub(look.get().name.chars().count() + 3);
-                    let shown = !func.is_empty() && (func.chars().count() <= room || room >= 6);
-                    shown.then(|| format!(" · {}", ellipsis(&func, room)))
-                }}
-            </text>
+            // Letters may be wide: what does not fit is cut at the edge of the plate.
+            <svg width=whole(NODE_WIDTH - 6.0) height=whole(NODE_HEIGHT)>
+                <text class="title" x="36" y="24">{ellipsis(&title, 17)}</text>
+                <text class="sub" x="36" y="42">
+                    <tspan class="word">{move || look.get().name}</tspan>
+                    {move || {
+                        // What the word leaves of the line; a few letters of a function say nothing.
+                        let room = SUB_LETTERS.saturating_sub(look.get().name.chars().count() + 3);
+                        let shown = !func.is_empty() && (func.chars().count() <= room || room >= 6);
+                        shown.then(|| format!(" · {}", ellipsis(&func, room)))
+                    }}
+                </text>
+            </svg>
         </g>
     }
 }

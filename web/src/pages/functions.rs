@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use super::{
     schema::{Field, Kind, fields_of},
     ui::{CidText, Constellation, Icon, icon},
-    workflows::{chosen, read},
+    workflows::{all_chosen, chosen, read},
 };
 use crate::{
     coordinator::Coordinator,
@@ -116,6 +116,8 @@ fn Component(component: ComponentView) -> impl IntoView {
         }
         Determinism::Effectful => "Its results depend on the world outside and are not remembered",
     };
+    // What is pure imports no file system.
+    let takes_files = determinism != Determinism::Pure;
     view! {
         <section class="card component">
             <header class="component-head">
@@ -125,14 +127,18 @@ fn Component(component: ComponentView) -> impl IntoView {
                 </p>
             </header>
             <ul class="functions">
-                {functions.into_iter().map(|function| view! { <li><Function function=function component=cid/></li> }).collect_view()}
+                {functions.into_iter().map(|function| view! { <li><Function function=function component=cid takes_files=takes_files/></li> }).collect_view()}
             </ul>
         </section>
     }
 }
 
 #[component]
-fn Function(function: FunctionView, component: asterism_protocol::Cid) -> impl IntoView {
+fn Function(
+    function: FunctionView,
+    component: asterism_protocol::Cid,
+    takes_files: bool,
+) -> impl IntoView {
     let open = RwSignal::new(false);
     let fields = fields_of(&function.schema);
     let name = function.name.clone();
@@ -146,7 +152,7 @@ fn Function(function: FunctionView, component: asterism_protocol::Cid) -> impl I
                 <span class="hint">{move || if open.get() { "Close" } else { "Try it" }}</span>
             </button>
             <Show when=move || open.get()>
-                <CallForm fields=fields.clone() name=name.clone() component=component/>
+                <CallForm fields=fields.clone() name=name.clone() component=component takes_files=takes_files/>
             </Show>
         </div>
     }
@@ -161,11 +167,17 @@ struct Given {
 }
 
 #[component]
-fn CallForm(fields: Vec<Field>, name: String, component: asterism_protocol::Cid) -> impl IntoView {
+fn CallForm(
+    fields: Vec<Field>,
+    name: String,
+    component: asterism_protocol::Cid,
+    takes_files: bool,
+) -> impl IntoView {
     let coordinator = expect_context::<Coordinator>();
     let router = expect_context::<Router>();
     let trouble = RwSignal::new(String::new());
     let busy = RwSignal::new(false);
+    let files = RwSignal::new_local(Vec::new());
     let given: Vec<Given> = fields
         .into_iter()
         .map(|field| {
@@ -194,7 +206,15 @@ fn CallForm(fields: Vec<Field>, name: String, component: asterism_protocol::Cid)
         busy.set(true);
         trouble.set(String::new());
         leptos::task::spawn_local(async move {
-            match call(coordinator, &given, &name, component).await {
+            match call(
+                coordinator,
+                &given,
+                &files.get_untracked(),
+                &name,
+                component,
+            )
+            .await
+            {
                 Ok(run) => router.go(Route::Run(run)),
                 Err(reason) => drop(trouble.try_set(reason)),
             }
@@ -204,6 +224,12 @@ fn CallForm(fields: Vec<Field>, name: String, component: asterism_protocol::Cid)
     view! {
         <form class="form call" on:submit=run>
             {inputs}
+            {takes_files.then(|| view! {
+                <label class="field">
+                    <span>"Files " <small class="muted">"that the function may look for under /, by their names"</small></span>
+                    <input type="file" multiple on:change=move |event| files.set(all_chosen(&event))/>
+                </label>
+            })}
             <Show when=move || !trouble.read().is_empty()>
                 <p class="trouble" role="alert">{move || trouble.get()}</p>
             </Show>
@@ -262,6 +288,7 @@ fn Input(given: Given) -> impl IntoView {
 async fn call(
     coordinator: Coordinator,
     given: &[Given],
+    files: &[web_sys::File],
     name: &str,
     component: asterism_protocol::Cid,
 ) -> Result<asterism_protocol::view::RunId, String> {
@@ -279,9 +306,20 @@ async fn call(
         let cid = coordinator.put_blob(bytes).await?;
         args.push(format!(r#"{{"/":"{cid}"}}"#));
     }
-    let func = serde_json::Value::from(name).to_string();
+    let mut entries = Vec::new();
+    for file in files {
+        let path = serde_json::Value::from(file.name());
+        let cid = coordinator.put_blob(read(file).await?).await?;
+        entries.push(format!(r#"{path}:{{"/":"{cid}"}}"#));
+    }
+    let files = if entries.is_empty() {
+        String::new()
+    } else {
+        format!(r#","files":{{{}}}"#, entries.join(","))
+    };
+    let func = serde_json::Value::from(name);
     let workflow = format!(
-        r#"{{"tasks":[{{"run":{{"rsc":"ipfs://{component}","input":{{"func":{func},"args":[{}]}}}}}}]}}"#,
+        r#"{{"tasks":[{{"run":{{"rsc":"ipfs://{component}","input":{{"func":{func},"args":[{}]{files}}}}}}}]}}"#,
         args.join(",")
     );
     coordinator

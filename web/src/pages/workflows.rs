@@ -230,12 +230,20 @@ fn Submit() -> impl IntoView {
 /// The file of a file input.
 #[must_use]
 pub fn chosen(event: &web_sys::Event) -> Option<web_sys::File> {
-    event
-        .target()?
-        .dyn_into::<HtmlInputElement>()
-        .ok()?
-        .files()?
-        .get(0)
+    all_chosen(event).into_iter().next()
+}
+
+/// The files that an input of files has, in its order.
+pub fn all_chosen(event: &web_sys::Event) -> Vec<web_sys::File> {
+    let input = event
+        .target()
+        .and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
+    let Some(files) = input.and_then(|input| input.files()) else {
+        return Vec::new();
+    };
+    (0..files.length())
+        .filter_map(|index| files.get(index))
+        .collect()
 }
 
 /// The bytes of a file.

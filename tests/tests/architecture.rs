@@ -59,6 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "asterism-document",
             "asterism-scheduler",
+            "asterism-simulator",
             "asterism-executor",
             "asterism-host-browser",
             "asterism-component",

@@ -11,6 +11,7 @@ use asterism_tests::{
     guests,
     harness::{Api, Browser, Coordinator, Executor, Proxy, TrunkServer, root, wait_until},
 };
+use fantoccini::Locator;
 
 fn example(path: &str) -> String {
     std::fs::read_to_string(root().join("examples").join(path)).expect("the example is there")
@@ -501,6 +502,42 @@ async fn files_chosen_in_the_form_of_a_function_reach_it() {
     browser.press("visit").await;
     wait_for_text(&browser, "Files\n").await;
     film(&browser, "files").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulated_world_holds_and_one_that_believes_a_liar_does_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let browser = Browser::start().await;
+    browser
+        .open(&format!("{}/simulate", coordinator.url()))
+        .await;
+    // The same course each time.
+    browser.slide_down("Seed").await;
+    browser.press("5×").await;
+    browser.press("Begin").await;
+    wait_for_text(&browser, "Things broke").await;
+    wait_for_text(&browser, "computed").await;
+    film(&browser, "simulate").await;
+    browser.press("50×").await;
+    wait_for_text(&browser, "All is done, and all of it held").await;
+    let seen = browser.text().await;
+    for open in ["leased", "ready", "waiting", "provisional"] {
+        assert!(!seen.contains(&format!(" {open}")), "{seen}");
+    }
+
+    // One tab, which lies, and everybody is believed.
+    browser.slide_down("Tabs").await;
+    let policy = browser.client.find(Locator::Css("select")).await;
+    let policy = policy.expect("there is a choice of policies");
+    policy
+        .select_by_label("any: everybody is believed")
+        .await
+        .expect("any is a policy");
+    wait_for_text(&browser, "more liars than this policy bears").await;
+    browser.press("Begin").await;
+    wait_for_text(&browser, "Something that must hold does not").await;
+    film(&browser, "simulate-broken").await;
 }
 
 /// A component that `cargo xtask languages` made.

@@ -10,6 +10,7 @@ use crate::{
         functions::FunctionsPage,
         here::HerePage,
         run::{RunPage, WorkflowPage},
+        simulate::SimulatePage,
         ui::{Clock, Constellation, Icon, Notice, Tone, icon},
         workflows::WorkflowsPage,
     },
@@ -66,6 +67,7 @@ fn App() -> impl IntoView {
                 Route::Functions => view! { <FunctionsPage/> }.into_any(),
                 Route::Executors => view! { <ExecutorsPage/> }.into_any(),
                 Route::Here => view! { <HerePage/> }.into_any(),
+                Route::Simulate => view! { <SimulatePage/> }.into_any(),
                 Route::Unknown => view! {
                     <section class="empty">
                         <Constellation/>
@@ -79,7 +81,7 @@ fn App() -> impl IntoView {
         <footer class="foot">
             <p>
                 "Asterism " {env!("CARGO_PKG_VERSION")} " · the same bytes in a tab and on a server · "
-                <Link to=Route::Here>"Run here"</Link>
+                <Link to=Route::Here>"Run here"</Link> " · " <Link to=Route::Simulate>"Simulate"</Link>
             </p>
         </footer>
     }

@@ -24,6 +24,8 @@ pub enum Route {
     Executors,
     /// Run in the tab.
     Here,
+    /// Watch the scheduler in a world that breaks.
+    Simulate,
     /// There is no such page.
     Unknown,
 }
@@ -42,6 +44,7 @@ impl Route {
             ("functions", "") => Self::Functions,
             ("executors", "") => Self::Executors,
             ("here", "") => Self::Here,
+            ("simulate", "") => Self::Simulate,
             ("workflows", name) => match (name.parse(), name.parse()) {
                 (Ok(run), _) => Self::Run(RunId(run)),
                 (_, Ok(workflow)) => Self::Workflow(workflow),
@@ -62,6 +65,7 @@ impl Route {
             Self::Functions => "functions".to_owned(),
             Self::Executors => "executors".to_owned(),
             Self::Here => "here".to_owned(),
+            Self::Simulate => "simulate".to_owned(),
             Self::Unknown => String::new(),
         }
     }
@@ -77,6 +81,7 @@ impl Route {
             Self::Functions => "Functions".to_owned(),
             Self::Executors => "Executors".to_owned(),
             Self::Here => "Run here".to_owned(),
+            Self::Simulate => "Simulate".to_owned(),
             Self::Unknown => "Not found".to_owned(),
         }
     }

@@ -33,10 +33,11 @@ const COMPUTE_POLICY: &str =
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; frame-ancestors 'none'";
 
 /// Which scripts begin workers: a part of the file's name, and the policy. The first that fits counts.
-const WORKERS: [(&str, &str); 3] = [
+const WORKERS: [(&str, &str); 4] = [
     ("compute", COMPUTE_POLICY),
     ("talk", TALK_POLICY),
     ("here", TALK_POLICY),
+    ("simulate", TALK_POLICY),
 ];
 
 /// What the bundler calls the compressed twin of a file.

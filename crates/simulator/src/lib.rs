@@ -27,7 +27,7 @@ pub use self::{
     random::Random,
     scenario::Scenario,
     script::course,
-    world::{Report, World, run},
+    world::{Doing, Report, Sight, World, run},
 };
 
 /// A line of a trace: what was said, and when. Tasks without files say nothing of them here, as they do where they are

@@ -4,6 +4,7 @@
 //! may happen: connections break with what is on them, deliveries are said again over the next one, blobs do not come, and
 //! messages of different executors overtake each other.
 
+mod look;
 mod machines;
 mod network;
 
@@ -16,6 +17,7 @@ use asterism_protocol::{
 use asterism_scheduler::{Config, Input, Planned, RequestId, Scheduler, Submission};
 use serde_bytes::ByteBuf;
 
+pub use self::look::{Doing, Sight};
 use self::network::Link;
 use super::{
     Act, Random, Scenario,

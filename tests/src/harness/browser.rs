@@ -116,6 +116,11 @@ impl Browser {
             .at_most(std::time::Duration::from_secs(10));
         let button = wait.for_element(Locator::XPath(&path)).await;
         let button = button.unwrap_or_else(|e| panic!("there is no button {text:?}: {e}"));
+        // Where a browser scrolls to by itself, what sticks to the top may lie over it.
+        let place = serde_json::to_value(&button).expect("an element has a name");
+        let middle = "arguments[0].scrollIntoView({ block: 'center' })";
+        let scrolled = self.client.execute(middle, vec![place]).await;
+        scrolled.unwrap_or_else(|e| panic!("the button {text:?} is gone: {e}"));
         button
             .click()
             .await

@@ -1,4 +1,4 @@
-//! The worker that has a coordinator of its own.
+//! The worker that has a coordinator of its own: for what is run here, or in a world that breaks.
 
 use js_sys::Array;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -7,6 +7,12 @@ use wasm_bindgen::prelude::wasm_bindgen;
 #[wasm_bindgen]
 pub fn here(early: &Array) {
     asterism_web::here::start(early);
+}
+
+/// Simulates until the worker is ended; `early` is what the page said before.
+#[wasm_bindgen]
+pub fn simulate(early: &Array) {
+    asterism_web::simulate::start(early);
 }
 
 fn main() {

@@ -6,6 +6,7 @@ pub mod functions;
 pub mod here;
 pub mod run;
 pub mod schema;
+pub mod simulate;
 pub mod ui;
 pub mod value;
 pub mod workflows;

@@ -121,26 +121,35 @@ async fn what_was_acknowledged_survives_signal_9() {
 async fn a_run_that_is_waited_for_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let coordinator = start(&data, "127.0.0.1:0");
+    let mut coordinator = start(&data, "127.0.0.1:0");
+    let listen = coordinator.url.trim_start_matches("http://").to_owned();
     post(format!("{}/components?name=math", coordinator.url), math()).await;
     let file = folder.path().join("add.json");
     std::fs::write(&file, workflow(&[task("add", "add", "[1, 2]")])).unwrap();
-    let mut run = Command::new(env!("CARGO_BIN_EXE_asterism"))
-        .args(["run", "--coordinator", &coordinator.url])
-        .arg(&file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while runs(&coordinator).await.is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    let listen = coordinator.url.trim_start_matches("http://").to_owned();
-    drop(coordinator);
-    let mut line = String::new();
-    let mut said = BufReader::new(run.stderr.take().unwrap());
-    said.read_line(&mut line).unwrap();
-    assert!(line.contains("waiting for it to come back"), "{line}");
+    let mut run = loop {
+        let before = runs(&coordinator).await.len();
+        let mut run = Command::new(env!("CARGO_BIN_EXE_asterism"))
+            .args(["run", "--coordinator", &coordinator.url])
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while runs(&coordinator).await.len() == before {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        drop(coordinator);
+        let mut line = String::new();
+        let mut said = BufReader::new(run.stderr.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        if line.contains("waiting for it to come back") {
+            break run;
+        }
+        // The answer had not come yet, and who was told nothing waits for nothing.
+        assert!(line.contains("no coordinator can be reached"), "{line}");
+        run.wait().unwrap();
+        coordinator = start(&data, &listen);
+    };
 
     let coordinator = start(&data, &listen);
     let mut executor = FakeExecutor::connect(&coordinator.url, 1).await;

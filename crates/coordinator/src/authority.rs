@@ -21,6 +21,9 @@ const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 
 const SCHEME: &str = "Bearer";
 
+/// The header by which a coordinator that stands by says for which address it asks, and that it may say so.
+pub(crate) const BEHIND: &str = "asterism-peer";
+
 /// Why there is no token to go by.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -88,6 +91,23 @@ impl Authority {
         bytes.extend_from_slice(&workflow.digest());
         bytes.extend_from_slice(self.token.as_bytes());
         hex(&content_cid(&bytes).digest())
+    }
+
+    /// What a coordinator with the same token says with an address, when it passes on what came from there.
+    pub(crate) fn word_for(&self, peer: IpAddr) -> String {
+        let mut bytes = b"asterism peer\0".to_vec();
+        bytes.extend_from_slice(peer.to_string().as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(self.token.as_bytes());
+        hex(&content_cid(&bytes).digest())
+    }
+
+    /// The address for which a coordinator with the same token asks, if one does.
+    pub(crate) fn peer_behind(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let said = headers.get(BEHIND)?.to_str().ok()?;
+        let (peer, word) = said.split_once(' ')?;
+        let peer = peer.parse().ok()?;
+        same(word, &self.word_for(peer)).then_some(peer)
     }
 
     /// Is it the operator?

@@ -12,6 +12,8 @@ mod authority;
 #[cfg(test)]
 mod broken;
 mod diary;
+#[cfg(test)]
+mod disk;
 mod driver;
 mod error;
 mod files;
@@ -30,6 +32,7 @@ mod quota;
 mod rpc;
 mod server;
 mod socket;
+mod standby;
 pub mod store;
 pub mod upkeep;
 mod writer;
@@ -37,7 +40,9 @@ mod writer;
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     path::PathBuf,
+    pin::pin,
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -55,9 +60,11 @@ use crate::{
     panel::Panel,
     peer::Veil,
     quota::Counts,
+    server::{Door, End},
+    standby::Stood,
     store::{
-        BlobError, Blobs, DataDirectory, Database, FolderBlobs, Journal, JournalError, LockError,
-        MemoryBlobs, MemoryJournal, PostgresJournal, WrongJournal,
+        BlobError, Blobs, DataDirectory, Database, FolderBlobs, Holder, Journal, JournalError,
+        LockError, MemoryBlobs, MemoryJournal, PostgresJournal, WrongJournal,
     },
 };
 pub use crate::{
@@ -75,6 +82,9 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// A database that keeps the journal instead; blobs stay in the folder.
     pub journal: Option<Database>,
+    /// Where others reach it, such as `http://10.0.0.7:3000`: those that stand by pass on to it what they are asked. The address
+    /// that it listens on without it.
+    pub advertise: Option<String>,
     /// The panel's files; the ones built into the program without it, if there are any.
     pub panel: Option<PathBuf>,
     /// Origins of pages elsewhere that may use it, such as `https://panel.example`.
@@ -160,7 +170,8 @@ pub async fn serve(
     serve_when_ready(listener, options, || {}, shutdown).await
 }
 
-/// As [`serve`]; calls `ready` once the journal is replayed and connections are accepted.
+/// As [`serve`]; calls `ready` once the journal is replayed and connections are accepted, or are passed on to the coordinator
+/// that holds the journal.
 ///
 /// # Errors
 /// As [`serve`].
@@ -220,75 +231,164 @@ async fn serve_stores(
         None => Panel::embedded(),
     };
     let wants_token = options.require_operator_token || !options.allow_origins.is_empty();
-    let authority = Authority::new(options.operator_token, wants_token)?;
-    let Stores {
-        journal,
-        blobs,
-        data,
-    } = stores;
+    let authority = Authority::new(options.operator_token.clone(), wants_token)?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let seed = u64::from_le_bytes(seed);
-    // One that was killed is followed at once by the next from the same folder, and not after its term.
-    let name = match &data {
-        Some(data) => data.name()?,
-        None => format!("{seed:016x}"),
+    let advertised = options.advertise.as_ref();
+    let holder = Holder {
+        // One that was killed is followed at once by the next from the same folder, and not after its term.
+        name: match &stores.data {
+            Some(data) => data.name()?,
+            None => format!("{seed:016x}"),
+        },
+        address: advertised.map_or_else(
+            || format!("http://{address}"),
+            |url| url.trim_end_matches('/').to_owned(),
+        ),
     };
+    if options.journal.is_some() && advertised.is_none() && address.ip().is_unspecified() {
+        tracing::warn!(
+            %address,
+            "other coordinators on this journal cannot reach that address; say where they can with --advertise"
+        );
+    }
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(io::Error::other)?;
-    let metrics = Arc::new(Metrics::new());
-    let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
-    let trouble = Arc::new(Trouble::default());
-    let clock = Clock::new();
-    let parts = Parts {
-        config: options.scheduler,
+    let place = Place {
+        stores,
+        options,
+        address,
+        holder,
         seed,
-        name,
-        address: format!("http://{address}"),
-        journal: Arc::clone(&journal),
-        compact_after: options.compact_after.unwrap_or(limits::COMPACT_AFTER),
-        hub: Arc::clone(&hub),
-        metrics: Arc::clone(&metrics),
-        trouble: Arc::clone(&trouble),
-        clock,
+        secret,
+        panel: Arc::new(panel),
+        authority: Arc::new(authority),
     };
-    // Replaying a long journal takes a while, and there may be one thread only.
-    let started = tokio::task::spawn_blocking(move || Driver::start(parts)).await;
-    let (driver, threads) = started.map_err(io::Error::other)??;
-    let (close, closing) = watch::channel(false);
-    let app = Arc::new(App {
-        driver: driver.clone(),
-        journal,
-        blobs,
-        hub,
-        library: Library::default(),
-        panel,
-        metrics,
-        trouble,
-        origins: Origins::new(&options.allow_origins, address.ip().is_loopback()),
-        clock,
-        authority,
-        fresh: options.fresh,
-        veil: Veil::new(secret),
-        keys: http::Keys::default(),
-        room: Room::default(),
-        counts: Arc::new(Counts::new(options.quotas)),
-        closing,
-        next_connection: AtomicU64::new(1),
-    });
-    let restoring = Arc::clone(&app);
-    tokio::task::spawn_blocking(move || http::restore(&restoring))
-        .await
-        .map_err(io::Error::other)??;
-
-    if options.diary {
-        tokio::spawn(diary::keep(Arc::clone(&app)));
+    let (mut listener, mut ready) = (Some(listener), Some(ready));
+    let mut shutdown = pin!(shutdown);
+    while let Some(here) = listener.take() {
+        let stood = standby::until_ours(
+            here,
+            Arc::clone(&place.stores.journal),
+            place.holder.clone(),
+            Arc::clone(&place.authority),
+            &mut ready,
+            shutdown.as_mut(),
+        );
+        match stood.await? {
+            Stood::Ours(here) => listener = Some(here),
+            Stood::Stopped => break,
+        }
+        let held = place.hold(&mut listener, &mut ready, shutdown.as_mut());
+        match held.await {
+            // Whoever served before, as one that stands by, goes on trying: a database comes back.
+            Err(error) if ready.is_none() && listener.is_some() => {
+                tracing::warn!(%error, "the journal could not be taken over");
+            }
+            ended => ended?,
+        }
     }
-    tracing::info!(%address, "listening");
-    ready();
-    server::run(listener, app, close, shutdown).await;
-    driver.stop(threads).await;
-    // Nobody else opens the directory before the journal is closed.
-    drop(data);
     Ok(())
+}
+
+/// A coordinator's own, whether it holds the journal or stands by.
+struct Place {
+    stores: Stores,
+    options: Options,
+    address: SocketAddr,
+    holder: Holder,
+    seed: u64,
+    secret: [u8; 32],
+    panel: Arc<Panel>,
+    authority: Arc<Authority>,
+}
+
+impl Place {
+    /// Serves as the one that decides. The listener is taken; it is back when another coordinator has taken the journal.
+    async fn hold(
+        &self,
+        listener: &mut Option<TcpListener>,
+        ready: &mut Option<impl FnOnce()>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let Options {
+            scheduler,
+            compact_after,
+            allow_origins,
+            quotas,
+            diary,
+            fresh,
+            ..
+        } = self.options.clone();
+        let Stores { journal, blobs, .. } = &self.stores;
+        let metrics = Arc::new(Metrics::new());
+        let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
+        let trouble = Arc::new(Trouble::default());
+        let clock = Clock::new();
+        let parts = Parts {
+            config: scheduler,
+            seed: self.seed,
+            holder: self.holder.clone(),
+            journal: Arc::clone(journal),
+            compact_after: compact_after.unwrap_or(limits::COMPACT_AFTER),
+            hub: Arc::clone(&hub),
+            metrics: Arc::clone(&metrics),
+            trouble: Arc::clone(&trouble),
+            clock,
+        };
+        // Replaying a long journal takes a while, and there may be one thread only.
+        let started = tokio::task::spawn_blocking(move || Driver::start(parts)).await;
+        let (driver, threads) = started.map_err(io::Error::other)??;
+        let (close, closing) = watch::channel(false);
+        let app = Arc::new(App {
+            driver: driver.clone(),
+            journal: Arc::clone(journal),
+            blobs: Arc::clone(blobs),
+            hub,
+            library: Library::default(),
+            panel: Arc::clone(&self.panel),
+            metrics,
+            trouble,
+            origins: Origins::new(&allow_origins, self.address.ip().is_loopback()),
+            clock,
+            authority: Arc::clone(&self.authority),
+            fresh,
+            veil: Veil::new(self.secret),
+            keys: http::Keys::default(),
+            room: Room::default(),
+            counts: Arc::new(Counts::new(quotas)),
+            closing,
+            next_connection: AtomicU64::new(1),
+        });
+        let restoring = Arc::clone(&app);
+        tokio::task::spawn_blocking(move || http::restore(&restoring))
+            .await
+            .map_err(io::Error::other)??;
+
+        if diary {
+            tokio::spawn(diary::keep(Arc::clone(&app)));
+        }
+        tracing::info!(address = %self.address, "listening");
+        ready.take().into_iter().for_each(|ready| ready());
+        let door = Door {
+            connections: Arc::clone(&app.room.connections),
+            metrics: Arc::clone(&app.metrics),
+            authority: Arc::clone(&self.authority),
+            close: close.clone(),
+        };
+        let end = async {
+            tokio::select! {
+                () = shutdown => End::Stop,
+                () = app.trouble.overtaken() => End::Change,
+            }
+        };
+        if let Some(here) = listener.take() {
+            *listener = server::run(here, http::router(Arc::clone(&app)), door, end).await;
+            // Who was served by us calls again, and is served by the other one.
+            let _ = close.send_replace(true);
+        }
+        driver.stop(threads).await;
+        Ok(())
+    }
 }

@@ -123,8 +123,11 @@ pub(crate) const TERM: Duration = Duration::from_secs(3);
 /// How often a holder says that it still holds its partition: two words may get lost.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a new process waits for a partition whose holder may be dead.
-pub(crate) const TAKE_OVER_MAX: Duration = Duration::from_secs(5);
+/// How often one that stands by asks for the partition: whoever died is followed [`TERM`] and this later at most.
+pub(crate) const ASK_EVERY: Duration = Duration::from_millis(250);
+
+/// Time for the holder of the partition to take a connection from one that stands by.
+pub(crate) const PASS_ON_MAX: Duration = Duration::from_secs(2);
 
 /// Time for a database to take a connection.
 pub(crate) const DATABASE_CONNECT_MAX: Duration = Duration::from_secs(5);

@@ -1,13 +1,16 @@
 //! `cargo xtask kill-test [--kills N] [--journal URL]`: a coordinator under load is killed at random moments, and all that
-//! it acknowledged must be there; then once more with a journal in PostgreSQL, which is killed as well.
+//! it acknowledged must be there; then once more with a journal in PostgreSQL, which is killed as well, and with two
+//! coordinators on it, of which either is killed.
 
 use anyhow::Result;
 
 use crate::{process::Step, setup, test};
 
-/// The tests of the command line that do it: with a journal of one's own, and with a server that is killed, too.
+/// The tests of the command line that do it: with a journal of one's own, with a server that is killed, too, and with two
+/// coordinators on one server.
 const ONE: &str = "kills_at_random_moments_lose_nothing_and_repeat_nothing";
 const BOTH: &str = "kills_of_a_coordinator_and_of_postgres_lose_nothing_either";
+const EITHER: &str = "when_either_of_two_coordinators_is_killed_the_other_goes_on";
 
 /// How long to go on.
 #[derive(clap::Args)]
@@ -32,5 +35,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     setup::postgres()?;
     step()?.arg(ONE).run()?;
-    step()?.arg(BOTH).run()
+    step()?.arg(BOTH).run()?;
+    step()?.arg(EITHER).run()
 }

@@ -34,6 +34,10 @@ pub(crate) struct Args {
     data: Data,
     #[command(flatten)]
     journal: JournalIn,
+    /// Where other coordinators on the same journal reach this one, such as `http://10.0.0.7:3000`; the address it listens on
+    /// without it
+    #[arg(long, env = "ASTERISM_ADVERTISE", value_name = "URL", value_parser = advertised)]
+    advertise: Option<String>,
     /// Keep nothing: all is forgotten at the end
     #[arg(long, conflicts_with_all = ["data", "journal"])]
     in_memory: bool,
@@ -76,6 +80,17 @@ pub(crate) struct Args {
     /// Most bodies of requests that one network may have on their way at the same time
     #[arg(long, default_value_t = Quotas::default().bodies, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     quota_bodies: u32,
+}
+
+/// The address of a coordinator, without a path.
+fn advertised(text: &str) -> Result<String, String> {
+    let url = text.trim_end_matches('/');
+    let place = url.strip_prefix("http://").unwrap_or_default();
+    let port = place.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if place.contains(['/', '?', '#', '@']) || !matches!(port, Some(Ok(_))) {
+        return Err("write http://HOST:PORT".to_owned());
+    }
+    Ok(url.to_owned())
 }
 
 fn share(text: &str) -> Result<(String, u32), String> {
@@ -145,6 +160,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         require_operator_token: args.require_operator_token,
         data,
         journal: args.journal.database()?.filter(|_| !args.in_memory),
+        advertise: args.advertise,
         panel: args.panel,
         allow_origins: args.allow_origin,
         quotas: Quotas {

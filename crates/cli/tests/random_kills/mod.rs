@@ -2,6 +2,8 @@
 //! signal 9 at random moments: what was acknowledged is done at the end, right, and was computed once. With a journal in
 //! PostgreSQL, that is killed, too.
 
+mod either;
+
 use std::{
     collections::BTreeMap,
     env,
@@ -147,6 +149,60 @@ impl Submitter {
     }
 }
 
+/// Processes that submit and that perform, spread over the coordinators at these addresses.
+struct Load {
+    stop: Arc<AtomicBool>,
+    acknowledged: Acknowledged,
+    submitters: Vec<thread::JoinHandle<u32>>,
+    _executors: Vec<Process>,
+}
+
+impl Load {
+    fn start(folder: &Path, urls: &[String], pause: Duration) -> Self {
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Acknowledged::default());
+        let url_of = |number: u32| urls[number as usize % urls.len()].clone();
+        let submitters = (0..SUBMITTERS).map(|number| {
+            let submitter = Submitter {
+                number,
+                folder: folder.to_owned(),
+                url: url_of(number),
+                pause,
+                stop: Arc::clone(&stop),
+                acknowledged: Arc::clone(&acknowledged),
+            };
+            thread::spawn(move || submitter.work())
+        });
+        let executors = (0..2).map(|number| {
+            let mut command = asterism(folder);
+            command
+                .args(["executor", "start", "--coordinator", &url_of(number)])
+                .args(["--threads", "1", "--data"])
+                .arg(folder.join(format!("executor-{number}")));
+            Process::start(&mut command)
+        });
+        Self {
+            submitters: submitters.collect(),
+            _executors: executors.collect(),
+            stop,
+            acknowledged,
+        }
+    }
+
+    /// No more is submitted; how many workflows were answered with their results, and what was acknowledged. What has begun is
+    /// still performed.
+    async fn stop(&mut self) -> (u32, BTreeMap<u64, Results>) {
+        self.stop.store(true, Ordering::SeqCst);
+        let mut answered = 0;
+        for submitter in std::mem::take(&mut self.submitters) {
+            let joined = tokio::task::spawn_blocking(|| submitter.join()).await;
+            answered += joined.unwrap().expect("see above");
+        }
+        assert!(answered > 0);
+        let acknowledged = std::mem::take(&mut *self.acknowledged.lock().unwrap());
+        (answered, acknowledged)
+    }
+}
+
 /// xorshift: any moment will do, and the seed is said when something is found.
 struct Random(u64);
 
@@ -259,30 +315,11 @@ async fn kill(mut keeps: Keeps, kills: u32) {
     let added = post(format!("{url}/components?name=math"), math()).await;
     assert_eq!(added.status(), 201);
 
-    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Acknowledged::default());
-    let submitters: Vec<_> = (0..SUBMITTERS)
-        .map(|number| {
-            let submitter = Submitter {
-                number,
-                folder: folder.path().to_owned(),
-                url: url.clone(),
-                pause: Duration::from_millis(2) * kills,
-                stop: Arc::clone(&stop),
-                acknowledged: Arc::clone(&acknowledged),
-            };
-            thread::spawn(move || submitter.work())
-        })
-        .collect();
-    let _executors: Vec<_> = (0..2)
-        .map(|number| {
-            let mut command = asterism(folder.path());
-            command
-                .args(["executor", "start", "--coordinator", &url])
-                .args(["--threads", "1", "--data"])
-                .arg(folder.path().join(format!("executor-{number}")));
-            Process::start(&mut command)
-        })
-        .collect();
+    let mut load = Load::start(
+        folder.path(),
+        std::slice::from_ref(&url),
+        Duration::from_millis(2) * kills,
+    );
     // One that is sure of what it was told.
     let accepted = Accepted::default();
     let steady = tokio::spawn(work(url.clone(), 9, Arc::clone(&accepted)));
@@ -290,7 +327,7 @@ async fn kill(mut keeps: Keeps, kills: u32) {
     let (mut done, mut before) = (0, 0);
     while done < kills {
         tokio::time::sleep(Duration::from_millis(50 + random.below(1_000))).await;
-        before = more_than(before, &acknowledged, seed).await;
+        before = more_than(before, &load.acknowledged, seed).await;
         done += 1;
         if let Keeps::Server(server, _) = &mut keeps
             && random.below(3) == 0
@@ -312,44 +349,9 @@ async fn kill(mut keeps: Keeps, kills: u32) {
         coordinator = start(&keeps, &listen, &data);
         assert!(!steady.is_finished(), "kill {done}, seed {seed}: see above");
     }
-    stop.store(true, Ordering::SeqCst);
-    let mut answered = 0;
-    for submitter in submitters {
-        let joined = tokio::task::spawn_blocking(|| submitter.join()).await;
-        answered += joined.unwrap().expect("see above");
-    }
-    let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
-    assert!(answered > 0);
-
-    let begun = Instant::now();
-    for (run, results) in &acknowledged {
-        let view = loop {
-            let view = reqwest::get(format!("{url}/workflows/{run}")).await;
-            let view = view.unwrap();
-            // A database that was killed just before.
-            if view.status() == 503 && begun.elapsed() < PATIENCE {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-            assert_eq!(
-                view.status(),
-                200,
-                "run {run} was acknowledged and is gone, seed {seed}"
-            );
-            let view: RunView = view.json().await.unwrap();
-            if view.summary.state != RunState::Running {
-                break view;
-            }
-            assert!(!steady.is_finished(), "seed {seed}: see above");
-            assert!(begun.elapsed() < PATIENCE, "seed {seed}: {view:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        assert_eq!(view.summary.state, RunState::Done, "seed {seed}");
-        let out = |task: &TaskView| task.out.clone();
-        let outs: Vec<Option<Out>> = view.tasks.iter().map(out).collect();
-        let right = results.map(|result| Some(Out::Ok(Value::Float(result))));
-        assert_eq!(outs, right, "seed {seed}");
-    }
+    let (answered, acknowledged) = load.stop().await;
+    let busy = || assert!(!steady.is_finished(), "seed {seed}: see above");
+    all_done(&url, &acknowledged, busy, seed).await;
     steady.abort();
     drop(coordinator);
 
@@ -377,6 +379,39 @@ async fn kill(mut keeps: Keeps, kills: u32) {
         acknowledged.len(),
         computed.len()
     );
+}
+
+/// Waits until every run has ended, with the results that it must have; `look` is called while it waits.
+async fn all_done(url: &str, acknowledged: &BTreeMap<u64, Results>, look: impl Fn(), seed: u64) {
+    let begun = Instant::now();
+    for (run, results) in acknowledged {
+        let view = loop {
+            let view = reqwest::get(format!("{url}/workflows/{run}")).await;
+            let view = view.unwrap();
+            // A database that was killed just before.
+            if view.status() == 503 && begun.elapsed() < PATIENCE {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            assert_eq!(
+                view.status(),
+                200,
+                "run {run} was acknowledged and is gone, seed {seed}"
+            );
+            let view: RunView = view.json().await.unwrap();
+            if view.summary.state != RunState::Running {
+                break view;
+            }
+            look();
+            assert!(begun.elapsed() < PATIENCE, "seed {seed}: {view:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        assert_eq!(view.summary.state, RunState::Done, "seed {seed}");
+        let out = |task: &TaskView| task.out.clone();
+        let outs: Vec<Option<Out>> = view.tasks.iter().map(out).collect();
+        let right = results.map(|result| Some(Out::Ok(Value::Float(result))));
+        assert_eq!(outs, right, "seed {seed}");
+    }
 }
 
 /// Upkeep of a folder whose journal is in a database goes by that one, and nothing else is taken for it.

@@ -49,27 +49,34 @@ impl Clock {
 }
 
 /// What is wrong with the coordinator itself, while something is: it stops accepting and keeps answering.
-pub(crate) struct Trouble(watch::Sender<Option<String>>);
+pub(crate) struct Trouble {
+    text: watch::Sender<Option<String>>,
+    /// Does somebody else hold the journal?
+    overtaken: watch::Sender<bool>,
+}
 
 impl Default for Trouble {
     fn default() -> Self {
-        Self(watch::Sender::new(None))
+        Self {
+            text: watch::Sender::new(None),
+            overtaken: watch::Sender::new(false),
+        }
     }
 }
 
 impl Trouble {
     /// What is wrong; `None` while nothing is.
     pub(crate) fn text(&self) -> Option<String> {
-        self.0.borrow().clone()
+        self.text.borrow().clone()
     }
 
     pub(super) fn is_there(&self) -> bool {
-        self.0.borrow().is_some()
+        self.text.borrow().is_some()
     }
 
     /// Tells of changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Option<String>> {
-        self.0.subscribe()
+        self.text.subscribe()
     }
 
     /// Ends when nothing is wrong.
@@ -79,7 +86,7 @@ impl Trouble {
     }
 
     pub(super) fn set(&self, text: String) {
-        self.0.send_if_modified(|now| {
+        self.text.send_if_modified(|now| {
             if now.is_none() {
                 error!(trouble = text, "stopped accepting work");
             }
@@ -89,8 +96,19 @@ impl Trouble {
         });
     }
 
+    /// Somebody else holds the journal, and goes on with it.
+    pub(super) fn set_overtaken(&self) {
+        self.overtaken.send_replace(true);
+    }
+
+    /// Ends when somebody else holds the journal.
+    pub(crate) async fn overtaken(&self) {
+        // An error would say that its sender is gone: that is us.
+        let _ = self.overtaken.subscribe().wait_for(|is| *is).await;
+    }
+
     pub(super) fn clear(&self) {
-        if self.0.send_replace(None).is_some() {
+        if self.text.send_replace(None).is_some() {
             info!("accepting work again");
         }
     }

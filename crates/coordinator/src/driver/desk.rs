@@ -20,14 +20,13 @@ use super::{
 };
 use crate::{
     limits::{BATCH_EVENTS_MAX, BATCH_FACTS_MAX, RENEW_EVERY, RETRY_MAX, RETRY_MIN},
-    store::{Computed, Holder},
+    store::Computed,
 };
 
 /// The scheduler's side.
 pub(super) struct Desk {
     pub(super) scheduler: Scheduler,
     pub(super) parts: Parts,
-    pub(super) holder: Holder,
     pub(super) outboxes: BTreeMap<ConnectionId, Outbox>,
     pub(super) requests: BTreeMap<RequestId, Answer>,
     pub(super) next_request: u64,
@@ -158,7 +157,12 @@ impl Desk {
         self.retry = Some((now + pause, pause));
         match self.come_back() {
             Ok(()) => self.parts.trouble.clear(),
-            Err(error) => self.parts.trouble.set(error.to_string()),
+            Err(error) => {
+                self.parts.trouble.set(error.to_string());
+                if let StartError::Held(_) = error {
+                    self.parts.trouble.set_overtaken();
+                }
+            }
         }
     }
 
@@ -173,7 +177,7 @@ impl Desk {
 
     fn come_back(&mut self) -> Result<(), StartError> {
         // A new epoch: what was sent to the journal before and has not arrived yet must not arrive any more.
-        let tenure = acquire(&*self.parts.journal, &self.holder)?;
+        let tenure = acquire(&*self.parts.journal, &self.parts.holder)?;
         let Parts { config, seed, .. } = &self.parts;
         let recovered = recovery::recover(
             &*self.parts.journal,

@@ -21,7 +21,6 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, mpsc as blocking},
     thread,
-    time::Instant,
 };
 
 use asterism_protocol::{PublicKey, view::RunId};
@@ -42,7 +41,7 @@ pub(crate) use self::{
 };
 use crate::{
     hub::{Edition, Hub},
-    limits::{FACTS_MAX, RETRY_MIN, TAKE_OVER_MAX, TERM},
+    limits::{FACTS_MAX, TERM},
     metrics::Metrics,
     store::{Asked, Holder, Journal, JournalError, Partition, Tenure},
 };
@@ -136,10 +135,8 @@ enum Fact {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) seed: u64,
-    /// Tells it from every other coordinator that lives.
-    pub(crate) name: String,
-    /// Where others reach this coordinator.
-    pub(crate) address: String,
+    /// Who this coordinator is.
+    pub(crate) holder: Holder,
     pub(crate) journal: Arc<dyn Journal>,
     /// Events after which the journal is compacted.
     pub(crate) compact_after: u64,
@@ -175,11 +172,7 @@ pub(crate) enum StartError {
 impl Driver {
     /// Replays the journal, then starts both threads.
     pub(crate) fn start(mut parts: Parts) -> Result<(Self, Threads), StartError> {
-        let holder = Holder {
-            name: parts.name.clone(),
-            address: parts.address.clone(),
-        };
-        let tenure = take_over(&*parts.journal, &holder)?;
+        let tenure = acquire(&*parts.journal, &parts.holder)?;
         let recovered = recovery::recover(
             &*parts.journal,
             PARTITION,
@@ -208,7 +201,6 @@ impl Driver {
         let desk = Desk {
             scheduler,
             parts,
-            holder,
             outboxes: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: 0,
@@ -428,21 +420,8 @@ impl Driver {
     }
 }
 
-/// Takes the partition, once the term of a holder that died is over.
-fn take_over(journal: &dyn Journal, holder: &Holder) -> Result<Tenure, StartError> {
-    let begun = Instant::now();
-    loop {
-        match acquire(journal, holder) {
-            Err(StartError::Held(_)) if begun.elapsed() < TAKE_OVER_MAX => {
-                thread::sleep(RETRY_MIN);
-            }
-            other => return other,
-        }
-    }
-}
-
-/// Takes the partition.
-fn acquire(journal: &dyn Journal, holder: &Holder) -> Result<Tenure, StartError> {
+/// Takes the partition, for [`TERM`].
+pub(crate) fn acquire(journal: &dyn Journal, holder: &Holder) -> Result<Tenure, StartError> {
     match journal.acquire(PARTITION, holder, TERM)? {
         Asked::Granted(tenure) => Ok(tenure),
         Asked::Held(other) => Err(StartError::Held(other.address)),

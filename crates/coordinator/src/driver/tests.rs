@@ -23,8 +23,10 @@ fn parts(journal: &Arc<dyn Journal>, trouble: &Arc<Trouble>) -> Parts {
     Parts {
         config: Config::default(),
         seed: 1,
-        name: "one".to_owned(),
-        address: "http://here".to_owned(),
+        holder: Holder {
+            name: "one".to_owned(),
+            address: "http://here".to_owned(),
+        },
         journal: Arc::clone(journal),
         compact_after: u64::MAX,
         hub: Arc::new(Hub::new(Arc::clone(&metrics))),

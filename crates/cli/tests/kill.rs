@@ -126,7 +126,7 @@ async fn a_run_that_is_waited_for_survives_a_restart() {
     post(format!("{}/components?name=math", coordinator.url), math()).await;
     let file = folder.path().join("add.json");
     std::fs::write(&file, workflow(&[task("add", "add", "[1, 2]")])).unwrap();
-    let mut run = loop {
+    let run = loop {
         let before = runs(&coordinator).await.len();
         let mut run = Command::new(env!("CARGO_BIN_EXE_asterism"))
             .args(["run", "--coordinator", &coordinator.url])

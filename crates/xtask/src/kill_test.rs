@@ -6,11 +6,12 @@ use anyhow::Result;
 
 use crate::{process::Step, setup, test};
 
-/// The tests of the command line that do it: with a journal of one's own, with a server that is killed, too, and with two
-/// coordinators on one server.
+/// The tests of the command line that do it: with a journal of one's own, with a server that is killed, too, with two
+/// coordinators on one server, and where what is between them breaks.
 const ONE: &str = "kills_at_random_moments_lose_nothing_and_repeat_nothing";
 const BOTH: &str = "kills_of_a_coordinator_and_of_postgres_lose_nothing_either";
 const EITHER: &str = "when_either_of_two_coordinators_is_killed_the_other_goes_on";
+const WIRES: &str = "wires_to_the_database_and_to_executors_may_stall_and_break";
 
 /// How long to go on.
 #[derive(clap::Args)]
@@ -36,5 +37,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::postgres()?;
     step()?.arg(ONE).run()?;
     step()?.arg(BOTH).run()?;
-    step()?.arg(EITHER).run()
+    step()?.arg(EITHER).run()?;
+    step()?.arg(WIRES).run()
 }

@@ -3,6 +3,7 @@
 //! PostgreSQL, that is killed, too.
 
 mod either;
+mod wires;
 
 use std::{
     collections::BTreeMap,
@@ -159,13 +160,23 @@ struct Load {
 
 impl Load {
     fn start(folder: &Path, urls: &[String], pause: Duration) -> Self {
+        Self::start_apart(folder, urls, urls, pause)
+    }
+
+    /// Those that perform reach the coordinators at other addresses than those that submit.
+    fn start_apart(
+        folder: &Path,
+        urls: &[String],
+        executor_urls: &[String],
+        pause: Duration,
+    ) -> Self {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Acknowledged::default());
-        let url_of = |number: u32| urls[number as usize % urls.len()].clone();
+        let url_of = |urls: &[String], number: u32| urls[number as usize % urls.len()].clone();
         let submitters = (0..SUBMITTERS).map(|number| {
             let submitter = Submitter {
                 number,
                 folder: folder.to_owned(),
-                url: url_of(number),
+                url: url_of(urls, number),
                 pause,
                 stop: Arc::clone(&stop),
                 acknowledged: Arc::clone(&acknowledged),
@@ -175,7 +186,12 @@ impl Load {
         let executors = (0..2).map(|number| {
             let mut command = asterism(folder);
             command
-                .args(["executor", "start", "--coordinator", &url_of(number)])
+                .args([
+                    "executor",
+                    "start",
+                    "--coordinator",
+                    &url_of(executor_urls, number),
+                ])
                 .args(["--threads", "1", "--data"])
                 .arg(folder.join(format!("executor-{number}")));
             Process::start(&mut command)

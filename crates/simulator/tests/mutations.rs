@@ -7,8 +7,14 @@
 
 use std::{
     fs,
+    num::NonZero,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 /// One edit of the scheduler.
@@ -158,14 +164,27 @@ fn every_mutation_is_caught() {
             said(&output)
         );
     }
-    let mut missed = Vec::new();
-    for mutation in MUTATIONS {
-        let output = live(&program, mutation.name, mutation.worlds);
-        let said = said(&output);
-        if output.status.success() || !mutation.caught.iter().any(|text| said.contains(text)) {
-            missed.push((mutation.name, said));
+    // A world takes one processor.
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some(mutation) = MUTATIONS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let output = live(&program, mutation.name, mutation.worlds);
+                    let said = said(&output);
+                    let caught = mutation.caught.iter().any(|text| said.contains(text));
+                    if output.status.success() || !caught {
+                        missed
+                            .lock()
+                            .expect("nobody panics")
+                            .push((mutation.name, said));
+                    }
+                }
+            });
         }
-    }
+    });
+    let missed = missed.into_inner().expect("nobody panics");
     assert!(missed.is_empty(), "not caught: {missed:#?}");
 }
 

@@ -34,6 +34,8 @@ const FACTS: usize = 256;
 pub struct Options {
     /// The coordinator: `http://host:port`.
     pub server: String,
+    /// Other coordinators on the same journal, which are turned to when that one does not answer.
+    pub others: Vec<String>,
     /// Where the key is kept.
     pub data: PathBuf,
     /// A name for people; empty for none.
@@ -62,6 +64,7 @@ impl Options {
     pub fn new(server: impl Into<String>, data: impl Into<PathBuf>) -> Self {
         Self {
             server: server.into(),
+            others: Vec::new(),
             data: data.into(),
             name: String::new(),
             enrolment: String::new(),
@@ -105,7 +108,7 @@ pub async fn run(
     factory: impl Fn() -> Box<dyn Host + Send> + Send + Sync + 'static,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let server = Server::parse(&options.server)?;
+    let server = Server::parse(&options.server, &options.others)?;
     let identity = load_key(&options.data)?;
     let store = Store::new(server.clone()).map_err(Error::Http)?;
     let mut seed = [0; 8];
@@ -284,6 +287,10 @@ impl Shell {
                     Heard::Message(message) => self.tell(Input::Received(message)),
                     Heard::Closed { reason } => {
                         self.line = None;
+                        // One that was there comes back, or another one takes its place: it is asked first.
+                        if !self.connected {
+                            self.server.turn();
+                        }
                         self.tell(Input::Disconnected { reason });
                     }
                 }

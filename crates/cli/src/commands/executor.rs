@@ -22,6 +22,9 @@ pub(crate) enum Command {
     Start {
         #[command(flatten)]
         coordinator: Coordinator,
+        /// Another coordinator on the same journal, which is turned to when that one does not answer; may be repeated
+        #[arg(long, value_name = "URL")]
+        or: Vec<String>,
         /// Folder of the executor's key and of compiled components; without it `executor` in the data folder of `asterism
         /// coordinator`
         #[arg(long, default_value_os_t = folders::executor(), hide_default_value = true, value_name = "DIR")]
@@ -106,6 +109,7 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
     let options = match command {
         Command::Start {
             coordinator,
+            or,
             data,
             threads,
             name,
@@ -117,6 +121,7 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         } => {
             let usual = Options::new(coordinator.url(), data);
             Options {
+                others: or,
                 name,
                 duty_percent: duty,
                 memory_bytes: memory.map_or(usual.memory_bytes, |mib| mib << 20),

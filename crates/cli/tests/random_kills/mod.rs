@@ -186,12 +186,9 @@ impl Load {
         let executors = (0..2).map(|number| {
             let mut command = asterism(folder);
             command
-                .args([
-                    "executor",
-                    "start",
-                    "--coordinator",
-                    &url_of(executor_urls, number),
-                ])
+                .args(["executor", "start"])
+                .args(["--coordinator", &url_of(executor_urls, number)])
+                .args(["--or", &url_of(executor_urls, number + 1)])
                 .args(["--threads", "1", "--data"])
                 .arg(folder.join(format!("executor-{number}")));
             Process::start(&mut command)

@@ -39,6 +39,9 @@ pub struct Config {
     pub owners: BTreeMap<String, String>,
     /// Shares of submitters, where that is not one.
     pub shares: BTreeMap<String, u32>,
+    /// How many instructions that are equally entitled, and how many executors that are equally free, are looked at for one
+    /// lease, to bring together two that need to fetch little; with 1 the first gets the first.
+    pub affinity: usize,
     /// After this time, in milliseconds, a lease is slow: an executor that has nothing else to do is given the same.
     pub straggler_ms: u64,
 }
@@ -63,6 +66,7 @@ impl Default for Config {
             trusted: BTreeSet::new(),
             owners: BTreeMap::new(),
             shares: BTreeMap::new(),
+            affinity: 16,
             straggler_ms: 10_000,
         }
     }

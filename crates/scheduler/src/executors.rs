@@ -9,7 +9,11 @@ use asterism_protocol::{
     one_line,
 };
 
-use crate::{ConnectionId, Owner, works::WorkId};
+use crate::{
+    ConnectionId, Owner,
+    affinity::{Fit, Holdings},
+    works::WorkId,
+};
 
 /// Most executors that are gone and whose tallies are kept for their return.
 const TALLIES_MAX: usize = 4_096;
@@ -53,6 +57,8 @@ pub(crate) struct Executor {
     /// Those of its leases whose attempts have begun.
     pub(crate) begun: BTreeSet<LeaseId>,
     pub(crate) tally: Tally,
+    /// What it is likely to have at hand.
+    pub(crate) holdings: Holdings,
     /// Does the operator want it to get nothing more?
     pub(crate) draining: bool,
 }
@@ -73,11 +79,26 @@ pub(crate) struct Lease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     /// It was its turn, and the instruction's.
-    Turn,
+    Turn(Fit),
+    /// It had waited less than others, which had more to do, or more to fetch, or are slower.
+    Fitter(Fit),
     /// It had nothing else to do, and another one is slow.
     Backup,
     /// It came back with it.
     Resumed,
+}
+
+impl Executor {
+    /// How many leases it holds for each of its threads: none, as long as one of them has nothing to do.
+    pub(crate) fn load(&self) -> usize {
+        self.leases.len() / self.capabilities.threads.max(1) as usize
+    }
+
+    /// Is it seen to be faster than another: twice as fast, roughly? Who was never seen is neither fast nor slow.
+    pub(crate) fn is_faster(&self, other: &Self) -> bool {
+        let speed = |executor: &Self| executor.fuel_per_s.checked_ilog2();
+        speed(other).is_some_and(|others| speed(self).is_some_and(|own| own > others))
+    }
 }
 
 /// Everybody who is connected or waited for.
@@ -165,6 +186,7 @@ impl Executors {
             leases: BTreeSet::new(),
             begun: BTreeSet::new(),
             tally,
+            holdings: Holdings::default(),
             draining: false,
         });
         executor.connection = Some(connection);

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -77,7 +78,8 @@ pub(crate) struct Flows {
 
 /// What a look through the queues came to.
 pub(crate) struct Found {
-    pub(crate) picked: Option<(WorkId, RunId)>,
+    /// Where it waits, and its rank there.
+    pub(crate) picked: Option<(Place, u64, WorkId)>,
     /// As many as were looked at in vain, if there were too many of them.
     pub(crate) passed: Vec<(Place, u64, WorkId)>,
 }
@@ -223,23 +225,23 @@ impl Flows {
             let plain = flow
                 .by_memory
                 .range(..=asker.memory)
-                .filter_map(|(_, lane)| lane.first().copied())
-                .min();
+                .filter_map(|(memory, lane)| Some((*lane.first()?, Lane::Memory(*memory))))
+                .min_by_key(|(first, _)| *first);
             let mut best = plain;
             for (rank, id) in flow.picky.iter().copied() {
-                if best.is_some_and(|(first, _)| first < rank) || looks == 0 {
+                if best.is_some_and(|((first, _), _)| first < rank) || looks == 0 {
                     break;
                 }
                 looks -= 1;
                 if suits(id) {
-                    best = Some((rank, id));
+                    best = Some(((rank, id), Lane::Picky));
                     break;
                 }
                 let lane = Lane::Picky;
                 found.passed.push((Place { run, lane }, rank, id));
             }
-            if let Some((_, id)) = best {
-                found.picked = Some((id, run));
+            if let Some(((rank, id), lane)) = best {
+                found.picked = Some((Place { run, lane }, rank, id));
                 break;
             }
         }
@@ -247,6 +249,24 @@ impl Flows {
             found.passed.clear();
         }
         found
+    }
+
+    /// Those that wait behind one, and are on an equally long way to the end: they became ready later, nothing else.
+    pub(crate) fn behind(
+        &self,
+        place: Place,
+        rank: u64,
+        id: WorkId,
+    ) -> impl Iterator<Item = WorkId> + '_ {
+        let flow = self.flows.get(&place.run);
+        let lane = flow.and_then(|flow| match place.lane {
+            Lane::Memory(memory) => flow.by_memory.get(&memory),
+            Lane::Picky => Some(&flow.picky),
+        });
+        lane.into_iter()
+            .flat_map(move |lane| lane.range((Bound::Excluded((rank, id)), Bound::Unbounded)))
+            .take_while(move |(other, _)| other >> 32 == rank >> 32)
+            .map(|(_, id)| *id)
     }
 
     /// A run was given a lease.

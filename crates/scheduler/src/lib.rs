@@ -12,12 +12,13 @@
 //!
 //! Inside are rooms that do not know each other: [`graph`] counts promises, `memory` keeps canonical receipts, `run` lays
 //! a workflow's contents over a graph, `works` queues the instructions that are to be done now and picks the next one,
-//! `flows` says whose turn it is, `matching` what an executor lacks for an instruction, `executors` knows who is here and
-//! what they hold, `proof` weighs what they came to, `trust` remembers who was right. `scheduler` is the outer machine that
+//! `flows` says whose turn it is, `matching` what an executor lacks for an instruction, `affinity` how much of it an
+//! executor has at hand, `executors` knows who is here and what they hold, `proof` weighs what they came to, `trust` remembers who was right. `scheduler` is the outer machine that
 //! opens the doors between them.
 //!
 //! This crate knows no clock, no socket, no randomness, no store, and not whether it runs in a server or in a tab.
 
+mod affinity;
 mod checked;
 mod config;
 mod digests;

@@ -8,6 +8,7 @@ use asterism_protocol::{
 };
 
 use crate::{
+    affinity::{Mark, links},
     digests::{Digest, Digests},
     graph::Branch,
     works::memory_key,
@@ -37,6 +38,8 @@ pub(crate) struct Known {
     pub(crate) at: Timestamp,
     /// Size of the outcome as a lease's input, in bytes.
     pub(crate) bytes: u32,
+    /// The blobs that it links to; most link to none.
+    pub(crate) blobs: Option<Box<[Mark]>>,
     cid: OnceLock<Cid>,
     digest: Digest,
     holders: u32,
@@ -63,6 +66,7 @@ impl Known {
         let trap = outcome.failure().map(|failure| failure.trap);
         let digest = memory_key(&outcome.instruction.digest(), &receipt.rests_on());
         let evidence = receipt.evidence();
+        let blobs = links([outcome.out.value()]);
         Self {
             receipt,
             outcome: cid,
@@ -80,6 +84,7 @@ impl Known {
             delivered: None,
             at: Timestamp::default(),
             bytes,
+            blobs: (!blobs.is_empty()).then(|| blobs.into()),
             cid: OnceLock::new(),
             digest,
             holders: 0,

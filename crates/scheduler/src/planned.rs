@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{Await, Cid, Invocation, Limits, Prepared, Task, WorkflowError};
 
-use crate::{digests::Digest, tasks::Tasks};
+use crate::{
+    affinity::{Mark, links},
+    digests::Digest,
+    tasks::Tasks,
+};
 
 /// A workflow whose graph was read: tasks are valid, named and free of circles. Reading takes some microseconds for each
 /// task and decides nothing, so it is done before a submission, on a thread that may take the time.
@@ -31,6 +35,8 @@ pub(crate) struct Contents {
     pub(crate) node_of_task: Vec<u32>,
     /// The task with the largest limits of those that a node stands for.
     pub(crate) task_of_node: Vec<u32>,
+    /// The blobs that nodes are given by link; most have none.
+    pub(crate) blobs: BTreeMap<u32, Vec<Mark>>,
     kinds: Vec<Kind>,
     /// Which kind a node is of; empty if there is only one.
     kind_of_node: Vec<u32>,
@@ -41,6 +47,7 @@ pub(crate) struct Contents {
 pub(crate) struct Kind {
     pub(crate) limits: Limits,
     pub(crate) func: Arc<str>,
+    pub(crate) component: Mark,
 }
 
 impl Planned {
@@ -118,6 +125,11 @@ impl Planned {
             .map(|task| Invocation { task }.cid().digest())
             .collect();
         let (kinds, kind_of_node) = kinds(chosen());
+        let blobs = (0..).zip(chosen()).filter_map(|(node, task)| {
+            let blobs = links(&task.run.input.args);
+            (!blobs.is_empty()).then_some((node, blobs))
+        });
+        let blobs = blobs.collect();
         Ok(Self {
             tasks: Arc::new(Tasks::new(prepared)),
             contents: Contents {
@@ -125,6 +137,7 @@ impl Planned {
                 invocations,
                 node_of_task,
                 task_of_node,
+                blobs,
                 kinds,
                 kind_of_node,
             },
@@ -171,13 +184,22 @@ impl Contents {
 
 fn kinds<'a>(tasks: impl Iterator<Item = &'a Task>) -> (Vec<Kind>, Vec<u32>) {
     let mut kinds: Vec<Kind> = Vec::new();
-    let mut numbers: BTreeMap<((u64, u64, u64), &str), u32> = BTreeMap::new();
+    /// Limits, function, component.
+    type Alike<'a> = ((u64, u64, u64), &'a str, &'a str);
+    let mut numbers: BTreeMap<Alike<'_>, u32> = BTreeMap::new();
     let kind_of_node: Vec<u32> = tasks
         .map(|task| {
             let (limits, func) = (task.limits(), task.run.input.func.as_str());
-            *numbers.entry((rank(&limits), func)).or_insert_with(|| {
-                let func = func.into();
-                kinds.push(Kind { limits, func });
+            let key = (rank(&limits), func, task.run.rsc.as_str());
+            *numbers.entry(key).or_insert_with(|| {
+                let component = task.run.component();
+                kinds.push(Kind {
+                    limits,
+                    func: func.into(),
+                    component: Mark::of(
+                        &component.expect("the tasks of a workflow name components"),
+                    ),
+                });
                 kinds.len() as u32 - 1
             })
         })

@@ -10,6 +10,7 @@ use asterism_protocol::{
 };
 
 use crate::{
+    affinity::{Wants, add},
     digests::Digest,
     graph::{Branch, Graph},
     matching::Needs,
@@ -133,6 +134,20 @@ impl Run {
     /// What a node needs of an executor beside memory.
     pub(crate) fn needs(&self, node: u32) -> Option<&Needs> {
         self.needs.get(&node)
+    }
+
+    /// What has to be fetched for a node.
+    pub(crate) fn wants(&self, node: u32, memory: &Memory) -> Wants {
+        let mut blobs = self.contents.blobs.get(&node).cloned().unwrap_or_default();
+        for edge in self.graph.needs(node) {
+            if let Some((slot, Answer::Whole)) = self.result(edge.node()).get() {
+                add(&mut blobs, memory.get(slot).blobs.iter().flatten().copied());
+            }
+        }
+        Wants {
+            component: self.contents.kind(node).component,
+            blobs: (!blobs.is_empty()).then(|| blobs.into()),
+        }
     }
 
     /// The outcomes among a node's inputs that another limit would change.

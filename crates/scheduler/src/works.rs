@@ -10,6 +10,7 @@ use asterism_protocol::{
 use serde_bytes::Bytes;
 
 use crate::{
+    affinity::{Holdings, Wants},
     digests::{Digest, Digests},
     flows::Flows,
     matching::{Asker, Needs},
@@ -45,6 +46,10 @@ pub(crate) struct Work {
     pub(crate) proof: Option<Box<Proof>>,
     /// What an executor must offer beside memory.
     pub(crate) needs: Option<Box<Needs>>,
+    /// What has to be fetched for it.
+    pub(crate) wants: Wants,
+    /// How often one behind it was leased before it, because that fitted better.
+    passed: u32,
     pub(crate) leases: Vec<LeaseId>,
     /// What went wrong so far; most instructions never need it.
     pub(crate) trouble: Option<Box<Trouble>>,
@@ -191,15 +196,18 @@ impl Work {
         }
     }
 
+    /// Is it verified, and was somebody asked for it already?
+    fn is_begun(&self) -> bool {
+        let proof = self.proof.as_ref();
+        proof.is_some_and(|proof| !proof.asked.is_empty() || !proof.votes.is_empty())
+    }
+
     fn lane(&self, now: Timestamp) -> Lane {
         let troubled = self.trouble.as_ref().is_some_and(|trouble| {
             !trouble.refused.is_empty() || trouble.avoid.iter().any(|(_, until)| *until > now)
         });
-        let begun = self
-            .proof
-            .as_ref()
-            .is_some_and(|proof| !proof.asked.is_empty() || !proof.votes.is_empty());
-        let picky = troubled || begun || self.needs.is_some() || self.policy == Policy::Trusted;
+        let picky =
+            troubled || self.is_begun() || self.needs.is_some() || self.policy == Policy::Trusted;
         if picky || !self.limits.memory.is_power_of_two() {
             Lane::Picky
         } else {
@@ -241,6 +249,7 @@ pub(crate) struct NewWork {
     pub(crate) limits: Limits,
     pub(crate) policy: Policy,
     pub(crate) needs: Option<Box<Needs>>,
+    pub(crate) wants: Wants,
     /// How many tasks are on the longest way from it to the end.
     pub(crate) height: u32,
 }
@@ -287,6 +296,7 @@ impl Works {
             limits,
             policy,
             needs,
+            wants,
             height,
         } = new;
         let work = Work {
@@ -297,6 +307,8 @@ impl Works {
             policy,
             proof: policy.commits().then(|| Box::new(Proof::new(&policy))),
             needs,
+            wants,
+            passed: 0,
             leases: Vec::new(),
             trouble: None,
             rank: u64::from(u32::MAX - height) << 32 | u64::from(self.next_order),
@@ -362,8 +374,14 @@ impl Works {
         self.flows.any_queued()
     }
 
-    /// Which instruction an executor gets next, and whose turn it uses up.
-    pub(crate) fn pick(&mut self, asker: &Asker<'_>) -> Option<(WorkId, RunId)> {
+    /// Which instruction an executor gets next, and whose turn it uses up: of the first `window` that are equally entitled,
+    /// the one for which it has to fetch least.
+    pub(crate) fn pick(
+        &mut self,
+        asker: &Asker<'_>,
+        holdings: &Holdings,
+        window: usize,
+    ) -> Option<(WorkId, RunId)> {
         let slots = &self.slots;
         let suits = |id: WorkId| {
             slots[id.0 as usize]
@@ -371,6 +389,13 @@ impl Works {
                 .is_some_and(|work| work.suits(asker))
         };
         let found = self.flows.pick(asker, suits);
+        let picked = found.picked.map(|(place, rank, first)| {
+            let behind = self.flows.behind(place, rank, first);
+            let behind = behind.take(window.saturating_sub(1));
+            let behind = behind.filter(|id| suits(*id) && !self.get(*id).is_begun());
+            let nearest = self.nearest(first, behind, holdings, window);
+            (place.run, first, nearest)
+        });
         for (place, rank, id) in found.passed {
             // Others must come into view the next time: these queue up again at the end.
             self.flows.remove(place, rank, id);
@@ -379,7 +404,39 @@ impl Works {
             self.get_mut(id).rank = rank;
             self.flows.push(place.run, place.lane, rank, id);
         }
-        found.picked
+        let (run, first, nearest) = picked?;
+        if nearest != first {
+            self.get_mut(first).passed += 1;
+        }
+        Some((nearest, run))
+    }
+
+    /// Of those that are equally entitled, the one for which least has to be fetched; the first of equals, and the first
+    /// whatever it needs once as many were leased before it as are looked at. Who is asked for the same as somebody before is
+    /// not chosen: executors that once were asked together would be again and again.
+    fn nearest(
+        &self,
+        first: WorkId,
+        behind: impl Iterator<Item = WorkId>,
+        holdings: &Holdings,
+        window: usize,
+    ) -> WorkId {
+        let cost = |id: WorkId| holdings.fit(&self.get(id).wants).cost();
+        let (mut nearest, mut least) = (first, cost(first));
+        let entry = self.get(first);
+        if least == 0 || entry.is_begun() || entry.passed as usize >= window {
+            return first;
+        }
+        for id in behind {
+            let cost = cost(id);
+            if cost < least {
+                (nearest, least) = (id, cost);
+            }
+            if cost == 0 {
+                break;
+            }
+        }
+        nearest
     }
 
     /// An instruction that one executor is slow with, for another one that has nothing else to do.

@@ -10,6 +10,10 @@ use asterism_protocol::{
 
 use super::Random;
 
+/// How many blobs an executor keeps that nobody needs, and how many components it keeps compiled.
+const KEPT_MAX: usize = 64;
+const COMPILED_MAX: usize = 32;
+
 /// What came of a job.
 pub(super) type Attempted = Result<Box<Attempt>, Fault>;
 
@@ -43,6 +47,12 @@ pub(super) struct Executor {
     /// Every fourth, as a tab does, give a thread its next task beforehand, and have short tasks.
     pub(super) pipeline: bool,
     pub(super) next_wake: Option<Timestamp>,
+    /// What it keeps of what it fetched and made, and what it keeps compiled; the longest unused first.
+    kept: VecDeque<Cid>,
+    compiled: VecDeque<Cid>,
+    /// How many inputs it fetched, and how many components it compiled, in all of its lives.
+    pub(super) fetched: u64,
+    pub(super) compilations: u64,
     threads: u32,
     host: NullHost,
     seed: u64,
@@ -63,6 +73,10 @@ impl Executor {
             jobs: BTreeMap::new(),
             pipeline: number % 4 == 1,
             next_wake: None,
+            kept: VecDeque::new(),
+            compiled: VecDeque::new(),
+            fetched: 0,
+            compilations: 0,
             threads,
             host: NullHost::new(),
             seed,
@@ -100,13 +114,25 @@ impl Executor {
         self.life += 1;
         self.session = None;
         self.jobs.clear();
+        self.kept.clear();
+        self.compiled.clear();
         self.link.take()
     }
 
+    /// An input is needed: it is fetched unless it is kept.
+    pub(super) fn fetch(&mut self, blob: Cid) {
+        self.fetched += u64::from(!touch(&mut self.kept, blob, KEPT_MAX));
+    }
+
     pub(super) fn perform(&mut self, job: &asterism_executor::Job, component: &[u8]) -> Attempted {
+        let compiled = touch(&mut self.compiled, job.component, COMPILED_MAX);
+        self.compilations += u64::from(!compiled);
         let prepared = self.host.prepare(job.component, component);
         prepared.expect("the null host takes any component");
         let mut attempt = self.host.run(job)?;
+        for blob in attempt.blobs.keys() {
+            touch(&mut self.kept, *blob, KEPT_MAX);
+        }
         if let Some(lie) = self.lie(job.instruction) {
             attempt.outcome.out = lie;
             attempt.blobs.clear();
@@ -136,6 +162,18 @@ impl Executor {
         };
         Some(lie(random.number() ^ salt))
     }
+}
+
+/// Keeps something as what was used last; was it there?
+fn touch(kept: &mut VecDeque<Cid>, cid: Cid, most: usize) -> bool {
+    let place = kept.iter().position(|other| *other == cid);
+    if let Some(place) = place {
+        kept.remove(place);
+    } else if kept.len() == most {
+        kept.pop_front();
+    }
+    kept.push_back(cid);
+    place.is_some()
 }
 
 /// A value that nothing comes to.

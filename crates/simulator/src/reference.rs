@@ -3,17 +3,12 @@
 use std::collections::BTreeMap;
 
 use asterism_executor::{Host, Job, NullHost, session::links};
-use asterism_protocol::{Cid, Out, Task, Workflow, blob_cid};
+use asterism_protocol::{Cid, Out, Task, Workflow};
 use serde_bytes::ByteBuf;
-
-use super::workflows::COMPONENT;
 
 /// What every instruction of `workflow` comes to; those whose promises are broken come to nothing.
 pub(super) fn outcomes(workflow: &Workflow) -> BTreeMap<Cid, Out> {
-    let component = blob_cid(COMPONENT);
     let mut host = NullHost::new();
-    host.prepare(component, COMPONENT)
-        .expect("the null host takes any component");
     let mut outs: BTreeMap<Cid, Out> = BTreeMap::new();
     let mut blobs: BTreeMap<Cid, ByteBuf> = BTreeMap::new();
     let mut left: Vec<(Cid, &Task)> = workflow
@@ -35,6 +30,10 @@ pub(super) fn outcomes(workflow: &Workflow) -> BTreeMap<Cid, Out> {
                 .into_iter()
                 .map(|cid| (cid, blobs[&cid].clone()))
                 .collect();
+            let component = task.run.component();
+            let component = component.expect("simulated tasks name one");
+            host.prepare(component, b"any")
+                .expect("the null host takes any component");
             let job = Job {
                 instruction,
                 component,

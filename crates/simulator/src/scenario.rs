@@ -4,6 +4,9 @@ use asterism_protocol::Policy;
 
 use super::Random;
 
+/// As many as a coordinator looks at.
+const AFFINITY: usize = 16;
+
 /// A world before it begins. Everything in it follows from these numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
@@ -17,6 +20,10 @@ pub struct Scenario {
     pub tasks: u32,
     /// Arguments are below this: the fewer there are, the more tasks are equal.
     pub variety: u64,
+    /// How many components the tasks name.
+    pub components: u32,
+    /// How many instructions and executors are looked at for one lease: see [`asterism_scheduler::Config::affinity`].
+    pub affinity: usize,
     /// The longest delay of a message, in milliseconds.
     pub delay_ms: u64,
     /// How many of a thousand blobs fail to come.
@@ -49,6 +56,8 @@ impl Scenario {
             workflows,
             tasks: workflows * random.pick(&[3, 12, 40]),
             variety: 4,
+            components: 1,
+            affinity: AFFINITY,
             delay_ms: random.pick(&[1, 20, 300]),
             loss_per_mille: 50,
             disaster_ms: 1_500,
@@ -98,6 +107,8 @@ impl Scenario {
             workflows: 2 + random.below(6) as u32,
             tasks: 500,
             variety: random.pick(&[4, 100, 10_000]),
+            components: 1,
+            affinity: AFFINITY,
             delay_ms: random.pick(&[1, 20, 300]),
             loss_per_mille: random.pick(&[0, 20, 50]),
             disaster_ms: random.pick(&[40, 100, 400]),

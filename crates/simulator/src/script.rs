@@ -233,7 +233,7 @@ impl Story {
 
     fn submit(&mut self) {
         let count = 1 + self.random.below(12) as u32;
-        let prepared = workflow(&mut self.random, count, 4);
+        let prepared = workflow(&mut self.random, count, 4, 1);
         self.next += 1;
         let request = RequestId(self.next);
         let submission = Submission {

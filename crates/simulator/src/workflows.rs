@@ -7,15 +7,18 @@ use asterism_protocol::{
 
 use super::Random;
 
-/// The bytes of the component that all tasks name; the null host takes any.
-pub(super) const COMPONENT: &[u8] = b"a component for the null host";
+/// The bytes of a component; the null host takes any.
+pub(super) fn component(number: u32) -> Vec<u8> {
+    format!("component {number} for the null host").into_bytes()
+}
 
 /// A workflow of so many tasks, at least one. Numbers in it are below `variety`: the fewer there are, the more tasks are
-/// equal, and equal to those of other workflows.
-pub(super) fn workflow(random: &mut Random, count: u32, variety: u64) -> Prepared {
+/// equal, and equal to those of other workflows. They name so many components.
+pub(super) fn workflow(random: &mut Random, count: u32, variety: u64, components: u32) -> Prepared {
     let mut writer = Writer {
         random,
         variety,
+        components,
         cids: Vec::new(),
     };
     let mut tasks: Vec<Task> = (0..count.max(1)).map(|_| writer.task()).collect();
@@ -34,6 +37,7 @@ pub(super) fn workflow(random: &mut Random, count: u32, variety: u64) -> Prepare
 struct Writer<'a> {
     random: &'a mut Random,
     variety: u64,
+    components: u32,
     /// Instructions so far: what may be awaited.
     cids: Vec<Cid>,
 }
@@ -54,12 +58,22 @@ impl Writer<'_> {
             "trap" => vec![Value::String(
                 self.random.pick(&["unreachable", "divide-by-zero"]).into(),
             )],
-            "blob" => vec![Value::Integer(i128::from(
-                self.random.pick(&[3_u32, 20_000]),
-            ))],
+            "blob" => {
+                let bytes = self.random.pick(&[3_u64, 20_000]);
+                // With one component there is nothing to choose by, and few blobs overlap more.
+                let more = match self.components {
+                    0 | 1 => 0,
+                    _ => self.random.below(self.variety.min(10_000)),
+                };
+                vec![Value::Integer(i128::from(bytes + more))]
+            }
             _ => vec![self.argument(300)],
         };
-        let task = task(func, args);
+        let component = match self.components {
+            0 | 1 => 0,
+            several => self.random.below(several.into()) as u32,
+        };
+        let task = task(component, func, args);
         self.cids.push(task.run.cid());
         task
     }
@@ -87,10 +101,10 @@ impl Writer<'_> {
     }
 }
 
-fn task(func: &str, args: Vec<Value>) -> Task {
+fn task(number: u32, func: &str, args: Vec<Value>) -> Task {
     Task {
         run: Instruction {
-            rsc: format!("ipfs://{}", blob_cid(COMPONENT)),
+            rsc: format!("ipfs://{}", blob_cid(&component(number))),
             op: "wasm/run".into(),
             input: Input {
                 func: func.into(),

@@ -8,7 +8,7 @@ mod look;
 mod machines;
 mod network;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_protocol::{
     Cid, Out, Policy, Terms, Timestamp, blob_cid, content_cid,
@@ -24,7 +24,7 @@ use super::{
     coordinator::{Coordinator, Effect},
     executor::{Coming, Executor, Honesty},
     reference,
-    workflows::{COMPONENT, workflow},
+    workflows::{component, workflow},
 };
 
 /// So long after it healed, all work of a world is done, though nothing was done before.
@@ -46,12 +46,18 @@ pub struct Report {
     pub computed: usize,
     /// Steps that it took.
     pub steps: u64,
+    /// How much virtual time, in milliseconds.
+    pub elapsed_ms: u64,
     /// How often the coordinator was killed.
     pub kills: u64,
     /// How often something broke, the coordinator or an executor.
     pub disasters: u64,
     /// How many executors were excluded.
     pub excluded: usize,
+    /// How many inputs executors fetched, and how many components they compiled, because they had not kept them.
+    pub fetched: u64,
+    /// See above.
+    pub compiled: u64,
     /// What the scheduler knows in the end, as [`asterism_scheduler::Scheduler::state_digest`] has it.
     pub state: [u8; 32],
     /// A digest of all outputs of the scheduler, in their order; zeros unless it was asked for.
@@ -119,6 +125,7 @@ pub struct World {
     pub(super) executors: Vec<Executor>,
     links: BTreeMap<u64, Link>,
     blobs: BTreeMap<Cid, ByteBuf>,
+    components: BTreeSet<Cid>,
     pub(super) wishes: Vec<Wish>,
     steps: u64,
     kills: u64,
@@ -154,6 +161,7 @@ impl World {
             backoff_cap_ms: 4_000,
             reconnect_grace_ms: scenario.reconnect_grace_ms,
             verify: scenario.verify,
+            affinity: scenario.affinity,
             ..Config::default()
         };
         let executor = |number| {
@@ -180,7 +188,9 @@ impl World {
         let share = scenario.tasks / scenario.workflows.max(1);
         let wish = |number| {
             let first = u32::from(number == 0) * (scenario.tasks % scenario.workflows.max(1));
-            let prepared = workflow(&mut random, share + first, scenario.variety);
+            let count = share + first;
+            let (variety, components) = (scenario.variety, scenario.components);
+            let prepared = workflow(&mut random, count, variety, components);
             let expected = reference::outcomes(&prepared.workflow);
             Wish {
                 plan: Planned::read(&prepared).expect("chance writes workflows"),
@@ -192,6 +202,10 @@ impl World {
             }
         };
         let wishes = (0..scenario.workflows).map(wish).collect();
+        let components = (0..scenario.components.max(1)).map(component);
+        let blobs: BTreeMap<Cid, ByteBuf> = components
+            .map(|bytes| (blob_cid(&bytes), ByteBuf::from(bytes)))
+            .collect();
         let now = Timestamp(1_000_000);
         Self {
             scenario: scenario.clone(),
@@ -204,7 +218,8 @@ impl World {
             coordinator_wake: None,
             executors,
             links: BTreeMap::new(),
-            blobs: BTreeMap::from([(blob_cid(COMPONENT), ByteBuf::from(COMPONENT))]),
+            components: blobs.keys().copied().collect(),
+            blobs,
             wishes,
             steps: 0,
             kills: 0,
@@ -309,9 +324,12 @@ impl World {
             runs: self.wishes.iter().filter(|wish| wish.run.is_some()).count(),
             computed: self.coordinator.computed,
             steps: self.steps,
+            elapsed_ms: self.elapsed_ms(),
             kills: self.kills,
             disasters: self.disasters,
             excluded,
+            fetched: self.executors.iter().map(|own| own.fetched).sum(),
+            compiled: self.executors.iter().map(|own| own.compilations).sum(),
             state: state.unwrap_or_default(),
             trace: trace.map_or([0; 32], |trace| content_cid(&trace).digest()),
         }

@@ -11,6 +11,7 @@ use asterism_protocol::{
 use super::Scheduler;
 use crate::{
     ConnectionId, Event,
+    affinity::links,
     checked::{Delivered, Item},
     memory::{Answer, Held, Known, answer},
     works::{Wanter, WorkId, memory_key, work_key},
@@ -261,6 +262,7 @@ impl Scheduler {
             return;
         };
         let fuel = outcome.fuel.unwrap_or(0);
+        executor.holdings.make(&links([outcome.out.value()]));
         executor.tally.tasks += 1;
         executor.tally.fuel = executor.tally.fuel.saturating_add(fuel);
         if let Some(speed) = fuel

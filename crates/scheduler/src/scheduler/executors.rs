@@ -9,6 +9,7 @@ use asterism_protocol::{
 use super::{Due, Scheduler};
 use crate::{
     ConnectionId, Output, RequestId, SubmitError,
+    affinity::Holdings,
     checked::{Checked, Said},
     digests::Digest,
     executors::{Poll, Why},
@@ -130,6 +131,12 @@ impl Scheduler {
             .filter(|held| self.resume(&key, **held))
             .map(|held| held.lease)
             .collect();
+        if resumed.is_empty() && !before.is_empty() {
+            // It began anew, with nothing.
+            if let Some(executor) = self.executors.by_key.get_mut(&key) {
+                executor.holdings = Holdings::default();
+            }
+        }
         for lease in before.into_iter().filter(|lease| !resumed.contains(lease)) {
             self.lose(lease, "the executor came back without it");
         }

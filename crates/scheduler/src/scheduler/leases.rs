@@ -49,12 +49,20 @@ impl Scheduler {
             if asker.barred.is_some() {
                 continue;
             }
-            let Some((work, run)) = self.works.pick(&asker) else {
+            let window = self.config.affinity;
+            let Some((work, run)) = self.works.pick(&asker, &executor.holdings, window) else {
                 continue;
             };
+            let Some((at, key, why)) = self.fittest(at, key, work) else {
+                continue;
+            };
+            if !matches!(why, Why::Turn(_)) {
+                // Whoever's turn it was has it still.
+                turn -= 1;
+            }
             self.works.flows.served(run, self.now);
             let id = self.number();
-            self.lease_to(id, work, &key, Why::Turn);
+            self.lease_to(id, work, &key, why);
             let (lease, bytes) = self.write_lease(id, work);
             let (leases, total) = given.entry(key).or_default();
             leases.push(lease);
@@ -97,6 +105,42 @@ impl Scheduler {
             });
             self.changed_executors.insert(key);
         }
+    }
+
+    /// Who gets an instruction: of the first that wait, whoever has a thread that does nothing; of those the one that has to
+    /// fetch least for it; of those the fastest, if it is much faster; then the first. Where outcomes are compared it is
+    /// always whose turn it is: what executors say of themselves must not decide whom their words are compared with.
+    fn fittest(&self, at: u64, key: PublicKey, work: WorkId) -> Option<(u64, PublicKey, Why)> {
+        let by_key = &self.executors.by_key;
+        let work = self.works.get(work);
+        let mut best = by_key.get(&key)?;
+        let fit = best.holdings.fit(&work.wants);
+        let (mut chosen, mut least) = ((at, key, Why::Turn(fit)), (best.load(), fit.cost()));
+        if work.proof.is_some() {
+            return Some(chosen);
+        }
+        let others = self.executors.turns.range(at + 1..);
+        for (at, key) in others.take(self.config.affinity.saturating_sub(1)) {
+            let Some(executor) = by_key.get(key) else {
+                continue;
+            };
+            let faster = executor.is_faster(best);
+            if least == (0, 0) && !faster {
+                continue;
+            }
+            let fit = executor.holdings.fit(&work.wants);
+            let needs = (executor.load(), fit.cost());
+            if needs > least || needs == least && !faster {
+                continue;
+            }
+            let asker = asker(&self.config, &self.trust, key, executor, self.now);
+            if asker.barred.is_some() || !work.suits(&asker) {
+                continue;
+            }
+            chosen = (*at, *key, Why::Fitter(fit));
+            (best, least) = (executor, needs);
+        }
+        Some(chosen)
     }
 
     /// Executors that have nothing else to do get what others are slow with.
@@ -179,6 +223,7 @@ impl Scheduler {
         self.dues.insert((deadline, Due::Lease(id)));
         if let Some(executor) = self.executors.by_key.get_mut(key) {
             executor.leases.insert(id);
+            executor.holdings.fetch(&self.works.get(work).wants);
         }
         if self.works.get(work).wants_more() {
             self.works.queue(work, self.now);

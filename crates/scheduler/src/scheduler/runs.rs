@@ -436,6 +436,7 @@ impl Scheduler {
                     limits,
                     policy,
                     needs: run.needs(wanter.node).cloned().map(Box::new),
+                    wants: run.wants(wanter.node, &self.memory),
                     height: run.graph.height(wanter.node),
                 });
                 self.offer(work);

@@ -14,6 +14,7 @@ use asterism_protocol::{
 use super::{Scheduler, leases::asker};
 use crate::{
     Output,
+    affinity::Fit,
     digests::Digest,
     executors::{Executor, Lease, Why},
     proof::{Said, Vote},
@@ -527,17 +528,40 @@ impl Scheduler {
 }
 
 fn lease_view(lease: &Lease, work: &Work) -> LeaseView {
-    let reason = match (lease.why, &work.proof) {
-        (Why::Turn, None) => "it was its turn, and it may have it",
-        (Why::Turn, Some(_)) => "it was its turn, and nobody of its owner was asked before",
-        (Why::Backup, _) => "another executor is slow with it, and this one had nothing else to do",
-        (Why::Resumed, _) => "it came back with it after a connection was lost",
-    };
+    let mut reason = match lease.why {
+        Why::Turn(_) => "it was its turn, and it may have it",
+        Why::Fitter(_) => {
+            "those who waited longer have more to do, or to fetch, or are slower, and it may have it"
+        }
+        Why::Backup => "another executor is slow with it, and this one had nothing else to do",
+        Why::Resumed => "it came back with it after a connection was lost",
+    }
+    .to_owned();
+    if let Why::Turn(fit) | Why::Fitter(fit) = lease.why {
+        if work.proof.is_some() {
+            reason.push_str("; nobody of its owner was asked before");
+        }
+        reason.push_str("; ");
+        reason.push_str(&at_hand(fit));
+    }
     LeaseView {
         executor: lease.key,
         leased: lease.leased,
         deadline: lease.deadline,
-        reason: reason.to_owned(),
+        reason,
+    }
+}
+
+/// What of an instruction's needs an executor had at hand, as far as that is known.
+fn at_hand(fit: Fit) -> String {
+    let component = if fit.component {
+        "it has the component at hand"
+    } else {
+        "it has the component to fetch"
+    };
+    match (fit.of, fit.blobs) {
+        (0, _) => component.to_owned(),
+        (of, blobs) => format!("{component}, and {blobs} of {of} blobs among the inputs at hand"),
     }
 }
 

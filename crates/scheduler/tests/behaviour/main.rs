@@ -1,5 +1,6 @@
 //! What a scheduler does, at the level of messages.
 
+mod affinity;
 mod driver;
 mod garbage;
 mod leases;

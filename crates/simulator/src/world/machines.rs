@@ -3,7 +3,7 @@
 use asterism_executor::{Session, session, session::Input as Heard};
 
 use super::{Happening, World};
-use crate::{executor::Coming, workflows::COMPONENT};
+use crate::executor::Coming;
 
 impl World {
     /// An executor's page is opened, unless it is open.
@@ -124,6 +124,9 @@ impl World {
                 self.coming(executor, ms, Coming::Signed(id, signature));
             }
             session::Output::Fetch { cid } => {
+                if !self.components.contains(&cid) {
+                    self.executors[executor].fetch(cid);
+                }
                 let loss = self.scenario.loss_per_mille;
                 let (ms, found) = (self.delay(), !self.random.chance(loss));
                 self.coming(executor, ms, Coming::Fetched(cid, found));
@@ -145,7 +148,8 @@ impl World {
                         .expect("what is linked to was uploaded before");
                     job.blobs.insert(cid, bytes.clone());
                 }
-                let result = self.executors[executor].perform(&job, COMPONENT);
+                let component = &self.blobs[&job.component];
+                let result = self.executors[executor].perform(&job, component);
                 self.next += 1;
                 let job = self.next;
                 let pipeline = self.executors[executor].pipeline;

@@ -367,10 +367,10 @@ fn blobs_of(event: &Event, found: &mut BTreeSet<Cid>) {
                 values.for_each(|value| run_blobs(value, found));
             }
             for receipt in known {
-                run_blobs(receipt.out.value(), found);
+                run_blobs(receipt.out().value(), found);
             }
         }
-        Event::Computed { receipt, .. } => run_blobs(receipt.out.value(), found),
+        Event::Computed { receipt, .. } => run_blobs(receipt.out().value(), found),
         Event::Voted { outcome, .. } => run_blobs(outcome.out.value(), found),
         Event::Parted { .. }
         | Event::Caught { .. }

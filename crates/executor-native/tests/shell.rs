@@ -167,7 +167,9 @@ impl Coordinator {
                     }
                 }
                 Output::Disconnect { connection } => drop(self.outboxes.remove(&connection)),
-                Output::Persist(Event::Computed { receipt, .. }) => self.receipts.push(*receipt),
+                Output::Persist(Event::Computed { receipt, .. }) => {
+                    self.receipts.push(receipt.receipt());
+                }
                 Output::Persist(Event::GaveUp { attempts, .. }) => self.given_up.push(attempts),
                 Output::Reply { result, .. } => {
                     result.expect("what tests submit is accepted");

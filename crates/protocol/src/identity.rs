@@ -133,27 +133,46 @@ impl Identity {
 /// Bitcoin's alphabet of base58.
 const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 
-/// For thirty-odd bytes: quadratic is fine.
+/// For thirty-odd bytes: quadratic is fine. Receipts name their issuer so, hence in large steps: words of 32 bits in, digits of
+/// 58⁵ out.
 fn base58(bytes: &[u8]) -> String {
-    let mut digits: Vec<u8> = Vec::new();
-    for byte in bytes {
-        let mut carry = u32::from(*byte);
+    const STEP: u64 = 58_u64.pow(5);
+    let mut digits: Vec<u64> = Vec::new();
+    // The first word is the short one.
+    let (first, words) = bytes.split_at(bytes.len() % 4);
+    for word in std::iter::once(first).chain(words.chunks(4)) {
+        let mut carry = word
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte));
         for digit in &mut digits {
-            carry += u32::from(*digit) << 8;
-            *digit = (carry % 58) as u8;
-            carry /= 58;
+            carry += *digit << 32;
+            *digit = carry % STEP;
+            carry /= STEP;
         }
         while carry > 0 {
-            digits.push((carry % 58) as u8);
-            carry /= 58;
+            digits.push(carry % STEP);
+            carry /= STEP;
         }
     }
+    let mut symbols: Vec<u8> = Vec::with_capacity(5 * digits.len());
+    for digit in &digits {
+        let mut rest = *digit;
+        for _ in 0..5 {
+            symbols.push(ALPHABET[(rest % 58) as usize]);
+            rest /= 58;
+        }
+    }
+    // What the largest digit is short of.
+    while symbols.last() == Some(&ALPHABET[0]) {
+        symbols.pop();
+    }
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    let symbols = digits
+    symbols.extend(std::iter::repeat_n(ALPHABET[0], zeros));
+    symbols
         .iter()
         .rev()
-        .map(|digit| char::from(ALPHABET[usize::from(*digit)]));
-    std::iter::repeat_n('1', zeros).chain(symbols).collect()
+        .map(|symbol| char::from(*symbol))
+        .collect()
 }
 
 /// The inverse of [`base58`]; `None` for other letters.

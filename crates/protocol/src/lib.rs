@@ -5,6 +5,7 @@
 //! This crate knows no clock, no socket, no randomness and no wasm engine; it builds without a
 //! single `cfg` for every target.
 
+mod attested;
 mod cid;
 mod codec;
 mod error;
@@ -26,6 +27,7 @@ pub mod view;
 mod workflow;
 
 pub use crate::{
+    attested::{Attested, Named, Signed},
     cid::{BlobHasher, Cid, blob_cid, content_cid},
     codec::{CONTENT_TYPE, SUBPROTOCOL, decode, encode, from_json, from_value, to_json, to_value},
     error::{DecodeError, Error},

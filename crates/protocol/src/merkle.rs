@@ -61,10 +61,17 @@ impl MerkleTree {
     /// The bytes to sign.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
-        signed_bytes(
-            &self.levels[self.levels.len() - 1][0],
-            self.levels[0].len() as u32,
-        )
+        signed_bytes(&self.levels[self.levels.len() - 1][0], self.leaves())
+    }
+
+    /// From the leaves to the root.
+    pub(crate) fn levels(&self) -> &[Vec<[u8; 32]>] {
+        &self.levels
+    }
+
+    /// How many statements there are.
+    pub(crate) fn leaves(&self) -> u32 {
+        self.levels[0].len() as u32
     }
 
     /// The path of the `index`-th statement.
@@ -80,7 +87,7 @@ impl MerkleTree {
         }
         MerklePath {
             index: index as u32,
-            leaves: self.levels[0].len() as u32,
+            leaves: self.leaves(),
             siblings,
         }
     }

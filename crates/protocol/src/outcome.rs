@@ -191,6 +191,17 @@ impl Conditions {
     #[must_use]
     pub fn answer(&self, outcome: &Outcome, limits: &Limits) -> Option<bool> {
         let trap = outcome.failure().map(|failure| failure.trap);
+        self.answers(trap, outcome.fuel, limits)
+    }
+
+    /// As [`Conditions::answer`], of an outcome that ended so and used so much fuel.
+    #[must_use]
+    pub fn answers(
+        &self,
+        trap: Option<TrapKind>,
+        fuel: Option<u64>,
+        limits: &Limits,
+    ) -> Option<bool> {
         let memory_agrees = if self.growth_refused || trap == Some(TrapKind::OutOfMemory) {
             // Where the limit showed, another limit shows elsewhere or not at all.
             limits.memory == self.memory
@@ -201,7 +212,7 @@ impl Conditions {
         if !memory_agrees {
             return None;
         }
-        match (trap, outcome.fuel) {
+        match (trap, fuel) {
             (Some(TrapKind::OutOfFuel), _) => {
                 (limits.fuel <= self.fuel).then_some(limits.fuel == self.fuel)
             }

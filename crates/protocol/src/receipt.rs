@@ -163,6 +163,15 @@ impl Receipt {
         })
     }
 
+    /// The function that was called; `None` for a receipt that does not say it.
+    #[must_use]
+    pub fn func(&self) -> Option<&str> {
+        match self.meta.get(key::OP)? {
+            Value::String(func) => Some(func),
+            _ => None,
+        }
+    }
+
     /// What it was believed on; `None` for a receipt that was not made by [`Receipt::believed`].
     #[must_use]
     pub fn evidence(&self) -> Option<Evidence> {

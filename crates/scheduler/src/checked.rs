@@ -3,10 +3,8 @@
 //! This work is most of what a delivery costs, and needs nothing that the state machine knows. So it is done before, by
 //! whoever holds the connection, on a thread of its own if it has one; and [`Checked`] can be made in no other way.
 
-use std::sync::Arc;
-
 use asterism_protocol::{
-    Attestation, Cid, Conditions, MerkleTree, PublicKey, Signature, Statement, content_cid, encode,
+    MerkleTree, Named, PublicKey, Signature, Signed, Statement,
     message::{Delivery, ToCoordinator},
 };
 
@@ -29,37 +27,14 @@ pub(crate) enum Said {
 pub(crate) struct Delivered {
     pub(crate) key: PublicKey,
     pub(crate) items: Vec<Item>,
-    pub(crate) batch: Arc<Batch>,
 }
 
-/// One outcome of a delivery, with its name.
+/// One outcome of a delivery, with its name and what its receipt says of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
     pub(crate) delivery: Delivery,
-    /// The outcome's.
-    pub(crate) cid: Cid,
-    /// Size of the encoded outcome.
-    pub(crate) bytes: u32,
-}
-
-/// What was signed at once.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Batch {
-    key: PublicKey,
-    tree: MerkleTree,
-    signature: Signature,
-}
-
-impl Batch {
-    /// The evidence for the statement at `place`, which was made under `conditions`.
-    pub(crate) fn attestation(&self, place: usize, conditions: Conditions) -> Attestation {
-        Attestation {
-            key: self.key,
-            conditions,
-            path: self.tree.path(place),
-            signature: self.signature,
-        }
-    }
+    pub(crate) named: Named,
+    pub(crate) signed: Signed,
 }
 
 /// Checks what comes over one connection, in its order.
@@ -95,32 +70,29 @@ impl Checker {
 
 impl Delivered {
     fn check(key: PublicKey, items: Vec<Delivery>, signature: Signature) -> Result<Self, String> {
-        let mut statements = Vec::with_capacity(items.len());
-        let items = items
-            .into_iter()
-            .map(|delivery| {
-                let encoded = encode(&delivery.outcome);
-                let cid = content_cid(&encoded);
-                statements.push(Statement {
-                    outcome: cid,
-                    conditions: delivery.conditions,
-                });
-                let bytes = encoded.len() as u32;
-                Item {
-                    delivery,
-                    cid,
-                    bytes,
-                }
+        let named: Vec<Named> = items.iter().map(|item| Named::of(&item.outcome)).collect();
+        let statements: Vec<Statement> = named
+            .iter()
+            .zip(&items)
+            .map(|(named, item)| Statement {
+                outcome: named.cid,
+                conditions: item.conditions,
             })
             .collect();
         let tree = MerkleTree::new(&statements);
         key.verify(&tree.signed_bytes(), &signature)
             .map_err(|error| error.to_string())?;
-        let batch = Arc::new(Batch {
-            key,
-            tree,
-            signature,
+        let conditions = statements.iter().map(|statement| statement.conditions);
+        let signed = Signed::batch(key, &tree, signature, conditions);
+        let items = items.into_iter().zip(named).zip(signed);
+        let items = items.map(|((delivery, named), signed)| Item {
+            delivery,
+            named,
+            signed,
         });
-        Ok(Self { key, items, batch })
+        Ok(Self {
+            key,
+            items: items.collect(),
+        })
     }
 }

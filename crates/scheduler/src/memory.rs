@@ -1,10 +1,9 @@
 //! Canonical receipts that live runs and the runs kept for show refer to.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use asterism_protocol::{
-    Attestation, Basis, Cid, Conditions, Limits, Outcome, PublicKey, Receipt, Remark, Timestamp,
-    TrapKind, content_cid, encode,
+    Attested, Basis, Cid, Conditions, Limits, PublicKey, Remark, Timestamp, TrapKind,
 };
 
 use crate::{
@@ -14,35 +13,65 @@ use crate::{
     works::memory_key,
 };
 
-/// A receipt with what is asked of it often.
+/// A receipt with what is asked of it often. A million of them are held at once, so what most have not takes no room.
 pub(crate) struct Known {
-    pub(crate) receipt: Receipt,
-    pub(crate) outcome: Cid,
-    pub(crate) branch: Branch,
-    pub(crate) fuel: Option<u64>,
-    pub(crate) conditions: Conditions,
-    pub(crate) key: PublicKey,
+    /// The journal is told of the same one.
+    pub(crate) receipt: Arc<Attested>,
     /// Only of what was computed since the journal began.
-    pub(crate) remark: Option<Remark>,
+    remark: Remarked,
     /// What it was believed on.
     pub(crate) basis: Basis,
-    /// Would another limit change the outcome?
-    pub(crate) limited: bool,
-    /// When the lease was given that this came of, when its attempt was said to begin, when it was committed to and when it
-    /// came, as far as that is known.
-    pub(crate) leased: Option<Timestamp>,
-    pub(crate) started: Option<Timestamp>,
-    pub(crate) computed: Option<Timestamp>,
-    pub(crate) delivered: Option<Timestamp>,
+    leased: Moment,
+    started: Moment,
+    computed: Moment,
+    delivered: Moment,
     /// When it became canonical; the beginning of time for what came with a submission.
     pub(crate) at: Timestamp,
-    /// Size of the outcome as a lease's input, in bytes.
-    pub(crate) bytes: u32,
     /// The blobs that it links to; most link to none.
     pub(crate) blobs: Option<Box<[Mark]>>,
-    cid: OnceLock<Cid>,
-    digest: Digest,
+    /// What it is found by, where that is not its instruction alone.
+    key: Option<Box<Digest>>,
+    /// Size of the outcome as a lease's input, in bytes.
+    pub(crate) bytes: u32,
     holders: u32,
+}
+
+/// What engine and guest said: most often, how long it took and nothing more.
+enum Remarked {
+    Nothing,
+    Took(u64),
+    All(Box<Remark>),
+}
+
+/// A time, or none; in eight bytes.
+#[derive(Clone, Copy)]
+struct Moment(u64);
+
+impl From<Option<Timestamp>> for Moment {
+    fn from(at: Option<Timestamp>) -> Self {
+        Self(at.map_or(u64::MAX, |at| at.0))
+    }
+}
+
+impl Moment {
+    fn get(self) -> Option<Timestamp> {
+        (self.0 != u64::MAX).then_some(Timestamp(self.0))
+    }
+}
+
+/// When a receipt came about, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// When the lease was given that it came of.
+    pub(crate) leased: Option<Timestamp>,
+    /// When its attempt was said to begin.
+    pub(crate) started: Option<Timestamp>,
+    /// When it was committed to.
+    pub(crate) computed: Option<Timestamp>,
+    /// When it came.
+    pub(crate) delivered: Option<Timestamp>,
+    /// When it became canonical.
+    pub(crate) at: Timestamp,
 }
 
 /// How a known receipt answers a request.
@@ -55,79 +84,138 @@ pub(crate) enum Answer {
 }
 
 impl Known {
-    /// A receipt that was just made.
-    pub(crate) fn new(
-        receipt: Receipt,
-        outcome: &Outcome,
-        cid: Cid,
-        bytes: u32,
-        attestation: &Attestation,
-    ) -> Self {
-        let trap = outcome.failure().map(|failure| failure.trap);
-        let digest = memory_key(&outcome.instruction.digest(), &receipt.rests_on());
-        let evidence = receipt.evidence();
-        let blobs = links([outcome.out.value()]);
+    /// A receipt, of which the outcome links to these blobs.
+    pub(crate) fn new(receipt: Arc<Attested>, blobs: Vec<Mark>, times: Times) -> Self {
+        let instruction = receipt.instruction().digest();
+        let key = memory_key(&instruction, receipt.rests_on());
+        let basis = receipt.evidence().map(|evidence| evidence.basis);
+        let Times {
+            leased,
+            started,
+            computed,
+            delivered,
+            at,
+        } = times;
         Self {
+            bytes: receipt.outcome_bytes(),
             receipt,
-            outcome: cid,
-            branch: Branch::of(&outcome.out),
-            fuel: outcome.fuel,
-            conditions: attestation.conditions,
-            key: attestation.key,
-            remark: None,
-            basis: evidence.map_or(Basis::Unverified, |evidence| evidence.basis),
-            limited: attestation.conditions.growth_refused
-                || matches!(trap, Some(TrapKind::OutOfFuel | TrapKind::OutOfMemory)),
-            leased: None,
-            started: None,
-            computed: None,
-            delivered: None,
-            at: Timestamp::default(),
-            bytes,
+            remark: Remarked::Nothing,
+            basis: basis.unwrap_or(Basis::Unverified),
+            leased: leased.into(),
+            started: started.into(),
+            computed: computed.into(),
+            delivered: delivered.into(),
+            at,
             blobs: (!blobs.is_empty()).then(|| blobs.into()),
-            cid: OnceLock::new(),
-            digest,
+            key: (key != instruction).then(|| Box::new(key)),
             holders: 0,
         }
     }
 
-    /// Reads a receipt; `None` if it does not say what it attests.
-    pub(crate) fn read(receipt: Receipt) -> Option<Self> {
-        let (outcome, attestation) = (receipt.outcome()?, receipt.attestation()?);
-        let encoded = encode(&outcome);
-        let cid = content_cid(&encoded);
-        Some(Self::new(
-            receipt,
-            &outcome,
-            cid,
-            encoded.len() as u32,
-            &attestation,
-        ))
+    /// A receipt that was made before.
+    pub(crate) fn read(receipt: Arc<Attested>, at: Timestamp) -> Self {
+        let blobs = if receipt.may_link() {
+            links([receipt.out().value()])
+        } else {
+            Vec::new()
+        };
+        let times = Times {
+            at,
+            ..Times::default()
+        };
+        Self::new(receipt, blobs, times)
     }
 
     /// What it is found by.
     pub(crate) fn digest(&self) -> Digest {
-        self.digest
+        match &self.key {
+            Some(key) => **key,
+            None => self.receipt.instruction().digest(),
+        }
     }
 
-    /// The receipt's own name, computed when it is asked for first.
+    /// The receipt's own name.
     pub(crate) fn cid(&self) -> Cid {
-        *self.cid.get_or_init(|| self.receipt.cid())
+        self.receipt.cid()
+    }
+
+    /// The outcome's name.
+    pub(crate) fn outcome(&self) -> Cid {
+        self.receipt.outcome_cid()
+    }
+
+    pub(crate) fn branch(&self) -> Branch {
+        if self.receipt.is_error() {
+            Branch::Error
+        } else {
+            Branch::Ok
+        }
+    }
+
+    /// Would another limit change the outcome?
+    pub(crate) fn limited(&self) -> bool {
+        self.receipt.signed().conditions().growth_refused
+            || matches!(
+                self.receipt.trap(),
+                Some(TrapKind::OutOfFuel | TrapKind::OutOfMemory)
+            )
+    }
+
+    /// Whose outcome it is.
+    pub(crate) fn executor(&self) -> PublicKey {
+        self.receipt.signed().key()
+    }
+
+    pub(crate) fn remark(&self) -> Option<Remark> {
+        match &self.remark {
+            Remarked::Nothing => None,
+            Remarked::Took(elapsed_us) => Some(Remark {
+                elapsed_us: *elapsed_us,
+                ..Remark::default()
+            }),
+            Remarked::All(remark) => Some((**remark).clone()),
+        }
+    }
+
+    pub(crate) fn set_remark(&mut self, remark: &Remark) {
+        let elapsed_us = remark.elapsed_us;
+        let took = Remark {
+            elapsed_us,
+            ..Remark::default()
+        };
+        self.remark = if *remark == took {
+            Remarked::Took(elapsed_us)
+        } else {
+            Remarked::All(Box::new(remark.clone()))
+        };
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        Times {
+            leased: self.leased.get(),
+            started: self.started.get(),
+            computed: self.computed.get(),
+            delivered: self.delivered.get(),
+            at: self.at,
+        }
     }
 
     /// Does this answer a request with `limits`?
     pub(crate) fn answer(&self, limits: &Limits) -> Option<Answer> {
-        answer(&self.conditions, &self.receipt.outcome()?, limits)
+        let (trap, fuel) = (self.receipt.trap(), self.receipt.fuel());
+        let conditions = self.receipt.signed().conditions();
+        answer(conditions, trap, fuel, limits)
     }
 }
 
-/// Does an outcome that came about under `conditions` answer a request with `limits`?
+/// Does an outcome that ended so, used so much fuel, and came about under `conditions` answer a request with `limits`?
 pub(crate) fn answer(
     conditions: &Conditions,
-    outcome: &Outcome,
+    trap: Option<TrapKind>,
+    fuel: Option<u64>,
     limits: &Limits,
 ) -> Option<Answer> {
-    conditions.answer(outcome, limits).map(|whole| {
+    conditions.answers(trap, fuel, limits).map(|whole| {
         if whole {
             Answer::Whole
         } else {
@@ -172,7 +260,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Makes a receipt the canonical one of its instruction. The caller holds it at once.
     pub(crate) fn insert(&mut self, known: Known) -> u32 {
-        let digest = known.digest;
+        let digest = known.digest();
         let slot = self.insert_aside(known);
         self.canonical.insert(digest, slot);
         slot
@@ -215,8 +303,9 @@ impl Memory {
             .expect("whoever has the number holds the receipt");
         known.holders -= 1;
         if known.holders == 0 {
-            if self.canonical.get(&known.digest) == Some(slot) {
-                self.canonical.remove(&known.digest);
+            let digest = known.digest();
+            if self.canonical.get(&digest) == Some(slot) {
+                self.canonical.remove(&digest);
             }
             *entry = None;
             self.free.push(slot);

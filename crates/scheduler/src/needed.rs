@@ -68,10 +68,7 @@ impl Story {
         let touched = match &event {
             Event::Submitted { run, .. } => vec![*run],
             Event::Voted { outcome, .. } => self.about(outcome.instruction),
-            Event::Computed { receipt, .. } => receipt
-                .outcome()
-                .map(|outcome| self.about(outcome.instruction))
-                .unwrap_or_default(),
+            Event::Computed { receipt, .. } => self.about(receipt.instruction()),
             Event::Parted { instruction, .. }
             | Event::Repeated { instruction, .. }
             | Event::GaveUp { instruction, .. } => self.about(*instruction),

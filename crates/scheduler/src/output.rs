@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use asterism_protocol::{
-    Attestation, Cid, Outcome, Policy, PublicKey, Receipt, Remark, Terms, Timestamp,
+    Attestation, Attested, Cid, Outcome, Policy, PublicKey, Remark, Terms, Timestamp,
     message::{Change, ToExecutor},
     view::RunId,
 };
@@ -64,7 +64,7 @@ pub enum Event {
         #[serde(with = "shared")]
         tasks: Arc<Tasks>,
         /// Receipts known then: this run replays them.
-        known: Vec<Receipt>,
+        known: Vec<Attested>,
         /// How it is verified and ordered; the policy is never left open.
         #[serde(default)]
         terms: Terms,
@@ -75,7 +75,7 @@ pub enum Event {
         at: Timestamp,
         /// When it is believed: with the next two, which of those that are to be done it is for.
         policy: Policy,
-        /// See [`Receipt::rests_on`].
+        /// See [`asterism_protocol::Receipt::rests_on`].
         rests_on: Vec<Cid>,
         /// Whom the executor counts for.
         owner: Owner,
@@ -153,8 +153,9 @@ pub enum Event {
     Computed {
         /// When.
         at: Timestamp,
-        /// The receipt. Boxed: most of the size of an event.
-        receipt: Box<Receipt>,
+        /// The receipt, which the scheduler holds too.
+        #[serde(with = "shared")]
+        receipt: Arc<Attested>,
         /// What engine and guest said.
         remark: Box<asterism_protocol::Remark>,
     },
@@ -167,7 +168,7 @@ pub enum Event {
         /// When an outcome of it would have been believed.
         #[serde(default)]
         policy: Policy,
-        /// See [`Receipt::rests_on`].
+        /// See [`asterism_protocol::Receipt::rests_on`].
         #[serde(default)]
         rests_on: Vec<Cid>,
         /// Why its attempts failed, the last one last.

@@ -1,7 +1,10 @@
 //! What executors came to for one instruction, and whether that is enough for its policy.
 
+use std::sync::Arc;
+
 use asterism_protocol::{
-    Attestation, Basis, Cid, Outcome, Policy, PublicKey, Remark, Timestamp, message::LeaseId,
+    Attested, Basis, Cid, Named, Outcome, Policy, PublicKey, Remark, Signed, Timestamp,
+    message::LeaseId,
 };
 
 use crate::trust::Owner;
@@ -45,9 +48,8 @@ pub(crate) enum Said {
 /// An outcome that is not final.
 pub(crate) struct Told {
     pub(crate) outcome: Outcome,
-    pub(crate) cid: Cid,
-    pub(crate) bytes: u32,
-    pub(crate) attestation: Attestation,
+    pub(crate) named: Named,
+    pub(crate) signed: Signed,
     pub(crate) remark: Remark,
     pub(crate) leased: Option<Timestamp>,
     pub(crate) delivered: Timestamp,
@@ -55,6 +57,19 @@ pub(crate) struct Told {
     /// told after it was picked, it says nothing: whoever turns liar would hide behind it.
     pub(crate) number: u64,
     pub(crate) pick: Pick,
+}
+
+impl Told {
+    /// The receipt that this makes for an invocation.
+    pub(crate) fn receipt(&self, ran: Cid, func: &Arc<str>, metering: &Arc<str>) -> Attested {
+        let Self {
+            outcome,
+            named,
+            signed,
+            ..
+        } = self;
+        Attested::new(ran, func, outcome, metering, named.clone(), signed.clone())
+    }
 }
 
 /// What spot checks do with an outcome.
@@ -137,7 +152,7 @@ impl Proof {
     pub(crate) fn leading(&self) -> Option<&Told> {
         let (_, first) = self.told().next()?;
         self.told()
-            .all(|(_, told)| told.cid == first.cid)
+            .all(|(_, told)| told.named.cid == first.named.cid)
             .then_some(first)
     }
 
@@ -148,7 +163,7 @@ impl Proof {
             Policy::Quorum { agree, of } => self.quorum(*agree, *of),
             Policy::Spot { .. } => {
                 if let Some((_, told)) = self.told().find(|(vote, _)| trusts(&vote.key)) {
-                    return Decision::Believe(told.cid, Basis::Trusted);
+                    return Decision::Believe(told.named.cid, Basis::Trusted);
                 }
                 let mut told = self.told().map(|(_, told)| told);
                 match (told.next(), told.next()) {
@@ -157,7 +172,7 @@ impl Proof {
                         Pick::Checked => Decision::Wait(SPOT_AGREE),
                         Pick::Unpicked => Decision::Wait(1),
                         Pick::Covered(passed) => {
-                            Decision::Believe(only.cid, Basis::Sampled { passed })
+                            Decision::Believe(only.named.cid, Basis::Sampled { passed })
                         }
                     },
                     (Some(_), Some(_)) => self.quorum(SPOT_AGREE, SPOT_OF),
@@ -167,11 +182,15 @@ impl Proof {
     }
 
     fn quorum(&self, agree: u32, of: u32) -> Decision {
-        let count = |cid: Cid| self.told().filter(|(_, told)| told.cid == cid).count() as u32;
+        let count = |cid: Cid| {
+            self.told()
+                .filter(|(_, told)| told.named.cid == cid)
+                .count() as u32
+        };
         let told = self.told().count() as u32;
         let best = self
             .told()
-            .map(|(_, told)| (count(told.cid), told.cid))
+            .map(|(_, told)| (count(told.named.cid), told.named.cid))
             // Of equally many, whoever told first.
             .reduce(|best, other| if other.0 > best.0 { other } else { best });
         let (most, cid) = match best {
@@ -188,7 +207,9 @@ impl Proof {
 
 #[cfg(test)]
 mod tests {
-    use asterism_protocol::{Conditions, MerklePath, Out, Signature, Value, content_cid};
+    use asterism_protocol::{
+        Attestation, Conditions, MerklePath, Out, Signature, Value, content_cid,
+    };
 
     use super::*;
 
@@ -203,10 +224,9 @@ mod tests {
             };
             let key = PublicKey::new([*key; 32]);
             let told = Told {
-                cid: outcome.cid(),
+                named: Named::of(&outcome),
                 outcome,
-                bytes: 1,
-                attestation: Attestation {
+                signed: Signed::of(&Attestation {
                     key,
                     conditions: Conditions {
                         fuel: 1,
@@ -215,7 +235,8 @@ mod tests {
                     },
                     path: MerklePath::default(),
                     signature: Signature::new([0; 64]),
-                },
+                })
+                .unwrap(),
                 remark: Remark::default(),
                 leased: None,
                 delivered: Timestamp(0),
@@ -245,7 +266,7 @@ mod tests {
             Decision::Believe(cid, basis) => {
                 let (_, told) = proof
                     .told()
-                    .find(|(_, told)| told.cid == cid)
+                    .find(|(_, told)| told.named.cid == cid)
                     .expect("somebody told it");
                 format!("{:?} {basis:?}", told.outcome.out.value())
             }

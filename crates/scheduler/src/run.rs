@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
-    Cid, Failure, Limits, Out, Outcome, Policy, Prepared, Receipt, Requirements, Task, Terms,
+    Attested, Cid, Failure, Limits, Out, Outcome, Policy, Prepared, Requirements, Task, Terms,
     Timestamp, TrapKind, limits,
     message::Kept,
     view::{AttemptView, Counts, RunId, RunState, RunSummary, TaskState, TaskView},
@@ -14,7 +14,7 @@ use crate::{
     digests::Digest,
     graph::{Branch, Graph},
     matching::Needs,
-    memory::{Answer, Held, Memory},
+    memory::{Answer, Held, Known, Memory},
     planned::{Contents, Planned},
     tasks::Tasks,
 };
@@ -127,7 +127,7 @@ impl Run {
         self.tasks.get(self.contents.task_of_node[node as usize])
     }
 
-    pub(crate) fn func(&self, node: u32) -> &str {
+    pub(crate) fn func(&self, node: u32) -> &Arc<str> {
         &self.contents.kind(node).func
     }
 
@@ -159,8 +159,8 @@ impl Run {
             .filter_map(|edge| {
                 let (slot, answer) = self.result(edge.node()).get()?;
                 match answer {
-                    Answer::Whole if !memory.get(slot).limited => None,
-                    Answer::Whole => Some(memory.get(slot).outcome),
+                    Answer::Whole if !memory.get(slot).limited() => None,
+                    Answer::Whole => Some(memory.get(slot).outcome()),
                     Answer::OutOfFuel => self.outcome_cid(edge.node(), memory),
                 }
             })
@@ -374,7 +374,10 @@ impl Run {
             .collect();
         needs.sort_unstable();
         needs.dedup();
-        let computed = state == TaskState::Computed;
+        let came = known
+            .map(|(known, _)| known)
+            .filter(|_| state == TaskState::Computed);
+        let times = came.map(Known::times);
         TaskView {
             index,
             name: self.tasks.name(index).to_owned(),
@@ -394,27 +397,17 @@ impl Run {
             fuel: outcome.as_ref().and_then(|(_, fuel)| *fuel),
             outcome: told.and_then(|_| self.outcome_cid(node, memory)),
             out: outcome.map(|(out, _)| out),
-            receipt: whole.map(crate::memory::Known::cid),
+            receipt: whole.map(Known::cid),
             basis: whole.map(|known| known.basis),
-            executor: known.map(|(known, _)| known.key),
-            remark: known
-                .filter(|_| computed)
-                .and_then(|(known, _)| known.remark.clone()),
+            executor: known.map(|(known, _)| known.executor()),
+            remark: came.and_then(Known::remark),
             attempts: self.attempts.get(&node).cloned().unwrap_or_default(),
             ready: self.ready_at(node, memory),
-            leased: known
-                .filter(|_| computed)
-                .and_then(|(known, _)| known.leased),
-            started: known
-                .filter(|_| computed)
-                .and_then(|(known, _)| known.started),
-            computed: known
-                .filter(|_| computed)
-                .and_then(|(known, _)| known.computed.or(known.delivered)),
-            delivered: known
-                .filter(|_| computed)
-                .and_then(|(known, _)| known.delivered),
-            verified: known.filter(|_| computed).map(|(known, _)| known.at),
+            leased: times.and_then(|times| times.leased),
+            started: times.and_then(|times| times.started),
+            computed: times.and_then(|times| times.computed.or(times.delivered)),
+            delivered: times.and_then(|times| times.delivered),
+            verified: times.map(|times| times.at),
             finished: self.finished_at(node, memory),
         }
     }
@@ -424,10 +417,10 @@ impl Run {
         let (slot, answer) = self.result(node).get()?;
         let known = memory.get(slot);
         match answer {
-            Answer::Whole => Some(known.outcome),
+            Answer::Whole => Some(known.outcome()),
             Answer::OutOfFuel => {
                 let (out, fuel) = self.outcome(node, memory)?;
-                let whole = known.receipt.outcome()?;
+                let whole = known.receipt.outcome();
                 Some(Outcome { out, fuel, ..whole }.cid())
             }
         }
@@ -438,11 +431,11 @@ impl Run {
         let (slot, answer) = self.result(node).get()?;
         let known = memory.get(slot);
         Some(match answer {
-            Answer::Whole => (known.receipt.out.clone(), known.fuel),
+            Answer::Whole => (known.receipt.out(), known.receipt.fuel()),
             Answer::OutOfFuel => {
                 let failure = Failure {
                     trap: TrapKind::OutOfFuel,
-                    func: self.func(node).to_owned(),
+                    func: self.func(node).to_string(),
                 };
                 (Out::Error(failure.to_value()), Some(self.limits(node).fuel))
             }
@@ -455,7 +448,7 @@ impl Run {
             return note.clone();
         }
         if let Some((slot, Answer::OutOfFuel)) = self.result(node).get() {
-            let (used, limit) = (memory.get(slot).fuel, self.limits(node).fuel);
+            let (used, limit) = (memory.get(slot).receipt.fuel(), self.limits(node).fuel);
             return match used {
                 Some(used) => {
                     format!("it is known to use up {used} units of fuel, its limit is {limit}")
@@ -575,14 +568,14 @@ impl Run {
 /// The branch of a result.
 fn branch(memory: &Memory, result: Held) -> Option<Branch> {
     result.get().map(|(slot, answer)| match answer {
-        Answer::Whole => memory.get(slot).branch,
+        Answer::Whole => memory.get(slot).branch(),
         Answer::OutOfFuel => Branch::Error,
     })
 }
 
 /// The receipts that a run refers to and did not compute itself, as its event in the journal names them.
-pub(crate) fn replayed(run: &Run, memory: &Memory) -> Vec<Receipt> {
+pub(crate) fn replayed(run: &Run, memory: &Memory) -> Vec<Attested> {
     let held = run.results.iter().filter_map(|held| held.get());
-    held.map(|(slot, _)| memory.get(slot).receipt.clone())
+    held.map(|(slot, _)| (*memory.get(slot).receipt).clone())
         .collect()
 }

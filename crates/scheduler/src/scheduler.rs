@@ -8,10 +8,13 @@ mod runs;
 mod verify;
 mod views;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use asterism_protocol::{
-    Cid, PublicKey, Timestamp,
+    Attested, Cid, PublicKey, Timestamp,
     message::{LeaseId, ToExecutor},
     view::RunId,
 };
@@ -40,6 +43,8 @@ enum Due {
 /// A scheduler; see the crate's documentation for its contract.
 pub struct Scheduler {
     config: Config,
+    /// The cost table of the configuration, as receipts hold it.
+    metering: Arc<str>,
     /// The latest time that was told: clocks jump back, this does not.
     now: Timestamp,
     random: Random,
@@ -60,6 +65,8 @@ pub struct Scheduler {
     regrounded: VecDeque<Wanter>,
     /// Is a journal being replayed? Then nothing is decided that is in it.
     recovering: bool,
+    /// The receipt that was replayed last: the next one was often signed together with it.
+    replayed: Option<Arc<Attested>>,
     /// Were votes recovered that nobody has weighed yet?
     unweighed: bool,
 
@@ -82,6 +89,7 @@ impl Scheduler {
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
+            metering: config.metering.as_str().into(),
             config,
             now: Timestamp::default(),
             random: Random::new(seed),
@@ -97,6 +105,7 @@ impl Scheduler {
             checks: BTreeSet::new(),
             regrounded: VecDeque::new(),
             recovering: false,
+            replayed: None,
             unweighed: false,
             works: Works::default(),
             ready: VecDeque::new(),
@@ -119,6 +128,7 @@ impl Scheduler {
             self.follow();
         }
         self.recovering = false;
+        self.replayed = None;
         self.unweighed = true;
         self.now = self.now.max(now);
         // Lease numbers up to the reserved one may be in executors' hands.

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use asterism_protocol::{Basis, PublicKey, Receipt, Timestamp, view::Standing};
+use asterism_protocol::{Attested, Basis, PublicKey, Timestamp, view::Standing};
 use serde::{Deserialize, Serialize};
 
 use crate::{Right, works::WorkId};
@@ -166,7 +166,7 @@ impl Trust {
     }
 
     /// A receipt became canonical: those who agreed on it were right.
-    pub(crate) fn learn(&mut self, receipt: &Receipt) {
+    pub(crate) fn learn(&mut self, receipt: &Attested) {
         let Some(evidence) = receipt.evidence() else {
             return;
         };
@@ -174,9 +174,8 @@ impl Trust {
             Basis::Agreed { .. } => {}
             Basis::Unverified | Basis::Sampled { .. } | Basis::Trusted => return,
         }
-        let issuer = receipt.attestation().map(|attestation| attestation.key);
         let agreeing = evidence.agreeing.iter().map(|attestation| attestation.key);
-        for key in issuer.into_iter().chain(agreeing).collect::<Vec<_>>() {
+        for key in std::iter::once(receipt.signed().key()).chain(agreeing) {
             self.record(key).right += 1;
         }
     }

@@ -210,18 +210,13 @@ impl Coordinator {
     /// Nothing that is known is computed again.
     fn note(&mut self, event: &Event) {
         if let Event::Computed { receipt, .. } = event {
+            let (instruction, receipt) = (receipt.instruction(), receipt.receipt());
             let outcome = receipt
                 .outcome()
                 .expect("receipts of ours say what they attest");
-            check_evidence(receipt, &outcome, &self.config.verify);
-            let before = self
-                .canonical
-                .insert(outcome.instruction, (**receipt).clone());
-            assert!(
-                before.is_none(),
-                "{} was computed a second time",
-                outcome.instruction
-            );
+            check_evidence(&receipt, &outcome, &self.config.verify);
+            let before = self.canonical.insert(instruction, receipt);
+            assert!(before.is_none(), "{instruction} was computed a second time");
             self.computed += 1;
         }
     }
@@ -305,11 +300,8 @@ impl Coordinator {
         self.canonical.clear();
         for event in &self.journal {
             if let Event::Computed { receipt, .. } = event {
-                let outcome = receipt
-                    .outcome()
-                    .expect("receipts of ours say what they attest");
                 self.canonical
-                    .insert(outcome.instruction, (**receipt).clone());
+                    .insert(receipt.instruction(), receipt.receipt());
             }
         }
     }

@@ -66,7 +66,7 @@ const MUTATIONS: &[Mutation] = &[
         file: "proof.rs",
         find: "Pick::Unpicked => Decision::Wait(1),",
         replace:
-            "Pick::Unpicked if {} => Decision::Believe(only.cid, Basis::Sampled { passed: 0 }),
+            "Pick::Unpicked if {} => Decision::Believe(only.named.cid, Basis::Sampled { passed: 0 }),
                         Pick::Unpicked => Decision::Wait(1),",
         // Only liars that are honest at first come so far.
         worlds: RARE,

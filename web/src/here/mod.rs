@@ -7,11 +7,12 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     rc::{Rc, Weak},
+    sync::Arc,
 };
 
 use asterism_executor::Input as ExecutorInput;
 use asterism_protocol::{
-    Cid, Defaults, Receipt, encode, limits,
+    Attested, Cid, Defaults, encode, limits,
     limits::{BLOB_BYTES_MAX, WATCHED_TASKS_MAX},
     message::{Change, ToCoordinator, ToWatcher},
     prepare, value_of_json,
@@ -64,7 +65,7 @@ struct Here {
     blobs: RefCell<BTreeMap<Cid, Uint8Array>>,
     blob_bytes: Cell<u64>,
     /// Canonical receipts by instruction: what a later run replays.
-    receipts: RefCell<BTreeMap<Cid, Receipt>>,
+    receipts: RefCell<BTreeMap<Cid, Arc<Attested>>>,
     watched: Cell<Option<RunId>>,
     /// Changes that the page was not told yet.
     changes: RefCell<Vec<Change>>,
@@ -140,7 +141,7 @@ impl Here {
         let receipts = self.receipts.borrow();
         let known = plan
             .instructions()
-            .filter_map(|instruction| receipts.get(&instruction).cloned())
+            .filter_map(|instruction| Some(receipts.get(&instruction)?.receipt()))
             .collect();
         Ok(Submission {
             plan,
@@ -200,11 +201,9 @@ impl Here {
     fn perform(&self, output: Output) {
         match output {
             Output::Persist(Event::Computed { receipt, .. }) => {
-                if let Some(outcome) = receipt.outcome() {
-                    self.receipts
-                        .borrow_mut()
-                        .insert(outcome.instruction, *receipt);
-                }
+                self.receipts
+                    .borrow_mut()
+                    .insert(receipt.instruction(), receipt);
             }
             // All else that a journal keeps lasts as long as the scheduler does.
             Output::Persist(

@@ -370,14 +370,12 @@ impl Desk {
                 receipt, remark, ..
             } => {
                 self.parts.metrics.receipts.inc();
-                if let Some(outcome) = receipt.outcome() {
-                    say_computed(receipt, remark, outcome.fuel);
-                    self.pending.batch.receipts.push(Computed {
-                        instruction: outcome.instruction,
-                        receipt: (**receipt).clone(),
-                        remark: (**remark).clone(),
-                    });
-                }
+                say_computed(receipt, remark);
+                self.pending.batch.receipts.push(Computed {
+                    instruction: receipt.instruction(),
+                    receipt: receipt.receipt(),
+                    remark: (**remark).clone(),
+                });
             }
             Event::Submitted {
                 run,
@@ -451,11 +449,7 @@ impl Desk {
 }
 
 /// The lines that people look for: what was computed, and what the guest said meanwhile.
-fn say_computed(
-    receipt: &asterism_protocol::Receipt,
-    remark: &asterism_protocol::Remark,
-    fuel: Option<u64>,
-) {
+fn say_computed(receipt: &asterism_protocol::Attested, remark: &asterism_protocol::Remark) {
     use asterism_protocol::LogLevel;
     if !tracing::enabled!(tracing::Level::ERROR) {
         return;
@@ -473,10 +467,7 @@ fn say_computed(
         }
     }
     if tracing::enabled!(tracing::Level::INFO) {
-        let func = match receipt.meta.get("op") {
-            Some(asterism_protocol::Value::String(func)) => func.as_str(),
-            _ => "",
-        };
+        let (func, fuel) = (receipt.func(), receipt.fuel());
         info!(func, receipt = %receipt.cid(), fuel, us = remark.elapsed_us, "computed receipt");
     }
 }

@@ -1,9 +1,9 @@
 //! Deliveries: outcomes are weighed, believed, and handed to whoever waits for them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
-    Attestation, Basis, Cid, Evidence, Outcome, Policy, PublicKey, Receipt, Remark, Timestamp,
+    Attested, Basis, Cid, Evidence, Named, Outcome, Policy, PublicKey, Remark, Signed, Timestamp,
     message::{Delivery, Fault, FaultKind, LeaseId, ToExecutor},
     view::TaskState,
 };
@@ -11,9 +11,9 @@ use asterism_protocol::{
 use super::Scheduler;
 use crate::{
     ConnectionId, Event,
-    affinity::links,
+    affinity::{Mark, links},
     checked::{Delivered, Item},
-    memory::{Answer, Held, Known, answer},
+    memory::{Answer, Held, Known, Times, answer},
     works::{Wanter, WorkId, memory_key, work_key},
 };
 
@@ -24,23 +24,19 @@ impl Scheduler {
         key: &PublicKey,
         delivered: Delivered,
     ) -> Result<(), String> {
-        let Delivered {
-            key: signer,
-            items,
-            batch,
-        } = delivered;
+        let Delivered { key: signer, items } = delivered;
         if signer != *key {
             return Err("the delivery was signed by another key".to_owned());
         }
         let mut accepted = Vec::new();
-        for (place, item) in items.into_iter().enumerate() {
+        for item in items {
             let Item {
                 delivery: item,
-                cid,
-                bytes,
+                named,
+                signed,
             } = item;
             let lease = item.lease;
-            match self.weigh(key, &item, cid) {
+            match self.weigh(key, &item, &named) {
                 Ok(None) => {
                     if let Some(work) = self.end_own_lease(key, lease) {
                         self.offer(work);
@@ -48,11 +44,10 @@ impl Scheduler {
                     accepted.push(lease);
                 }
                 Ok(Some(work)) => {
-                    let attestation = batch.attestation(place, item.conditions);
                     if self.works.get(work).proof.is_some() {
-                        self.vote(work, item, cid, bytes, attestation);
+                        self.vote(work, item, named, signed);
                     } else {
-                        self.believe(work, item, cid, bytes, &attestation);
+                        self.believe(work, item, named, signed);
                     }
                     accepted.push(lease);
                 }
@@ -76,7 +71,7 @@ impl Scheduler {
         &self,
         key: &PublicKey,
         item: &Delivery,
-        outcome: Cid,
+        named: &Named,
     ) -> Result<Option<WorkId>, String> {
         let Delivery {
             lease,
@@ -123,32 +118,25 @@ impl Scheduler {
             if work
                 .wanters
                 .iter()
-                .any(|wanter| answer(conditions, said, &limits(wanter)).is_some())
+                .any(|wanter| answer(conditions, named.trap, said.fuel, &limits(wanter)).is_some())
             {
-                self.check_commitment(id, key, item, outcome)?;
+                self.check_commitment(id, key, item, named.cid)?;
                 return Ok(Some(id));
             }
         }
         match self.memory.find(&digest) {
-            Some((_, known)) if known.outcome == outcome => Ok(None),
+            Some((_, known)) if known.outcome() == named.cid => Ok(None),
             Some((_, known)) => Err(format!(
                 "it differs from the canonical outcome {}",
-                known.outcome
+                known.outcome()
             )),
             None => Err("nobody waits for this instruction any more".to_owned()),
         }
     }
 
     /// An outcome becomes the canonical one, on the word of whoever attests it.
-    pub(super) fn believe(
-        &mut self,
-        id: WorkId,
-        item: Delivery,
-        cid: Cid,
-        bytes: u32,
-        attestation: &Attestation,
-    ) {
-        let (key, at) = (attestation.key, self.now);
+    pub(super) fn believe(&mut self, id: WorkId, item: Delivery, named: Named, signed: Signed) {
+        let (key, at) = (signed.key(), self.now);
         let Delivery {
             lease,
             outcome,
@@ -160,18 +148,19 @@ impl Scheduler {
         let rests_on = self.rests_on(id);
         let Wanter { run, node } = self.works.get(id).wanters[0];
         let run = &self.runs[&run];
+        let (ran, func) = (run.invocation(node), run.func(node));
         let mut receipt =
-            Receipt::attested(run.invocation(node), run.func(node), &outcome, attestation)
-                .resting_on(&rests_on);
+            Attested::new(ran, func, &outcome, &self.metering, named, signed).resting_on(rests_on);
         // A receipt without evidence was believed on one word of a stranger: most receipts, so nothing is said of it.
         if self.trusts(&key) {
-            receipt = receipt.believed(&Evidence {
+            receipt = receipt.believed(Evidence {
                 policy,
                 basis: Basis::Trusted,
                 agreeing: Vec::new(),
             });
         }
-        self.count_outcome(&key, &outcome, &remark);
+        let blobs = links([outcome.out.value()]);
+        self.count_outcome(&key, &outcome, &blobs, &remark);
         // Its own lease ends without a word; others are told to stop.
         let own = self.leases.get(&lease).filter(|lease| lease.key == key);
         let (leased, started) = (
@@ -179,17 +168,22 @@ impl Scheduler {
             own.and_then(|own| own.started),
         );
         self.end_own_lease(&key, lease);
-        let mut known = Known::new(receipt, &outcome, cid, bytes, attestation);
-        (known.at, known.leased, known.started) = (at, leased, started);
-        known.delivered = Some(at);
-        known.remark = Some(remark);
+        let times = Times {
+            leased,
+            started,
+            computed: None,
+            delivered: Some(at),
+            at,
+        };
+        let mut known = Known::new(Arc::new(receipt), blobs, times);
+        known.set_remark(&remark);
         if self.repeats(id, &known) {
             return;
         }
         self.persist(Event::Computed {
             at,
-            receipt: Box::new(known.receipt.clone()),
-            remark: Box::new(known.remark.clone().unwrap_or_default()),
+            receipt: Arc::clone(&known.receipt),
+            remark: Box::new(remark),
         });
         self.become_canonical(id, known);
     }
@@ -212,13 +206,13 @@ impl Scheduler {
             at: self.now,
             instruction: Cid::of_content_digest(work.digest),
             policy: work.policy,
-            rests_on: known.receipt.rests_on(),
-            outcome: known.outcome,
-            executor: known.key,
-            agrees: canonical.outcome == known.outcome,
+            rests_on: known.receipt.rests_on().to_vec(),
+            outcome: known.outcome(),
+            executor: known.executor(),
+            agrees: canonical.outcome() == known.outcome(),
         };
         self.persist(event);
-        self.repeat(id, known.outcome, known.key);
+        self.repeat(id, known.outcome(), known.executor());
         true
     }
 
@@ -232,7 +226,7 @@ impl Scheduler {
         let Some((slot, canonical)) = self.memory.find(&key) else {
             return;
         };
-        let (at, right) = (self.now, canonical.outcome);
+        let (at, right) = (self.now, canonical.outcome());
         self.retract(id);
         let wanters = self.works.get(id).wanters.clone();
         let mut revoked = BTreeMap::new();
@@ -257,12 +251,18 @@ impl Scheduler {
     }
 
     /// Counts an outcome for whoever came to it.
-    pub(super) fn count_outcome(&mut self, key: &PublicKey, outcome: &Outcome, remark: &Remark) {
+    pub(super) fn count_outcome(
+        &mut self,
+        key: &PublicKey,
+        outcome: &Outcome,
+        blobs: &[Mark],
+        remark: &Remark,
+    ) {
         let Some(executor) = self.executors.by_key.get_mut(key) else {
             return;
         };
         let fuel = outcome.fuel.unwrap_or(0);
-        executor.holdings.make(&links([outcome.out.value()]));
+        executor.holdings.make(blobs);
         executor.tally.tasks += 1;
         executor.tally.fuel = executor.tally.fuel.saturating_add(fuel);
         if let Some(speed) = fuel
@@ -298,9 +298,6 @@ impl Scheduler {
 
     /// Whoever waits for an instruction has its receipt now, as far as it answers.
     pub(super) fn become_canonical(&mut self, id: WorkId, known: Known) {
-        let Some(outcome) = known.receipt.outcome() else {
-            return;
-        };
         self.trust.learn(&known.receipt);
         let provisional = self
             .works
@@ -308,24 +305,18 @@ impl Scheduler {
             .proof
             .as_ref()
             .and_then(|proof| proof.provisional);
-        if provisional.is_some_and(|slot| self.memory.get(slot).outcome != known.outcome) {
+        if provisional.is_some_and(|slot| self.memory.get(slot).outcome() != known.outcome()) {
             self.retract(id);
         }
-        let (conditions, at) = (known.conditions, known.at);
+        let at = known.at;
         let (answered, left): (Vec<_>, Vec<_>) = self
             .works
             .get(id)
             .wanters
             .iter()
             .map(|wanter| {
-                (
-                    *wanter,
-                    answer(
-                        &conditions,
-                        &outcome,
-                        &self.runs[&wanter.run].limits(wanter.node),
-                    ),
-                )
+                let limits = self.runs[&wanter.run].limits(wanter.node);
+                (*wanter, known.answer(&limits))
             })
             .partition(|(_, answer)| answer.is_some());
         if answered.is_empty() {

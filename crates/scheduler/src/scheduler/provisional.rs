@@ -1,12 +1,13 @@
 //! What is begun on outcomes that are not final, and how it is taken back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use asterism_protocol::{Cid, Receipt, view::TaskState};
+use asterism_protocol::{Cid, view::TaskState};
 
 use super::Scheduler;
 use crate::{
-    memory::{Held, Known},
+    affinity::links,
+    memory::{Held, Known, Times},
     works::{Wanter, WorkId, work_key},
 };
 
@@ -43,14 +44,14 @@ impl Scheduler {
             Some(outcome) => proof
                 .told()
                 .map(|(_, told)| told)
-                .find(|told| told.cid == outcome),
+                .find(|told| told.named.cid == outcome),
             None => proof.leading(),
         };
         let Some(told) = told else {
             return;
         };
         if let Some(slot) = proof.provisional {
-            if self.memory.get(slot).outcome == told.cid {
+            if self.memory.get(slot).outcome() == told.named.cid {
                 return;
             }
             self.retract(id);
@@ -58,21 +59,15 @@ impl Scheduler {
         }
         let Wanter { run, node } = work.wanters[0];
         let run = &self.runs[&run];
-        let receipt = Receipt::attested(
-            run.invocation(node),
-            run.func(node),
-            &told.outcome,
-            &told.attestation,
-        );
-        let mut known = Known::new(
-            receipt,
-            &told.outcome,
-            told.cid,
-            told.bytes,
-            &told.attestation,
-        );
-        (known.leased, known.delivered) = (told.leased, Some(told.delivered));
-        known.at = told.delivered;
+        let receipt = told.receipt(run.invocation(node), run.func(node), &self.metering);
+        let times = Times {
+            leased: told.leased,
+            delivered: Some(told.delivered),
+            at: told.delivered,
+            ..Times::default()
+        };
+        let blobs = links([told.outcome.out.value()]);
+        let known = Known::new(Arc::new(receipt), blobs, times);
         let slot = self.memory.insert_aside(known);
         self.memory.hold(slot);
         if let Some(proof) = &mut self.works.get_mut(id).proof {

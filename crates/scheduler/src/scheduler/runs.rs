@@ -6,7 +6,7 @@ use std::{
 };
 
 use asterism_protocol::{
-    Cid, Policy, Receipt, Timestamp, content_cid, encode, limits,
+    Attested, Cid, Named, Policy, Signed, Timestamp, limits,
     message::{Change, LeaseId, ToExecutor},
     view::{RunId, TaskState},
 };
@@ -39,6 +39,8 @@ impl Scheduler {
             mut terms,
         } = submission;
         terms.check()?;
+        // What others make is no receipt that this program could stand for.
+        let known: Vec<Attested> = known.iter().filter_map(Attested::read).collect();
         terms.verify.get_or_insert(self.config.verify);
         let submitter = shorten(&submitter, limits::NAME_BYTES_MAX);
         let (mut live, mut of_submitter) = (0, 0);
@@ -95,14 +97,14 @@ impl Scheduler {
     pub(super) fn find_externals(
         &self,
         plan: &Planned,
-        known: &[Receipt],
+        known: &[Attested],
     ) -> Result<(), SubmitError> {
         if plan.externals.is_empty() {
             return Ok(());
         }
         let told: BTreeSet<Digest> = known
             .iter()
-            .filter_map(|receipt| Some(receipt.outcome()?.instruction.digest()))
+            .map(|receipt| receipt.instruction().digest())
             .collect();
         let is_known = |instruction: &Cid| {
             let digest = instruction.digest();
@@ -123,10 +125,10 @@ impl Scheduler {
     }
 
     /// Makes a run of a plan, with what memory and the submission know of it.
-    pub(super) fn begin(&mut self, header: Header, plan: Planned, known: Vec<Receipt>) -> Run {
+    pub(super) fn begin(&mut self, header: Header, plan: Planned, known: Vec<Attested>) -> Run {
         let mut told: BTreeMap<Digest, Known> = known
             .into_iter()
-            .filter_map(Known::read)
+            .map(|receipt| Known::read(Arc::new(receipt), Timestamp::default()))
             .map(|known| (known.digest(), known))
             .collect();
         let (policy, force) = (header.policy(), header.terms.force);
@@ -500,21 +502,21 @@ impl Scheduler {
             }
             Event::Computed {
                 at,
-                receipt,
+                mut receipt,
                 remark,
             } => {
                 self.now = self.now.max(at);
+                if let (Some(own), Some(last)) = (Arc::get_mut(&mut receipt), &self.replayed) {
+                    own.share(last);
+                }
+                self.replayed = Some(Arc::clone(&receipt));
                 let policy = receipt.evidence().map(|evidence| evidence.policy);
-                if let Some(mut known) = Known::read(*receipt) {
-                    (known.at, known.remark) = (at, Some(*remark));
-                    let instruction = known.receipt.outcome().map(|outcome| outcome.instruction);
-                    let work = instruction.and_then(|instruction| {
-                        let policy = policy.unwrap_or_default();
-                        self.journaled(instruction, &policy, &known.receipt.rests_on())
-                    });
-                    if let Some(work) = work {
-                        self.become_canonical(work, known);
-                    }
+                let policy = policy.unwrap_or_default();
+                let work = self.journaled(receipt.instruction(), &policy, receipt.rests_on());
+                if let Some(work) = work {
+                    let mut known = Known::read(receipt, at);
+                    known.set_remark(&remark);
+                    self.become_canonical(work, known);
                 }
             }
             Event::Voted {
@@ -528,13 +530,12 @@ impl Scheduler {
                 picked,
             } => {
                 self.now = self.now.max(at);
-                if let Some(work) = self.journaled(outcome.instruction, &policy, &rests_on) {
-                    let encoded = encode(&*outcome);
+                let work = self.journaled(outcome.instruction, &policy, &rests_on);
+                if let Some((work, signed)) = work.zip(Signed::of(&attestation)) {
                     let told = Told {
-                        cid: content_cid(&encoded),
-                        bytes: encoded.len() as u32,
+                        named: Named::of(&outcome),
                         outcome: *outcome,
-                        attestation: *attestation,
+                        signed,
                         remark: *remark,
                         leased: None,
                         delivered: at,

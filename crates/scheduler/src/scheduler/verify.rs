@@ -1,7 +1,9 @@
 //! Verification: commitments, votes, what is provisional, what becomes final, who is caught.
 
+use std::sync::Arc;
+
 use asterism_protocol::{
-    Attestation, Basis, Cid, Evidence, Policy, PublicKey, Receipt, Statement,
+    Attestation, Basis, Cid, Evidence, Named, Policy, PublicKey, Signed, Statement,
     message::{Commitment, Delivery, Fault, FaultKind, LeaseId, ToExecutor, commitment},
     view::{RunId, Standing},
 };
@@ -9,7 +11,8 @@ use asterism_protocol::{
 use super::{Due, Scheduler};
 use crate::{
     ConnectionId, Event, Output, RequestId, SubmitError,
-    memory::Known,
+    affinity::links,
+    memory::{Known, Times},
     proof::{Decision, Pick, Proof, Said, Told, Vote},
     trust::{Exclusion, Owner},
     works::{Wanter, WorkId},
@@ -141,15 +144,8 @@ impl Scheduler {
     }
 
     /// An outcome is one of several that are weighed. It passed [`Scheduler::check_commitment`].
-    pub(super) fn vote(
-        &mut self,
-        id: WorkId,
-        item: Delivery,
-        cid: Cid,
-        bytes: u32,
-        attestation: Attestation,
-    ) {
-        let (key, at) = (attestation.key, self.now);
+    pub(super) fn vote(&mut self, id: WorkId, item: Delivery, named: Named, signed: Signed) {
+        let (key, at) = (signed.key(), self.now);
         let lease = self
             .leases
             .get(&item.lease)
@@ -165,9 +161,8 @@ impl Scheduler {
         };
         let told = Told {
             outcome: item.outcome,
-            cid,
-            bytes,
-            attestation,
+            named,
+            signed,
             remark: item.remark,
             leased,
             delivered: at,
@@ -184,11 +179,12 @@ impl Scheduler {
             rests_on: self.rests_on(id),
             owner: owner.clone(),
             outcome: Box::new(told.outcome.clone()),
-            attestation: Box::new(told.attestation.clone()),
+            attestation: Box::new(told.signed.attestation()),
             remark: Box::new(told.remark.clone()),
             picked,
         });
-        self.count_outcome(&key, &told.outcome, &told.remark);
+        let blobs = links([told.outcome.out.value()]);
+        self.count_outcome(&key, &told.outcome, &blobs, &told.remark);
         self.tell(id, Some(item.lease), owner, told);
         self.end_own_lease(&key, item.lease);
         self.recount(id);
@@ -202,7 +198,7 @@ impl Scheduler {
         owner: Owner,
         mut told: Told,
     ) {
-        let key = told.attestation.key;
+        let key = told.signed.key();
         let Some(proof) = &mut self.works.get_mut(id).proof else {
             return;
         };
@@ -279,53 +275,47 @@ impl Scheduler {
                     basis,
                     agreeing,
                 };
-                let mut right = proof.told().filter(|(_, told)| told.cid == outcome);
+                let mut right = proof.told().filter(|(_, told)| told.named.cid == outcome);
                 let Some((_, first)) = right.next() else {
                     return;
                 };
                 let agreeing: Vec<Attestation> =
-                    right.map(|(_, told)| told.attestation.clone()).collect();
+                    right.map(|(_, told)| told.signed.attestation()).collect();
                 let agreed: Vec<(PublicKey, u64)> = proof
                     .told()
-                    .filter(|(_, told)| told.cid == outcome)
+                    .filter(|(_, told)| told.named.cid == outcome)
                     .map(|(vote, told)| (vote.key, told.number))
                     .collect();
                 let wrong: Vec<(PublicKey, Cid)> = proof
                     .told()
-                    .filter(|(_, told)| told.cid != outcome)
-                    .map(|(vote, told)| (vote.key, told.cid))
+                    .filter(|(_, told)| told.named.cid != outcome)
+                    .map(|(vote, told)| (vote.key, told.named.cid))
                     .collect();
                 let Wanter { run, node } = work.wanters[0];
                 let run = &self.runs[&run];
-                let receipt = Receipt::attested(
-                    run.invocation(node),
-                    run.func(node),
-                    &first.outcome,
-                    &first.attestation,
-                )
-                .resting_on(&self.rests_on(id))
-                .believed(&evidence(agreeing));
+                let receipt = first
+                    .receipt(run.invocation(node), run.func(node), &self.metering)
+                    .resting_on(self.rests_on(id))
+                    .believed(evidence(agreeing));
                 let (remark, at) = (first.remark.clone(), self.now);
                 let instruction = first.outcome.instruction;
-                let mut known = Known::new(
-                    receipt.clone(),
-                    &first.outcome,
-                    first.cid,
-                    first.bytes,
-                    &first.attestation,
-                );
-                known.leased = first.leased;
-                known.delivered = Some(first.delivered);
-                known.computed = proof
+                let committed = proof
                     .told()
-                    .find(|(vote, _)| vote.key == first.attestation.key)
-                    .map(|(vote, _)| vote.at);
-                known.remark = Some(remark.clone());
-                known.at = at;
+                    .find(|(vote, _)| vote.key == first.signed.key());
+                let times = Times {
+                    leased: first.leased,
+                    started: None,
+                    computed: committed.map(|(vote, _)| vote.at),
+                    delivered: Some(first.delivered),
+                    at,
+                };
+                let blobs = links([first.outcome.out.value()]);
+                let mut known = Known::new(Arc::new(receipt), blobs, times);
+                known.set_remark(&remark);
                 if !self.repeats(id, &known) {
                     self.persist(Event::Computed {
                         at,
-                        receipt: Box::new(receipt),
+                        receipt: Arc::clone(&known.receipt),
                         remark: Box::new(remark),
                     });
                     self.become_canonical(id, known);
@@ -597,8 +587,8 @@ impl Scheduler {
             };
             proof.votes.retain(|vote| vote.key != *key);
             let rests = proof.provisional.is_some_and(|slot| {
-                let provisional = self.memory.get(slot).outcome;
-                !proof.told().any(|(_, told)| told.cid == provisional)
+                let provisional = self.memory.get(slot).outcome();
+                !proof.told().any(|(_, told)| told.named.cid == provisional)
             });
             if rests {
                 self.retract(id);

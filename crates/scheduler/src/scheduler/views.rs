@@ -17,6 +17,7 @@ use crate::{
     affinity::Fit,
     digests::Digest,
     executors::{Executor, Lease, Why},
+    memory::Known,
     proof::{Said, Vote},
     run::Run,
     works::{Wanter, Work},
@@ -183,7 +184,7 @@ impl Scheduler {
     /// The latest run that has a task with this instruction, if its receipt is known; and the task's place.
     #[must_use]
     pub fn task_of(&self, instruction: Cid) -> Option<(RunId, u32)> {
-        self.receipt_of(instruction)?;
+        self.known(instruction)?;
         let digest = instruction.digest();
         self.runs.iter().rev().find_map(|(id, run)| {
             let nodes = (0..).zip(&run.contents.digests);
@@ -196,9 +197,13 @@ impl Scheduler {
 
     /// The canonical receipt of an instruction, as long as a run in memory refers to it.
     #[must_use]
-    pub fn receipt_of(&self, instruction: Cid) -> Option<&Receipt> {
+    pub fn receipt_of(&self, instruction: Cid) -> Option<Receipt> {
+        Some(self.known(instruction)?.receipt.receipt())
+    }
+
+    fn known(&self, instruction: Cid) -> Option<&Known> {
         let (_, known) = self.memory.find(&instruction.digest())?;
-        (Cid::of_content_digest(instruction.digest()) == instruction).then_some(&known.receipt)
+        (Cid::of_content_digest(instruction.digest()) == instruction).then_some(known)
     }
 
     /// Every lease: its number, who holds it, what for, and until when unless it is extended.
@@ -403,7 +408,7 @@ impl Scheduler {
                 owner: vote.owner.to_string(),
                 at: vote.at,
                 outcome: match &vote.said {
-                    Said::Told(told) if !hidden => Some(told.cid),
+                    Said::Told(told) if !hidden => Some(told.named.cid),
                     Said::Told(_) | Said::Committed { .. } => None,
                 },
             };
@@ -414,7 +419,7 @@ impl Scheduler {
             .get()
             .filter(|_| !entry.graph.is_open(node))
             .map(|(slot, _)| self.memory.get(slot));
-        let evidence = known.and_then(|known| known.receipt.evidence());
+        let evidence = known.and_then(|known| known.receipt.evidence().cloned());
         Some(Explanation {
             policy: entry.header.policy(),
             waits,
@@ -479,7 +484,7 @@ impl Scheduler {
                     .get(self.leases.get(lease)?.work)
                     .wanters
                     .first()?;
-                Some(self.runs.get(&run)?.func(node).to_owned())
+                Some(self.runs.get(&run)?.func(node).to_string())
             });
         let (standing, record) = (self.standing(key), self.trust.get(key));
         ExecutorView {

@@ -129,8 +129,7 @@ fn what_only_feeds_known_tasks_is_skipped() {
     let leaf = driver
         .scheduler
         .receipt_of(cid(&chain()[2]))
-        .expect("it was computed")
-        .clone();
+        .expect("it was computed");
 
     let mut fresh = Driver::new();
     let run = fresh.try_submit(chain(), vec![leaf]).expect("accepted");
@@ -147,8 +146,7 @@ fn store_tells_what_the_last_coordinator_computed() {
     let middle = driver
         .scheduler
         .receipt_of(cid(&chain()[1]))
-        .expect("it was computed")
-        .clone();
+        .expect("it was computed");
 
     let mut fresh = Driver::new();
     let executor = fresh.executor(2);

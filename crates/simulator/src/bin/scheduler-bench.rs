@@ -1,4 +1,4 @@
-//! `cargo xtask bench scheduler [--json]`: what the scheduler takes for each task, beside a floor of the same run.
+//! `cargo xtask bench scheduler [--json] [TASKS…]`: what the scheduler takes for each task, beside a floor of the same run.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod counted {
@@ -64,12 +64,16 @@ fn main() {
         println!("| bench | case | value | unit | floor | ratio | the floor is |");
         println!("|---|---|---:|---|---:|---:|---|");
     }
+    let asked: Vec<usize> = std::env::args().filter_map(|n| n.parse().ok()).collect();
     for (tasks, name) in [
         (1_000, "1 k"),
         (10_000, "10 k"),
         (100_000, "100 k"),
         (1_000_000, "1 M"),
     ] {
+        if !asked.is_empty() && !asked.contains(&tasks) {
+            continue;
+        }
         let drained = scheduler_drain(tasks, &meter);
         let us = |ns: f64| ns / 1e3;
         let floor = us(drained.floor_ns);

@@ -11,9 +11,9 @@ use asterism_coordinator::store::{
     Tenure,
 };
 use asterism_protocol::{
-    Attestation, Conditions, Files, Identity, Input, Instruction, Invocation, MerkleTree, Meta,
-    Nonce, Out, Outcome, Policy, Prepared, Receipt, Remark, Statement, Task, Terms, Timestamp,
-    Value, Workflow, blob_cid, content_cid, encode, view::RunId,
+    Attestation, Attested, Conditions, Files, Identity, Input, Instruction, Invocation, MerkleTree,
+    Meta, Nonce, Out, Outcome, Policy, Prepared, Receipt, Remark, Statement, Task, Terms,
+    Timestamp, Value, Workflow, blob_cid, content_cid, encode, view::RunId,
 };
 use asterism_scheduler::{Event, Tasks};
 use asterism_tests::harness::Coordinator;
@@ -318,7 +318,7 @@ fn computed(first: u64, count: u64) -> (Vec<Task>, Batch) {
         let receipt = Receipt::attested(Invocation { task }.cid(), "f", outcome, &attestation);
         let event = Event::Computed {
             at: Timestamp(2),
-            receipt: Box::new(receipt.clone()),
+            receipt: Arc::new(Attested::read(&receipt).expect("it is one of ours")),
             remark: Box::new(Remark::default()),
         };
         batch.events.push(encode(&event));

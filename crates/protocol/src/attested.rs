@@ -1,0 +1,707 @@
+//! Receipts of ours, held small.
+//!
+//! A receipt has maps in maps and takes eight kilobytes as a structure. What this program makes has always the same parts:
+//! they are held instead, and the receipt is made of them for whoever asks. What the outcomes of one batch have in common
+//! (key, signature, the upper part of their paths) is held once for all of them.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_bytes::ByteArray;
+
+use crate::{
+    Attestation, Cid, Conditions, Evidence, Failure, MerklePath, MerkleTree, Out, Outcome,
+    PublicKey, Receipt, Signature, TrapKind, content_cid, decode, encode,
+    limits::OUTCOME_BYTES_MAX,
+};
+
+/// A batch has fewer leaves than 2^32, so no path is longer.
+const STEPS_MAX: usize = 32;
+
+/// What [`Receipt::attested`] makes a receipt of. It is written and read as that receipt.
+#[derive(Clone, PartialEq)]
+pub struct Attested {
+    /// Digests of the invocation, the instruction and the outcome.
+    ran: [u8; 32],
+    instruction: [u8; 32],
+    outcome: [u8; 32],
+    func: Arc<str>,
+    /// As it is encoded.
+    out: Box<[u8]>,
+    fuel: Option<u64>,
+    trap: Option<TrapKind>,
+    metering: Arc<str>,
+    signed: Signed,
+    /// Most receipts have nothing of this.
+    more: Option<Box<More>>,
+}
+
+#[derive(Clone, Default, PartialEq)]
+struct More {
+    evidence: Option<Evidence>,
+    rests_on: Vec<Cid>,
+}
+
+/// An outcome as it came, with all that its receipt says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    /// The outcome's name.
+    pub cid: Cid,
+    /// Size of the encoded outcome.
+    pub bytes: u32,
+    /// What it came to, as it is encoded.
+    pub out: Box<[u8]>,
+    /// How it failed, if it did.
+    pub trap: Option<TrapKind>,
+}
+
+/// An [`Attestation`], held small.
+#[derive(Clone, PartialEq)]
+pub struct Signed {
+    batch: Arc<Batch>,
+    index: u32,
+    path: Steps,
+    conditions: Conditions,
+}
+
+/// What the attestations of a batch have in common.
+#[derive(PartialEq)]
+struct Batch {
+    key: PublicKey,
+    leaves: u32,
+    signature: Signature,
+}
+
+/// The neighbours on the way up, leaf level first. Ways that meet are one from there on.
+#[derive(Clone, Default, PartialEq)]
+struct Steps(Option<Arc<Step>>);
+
+#[derive(PartialEq)]
+struct Step {
+    sibling: [u8; 32],
+    above: Steps,
+}
+
+impl Named {
+    /// What is known of an outcome once it was encoded.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        let out = encode(&outcome.out).into_boxed_slice();
+        let mut bytes = Vec::with_capacity(out.len() + 128);
+        write::outcome(&mut bytes, outcome, &out);
+        Self {
+            cid: content_cid(&bytes),
+            bytes: bytes.len() as u32,
+            out,
+            trap: outcome.failure().map(|Failure { trap, .. }| trap),
+        }
+    }
+}
+
+impl Signed {
+    /// The attestations of a batch, in the order of its statements: `conditions` are theirs.
+    #[must_use]
+    pub fn batch(
+        key: PublicKey,
+        tree: &MerkleTree,
+        signature: Signature,
+        conditions: impl IntoIterator<Item = Conditions>,
+    ) -> Vec<Self> {
+        let batch = Arc::new(Batch {
+            key,
+            leaves: tree.leaves(),
+            signature,
+        });
+        // From the root down: below each node are the ways that go on as the node's own does.
+        let mut above = vec![Steps::default()];
+        for level in tree.levels().iter().rev().skip(1) {
+            let steps = |at: usize| {
+                let above = &above[at / 2];
+                match level.get(at ^ 1) {
+                    Some(sibling) => above.below(*sibling),
+                    None => above.clone(),
+                }
+            };
+            above = (0..level.len()).map(steps).collect();
+        }
+        let places = (0_u32..).zip(above).zip(conditions);
+        places
+            .map(|((index, path), conditions)| Self {
+                batch: Arc::clone(&batch),
+                index,
+                path,
+                conditions,
+            })
+            .collect()
+    }
+
+    /// An attestation that came alone; `None` if its path is none.
+    #[must_use]
+    pub fn of(attestation: &Attestation) -> Option<Self> {
+        let Attestation {
+            key,
+            conditions,
+            path,
+            signature,
+        } = attestation;
+        let batch = Batch {
+            key: *key,
+            leaves: path.leaves,
+            signature: *signature,
+        };
+        let whole = path.siblings.len() <= STEPS_MAX;
+        whole.then(|| Self {
+            batch: Arc::new(batch),
+            index: path.index,
+            path: Steps::of(
+                path.siblings.iter().map(|sibling| **sibling),
+                &Steps::default(),
+            ),
+            conditions: *conditions,
+        })
+    }
+
+    /// As it is read by others.
+    #[must_use]
+    pub fn attestation(&self) -> Attestation {
+        let siblings = self.path.iter().map(|step| ByteArray::new(step.sibling));
+        Attestation {
+            key: self.batch.key,
+            conditions: self.conditions,
+            path: MerklePath {
+                index: self.index,
+                leaves: self.batch.leaves,
+                siblings: siblings.collect(),
+            },
+            signature: self.batch.signature,
+        }
+    }
+
+    /// Who signed.
+    #[must_use]
+    pub fn key(&self) -> PublicKey {
+        self.batch.key
+    }
+
+    /// The limits of the attempt.
+    #[must_use]
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
+    /// Holds once what this has in common with another one.
+    fn share(&mut self, other: &Self) {
+        if self.batch == other.batch {
+            self.batch = Arc::clone(&other.batch);
+            let siblings: Vec<[u8; 32]> = self.path.iter().map(|step| step.sibling).collect();
+            self.path = Steps::of(siblings.into_iter(), &other.path);
+        }
+    }
+}
+
+impl Steps {
+    /// These neighbours, leaf level first; where `other` goes the same way to the root, it is shared.
+    fn of(siblings: impl DoubleEndedIterator<Item = [u8; 32]>, other: &Self) -> Self {
+        let mut ways = [const { None }; STEPS_MAX];
+        let mut length = 0;
+        for (way, step) in ways.iter_mut().zip(other.iter()) {
+            *way = Some(step);
+            length += 1;
+        }
+        let mut others = ways[..length].iter().rev().flatten();
+        let mut steps = Self::default();
+        let mut together = true;
+        for sibling in siblings.rev() {
+            let same = others
+                .next()
+                .filter(|other| together && other.sibling == sibling);
+            together = same.is_some();
+            steps = match same {
+                Some(other) => Self(Some(Arc::clone(other))),
+                None => steps.below(sibling),
+            };
+        }
+        steps
+    }
+
+    fn below(&self, sibling: [u8; 32]) -> Self {
+        Self(Some(Arc::new(Step {
+            sibling,
+            above: self.clone(),
+        })))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Step>> {
+        std::iter::successors(self.0.as_ref(), |step| step.above.0.as_ref())
+    }
+}
+
+impl Attested {
+    /// The receipt of an outcome for the invocation `ran`, as [`Receipt::attested`]. `named` is of this outcome, which it holds
+    /// already but for small parts.
+    #[must_use]
+    pub fn new(
+        ran: Cid,
+        func: &Arc<str>,
+        outcome: &Outcome,
+        metering: &Arc<str>,
+        named: Named,
+        signed: Signed,
+    ) -> Self {
+        debug_assert!(**metering == *outcome.metering);
+        Self {
+            ran: ran.digest(),
+            instruction: outcome.instruction.digest(),
+            outcome: named.cid.digest(),
+            func: Arc::clone(func),
+            out: named.out,
+            fuel: outcome.fuel,
+            trap: named.trap,
+            metering: Arc::clone(metering),
+            signed,
+            more: None,
+        }
+    }
+
+    /// A receipt, if it is one that this program makes: nothing of it is lost.
+    #[must_use]
+    pub fn read(receipt: &Receipt) -> Option<Self> {
+        let outcome = receipt.outcome()?;
+        let attestation = receipt.attestation()?;
+        let named = Named::of(&outcome);
+        let mut read = Self::new(
+            receipt.ran,
+            &receipt.func()?.into(),
+            &outcome,
+            &outcome.metering.as_str().into(),
+            named,
+            Signed::of(&attestation)?,
+        )
+        .resting_on(receipt.rests_on());
+        if let Some(evidence) = receipt.evidence() {
+            read = read.believed(evidence);
+        }
+        (read.receipt() == *receipt).then_some(read)
+    }
+
+    /// The same receipt, with what it was believed on.
+    #[must_use]
+    pub fn believed(mut self, evidence: Evidence) -> Self {
+        self.more.get_or_insert_default().evidence = Some(evidence);
+        self
+    }
+
+    /// See [`Receipt::resting_on`].
+    #[must_use]
+    pub fn resting_on(mut self, outcomes: Vec<Cid>) -> Self {
+        if !outcomes.is_empty() {
+            self.more.get_or_insert_default().rests_on = outcomes;
+        }
+        self
+    }
+
+    /// Holds once what this has in common with another one: receipts that are read one after the other were often signed
+    /// together.
+    pub fn share(&mut self, other: &Self) {
+        self.signed.share(&other.signed);
+        for (own, other) in [
+            (&mut self.func, &other.func),
+            (&mut self.metering, &other.metering),
+        ] {
+            if own == other {
+                *own = Arc::clone(other);
+            }
+        }
+    }
+
+    /// The receipt, as it is read by others.
+    #[must_use]
+    pub fn receipt(&self) -> Receipt {
+        let outcome = self.outcome();
+        let attestation = self.signed.attestation();
+        let receipt = Receipt::attested(self.ran(), &self.func, &outcome, &attestation)
+            .resting_on(self.rests_on());
+        match self.evidence() {
+            Some(evidence) => receipt.believed(evidence),
+            None => receipt,
+        }
+    }
+
+    /// The canonical bytes of the receipt.
+    #[must_use]
+    pub fn encoded(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1_024 + self.out.len());
+        write::receipt(&mut bytes, self);
+        bytes
+    }
+
+    /// The receipt's own name.
+    #[must_use]
+    pub fn cid(&self) -> Cid {
+        content_cid(&self.encoded())
+    }
+
+    /// The invocation.
+    #[must_use]
+    pub fn ran(&self) -> Cid {
+        Cid::of_content_digest(self.ran)
+    }
+
+    /// The instruction.
+    #[must_use]
+    pub fn instruction(&self) -> Cid {
+        Cid::of_content_digest(self.instruction)
+    }
+
+    /// The function that was called.
+    #[must_use]
+    pub fn func(&self) -> &str {
+        &self.func
+    }
+
+    /// The outcome.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        Outcome {
+            instruction: self.instruction(),
+            out: self.out(),
+            fuel: self.fuel,
+            metering: self.metering.to_string(),
+        }
+    }
+
+    /// The outcome's name.
+    #[must_use]
+    pub fn outcome_cid(&self) -> Cid {
+        Cid::of_content_digest(self.outcome)
+    }
+
+    /// Size of the encoded outcome.
+    #[must_use]
+    pub fn outcome_bytes(&self) -> u32 {
+        write::outcome_length(self) as u32
+    }
+
+    /// May what it came to link to anything? Where it does not, this may be said all the same.
+    #[must_use]
+    pub fn may_link(&self) -> bool {
+        self.out.windows(2).any(|bytes| bytes == write::LINK)
+    }
+
+    /// What it came to.
+    ///
+    /// # Panics
+    /// Never: it was encoded from such a thing.
+    #[must_use]
+    pub fn out(&self) -> Out {
+        decode("out", &self.out, OUTCOME_BYTES_MAX.max(self.out.len()))
+            .expect("it was encoded from an outcome")
+    }
+
+    /// Did it come to an error?
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        // A list of two, and the text `ok`.
+        !self.out.starts_with(b"\x82\x62ok")
+    }
+
+    /// Fuel that was used, as far as it is known.
+    #[must_use]
+    pub fn fuel(&self) -> Option<u64> {
+        self.fuel
+    }
+
+    /// How it failed, if it did.
+    #[must_use]
+    pub fn trap(&self) -> Option<TrapKind> {
+        self.trap
+    }
+
+    /// The issuer's own attestation.
+    #[must_use]
+    pub fn signed(&self) -> &Signed {
+        &self.signed
+    }
+
+    /// What it was believed on; `None` for one attestation of whomever.
+    #[must_use]
+    pub fn evidence(&self) -> Option<&Evidence> {
+        self.more.as_ref()?.evidence.as_ref()
+    }
+
+    /// See [`Receipt::rests_on`].
+    #[must_use]
+    pub fn rests_on(&self) -> &[Cid] {
+        self.more.as_ref().map_or(&[], |more| &more.rests_on)
+    }
+}
+
+impl fmt::Debug for Attested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.receipt().fmt(f)
+    }
+}
+
+impl fmt::Debug for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.attestation().fmt(f)
+    }
+}
+
+impl Serialize for Attested {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.receipt().serialize(serializer)
+    }
+}
+
+/// A receipt that this program makes, and no other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    ran: Cid,
+    out: Out,
+    meta: WrittenMeta,
+    iss: String,
+    prf: Vec<Cid>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WrittenMeta {
+    op: String,
+    instruction: Cid,
+    #[serde(deserialize_with = "crate::codec::present")]
+    fuel: Option<u64>,
+    metering: String,
+    attestation: Attestation,
+    #[serde(default, deserialize_with = "some")]
+    evidence: Option<Evidence>,
+    #[serde(default, deserialize_with = "some")]
+    rests_on: Option<Vec<Cid>>,
+}
+
+/// Reads a field that may be absent but not be null.
+fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+impl<'de> Deserialize<'de> for Attested {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let other = || D::Error::custom("it is a receipt, and not one that this program makes");
+        if deserializer.is_human_readable() {
+            // There, what is inside of `meta` is written as a value.
+            return Self::read(&Receipt::deserialize(deserializer)?).ok_or_else(other);
+        }
+        let Written {
+            ran,
+            out,
+            meta,
+            iss,
+            prf,
+        } = Written::deserialize(deserializer)?;
+        let is_content = |cid: &Cid| Cid::of_content_digest(cid.digest()) == *cid;
+        let is_ours = is_content(&ran) && is_content(&meta.instruction);
+        if !is_ours
+            || !prf.is_empty()
+            || iss != meta.attestation.key.did()
+            || meta.rests_on.as_ref().is_some_and(Vec::is_empty)
+        {
+            return Err(other());
+        }
+        let outcome = Outcome {
+            instruction: meta.instruction,
+            out,
+            fuel: meta.fuel,
+            metering: meta.metering,
+        };
+        let named = Named::of(&outcome);
+        let signed = Signed::of(&meta.attestation).ok_or_else(other)?;
+        let metering = outcome.metering.as_str().into();
+        let read = Self::new(ran, &meta.op.into(), &outcome, &metering, named, signed)
+            .resting_on(meta.rests_on.unwrap_or_default());
+        Ok(match meta.evidence {
+            Some(evidence) => read.believed(evidence),
+            None => read,
+        })
+    }
+}
+
+/// The canonical encoding of what has always the same parts, written in one go: the general one gathers each map's entries
+/// to sort them.
+mod write {
+    use super::*;
+
+    const UNSIGNED: u8 = 0 << 5;
+    const BYTES: u8 = 2 << 5;
+    const TEXT: u8 = 3 << 5;
+    const LIST: u8 = 4 << 5;
+    const MAP: u8 = 5 << 5;
+    const NULL: u8 = 0xf6;
+
+    /// The tag of links.
+    pub(super) const LINK: [u8; 2] = [0xd8, 0x2a];
+
+    /// Before the digest of content: the tag of links, 37 bytes of which the first is 0, CIDv1, dag-cbor, sha3-256, 32 bytes.
+    const CONTENT: [u8; 9] = [0xd8, 0x2a, 0x58, 0x25, 0, 1, 0x71, 0x16, 0x20];
+
+    fn head(to: &mut Vec<u8>, major: u8, number: u64) {
+        match number {
+            0..24 => to.push(major | number as u8),
+            24..0x100 => to.extend([major | 24, number as u8]),
+            0x100..0x1_0000 => {
+                to.push(major | 25);
+                to.extend((number as u16).to_be_bytes());
+            }
+            0x1_0000..0x1_0000_0000 => {
+                to.push(major | 26);
+                to.extend((number as u32).to_be_bytes());
+            }
+            0x1_0000_0000.. => {
+                to.push(major | 27);
+                to.extend(number.to_be_bytes());
+            }
+        }
+    }
+
+    fn text(to: &mut Vec<u8>, text: &str) {
+        head(to, TEXT, text.len() as u64);
+        to.extend_from_slice(text.as_bytes());
+    }
+
+    fn bytes(to: &mut Vec<u8>, bytes: &[u8]) {
+        head(to, BYTES, bytes.len() as u64);
+        to.extend_from_slice(bytes);
+    }
+
+    fn content(to: &mut Vec<u8>, digest: &[u8; 32]) {
+        to.extend_from_slice(&CONTENT);
+        to.extend_from_slice(digest);
+    }
+
+    fn fuel(to: &mut Vec<u8>, fuel: Option<u64>) {
+        match fuel {
+            Some(fuel) => head(to, UNSIGNED, fuel),
+            None => to.push(NULL),
+        }
+    }
+
+    /// An outcome of which `out` is encoded already.
+    pub(super) fn outcome(to: &mut Vec<u8>, outcome: &Outcome, out: &[u8]) {
+        head(to, MAP, 4);
+        text(to, "out");
+        to.extend_from_slice(out);
+        text(to, "fuel");
+        fuel(to, outcome.fuel);
+        text(to, "metering");
+        text(to, &outcome.metering);
+        text(to, "instruction");
+        // Whoever delivers may name anything.
+        to.extend_from_slice(&encode(&outcome.instruction));
+    }
+
+    /// How long [`outcome`] writes the outcome of a receipt.
+    pub(super) fn outcome_length(receipt: &Attested) -> usize {
+        let metering = &receipt.metering;
+        let keys = ["out", "fuel", "metering", "instruction"];
+        let keys: usize = keys.iter().map(|key| 1 + key.len()).sum();
+        let fuel = receipt.fuel.map_or(1, head_length);
+        let metering = head_length(metering.len() as u64) + metering.len();
+        1 + keys + receipt.out.len() + fuel + metering + CONTENT.len() + 32
+    }
+
+    fn head_length(number: u64) -> usize {
+        match number {
+            0..24 => 1,
+            24..0x100 => 2,
+            0x100..0x1_0000 => 3,
+            0x1_0000..0x1_0000_0000 => 5,
+            0x1_0000_0000.. => 9,
+        }
+    }
+
+    pub(super) fn receipt(to: &mut Vec<u8>, receipt: &Attested) {
+        let Attested {
+            ran,
+            instruction,
+            outcome: _,
+            func,
+            out,
+            fuel: used,
+            trap: _,
+            metering,
+            signed,
+            more: _,
+        } = receipt;
+        head(to, MAP, 5);
+        text(to, "iss");
+        text(to, &signed.batch.key.did());
+        text(to, "out");
+        to.extend_from_slice(out);
+        text(to, "prf");
+        head(to, LIST, 0);
+        text(to, "ran");
+        content(to, ran);
+        text(to, "meta");
+        let (evidence, rests_on) = (receipt.evidence(), receipt.rests_on());
+        let parts = 5 + u64::from(evidence.is_some()) + u64::from(!rests_on.is_empty());
+        head(to, MAP, parts);
+        text(to, "op");
+        text(to, func);
+        text(to, "fuel");
+        fuel(to, *used);
+        if let Some(evidence) = evidence {
+            text(to, "evidence");
+            to.extend_from_slice(&encode(evidence));
+        }
+        text(to, "metering");
+        text(to, metering);
+        if !rests_on.is_empty() {
+            text(to, "rests-on");
+            to.extend_from_slice(&encode(&rests_on));
+        }
+        text(to, "attestation");
+        attestation(to, signed);
+        text(to, "instruction");
+        content(to, instruction);
+    }
+
+    fn attestation(to: &mut Vec<u8>, signed: &Signed) {
+        let Signed {
+            batch,
+            index,
+            path,
+            conditions,
+        } = signed;
+        head(to, MAP, 4);
+        text(to, "key");
+        bytes(to, &*batch.key.0);
+        text(to, "path");
+        head(to, MAP, 3);
+        text(to, "index");
+        head(to, UNSIGNED, u64::from(*index));
+        text(to, "leaves");
+        head(to, UNSIGNED, u64::from(batch.leaves));
+        text(to, "siblings");
+        head(to, LIST, path.iter().count() as u64);
+        for step in path.iter() {
+            bytes(to, &step.sibling);
+        }
+        text(to, "signature");
+        bytes(to, &*batch.signature.0);
+        text(to, "conditions");
+        head(to, MAP, 3);
+        text(to, "fuel");
+        head(to, UNSIGNED, conditions.fuel);
+        text(to, "memory");
+        head(to, UNSIGNED, conditions.memory);
+        text(to, "growth_refused");
+        to.push(if conditions.growth_refused {
+            0xf5
+        } else {
+            0xf4
+        });
+    }
+}

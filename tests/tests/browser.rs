@@ -513,7 +513,13 @@ async fn a_simulated_world_holds_and_one_that_believes_a_liar_does_not() {
         .open(&format!("{}/simulate", coordinator.url()))
         .await;
     // The same course each time.
-    browser.slide_down("Seed").await;
+    let path = "//label[contains(., 'Seed')]//input";
+    let seed = browser.client.find(Locator::XPath(path)).await;
+    seed.expect("there is a seed")
+        .clear()
+        .await
+        .expect("it is a field");
+    browser.give(path, "7").await;
     browser.press("5×").await;
     browser.press("Begin").await;
     wait_for_text(&browser, "Things broke").await;
@@ -531,13 +537,29 @@ async fn a_simulated_world_holds_and_one_that_believes_a_liar_does_not() {
     let policy = browser.client.find(Locator::Css("select")).await;
     let policy = policy.expect("there is a choice of policies");
     policy
-        .select_by_label("any: everybody is believed")
+        .select_by_label("any: all are believed")
         .await
         .expect("any is a policy");
-    wait_for_text(&browser, "more liars than this policy bears").await;
+    wait_for_text(&browser, "This policy bears no liar").await;
     browser.press("Begin").await;
-    wait_for_text(&browser, "Something that must hold does not").await;
-    film(&browser, "simulate-broken").await;
+    wait_for_text(
+        &browser,
+        "lies were believed: any does not bear so many liars",
+    )
+    .await;
+    film(&browser, "simulate-lies").await;
+
+    // Nobody is there to agree with the only one.
+    browser.slide_down("Liars").await;
+    let policy = browser.client.find(Locator::Css("select")).await;
+    let policy = policy.expect("there is a choice of policies");
+    policy
+        .select_by_label("quorum:2/4: two must agree")
+        .await
+        .expect("a quorum is a policy");
+    wait_for_text(&browser, "asks for 2 honest tabs").await;
+    browser.press("Begin").await;
+    wait_for_text(&browser, "Work is left and waits, as it should").await;
 }
 
 /// A component that `cargo xtask languages` made.

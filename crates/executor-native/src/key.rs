@@ -48,6 +48,14 @@ pub enum KeyError {
         /// Which.
         path: PathBuf,
     },
+    /// Another executor goes by it.
+    #[error(
+        "another executor goes by the key in {path}: give that one more threads, or this one another folder with --data"
+    )]
+    InUse {
+        /// Which.
+        path: PathBuf,
+    },
     /// The system has no randomness to give.
     #[error("no secret can be made: {0}")]
     Random(getrandom::Error),
@@ -59,6 +67,26 @@ pub enum KeyError {
 /// See [`KeyError`].
 pub fn load_key(data: &Path) -> Result<Identity, KeyError> {
     load_secret(data, FILE).map(|seed| Identity::from_seed(&seed))
+}
+
+/// The key in the directory `data`, which no other process goes by as long as this file is open: two with one key would each end
+/// the other's connection, and with it their tasks.
+pub(crate) fn hold_key(data: &Path) -> Result<fs::File, KeyError> {
+    let path = data.join(FILE);
+    let io = |source| KeyError::Io {
+        path: path.clone(),
+        source,
+    };
+    let file = fs::File::open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(KeyError::InUse { path }),
+        // A file system that knows no locks: nobody can be told from another there.
+        Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+            Ok(file)
+        }
+        Err(fs::TryLockError::Error(error)) => Err(io(error)),
+    }
 }
 
 /// The secret in a file of the directory `data`; both are made if they are not there.
@@ -136,6 +164,17 @@ mod tests {
             .expect("a key is made")
             .public_key();
         assert_ne!(other, first);
+    }
+
+    #[test]
+    fn one_executor_goes_by_a_key_at_a_time() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        load_key(directory.path()).expect("a key is made");
+        let held = hold_key(directory.path()).expect("nobody goes by it");
+        let error = hold_key(directory.path()).expect_err("somebody does");
+        assert!(error.to_string().contains("another executor"), "{error}");
+        drop(held);
+        hold_key(directory.path()).expect("nobody does any more");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use crate::{
     KeyError, Server, ServerError,
     cache::Cache,
-    key::load_key,
+    key::{hold_key, load_key},
     line::{Heard, Line, Listener},
     store::Store,
     threads::{ComputeThread, Factory, Order, Said},
@@ -110,6 +110,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     let server = Server::parse(&options.server, &options.others)?;
     let identity = load_key(&options.data)?;
+    let _held = hold_key(&options.data)?;
     let store = Store::new(server.clone()).map_err(Error::Http)?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(Error::Random)?;

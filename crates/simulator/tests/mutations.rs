@@ -4,6 +4,10 @@
 //! that ships knows of it. All of them are laid over one copy, each behind a name, and that copy is built once; a name in
 //! the environment says which one is at work.
 #![cfg(not(target_arch = "wasm32"))]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what waits here for other programs is in none"
+)]
 
 use std::{
     fs,

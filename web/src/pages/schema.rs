@@ -117,13 +117,22 @@ impl Field {
         match &self.kind {
             Kind::Text | Kind::Choice(_) => Ok(Json::String(written.to_owned()).to_string()),
             Kind::Bool => Ok((written == "true").to_string()),
-            Kind::Whole { .. } => match written.trim().parse::<i128>() {
+            Kind::Whole { min, max } => match written.trim().parse::<i128>() {
+                Ok(number)
+                    if min.parse().is_ok_and(|min: i128| number < min)
+                        || max.parse().is_ok_and(|max: i128| number > max) =>
+                {
+                    Err(format!("{name}: {number} is not from {min} to {max}"))
+                }
                 Ok(number) => Ok(number.to_string()),
                 Err(_) => Err(format!("{name}: a whole number is wanted")),
             },
             Kind::Number => match written.trim().parse::<f64>() {
                 Ok(number) if number.is_finite() => Ok(written.trim().to_owned()),
                 Ok(number) if number.is_nan() => Ok("\"NaN\"".to_owned()),
+                Ok(_) if written.contains(|c: char| c.is_ascii_digit()) => {
+                    Err(format!("{name}: {written} is more than a number can be"))
+                }
                 Ok(number) => Ok(if number > 0.0 {
                     "\"Infinity\""
                 } else {
@@ -224,6 +233,15 @@ mod tests {
         check(Kind::Number, "3.1", Ok("3.1"));
         check(Kind::Number, "NaN", Ok("\"NaN\""));
         check(Kind::Number, "three", Err(()));
+        check(Kind::Number, "-inf", Ok("\"-Infinity\""));
+        check(Kind::Number, "1e400", Err(()));
+        let byte = |written, expect| {
+            let (min, max) = ("0".into(), "255".into());
+            check(Kind::Whole { min, max }, written, expect);
+        };
+        byte("255", Ok("255"));
+        byte("256", Err(()));
+        byte("-1", Err(()));
         check(
             Kind::Whole {
                 min: String::new(),

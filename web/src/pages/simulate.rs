@@ -12,7 +12,7 @@ use crate::{
     format::{count, duration_ms, plural},
     graph::view::GraphView,
     js::{Listener, message_of, random},
-    simulate::message::{FromSimulator, Seen, ToSimulator, Wanted},
+    simulate::message::{Doubt, Ended, FromSimulator, Seen, ToSimulator, Wanted},
     talk::message::{of_js, to_js},
     watch::Known,
 };
@@ -27,20 +27,14 @@ const HOLDS: [&str; 5] = [
 ];
 
 const POLICIES: [(Policy, &str); 5] = [
-    (
-        Policy::Quorum { agree: 2, of: 4 },
-        "two of four at most agree",
-    ),
-    (
-        Policy::Quorum { agree: 3, of: 5 },
-        "three of five at most agree",
-    ),
+    (Policy::Quorum { agree: 2, of: 4 }, "two must agree"),
+    (Policy::Quorum { agree: 3, of: 5 }, "three must agree"),
     (Policy::Spot { per_mille: 100 }, "some are checked"),
     (Policy::Spot { per_mille: 1 }, "few are checked"),
-    (Policy::Any, "everybody is believed"),
+    (Policy::Any, "all are believed"),
 ];
 
-const PACES: [(u32, &str); 4] = [(0, "Stand still"), (1, "1×"), (5, "5×"), (50, "50×")];
+const PACES: [(u32, &str); 4] = [(0, "Pause"), (1, "1×"), (5, "5×"), (50, "50×")];
 
 /// The worker; it is ended when this is dropped.
 struct Simulator {
@@ -86,6 +80,12 @@ impl Simulator {
     }
 }
 
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.worker.terminate();
+    }
+}
+
 /// A coordinator and its tabs in a world that breaks.
 #[component]
 pub fn SimulatePage() -> impl IntoView {
@@ -99,6 +99,7 @@ pub fn SimulatePage() -> impl IntoView {
         breaks: true,
         verify: POLICIES[0].0,
     });
+    let begun = RwSignal::new(None::<Wanted>);
     let pace = RwSignal::new(PACES[1].0);
     let simulator = RwSignal::new_local(None::<Simulator>);
     let seen = RwSignal::new_local(None::<Seen>);
@@ -111,7 +112,7 @@ pub fn SimulatePage() -> impl IntoView {
             if let Ok(told) = decode_frame(&frame) {
                 known.hear(told);
             }
-            if now.is_over {
+            if now.ended.is_some() {
                 let _ = simulator.try_set(None);
             }
             let _ = seen.try_set(Some(*now));
@@ -124,10 +125,16 @@ pub fn SimulatePage() -> impl IntoView {
             }
         }
     };
-    let begin = move |event: web_sys::SubmitEvent| {
+    let is_on = move || simulator.with(Option::is_some);
+    let begin_or_end = move |event: web_sys::SubmitEvent| {
         event.prevent_default();
+        if is_on() {
+            simulator.set(None);
+            return;
+        }
         trouble.set(String::new());
         seen.set(None);
+        begun.set(Some(wanted.get_untracked()));
         known.watched.set(None);
         match Simulator::start(&coordinator.base(), hear) {
             Ok(started) => {
@@ -146,7 +153,31 @@ pub fn SimulatePage() -> impl IntoView {
             }
         });
     };
-    let is_on = move || simulator.with(Option::is_some);
+    let end = Memo::new(move |_| seen.read().as_ref().and_then(|seen| seen.ended));
+    let verdict = move || {
+        let seen = seen.read();
+        let Some(seen) = seen.as_ref() else {
+            return "It is looked at after every step.".to_owned();
+        };
+        let steps = plural(seen.steps, "step", "steps");
+        let policy = begun.get().map(|begun| begun.verify.to_string());
+        let policy = policy.unwrap_or_default();
+        if !trouble.read().is_empty() {
+            return "Not all of it held.".to_owned();
+        }
+        match seen.ended {
+            None => format!("All of it held in {steps} so far."),
+            Some(Ended::Held) => format!("All is done, and all of it held in {steps}."),
+            Some(Ended::Done(0)) => "All is done, and no lie was believed this time.".to_owned(),
+            Some(Ended::Done(lies)) => format!(
+                "All is done, and {}: {policy} does not bear so many liars.",
+                plural(lies.into(), "lie was believed", "lies were believed")
+            ),
+            Some(Ended::Waits) => format!(
+                "Work is left and waits, as it should: too few tabs are left that {policy} may ask."
+            ),
+        }
+    };
     view! {
         <header class="page-head">
             <div>
@@ -157,14 +188,16 @@ pub fn SimulatePage() -> impl IntoView {
             </div>
         </header>
         <div class="simulate">
-            <form class="card form" on:submit=begin>
+            <form class="card form" on:submit=begin_or_end>
                 <div class="form-actions start">
-                    <Show
-                        when=is_on
-                        fallback=|| view! { <button class="button primary" type="submit"><Icon path=icon::PLAY/> "Begin"</button> }
-                    >
-                        <button class="button" type="button" on:click=move |_| simulator.set(None)><Icon path=icon::STOP/> "End"</button>
-                    </Show>
+                    // One button, so that a keyboard stays on it.
+                    <button class="button" class:primary=move || !is_on() type="submit">
+                        {move || if is_on() {
+                            view! { <Icon path=icon::STOP/> "End" }.into_any()
+                        } else {
+                            view! { <Icon path=icon::PLAY/> "Begin" }.into_any()
+                        }}
+                    </button>
                     {PACES.map(|(value, name)| view! {
                         <button
                             class="button quiet" type="button" aria-pressed=move || (pace.get() == value).to_string()
@@ -195,10 +228,18 @@ pub fn SimulatePage() -> impl IntoView {
                         }/>
                         <span>"Things break for half a minute" <small>"Tabs close and freeze, connections break, the coordinator is killed."</small></span>
                     </label>
-                    <Choice name="Seed" min=0 max=65_535 wanted=wanted of=|wanted| &mut wanted.seed/>
+                    <label class="field">
+                        <span>"Seed"</span>
+                        <input type="number" min="0" max=u32::MAX step="1" prop:value=move || wanted.read().seed on:input=move |event| {
+                            // What is no number changes nothing.
+                            if let Ok(seed) = event_target_value(&event).parse() {
+                                wanted.update(|wanted| wanted.seed = seed);
+                            }
+                        }/>
+                    </label>
                 </fieldset>
-                {move || wanted.read().doubt().map(|doubt| view! { <p class="hint">{doubt}</p> })}
-                <p class="hint">"The same numbers take the same course, to the last message."</p>
+                {move || wanted.read().doubt().map(|doubt| view! { <p class="hint">{doubt_text(doubt)}</p> })}
+                <p class="hint">"Chance writes the workflow, and some of its functions fail. The same numbers take the same course, to the last message."</p>
             </form>
             <div class="run-main">
                 <Show when=move || !trouble.read().is_empty()>
@@ -213,22 +254,34 @@ pub fn SimulatePage() -> impl IntoView {
                 >
                     <WorldView seen=seen known=known/>
                 </Show>
-                <section class="card holds" class:broken=move || !trouble.read().is_empty()>
+                <section class="card holds" class:held=move || end.get() == Some(Ended::Held)>
                     <h2>"What must hold"</h2>
                     <ul>
-                        {HOLDS.map(|text| view! { <li><Icon path=icon::CHECK/> <span>{text}</span></li> })}
+                        {HOLDS.map(|text| view! {
+                            <li>
+                                {move || view! { <Icon path=if end.get() == Some(Ended::Held) { icon::CHECK } else { icon::RING }/> }}
+                                <span>{text}</span>
+                            </li>
+                        })}
                     </ul>
-                    <p class="hint" role="status">
-                        {move || match (&*seen.read(), trouble.read().is_empty()) {
-                            (_, false) => "Not all of it held.".to_owned(),
-                            (None, true) => "It is looked at after every step.".to_owned(),
-                            (Some(seen), true) if seen.is_over => format!("All is done, and all of it held in {}.", plural(seen.steps, "step", "steps")),
-                            (Some(seen), true) => format!("All of it held in {} so far.", plural(seen.steps, "step", "steps")),
-                        }}
-                    </p>
+                    <p class="hint" role="status">{verdict}</p>
                 </section>
             </div>
         </div>
+    }
+}
+
+fn doubt_text(doubt: Doubt) -> String {
+    match doubt {
+        Doubt::Liars(0) => "This policy bears no liar: lies are believed.".to_owned(),
+        Doubt::Liars(bears) => format!(
+            "This policy bears {}: with more of them lies may be believed, or work may wait for ever.",
+            plural(bears.into(), "liar", "liars")
+        ),
+        Doubt::Honest(honest) => format!(
+            "This policy asks for {}: with fewer, work waits for ever.",
+            plural(honest.into(), "honest tab", "honest tabs")
+        ),
     }
 }
 
@@ -287,7 +340,7 @@ fn WorldView(seen: RwSignal<Option<Seen>, LocalStorage>, known: Known) -> impl I
     };
     let progress = move || {
         summary.get().map(|RunSummary { counts, .. }| view! {
-            <div class="run-progress"><CountsBar counts=counts/> <span class="muted">{counts_text(&counts)} ". Chance wrote the workflow: some of its functions fail."</span></div>
+            <div class="run-progress"><CountsBar counts=counts/> <span class="muted">{counts_text(&counts)}</span></div>
         })
     };
     view! {
@@ -332,11 +385,8 @@ fn executors_text(executors: &[Sight]) -> String {
         (number > 0).then(|| format!("{number} {}", look_of_doing(doing).1))
     });
     let liars = executors.iter().filter(|sight| sight.lies).count();
-    let words = words.chain((liars > 0).then(|| {
-        format!(
-            "{} among them, with a ring",
-            plural(liars as u64, "liar", "liars")
-        )
-    }));
+    let words = words.chain(
+        (liars > 0).then(|| format!("{}, with a ring", plural(liars as u64, "liar", "liars"))),
+    );
     words.collect::<Vec<_>>().join(", ")
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::preserve;
 
 /// When nothing breaks any more, in milliseconds of the world's time, if anything does.
-const HEALED_MS: u64 = 30_000;
+const HEALED_MS: u64 = 20_000;
 
 /// What the page says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,32 +54,53 @@ impl Wanted {
             disaster_ms: if self.breaks { 1_500 } else { 0 },
             // Half of this is the longest wait for the submission.
             healed_ms: if self.breaks { HEALED_MS } else { 1_000 },
-            liars: self.liars,
+            liars: self.liars.min(self.executors),
             verify: self.verify,
             cancelled_per_mille: 0,
             heartbeat_ms: 1_000,
             reconnect_grace_ms: 3_000,
+            ..Scenario::small(self.seed.into())
         }
     }
 
-    /// Why this world may not come to a good end; `None` if it must.
+    /// Why this world need not come to a good end; `None` if it must.
     #[must_use]
-    pub fn doubt(&self) -> Option<&'static str> {
-        let (liars, honest) = match self.verify {
+    pub fn doubt(&self) -> Option<Doubt> {
+        let (bears, honest) = match self.verify {
             Policy::Any | Policy::Trusted => (0, 1),
             Policy::Quorum { agree, .. } => (agree - 1, agree),
             Policy::Spot { .. } => (1, 2),
         };
-        if self.liars > liars {
-            Some(
-                "That is more liars than this policy bears: a lie may be believed, and then it is said below.",
-            )
-        } else if self.executors < self.liars + honest {
-            Some("There are too few honest tabs for this policy: the work may never end.")
+        let liars = self.liars.min(self.executors);
+        if liars > bears {
+            Some(Doubt::Liars(bears))
+        } else if self.executors < liars + honest {
+            Some(Doubt::Honest(honest))
         } else {
             None
         }
     }
+}
+
+/// Why a world need not come to a good end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There are more liars than the policy bears, which is so many.
+    Liars(u32),
+    /// There are fewer honest tabs than the policy asks for, which is so many.
+    Honest(u32),
+}
+
+/// How a world ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ended {
+    /// All is done, and what must hold did.
+    Held,
+    /// All is done, in a world that need not come to a good end; so many lies were believed.
+    Done(u32),
+    /// Work is left, in such a world.
+    Waits,
 }
 
 /// What the worker says.
@@ -111,6 +132,6 @@ pub struct Seen {
     /// The run, as [`asterism_protocol::message::ToWatcher`] tells it; empty where there is none to see.
     #[serde(with = "preserve")]
     pub run: Uint8Array,
-    /// Is all done, and was all looked at once more?
-    pub is_over: bool,
+    /// How it ended, if it has.
+    pub ended: Option<Ended>,
 }

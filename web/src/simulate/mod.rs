@@ -12,7 +12,7 @@ use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast as _, JsValue};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use self::message::{FromSimulator, Seen, ToSimulator};
+use self::message::{Ended, FromSimulator, Seen, ToSimulator, Wanted};
 use crate::{
     js::{Listener, now},
     talk::message::{of_js, to_js},
@@ -24,6 +24,9 @@ const LOOK_MS: u32 = 50;
 /// Longest time of ours that a look may take, in milliseconds: what was said meanwhile is to be heard.
 const BUSY_MS: u64 = 40;
 
+/// How long a world that need not come to a good end is looked at, in milliseconds of its time, once nothing breaks any more.
+const PATIENCE_MS: u64 = 60_000;
+
 /// How much of the world's time passes between two looks at our clock, in milliseconds.
 const PASS_MS: u64 = 25;
 
@@ -34,6 +37,7 @@ pub fn start(early: &js_sys::Array) {
         say(&FromSimulator::Broken(panic.to_string()));
     }));
     let simulation = Rc::new(RefCell::new(Simulation {
+        wanted: None,
         world: None,
         pace: 1,
         clock: None,
@@ -55,6 +59,7 @@ fn say(said: &FromSimulator) {
 }
 
 struct Simulation {
+    wanted: Option<Wanted>,
     world: Option<World>,
     pace: u32,
     clock: Option<Interval>,
@@ -69,6 +74,7 @@ fn hear(simulation: &Rc<RefCell<Simulation>>, data: JsValue) {
             let ticking = simulation.clone();
             let clock = Interval::new(LOOK_MS, move || ticking.borrow_mut().tick());
             let mut simulation = simulation.borrow_mut();
+            simulation.wanted = Some(wanted);
             simulation.world = Some(world);
             simulation.clock = Some(clock);
         }
@@ -80,22 +86,33 @@ fn hear(simulation: &Rc<RefCell<Simulation>>, data: JsValue) {
 
 impl Simulation {
     fn tick(&mut self) {
-        let Some(world) = &mut self.world else {
+        let (Some(wanted), Some(world)) = (self.wanted, &mut self.world) else {
             return;
         };
+        // While the coordinator is down nobody tells what it knows.
+        let is_over = |world: &World| world.is_over() && world.is_up();
+        let is_doubtful = wanted.doubt().is_some();
+        let last_ms = wanted.scenario().healed_ms + PATIENCE_MS;
+        let waits = |world: &World| is_doubtful && world.elapsed_ms() > last_ms;
         let mut left = u64::from(LOOK_MS) * u64::from(self.pace);
         let begun = now();
-        while left > 0 && !world.is_over() && now().since_ms(begun) < BUSY_MS {
+        while left > 0 && !is_over(world) && !waits(world) && now().since_ms(begun) < BUSY_MS {
             let ms = left.min(PASS_MS);
             world.pass(ms);
             left -= ms;
         }
         let mut seen = look(world);
-        if world.is_over()
+        seen.ended = match (is_over(world), is_doubtful) {
+            (true, true) => Some(Ended::Done(world.lies_believed() as u32)),
+            (true, false) => Some(Ended::Held),
+            (false, _) => waits(world).then_some(Ended::Waits),
+        };
+        if seen.ended.is_some()
             && let Some(world) = self.world.take()
+            && !is_doubtful
         {
+            // Looks at all of it once more.
             let _ = world.report();
-            seen.is_over = true;
         }
         say(&FromSimulator::Seen(Box::new(seen)));
     }
@@ -113,6 +130,6 @@ fn look(world: &World) -> Seen {
         is_up: world.is_up(),
         executors: world.executors(),
         run: Uint8Array::from(run.unwrap_or_default().as_slice()),
-        is_over: false,
+        ended: None,
     }
 }

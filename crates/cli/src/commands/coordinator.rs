@@ -154,6 +154,14 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         ..Config::default()
     };
     let data = (!args.in_memory).then_some(args.data.data);
+    if let Some(data) = &data
+        && data.exists()
+        && !data.is_dir()
+    {
+        return Err(Failure::invalid(format!("{} is no folder", data.display()))
+            .hint("name a folder with --data"))
+        .doing("serve");
+    }
     let kept = data.as_ref().map(|data| data.display().to_string());
     let options = asterism_coordinator::Options {
         operator_token: args.token.to_serve(data.as_deref())?,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use asterism_protocol::{
     limits::PAGE_TASKS_MAX,
-    view::{RunId, RunState, RunSummary, TaskView},
+    view::{RunId, RunState, RunSummary, TaskState, TaskView},
 };
 use asterism_scheduler::Scheduler;
 use axum::{
@@ -327,8 +327,13 @@ pub(super) async fn cancel(
 
 fn already_ended(summary: &RunSummary) -> ApiError {
     let (run, state) = (summary.run.0, media::json_of_view(&summary.state));
-    let word = state.as_str().unwrap_or_default();
-    let message = format!("run {run} has ended already: it is {word}");
+    let how = match summary.state {
+        RunState::Running => "it goes on",
+        RunState::Done => "it is done",
+        RunState::Failed => "it has failed",
+        RunState::Cancelled => "it was cancelled",
+    };
+    let message = format!("run {run} has ended already: {how}");
     ApiError::conflict("already-ended", message)
         .details(json!({ "run": run, "workflow": summary.workflow, "state": state }))
 }
@@ -344,7 +349,24 @@ pub(super) async fn cancel_task(
     app.authority.of_submitter(&asker, run, workflow)?;
     let task = place_of(&app, run, task).await?;
     let run = app.driver.cancel_task(run, task).await?;
-    Ok(Json(json!({ "run": run.0, "task": task, "cancelled": true })).into_response())
+    // As with runs: what had ended by itself is not cancelled.
+    let look = move |scheduler: &Scheduler| scheduler.task_and_needs(run, task);
+    let (found, _) = app.driver.look(look).await?;
+    let state = found.ok_or_else(|| forgotten(run))?.0.state;
+    let how = match state {
+        TaskState::Cancelled => {
+            return Ok(
+                Json(json!({ "run": run.0, "task": task, "cancelled": true })).into_response(),
+            );
+        }
+        TaskState::Skipped => "nothing needed it",
+        TaskState::Failed => "it has failed",
+        TaskState::Replayed => "its outcome was known",
+        _ => "it is done",
+    };
+    let message = format!("task {task} of run {} has ended already: {how}", run.0);
+    Err(ApiError::conflict("already-ended", message)
+        .details(json!({ "run": run, "task": task, "state": state })))
 }
 
 /// Leases nothing more of a run until it is resumed.

@@ -1,6 +1,6 @@
 //! What can be seen of a world while it goes on, by who sees everything.
 
-use asterism_protocol::view::Standing;
+use asterism_protocol::view::{Standing, TaskState};
 use serde::{Deserialize, Serialize};
 
 use super::World;
@@ -68,6 +68,24 @@ impl World {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.coordinator.is_up()
+    }
+
+    /// Final outcomes that are not what their tasks come to: lies that were believed.
+    #[must_use]
+    pub fn lies_believed(&self) -> usize {
+        let runs = self
+            .wishes
+            .iter()
+            .filter_map(|wish| Some((wish, wish.run?)));
+        let wrong = runs.map(|(wish, run)| {
+            let outs = self.coordinator.outs(run).into_iter();
+            let is_final = |state| matches!(state, TaskState::Computed | TaskState::Replayed);
+            outs.filter(|(instruction, state, out)| {
+                is_final(*state) && out.as_ref() != wish.expected.get(instruction)
+            })
+            .count()
+        });
+        wrong.sum()
     }
 
     /// Things that happened, each of which was followed by a look at what must hold.

@@ -349,7 +349,7 @@ impl World {
         let (workflow, submitter) = (String::new(), String::new());
         Lease {
             id,
-            task,
+            task: task.into(),
             inputs: Vec::new(),
             limits,
             lease_ms: 1_000,

@@ -304,7 +304,7 @@ fn task(func: &str, args: Vec<Value>) -> Task {
 fn lease_of(id: u64, task: Task) -> Lease {
     Lease {
         id: LeaseId(id),
-        task,
+        task: task.into(),
         inputs: Vec::new(),
         limits: Limits::default(),
         lease_ms: 10_000,
@@ -384,7 +384,7 @@ fn promises_are_resolved_and_the_instruction_keeps_its_name() {
     let mut lease = lease_of(1, task("echo", vec![Value::List(vec![promise.to_value()])]));
     lease.inputs = vec![Kept {
         instruction: awaited,
-        out: Out::Ok(Value::Integer(9)),
+        out: Out::Ok(Value::Integer(9)).into(),
     }];
     let instruction = lease.task.run.cid();
     driver.assign(vec![lease]);
@@ -433,7 +433,7 @@ fn what_cannot_be_performed_is_refused() {
     let mut broken_promise = lease_of(1, task("echo", vec![promise.to_value()]));
     broken_promise.inputs = vec![Kept {
         instruction: awaited,
-        out: Out::Ok(Value::Null),
+        out: Out::Ok(Value::Null).into(),
     }];
     let mut operation = lease(1);
     operation.task.run.op = "http/get".into();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteArray;
 
 use crate::{
-    Attestation, Cid, Conditions, Evidence, Failure, MerklePath, MerkleTree, Out, Outcome,
+    Attestation, Cid, Conditions, Encoded, Evidence, Failure, MerklePath, MerkleTree, Out, Outcome,
     PublicKey, Receipt, Signature, TrapKind, content_cid, decode, encode,
     limits::OUTCOME_BYTES_MAX,
 };
@@ -396,6 +396,12 @@ impl Attested {
     pub fn out(&self) -> Out {
         decode("out", &self.out, OUTCOME_BYTES_MAX.max(self.out.len()))
             .expect("it was encoded from an outcome")
+    }
+
+    /// What it came to, to be handed on.
+    #[must_use]
+    pub fn encoded_out(&self) -> Encoded<Out> {
+        Encoded::trusted(&self.out)
     }
 
     /// Did it come to an error?

@@ -8,6 +8,7 @@
 mod attested;
 mod cid;
 mod codec;
+mod encoded;
 mod error;
 mod files;
 mod identity;
@@ -30,6 +31,7 @@ pub use crate::{
     attested::{Attested, Named, Signed},
     cid::{BlobHasher, Cid, blob_cid, content_cid},
     codec::{CONTENT_TYPE, SUBPROTOCOL, decode, encode, from_json, from_value, to_json, to_value},
+    encoded::Encoded,
     error::{DecodeError, Error},
     files::{Files, check_files},
     identity::{Identity, PublicKey, Signature},

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
 use crate::{
-    Cid, Conditions, DecodeError, Error, Limits, Out, Outcome, PublicKey, Remark, Signature,
-    Statement, Task, content_cid, encode,
+    Cid, Conditions, DecodeError, Encoded, Error, Limits, Out, Outcome, PublicKey, Remark,
+    Signature, Statement, Task, content_cid, encode,
     limits::{self, at_most},
     terms::check_offers,
     view,
@@ -250,8 +250,8 @@ pub enum ToExecutor {
 pub struct Lease {
     /// Its number.
     pub id: LeaseId,
-    /// The task; its instruction's CID is recomputed by the executor, not told.
-    pub task: Task,
+    /// The task; its instruction's CID is recomputed by the executor, not told. Whoever leases does not read it.
+    pub task: Encoded<Task>,
     /// What the promises in its arguments came to.
     pub inputs: Vec<Kept>,
     /// The budget of this attempt.
@@ -273,7 +273,7 @@ pub struct Kept {
     /// The instruction.
     pub instruction: Cid,
     /// What it came to.
-    pub out: Out,
+    pub out: Encoded<Out>,
 }
 
 /// What a watcher says.

@@ -146,12 +146,15 @@ fn delivery() -> impl Strategy<Value = Delivery> {
 }
 
 fn lease() -> impl Strategy<Value = Lease> {
-    let kept = (content(), out()).prop_map(|(instruction, out)| Kept { instruction, out });
+    let kept = (content(), out()).prop_map(|(instruction, out)| Kept {
+        instruction,
+        out: out.into(),
+    });
     (any::<u64>(), task(), vec(kept, 0..3), any::<String>()).prop_map(
         |(id, task, inputs, workflow)| Lease {
             id: LeaseId(id),
             limits: task.limits(),
-            task,
+            task: task.into(),
             inputs,
             lease_ms: 1,
             commit: workflow.len() % 2 == 1,

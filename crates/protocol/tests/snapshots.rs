@@ -404,10 +404,10 @@ fn what_executors_say_keeps_its_bytes() {
 fn what_executors_are_told_keeps_its_bytes() {
     let lease = Lease {
         id: LeaseId(9),
-        task: task(),
+        task: task().into(),
         inputs: vec![Kept {
             instruction: content_cid(b"awaited"),
-            out: Out::Error(Value::Bytes(vec![1])),
+            out: Out::Error(Value::Bytes(vec![1])).into(),
         }],
         limits: Limits {
             fuel: 1,

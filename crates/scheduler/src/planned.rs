@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use asterism_protocol::{Await, Cid, Invocation, Limits, Prepared, Task, WorkflowError};
+use asterism_protocol::{
+    Await, Cid, Invocation, Limits, Prepared, Requirements, Task, WorkflowError,
+};
 
 use crate::{
     affinity::{Mark, links},
     digests::Digest,
+    matching::Needs,
     tasks::Tasks,
 };
 
@@ -37,6 +40,8 @@ pub(crate) struct Contents {
     pub(crate) task_of_node: Vec<u32>,
     /// The blobs that nodes are given by link; most have none.
     pub(crate) blobs: BTreeMap<u32, Vec<Mark>>,
+    /// What nodes need of an executor; most need nothing.
+    pub(crate) needs: BTreeMap<u32, Needs>,
     kinds: Vec<Kind>,
     /// Which kind a node is of; empty if there is only one.
     kind_of_node: Vec<u32>,
@@ -130,6 +135,11 @@ impl Planned {
             (!blobs.is_empty()).then_some((node, blobs))
         });
         let blobs = blobs.collect();
+        let needs = (0..).zip(chosen()).filter_map(|(node, task)| {
+            let needs = Requirements::of_task(task).ok()?;
+            (!needs.is_empty()).then_some((node, Needs(needs)))
+        });
+        let needs = needs.collect();
         Ok(Self {
             tasks: Arc::new(Tasks::new(prepared)),
             contents: Contents {
@@ -138,6 +148,7 @@ impl Planned {
                 node_of_task,
                 task_of_node,
                 blobs,
+                needs,
                 kinds,
                 kind_of_node,
             },

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
-    Attested, Cid, Failure, Limits, Out, Outcome, Policy, Prepared, Requirements, Task, Terms,
-    Timestamp, TrapKind, limits,
+    Attested, Cid, Encoded, Failure, Limits, Out, Outcome, Policy, Prepared, Requirements, Task,
+    Terms, Timestamp, TrapKind, limits,
     message::Kept,
     view::{AttemptView, Counts, RunId, RunState, RunSummary, TaskState, TaskView},
 };
@@ -53,8 +53,6 @@ pub(crate) struct Run {
     results: Vec<Held>,
     /// Attempts of nodes that came to nothing.
     pub(crate) attempts: BTreeMap<u32, Vec<AttemptView>>,
-    /// What nodes need of an executor; most need nothing.
-    needs: BTreeMap<u32, Needs>,
     /// What is to be said of nodes beside their state.
     pub(crate) notes: BTreeMap<u32, String>,
     /// Tasks that came to an error value, and tasks that failed.
@@ -95,20 +93,9 @@ impl Run {
             twins,
             results: Vec::new(),
             attempts: BTreeMap::new(),
-            needs: BTreeMap::new(),
             notes: BTreeMap::new(),
             errors: 0,
         };
-        run.needs = (0..inside as u32)
-            .filter_map(|node| {
-                let task = run.task(node);
-                if task.meta.0.is_empty() {
-                    return None;
-                }
-                let requirements = Requirements::of_task(&task).ok()?;
-                (!requirements.is_empty()).then_some((node, Needs(requirements)))
-            })
-            .collect();
         run.graph.plan(
             &plan.order,
             |node| branch(memory, results[node as usize]),
@@ -122,9 +109,10 @@ impl Run {
         run
     }
 
-    /// The task that a node works for, decoded.
-    pub(crate) fn task(&self, node: u32) -> Task {
-        self.tasks.get(self.contents.task_of_node[node as usize])
+    /// The task that a node works for, to be handed on.
+    pub(crate) fn encoded(&self, node: u32) -> Encoded<Task> {
+        let task = self.contents.task_of_node[node as usize];
+        Encoded::trusted(self.tasks.encoded(task))
     }
 
     pub(crate) fn func(&self, node: u32) -> &Arc<str> {
@@ -133,7 +121,7 @@ impl Run {
 
     /// What a node needs of an executor beside memory.
     pub(crate) fn needs(&self, node: u32) -> Option<&Needs> {
-        self.needs.get(&node)
+        self.contents.needs.get(&node)
     }
 
     /// What has to be fetched for a node.
@@ -282,7 +270,10 @@ impl Run {
         nodes
             .into_iter()
             .filter_map(|need| {
-                let out = self.outcome(need, memory)?.0;
+                let out = match self.result(need).get()? {
+                    (slot, Answer::Whole) => memory.get(slot).receipt.encoded_out(),
+                    (_, Answer::OutOfFuel) => self.outcome(need, memory)?.0.into(),
+                };
                 Some(Kept {
                     instruction: Cid::of_content_digest(*self.digest(need)),
                     out,

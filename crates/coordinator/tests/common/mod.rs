@@ -295,7 +295,7 @@ pub(crate) fn compute(lease: &Lease) -> Out {
     let kept: BTreeMap<Cid, Out> = lease
         .inputs
         .iter()
-        .map(|kept| (kept.instruction, kept.out.clone()))
+        .map(|kept| (kept.instruction, (*kept.out).clone()))
         .collect();
     let input = lease
         .task

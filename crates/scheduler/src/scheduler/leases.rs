@@ -238,7 +238,7 @@ impl Scheduler {
         let run = &self.runs[&run];
         let lease = LeaseMessage {
             id,
-            task: run.task(node),
+            task: run.encoded(node),
             inputs: run.inputs(node, &self.memory),
             limits: work.limits,
             lease_ms: self.config.lease_ms,

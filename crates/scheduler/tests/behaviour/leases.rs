@@ -91,7 +91,7 @@ fn what_became_ready_first_goes_first() {
     let executor = driver.executor(1);
     driver.submit(numbered(3));
     let args: Vec<_> = (0..3)
-        .map(|_| driver.poll_for_one(&executor).task.run.input.args)
+        .map(|_| driver.poll_for_one(&executor).task.run.input.args.clone())
         .collect();
     assert_eq!(args, [0, 1, 2].map(|n| vec![Value::Integer(n)]));
 }

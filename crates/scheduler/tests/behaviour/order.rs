@@ -31,7 +31,9 @@ fn served(driver: &mut Driver, count: usize, ms: u64) -> BTreeMap<String, usize>
         let lease = driver.poll_for_one(&worker);
         driver.pass(ms);
         driver.complete(&worker, &lease, ok(1));
-        *counts.entry(lease.task.run.input.func).or_default() += 1;
+        *counts
+            .entry(lease.task.into_inner().run.input.func)
+            .or_default() += 1;
     }
     counts
 }
@@ -137,7 +139,7 @@ fn the_longest_way_to_the_end_is_begun_first() {
         .map(|_| {
             let lease = driver.poll_for_one(&worker);
             driver.complete(&worker, &lease, ok(1));
-            lease.task.run.input.func
+            lease.task.into_inner().run.input.func
         })
         .collect();
     assert_eq!(order[..2], ["head", "middle"]);

@@ -75,7 +75,7 @@ impl Session {
         lease: Leased,
         instruction: Cid,
     ) -> Result<(Box<Job>, Vec<Cid>), String> {
-        let run = lease.task.run;
+        let run = lease.task.into_inner().run;
         if run.op != OPERATION {
             return Err(format!(
                 "op `{}` is not known here, `{OPERATION}` is",
@@ -101,7 +101,7 @@ impl Session {
         let outs: BTreeMap<Cid, _> = lease
             .inputs
             .into_iter()
-            .map(|kept| (kept.instruction, kept.out))
+            .map(|kept| (kept.instruction, kept.out.into_inner()))
             .collect();
         let input = run
             .resolve(&|cid| outs.get(&cid).cloned())

@@ -1,0 +1,131 @@
+//! Content that is handed on and seldom read.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::OnceLock,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+
+use crate::decode;
+
+/// Content in its canonical encoding until somebody looks at it. It is written and read as what it is.
+pub struct Encoded<T> {
+    /// Empty where the content is there from the beginning.
+    bytes: Box<[u8]>,
+    content: OnceLock<T>,
+}
+
+impl<T: DeserializeOwned> Encoded<T> {
+    /// Content that was encoded before.
+    ///
+    /// Reading it panics if these are not the bytes of a `T`: what comes from elsewhere is decoded first.
+    #[must_use]
+    pub fn trusted(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.into(),
+            content: OnceLock::new(),
+        }
+    }
+
+    /// The content.
+    #[must_use]
+    pub fn into_inner(mut self) -> T {
+        self.read();
+        self.content.into_inner().expect("it was read just now")
+    }
+
+    fn read(&mut self) -> &mut T {
+        let _ = &**self;
+        self.bytes = Box::default();
+        self.content.get_mut().expect("it was read just now")
+    }
+}
+
+impl<T> From<T> for Encoded<T> {
+    fn from(content: T) -> Self {
+        Self {
+            bytes: Box::default(),
+            content: OnceLock::from(content),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Deref for Encoded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.content.get_or_init(|| {
+            decode("content", &self.bytes, self.bytes.len())
+                .expect("it was encoded from such content")
+        })
+    }
+}
+
+impl<T: DeserializeOwned> DerefMut for Encoded<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.read()
+    }
+}
+
+impl<T: DeserializeOwned + Clone> Clone for Encoded<T> {
+    fn clone(&self) -> Self {
+        Self {
+            bytes: self.bytes.clone(),
+            content: self.content.clone(),
+        }
+    }
+}
+
+impl<T: DeserializeOwned + PartialEq> PartialEq for Encoded<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: DeserializeOwned + PartialEq> PartialEq<T> for Encoded<T> {
+    fn eq(&self, other: &T) -> bool {
+        **self == *other
+    }
+}
+
+impl<T: DeserializeOwned + fmt::Debug> fmt::Debug for Encoded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: DeserializeOwned + Serialize> Serialize for Encoded<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Encoded<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, encode};
+
+    #[test]
+    fn encoded_or_not_it_is_the_same() {
+        let limits = Limits::default();
+        let bytes = encode(&limits);
+        let mut encoded = Encoded::<Limits>::trusted(&bytes);
+        assert!(encode(&encoded) == bytes);
+        assert_eq!(encoded, Encoded::from(limits));
+        assert_eq!(encoded, limits);
+        assert_eq!(encoded.clone().into_inner(), limits);
+        assert_eq!(format!("{encoded:?}"), format!("{limits:?}"));
+        encoded.fuel = 1;
+        assert!(encode(&encoded) != bytes, "what was changed is written");
+        let read: Encoded<Limits> = decode("limits", &bytes, bytes.len()).unwrap();
+        assert_eq!(*read, limits);
+    }
+}

@@ -278,6 +278,10 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    pub(crate) fn new(bytes: Arc<[u8]>) -> Self {
+        Self { bytes, at: 0 }
+    }
+
     /// What comes next, of up to so many bytes; none at the end.
     pub(crate) fn next(&mut self, len: u64) -> Option<&[u8]> {
         if self.at >= self.bytes.len() {

@@ -1,5 +1,8 @@
-//! wasi:http: requests can be made, and sending one is refused with an error that programs know how to take. Nothing ever
-//! comes in, so no guest holds an incoming request, response or body, and no method of one is reached.
+//! wasi:http: requests can be made, and sending one is refused with an error that programs know how to take, unless the
+//! task has the effect and the host the means: see [`outside`]. No request ever comes in, so no guest holds an incoming one,
+//! and no method of one is reached.
+
+pub(crate) mod outside;
 
 use asterism_component::Val;
 
@@ -12,7 +15,7 @@ use crate::{
 
 pub(crate) const INTERFACES: &[Interface] = &[
     Interface {
-        name: "wasi:http/outgoing-handler",
+        name: OUTGOING,
         versions: Versions::Wasi02,
         functions: &[("handle", handle)],
     },
@@ -74,13 +77,22 @@ pub(crate) const INTERFACES: &[Interface] = &[
             ),
             ("[method]response-outparam.send-informational", none_comes),
             ("[static]response-outparam.set", none_comes),
-            ("[method]incoming-response.status", none_comes),
-            ("[method]incoming-response.headers", none_comes),
-            ("[method]incoming-response.consume", none_comes),
-            ("[method]incoming-body.stream", none_comes),
-            ("[static]incoming-body.finish", none_comes),
-            ("[method]future-trailers.subscribe", none_comes),
-            ("[method]future-trailers.get", none_comes),
+            ("[method]incoming-response.status", outside::response_status),
+            (
+                "[method]incoming-response.headers",
+                outside::response_headers,
+            ),
+            (
+                "[method]incoming-response.consume",
+                outside::response_consume,
+            ),
+            ("[method]incoming-body.stream", outside::body_stream),
+            ("[static]incoming-body.finish", outside::body_finish),
+            (
+                "[method]future-trailers.subscribe",
+                outside::trailers_subscribe,
+            ),
+            ("[method]future-trailers.get", outside::trailers_get),
             // Only a handler of requests responds, and tasks are none.
             ("[constructor]outgoing-response", none_comes),
             ("[method]outgoing-response.status-code", none_comes),
@@ -89,11 +101,17 @@ pub(crate) const INTERFACES: &[Interface] = &[
             ("[method]outgoing-response.body", none_comes),
             ("[method]outgoing-body.write", body_write),
             ("[static]outgoing-body.finish", body_finish),
-            ("[method]future-incoming-response.subscribe", none_comes),
-            ("[method]future-incoming-response.get", none_comes),
+            (
+                "[method]future-incoming-response.subscribe",
+                outside::future_subscribe,
+            ),
+            ("[method]future-incoming-response.get", outside::future_get),
         ],
     },
 ];
+
+/// What sends requests.
+pub(crate) const OUTGOING: &str = "wasi:http/outgoing-handler";
 
 /// `HTTP-request-denied` of `error-code`.
 const REQUEST_DENIED: u32 = 15;
@@ -126,6 +144,16 @@ pub(crate) struct Request {
     authority: Option<String>,
     headers: Fields,
     body_taken: bool,
+    /// The way out that its body has.
+    exchange: Option<u32>,
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub(crate) struct Body {
+    stream_taken: bool,
+    /// The way out that it has; what goes nowhere is kept nowhere.
+    pub(crate) exchange: Option<u32>,
 }
 
 /// Connect, first byte, between bytes; in nanoseconds.
@@ -145,17 +173,19 @@ impl Fields {
 
     fn add(&mut self, name: &str, value: &[u8]) -> Result<(), Stop> {
         let entries = self.entries.iter();
-        // Empty ones take room, too.
-        const ENTRY_BYTES: usize = 32;
-        let bytes: usize = entries
-            .map(|(name, value)| name.len() + value.len() + ENTRY_BYTES)
-            .sum();
-        if bytes + name.len() + value.len() + ENTRY_BYTES > TEXT_BYTES_MAX {
+        let bytes: usize = entries.map(|(name, value)| entry_bytes(name, value)).sum();
+        if bytes + entry_bytes(name, value) > TEXT_BYTES_MAX {
             return Err(format!("header fields of more than {TEXT_BYTES_MAX} bytes").into());
         }
         self.entries.push((name.to_owned(), value.to_owned()));
         Ok(())
     }
+}
+
+/// What a field counts for: empty ones take room, too.
+fn entry_bytes(name: &str, value: &[u8]) -> usize {
+    const ENTRY_BYTES: usize = 32;
+    name.len() + value.len() + ENTRY_BYTES
 }
 
 fn is_name(name: &str) -> bool {
@@ -182,24 +212,39 @@ fn option(val: Option<Val>) -> Vec<Val> {
     vec![Val::Option(val.map(Box::new))]
 }
 
+/// `none`.
+fn none() -> Vec<Val> {
+    option(None)
+}
+
+/// The handle that is the only argument.
+fn only_handle(args: &[Val]) -> Result<&Val, Stop> {
+    match args {
+        [handle] => Ok(handle),
+        _ => other_types(),
+    }
+}
+
 fn none_comes(_: &mut World, _: &[Val]) -> Result<Vec<Val>, Stop> {
     other_kind()
 }
 
-/// Refuses to send.
+/// Sends a request, where that may be.
 fn handle(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
     let [request, Val::Option(options)] = args else {
         return other_types();
     };
-    let Resource::Request(_) = world.resources.take(request)? else {
+    let Resource::Request(request) = world.resources.take(request)? else {
         return other_kind();
     };
+    let mut timeouts = Timeouts::default();
     if let Some(options) = options {
-        let Resource::RequestOptions(_) = world.resources.take(options)? else {
+        let Resource::RequestOptions(chosen) = world.resources.take(options)? else {
             return other_kind();
         };
+        timeouts = chosen;
     }
-    Ok(err(Val::Variant(REQUEST_DENIED, None)))
+    outside::hand_over(world, *request, timeouts)
 }
 
 fn the_fields<'a>(world: &'a mut World, handle: &Val) -> Result<&'a mut Fields, Stop> {
@@ -362,17 +407,27 @@ fn request(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
         authority: None,
         headers,
         body_taken: false,
+        exchange: None,
     };
     let request = Resource::Request(Box::new(request));
     Ok(vec![world.resources.own(request)?])
 }
 
 fn request_body(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
-    let request = only_request(world, args)?;
-    if std::mem::replace(&mut request.body_taken, true) {
+    if std::mem::replace(&mut only_request(world, args)?.body_taken, true) {
         return Ok(result(false));
     }
-    Ok(vec![ok(world.resources.own(Resource::Body(false))?)])
+    let exchange = match world.outside.as_mut().map(|outside| outside.begin(true)) {
+        None => None,
+        Some(Ok(exchange)) => Some(exchange),
+        Some(Err(_)) => return Ok(result(false)),
+    };
+    only_request(world, args)?.exchange = exchange;
+    let body = Body {
+        stream_taken: false,
+        exchange,
+    };
+    Ok(vec![ok(world.resources.own(Resource::Body(body))?)])
 }
 
 fn request_method(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
@@ -508,26 +563,32 @@ fn body_write(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
     let [body] = args else {
         return other_types();
     };
-    match world.resources.get(body)? {
-        Resource::Body(taken) if !*taken => *taken = true,
-        Resource::Body(_) => return Ok(result(false)),
-        _ => return other_kind(),
+    let Resource::Body(body) = world.resources.get(body)? else {
+        return other_kind();
+    };
+    if std::mem::replace(&mut body.stream_taken, true) {
+        return Ok(result(false));
     }
-    let stream = Resource::Output(Sink::Nowhere);
-    Ok(vec![ok(world.resources.own(stream)?)])
+    let sink = body.exchange.map_or(Sink::Nowhere, Sink::Body);
+    Ok(vec![ok(world.resources.own(Resource::Output(sink))?)])
 }
 
 fn body_finish(world: &mut World, args: &[Val]) -> Result<Vec<Val>, Stop> {
     let [body, Val::Option(trailers)] = args else {
         return other_types();
     };
-    let Resource::Body(_) = world.resources.take(body)? else {
+    let Resource::Body(body) = world.resources.take(body)? else {
         return other_kind();
     };
+    let mut has_trailers = false;
     if let Some(trailers) = trailers {
-        let Resource::Fields(_) = world.resources.take(trailers)? else {
+        let Resource::Fields(trailers) = world.resources.take(trailers)? else {
             return other_kind();
         };
+        has_trailers = !trailers.entries.is_empty();
     }
-    Ok(done())
+    Ok(match body.exchange {
+        Some(exchange) => outside::finish_outgoing(world, exchange, has_trailers),
+        None => done(),
+    })
 }

@@ -70,6 +70,8 @@ pub(crate) enum Sink {
     Stderr,
     /// Into the body of a request that nobody sends.
     Nowhere,
+    /// Into the body of one that is sent, by the number of its way out.
+    Body(u32),
 }
 
 /// Output of a guest, line by line.
@@ -133,6 +135,11 @@ impl World {
             Sink::Stdout => self.stdout.write(bytes, &mut self.logs),
             Sink::Stderr => self.stderr.write(bytes, &mut self.logs),
             Sink::Nowhere => {}
+            Sink::Body(exchange) => {
+                if let Some(outside) = &mut self.outside {
+                    outside.write(exchange, bytes);
+                }
+            }
         }
     }
 
@@ -154,11 +161,17 @@ impl World {
         Ok(next)
     }
 
-    /// When a pollable is ready: now, or at an instant.
+    /// When a pollable is ready: now, or at an instant. What never is, is at the end of time: whoever waits for that is out
+    /// of fuel.
     fn deadline(&mut self, handle: &Val) -> Result<Option<u64>, Stop> {
         let now = self.clock.now();
         match self.resources.get(handle)? {
             Resource::Pollable(deadline) => Ok(deadline.filter(|instant| *instant > now)),
+            Resource::Awaiting(exchange) => {
+                let outside = self.outside.as_ref();
+                let is_answered = outside.is_none_or(|outside| outside.is_answered(*exchange));
+                Ok((!is_answered).then_some(u64::MAX))
+            }
             _ => other_kind(),
         }
     }

@@ -9,6 +9,8 @@
 //! a time made of the instruction's CID and advances only by what the guest itself waits for, randomness is a stream with
 //! that seed, files are those that the instruction names, environment, arguments and input are empty, networks refuse. So
 //! a component that imports WASI has one outcome, too, and it may be remembered.
+//!
+//! A task that has an effect gets a way out of it beside ([`World::with_http`]); everything else stays virtual.
 
 mod cli;
 mod clocks;
@@ -23,8 +25,21 @@ mod sockets;
 use asterism_component::{Import, Val};
 use asterism_protocol::{Cid, LogLine, TrapKind, view::Determinism};
 
-pub use crate::filesystem::Tree;
-use crate::{clocks::Clock, io::Output, logging::Logs, random::Random, resources::Resources};
+use crate::{
+    clocks::Clock,
+    http::outside::Outside,
+    io::Output,
+    logging::Logs,
+    random::Random,
+    resources::{Resource, Resources},
+};
+pub use crate::{
+    filesystem::Tree,
+    http::outside::{
+        BODIES_BYTES_MAX, BODY_BYTES_MAX, HEADER_BYTES_MAX, Http, HttpError, HttpRequest,
+        HttpResponse, REQUESTS_MAX,
+    },
+};
 
 /// Every interface that is provided.
 const INTERFACES: &[&[Interface]] = &[
@@ -91,6 +106,8 @@ pub struct World {
     clock: Clock,
     random: Random,
     files: Tree,
+    /// The way out of it, for a task that has one.
+    outside: Option<Outside>,
     resources: Resources,
     /// Fuel that calls cost and that no host has taken yet.
     owed: u64,
@@ -139,7 +156,7 @@ pub fn provides(interface: &str, func: &str) -> bool {
     find(interface, func).is_some()
 }
 
-/// How much the outcomes of a component with these imports are worth remembering.
+/// What the outcomes of a component with these imports depend on, where a task has no effects.
 #[must_use]
 pub fn determinism(imports: &[Import]) -> Determinism {
     let mut class = Determinism::Pure;
@@ -205,8 +222,18 @@ impl World {
             clock: Clock::new(seed),
             random: Random::new(seed),
             files,
+            outside: None,
             resources: Resources::default(),
             owed: 0,
+        }
+    }
+
+    /// The same world with a way out: requests are sent. Only for a task that has the effect.
+    #[must_use]
+    pub fn with_http(self, http: Box<dyn Http>) -> Self {
+        Self {
+            outside: Some(Outside::new(http)),
+            ..self
         }
     }
 
@@ -232,7 +259,12 @@ impl World {
 
     /// The guest dropped a handle that it owned.
     pub fn drop_resource(&mut self, handle: u32) {
-        self.resources.drop(handle);
+        if let Some(Resource::Body(body)) = self.resources.drop(handle)
+            && let (Some(exchange), Some(outside)) = (body.exchange, &mut self.outside)
+        {
+            // Not finished: whatever was written is not what was meant.
+            outside.end_body(exchange, Some(HttpError::Protocol));
+        }
     }
 
     /// Fuel that calls cost since this was asked last: for time that the guest waited, and for bytes made for it. The

@@ -1,5 +1,7 @@
 //! What handles of guests stand for.
 
+use std::sync::Arc;
+
 use asterism_component::Val;
 
 use crate::{Stop, filesystem, http, io};
@@ -12,7 +14,7 @@ const RESOURCES_MAX: usize = 10_000;
 pub(crate) enum Resource {
     /// An input stream: it has ended.
     Input,
-    /// An input stream: a file.
+    /// An input stream: a file, or what came over HTTP.
     File(filesystem::Reading),
     /// An output stream.
     Output(io::Sink),
@@ -26,12 +28,22 @@ pub(crate) enum Resource {
     Listing(filesystem::Listing),
     /// HTTP headers or trailers.
     Fields(http::Fields),
-    /// An HTTP request that will be refused.
+    /// The answer to a request, by the number of its way out, as something to wait for.
+    Awaiting(u32),
+    /// An HTTP request that is being made.
     Request(Box<http::Request>),
     /// Time limits of an HTTP request.
     RequestOptions(http::Timeouts),
-    /// The body of such a request; has its stream been taken?
-    Body(bool),
+    /// The body of such a request.
+    Body(http::Body),
+    /// What will come of a request, by the number of its way out.
+    FutureResponse(u32),
+    /// What came of it.
+    IncomingResponse(Box<http::outside::Incoming>),
+    /// Its body, until its stream is taken.
+    IncomingBody(Option<Arc<[u8]>>),
+    /// The trailers behind it, of which there are none; has that been told?
+    FutureTrailers(bool),
 }
 
 /// The resources of one guest, by their numbers. A number is used again only when its resource is gone.
@@ -75,9 +87,9 @@ impl Resources {
         Ok(resource)
     }
 
-    pub(crate) fn drop(&mut self, number: u32) {
+    pub(crate) fn drop(&mut self, number: u32) -> Option<Resource> {
         // Hosts drop what guests own; should there be nothing, nothing is to be done.
-        let _ = self.take(&Val::Own(number));
+        self.take(&Val::Own(number)).ok()
     }
 
     fn slot(&mut self, number: u32) -> Result<&mut Option<Resource>, Stop> {

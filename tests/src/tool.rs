@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use asterism_executor::{Host as _, Job};
 use asterism_host_wasmtime::{WasmtimeEngine, WasmtimeHost};
-use asterism_protocol::{Cid, Files, Limits, Out, Value, blob_cid};
+use asterism_protocol::{Cid, Effects, Files, Limits, Out, Value, blob_cid};
 
 /// A guest that is used as a tool.
 pub(crate) struct Tool {
@@ -36,6 +36,7 @@ impl Tool {
             func: func.to_owned(),
             args,
             files: Files::new(),
+            effects: Effects::new(),
             blobs: BTreeMap::new(),
             limits: Limits {
                 fuel: 100_000_000_000,

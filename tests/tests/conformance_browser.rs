@@ -10,7 +10,7 @@ use asterism_executor::{
 };
 use asterism_host_browser::BrowserHost;
 use asterism_protocol::{
-    Cid, Files, Limits, Out, TrapKind, Value, blob_cid,
+    Cid, Effects, Files, Limits, Out, TrapKind, Value, blob_cid,
     message::{Fault, FaultKind},
 };
 use asterism_tests::guests;
@@ -48,6 +48,7 @@ fn job(component: &[u8], func: &str, args: &[i128], limits: Limits) -> Job {
         func: func.to_owned(),
         args: args.iter().map(|arg| Value::Integer(*arg)).collect(),
         files: Files::new(),
+        effects: Effects::new(),
         blobs: BTreeMap::new(),
         limits,
     }

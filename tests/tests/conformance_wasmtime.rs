@@ -10,7 +10,7 @@ use asterism_executor::{
 };
 use asterism_host_wasmtime::{WasmtimeEngine, WasmtimeHost};
 use asterism_protocol::{
-    Files, Limits, Out, TrapKind, Value, blob_cid, content_cid,
+    Effects, Files, Limits, Out, TrapKind, Value, blob_cid, content_cid,
     message::{Fault, FaultKind},
 };
 use asterism_tests::guests;
@@ -51,6 +51,7 @@ fn job(component: &[u8], func: &str, args: Vec<Value>) -> Job {
         func: func.into(),
         args,
         files: Files::new(),
+        effects: Effects::new(),
         blobs: BTreeMap::new(),
         limits: Limits::default(),
     }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use asterism_executor::{Attempt, Host, Job};
 use asterism_protocol::{
-    Files, Input, Instruction, Limits, LogLevel, Nonce, Out, TrapKind, Value, blob_cid, json_of,
-    value_of_json,
+    Effects, Files, Input, Instruction, Limits, LogLevel, Nonce, Out, TrapKind, Value, blob_cid,
+    json_of, value_of_json,
 };
 use asterism_tests::guests::WASIP2;
 #[cfg(target_arch = "wasm32")]
@@ -81,6 +81,7 @@ fn call_with(
         func: func.into(),
         args,
         files: Files::new(),
+        effects: Effects::new(),
     };
     perform(host, component, input, fuel)
 }
@@ -95,13 +96,19 @@ fn perform(host: &mut dyn Host, component: &[u8], input: Input, fuel: u64) -> At
         nnc: Nonce::Empty,
     };
     let instruction_cid = instruction.cid();
-    let Input { func, args, files } = instruction.input;
+    let Input {
+        func,
+        args,
+        files,
+        effects,
+    } = instruction.input;
     let job = Job {
         instruction: instruction_cid,
         component: cid,
         func: func.clone(),
         args,
         files,
+        effects,
         blobs: BTreeMap::new(),
         limits: Limits {
             fuel,
@@ -193,6 +200,7 @@ fn probe_with(
         func: "probe".into(),
         args: Vec::new(),
         files,
+        effects: Effects::new(),
     };
     let attempt = perform(host, component, input, FUEL);
     note(seen, name, &attempt);

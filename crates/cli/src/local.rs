@@ -25,7 +25,12 @@ pub(crate) async fn call(
         nnc: Nonce::Empty,
     };
     let cid = instruction.cid();
-    let Input { func, args, files } = instruction.input;
+    let Input {
+        func,
+        args,
+        files,
+        effects,
+    } = instruction.input;
     let blobs = blobs.into_iter().map(|(cid, bytes)| (cid, bytes.into()));
     let job = Job {
         instruction: cid,
@@ -33,6 +38,7 @@ pub(crate) async fn call(
         func,
         args,
         files,
+        effects,
         blobs: blobs.collect(),
         limits: Limits::default(),
     };

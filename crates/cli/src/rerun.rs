@@ -66,6 +66,7 @@ pub(crate) async fn rerun(
         func: input.func,
         args: input.args,
         files: input.files,
+        effects: input.effects,
         blobs,
         limits: task.limits(),
     };

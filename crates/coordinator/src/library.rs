@@ -43,6 +43,7 @@ impl Library {
             name: record.name.clone(),
             bytes: record.bytes,
             determinism: asterism_world::determinism(&component.import_functions),
+            effects: asterism_world::effects(&component.import_functions),
             functions: functions
                 .map(|function| FunctionView {
                     name: function.name.clone(),
@@ -200,5 +201,12 @@ impl FunctionLookup for Shelf {
             .of(component)
             .map(|entry| &entry.component.import_functions);
         imports.is_none_or(|imports| asterism_world::reads_files(imports))
+    }
+
+    fn has_effect(&self, component: Cid, effect: &str) -> bool {
+        let imports = self
+            .of(component)
+            .map(|entry| &entry.component.import_functions);
+        imports.is_none_or(|imports| asterism_world::has_effect(imports, effect))
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use asterism_executor::{Attempt, Host, HostInfo, Job, NullHost, Stopper, Unfit};
 use asterism_executor_native::{Options, run};
 use asterism_protocol::{
-    Await, Cid, Files, Instruction, Meta, Nonce, Out, Prepared, Promise, Receipt, SUBPROTOCOL,
-    Task, Timestamp, Value, Workflow, blob_cid, encode,
+    Await, Cid, Effects, Files, Instruction, Meta, Nonce, Out, Prepared, Promise, Receipt,
+    SUBPROTOCOL, Task, Timestamp, Value, Workflow, blob_cid, encode,
     message::{Fault, FaultKind, ToExecutor, decode_frame},
     view::AttemptView,
 };
@@ -341,6 +341,7 @@ fn task(func: &str, args: Vec<Value>) -> Task {
         func: func.into(),
         args,
         files: Files::new(),
+        effects: Effects::new(),
     };
     let run = Instruction {
         rsc,

@@ -14,8 +14,8 @@ mod world;
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Cid, Files, Input, Instruction, Limits, LogLevel, Nonce, Out, TrapKind, Value, blob_cid,
-    encode, json_of, message::FaultKind, value_of_json,
+    Cid, Effects, Files, Input, Instruction, Limits, LogLevel, Nonce, Out, TrapKind, Value,
+    blob_cid, encode, json_of, message::FaultKind, value_of_json,
 };
 use serde_bytes::ByteBuf;
 
@@ -322,6 +322,7 @@ fn prepared(host: &mut dyn Host, component: (Cid, &[u8]), case: &Case) -> Result
         func: case.func.clone(),
         args,
         files: case.files.clone(),
+        effects: Effects::new(),
     };
     let instruction = Instruction {
         rsc: format!("ipfs://{cid}"),
@@ -335,6 +336,7 @@ fn prepared(host: &mut dyn Host, component: (Cid, &[u8]), case: &Case) -> Result
         func: instruction.input.func,
         args: instruction.input.args,
         files: instruction.input.files,
+        effects: instruction.input.effects,
         blobs: case
             .blobs
             .iter()

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
-    Cid, Conditions, Failure, Files, Limits, LogLine, Out, Outcome, Remark, TrapKind, Value,
-    blob_cid, encode,
+    Cid, Conditions, Effects, Failure, Files, Limits, LogLine, Out, Outcome, Remark, TrapKind,
+    Value, blob_cid, encode,
     limits::{INLINE_BYTES_MAX, OUTCOME_BYTES_MAX},
     message::Fault,
 };
@@ -78,6 +78,9 @@ pub struct Job {
     pub args: Vec<Value>,
     /// What the guest finds in its file system, promises resolved.
     pub files: Files,
+    /// What the guest may do to the world outside. The session has seen that its executor offers it; a host that has no
+    /// means for it ends the job with a fault, as what it came to without would not be its outcome.
+    pub effects: Effects,
     /// The bytes behind the links among arguments and files.
     #[serde(with = "pairs")]
     pub blobs: BTreeMap<Cid, serde_bytes::ByteBuf>,

@@ -183,7 +183,7 @@ fn trap(kind: TrapKind, message: &str) -> Ended {
 
 #[cfg(test)]
 mod tests {
-    use asterism_protocol::{Files, Limits, Out, blob_cid, content_cid};
+    use asterism_protocol::{Effects, Files, Limits, Out, blob_cid, content_cid};
 
     use super::*;
 
@@ -203,6 +203,7 @@ mod tests {
             func: func.into(),
             args,
             files: Files::new(),
+            effects: Effects::new(),
             blobs: BTreeMap::new(),
             limits,
         })

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_executor::{Config, Host, Input, Job, NullHost, Output, Session, SignId, ThreadId};
 use asterism_protocol::{
-    Cid, Files, Instruction, Limits, Meta, Nonce, PublicKey, Signature, Task, Timestamp, Value,
-    blob_cid,
+    Cid, Effects, Files, Instruction, Limits, Meta, Nonce, PublicKey, Signature, Task, Timestamp,
+    Value, blob_cid,
     message::{Capabilities, Fault, FaultKind, Lease, LeaseId, ToCoordinator, ToExecutor},
 };
 use proptest::{collection::vec, prelude::*};
@@ -328,6 +328,7 @@ impl World {
             func: func.into(),
             args,
             files: Files::new(),
+            effects: Effects::new(),
         };
         let rsc = format!("ipfs://{}", blob_cid(b"component"));
         let run = Instruction {

@@ -6,8 +6,8 @@ use asterism_executor::{
     Attempt, Config, Host, Input, Job, NullHost, Output, Session, ThreadId, TimeoutReason,
 };
 use asterism_protocol::{
-    Cid, Files, Identity, Instruction, Limits, MerkleTree, Meta, Nonce, Out, Promise, Statement,
-    Task, Timestamp, Value, blob_cid,
+    Cid, Effects, Files, HTTP, Identity, Instruction, Limits, MerkleTree, Meta, Nonce, Out,
+    Promise, Statement, Task, Timestamp, Value, blob_cid,
     message::{
         Capabilities, Commitment, Delivery, Fault, FaultKind, Held, Hello, Kept, Lease, LeaseId,
         ToCoordinator, ToExecutor, commitment, hello_bytes,
@@ -286,6 +286,7 @@ fn task(func: &str, args: Vec<Value>) -> Task {
         func: func.into(),
         args,
         files: Files::new(),
+        effects: Effects::new(),
     };
     let run = Instruction {
         rsc,
@@ -459,6 +460,37 @@ fn what_cannot_be_performed_is_refused() {
         assert!(id == 1 && words.contains(reason), "{words}");
         assert_eq!(driver.run(), None);
     }
+}
+
+#[test]
+fn an_effect_is_granted_only_where_it_is_asked_for_and_offered() {
+    let effectful = |effect: &str| {
+        let mut lease = lease(1);
+        lease.task.run.input.effects = Effects::from([effect.to_owned()]);
+        lease.task.run.nnc = Nonce::Text("once".into());
+        lease
+    };
+    let offering = |config: &mut Config| {
+        let offers = ["gpu".to_owned(), HTTP.to_owned()];
+        config.capabilities.offers = offers.into();
+    };
+    let mut closed = Driver::welcomed(|_| {});
+    closed.assign(vec![effectful(HTTP)]);
+    let (_, words) = closed.refused().expect("it is refused");
+    assert_eq!(words, "the effect `wasi:http` is not offered here");
+
+    for (asked, granted) in [(effectful(HTTP), true), (lease(1), false)] {
+        let mut open = Driver::welcomed(offering);
+        open.assign(vec![asked]);
+        let (_, _, job) = open.run().expect("it is performed");
+        assert_eq!(job.effects.contains(HTTP), granted);
+    }
+
+    // What is offered and is no effect that there is, is none.
+    let mut open = Driver::welcomed(offering);
+    open.assign(vec![effectful("gpu")]);
+    let (_, words) = open.refused().expect("it is refused");
+    assert_eq!(words, "the effect `gpu` is not offered here");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Cid, Error, Files, Out, Value, content_cid, encode, files, limits};
+use crate::{Cid, Effects, Error, Files, Out, Value, content_cid, effects, encode, files, limits};
 
 /// The operation that Asterism performs; others are refused on submission.
 pub(crate) const OP_WASM_RUN: &str = "wasm/run";
@@ -20,7 +20,7 @@ pub struct Instruction {
     pub op: String,
     /// The function and its arguments.
     pub input: Input,
-    /// Makes equal work distinct; empty for work that may be remembered.
+    /// Makes equal work distinct; empty for work that may be remembered, so never with effects.
     pub nnc: Nonce,
 }
 
@@ -40,6 +40,14 @@ pub struct Input {
         deserialize_with = "files::some"
     )]
     pub files: Files,
+    /// What the guest may do to the world outside; not written where there is nothing. With it the outcome depends on more
+    /// than the instruction, so it is never compared, and remembered under a nonce alone.
+    #[serde(
+        default,
+        skip_serializing_if = "Effects::is_empty",
+        deserialize_with = "effects::some"
+    )]
+    pub effects: Effects,
 }
 
 impl Input {
@@ -111,6 +119,12 @@ impl Instruction {
         cid.ok_or_else(|| Error::Resource(self.rsc.clone()))
     }
 
+    /// Does its outcome depend on the world outside?
+    #[must_use]
+    pub fn is_effectful(&self) -> bool {
+        !self.input.effects.is_empty()
+    }
+
     /// Every promise in the input, in order of appearance, repeated ones too.
     #[must_use]
     pub fn promises(&self) -> Vec<Promise> {
@@ -126,13 +140,19 @@ impl Instruction {
     /// # Errors
     /// The first promise that is not kept: unknown, or awaited on the branch that was not taken.
     pub fn resolve(&self, outs: &dyn Fn(Cid) -> Option<Out>) -> Result<Input, Promise> {
-        let Input { func, args, files } = &self.input;
+        let Input {
+            func,
+            args,
+            files,
+            effects,
+        } = &self.input;
         let args = args.iter().map(|arg| resolve(arg, outs));
         let file = |(path, value): (&String, &Value)| Ok((path.clone(), resolve(value, outs)?));
         Ok(Input {
             func: func.clone(),
             args: args.collect::<Result<_, _>>()?,
             files: files.iter().map(file).collect::<Result<_, _>>()?,
+            effects: effects.clone(),
         })
     }
 }

@@ -8,6 +8,7 @@
 mod attested;
 mod cid;
 mod codec;
+mod effects;
 mod encoded;
 mod error;
 mod files;
@@ -31,6 +32,7 @@ pub use crate::{
     attested::{Attested, Named, Signed},
     cid::{BlobHasher, Cid, blob_cid, content_cid},
     codec::{CONTENT_TYPE, SUBPROTOCOL, decode, encode, from_json, from_value, to_json, to_value},
+    effects::{Effects, HTTP, check_effects, is_effect},
     encoded::Encoded,
     error::{DecodeError, Error},
     files::{Files, check_files},

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::mistakes::mistakes;
 use crate::{
-    Await, Cid, Error, Files, Input, Instruction, Meta, Nonce, Promise, Task, Value, Workflow,
-    WorkflowError, files,
+    Await, Cid, Effects, Error, Files, Input, Instruction, Meta, Nonce, Promise, Task, Value,
+    Workflow, WorkflowError, effects, files,
     instruction::OP_WASM_RUN,
     limits::{MEMORY_BYTES_DEFAULT, NAME_BYTES_MAX, TIME_MS_DEFAULT},
     workflow::{Circle, check_count, check_task, shorten, topological_order},
@@ -46,6 +46,11 @@ pub trait FunctionLookup {
     fn reads_files(&self, _component: Cid) -> bool {
         true
     }
+
+    /// Can a guest of this component have an effect? One that does not import what has it never does.
+    fn has_effect(&self, _component: Cid, _effect: &str) -> bool {
+        true
+    }
 }
 
 /// What a task that is silent gets.
@@ -53,6 +58,9 @@ pub trait FunctionLookup {
 pub struct Defaults {
     /// A nonce for every task that has none: nothing replays.
     pub nonce: Option<String>,
+    /// What makes the nonces of tasks with effects that have none, which no two submissions may share. Where nothing is
+    /// submitted, it may be anything.
+    pub seed: [u8; 12],
 }
 
 /// A simplified workflow, prepared.
@@ -101,6 +109,7 @@ pub fn prepare(
             .into_iter()
             .map(|draft| {
                 draft.check_reader(draft.named_component(), functions)?;
+                draft.check_effects(draft.named_component(), functions)?;
                 draft.into_task_as_it_came()
             })
             .collect::<Result<_, _>>()?
@@ -158,6 +167,7 @@ struct Draft<'a> {
     func: &'a str,
     args: &'a [Value],
     files: Option<&'a Files>,
+    effects: Effects,
     nnc: Option<Nonce>,
     cause: Option<Cid>,
     meta: Option<&'a BTreeMap<String, Value>>,
@@ -177,6 +187,7 @@ impl<'a> Draft<'a> {
             func: "",
             args: &[],
             files: None,
+            effects: Effects::new(),
             nnc: None,
             cause: None,
             meta: None,
@@ -281,12 +292,12 @@ impl<'a> Draft<'a> {
                 Vec::new()
             }
         };
-        let (func, args, files) = match run.get("input") {
+        let (func, args, files, effects) = match run.get("input") {
             None if run_is_known => {
                 note("run", "`input` is missing: it names function and arguments");
-                (None, None, None)
+                (None, None, None, Effects::new())
             }
-            None => (None, None, None),
+            None => (None, None, None, Effects::new()),
             Some(input) => Self::read_input(input, place, mistakes),
         };
         // Another spelling of a key may be the component's, or the operation's.
@@ -302,6 +313,7 @@ impl<'a> Draft<'a> {
             func,
             args,
             files,
+            effects,
             nnc,
             cause,
             meta,
@@ -309,16 +321,21 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Function, arguments and files, each if it is what was meant.
+    /// Function, arguments, files and effects, each if it is what was meant.
     fn read_input(
         input: &'a Value,
         place: Place<'_>,
         mistakes: &mut Vec<SimplifiedError>,
-    ) -> (Option<&'a str>, Option<&'a [Value]>, Option<&'a Files>) {
-        const INPUT: &[&str] = &["func", "args", "files"];
+    ) -> (
+        Option<&'a str>,
+        Option<&'a [Value]>,
+        Option<&'a Files>,
+        Effects,
+    ) {
+        const INPUT: &[&str] = &["func", "args", "files", "effects"];
         let before = mistakes.len();
         let Some(input) = fields(input, INPUT, place, "run.input", mistakes) else {
-            return (None, None, None);
+            return (None, None, None, Effects::new());
         };
         let is_known = mistakes.len() == before;
         let func = match input.get("func") {
@@ -354,7 +371,15 @@ impl<'a> Draft<'a> {
                 None
             }
         };
-        (func, args, files)
+        let effects = match input.get("effects").map(effects_of) {
+            None => Effects::new(),
+            Some(Ok(effects)) => effects,
+            Some(Err(reason)) => {
+                mistakes.push(place.error("run.input.effects", reason));
+                Effects::new()
+            }
+        };
+        (func, args, files, effects)
     }
 
     /// The files by their paths.
@@ -410,6 +435,45 @@ impl<'a> Draft<'a> {
         ))
     }
 
+    /// Refuses effects that the component cannot have.
+    fn check_effects(
+        &self,
+        component: Option<Cid>,
+        functions: &dyn FunctionLookup,
+    ) -> Result<(), SimplifiedError> {
+        let Some(component) = component else {
+            return Ok(());
+        };
+        let without = |name: &&String| !functions.has_effect(component, name);
+        let idle = self.effects.iter().filter(without);
+        let Some((name, means)) = idle
+            .filter_map(|name| Some((name, effects::means(name)?)))
+            .next()
+        else {
+            return Ok(());
+        };
+        Err(self.place().error(
+            "run.input.effects",
+            format!(
+                "the component of `{}` does not import {means}, so it never has the effect `{name}`: leave it out",
+                shorten(self.func),
+            ),
+        ))
+    }
+
+    /// Its own nonce where it says none and the default is none, if it has effects: what is equal in two submissions is
+    /// then still done in each, and what is equal in two places of one, in both.
+    fn distinguish(&mut self, default: &Nonce, seed: &[u8; 12]) {
+        let is_silent = match &self.nnc {
+            None => *default == Nonce::Empty,
+            Some(nnc) => *nnc == Nonce::Empty,
+        };
+        if is_silent && !self.effects.is_empty() {
+            let place = (self.index as u32).to_be_bytes();
+            self.nnc = Some(Nonce::Bytes([&seed[..], &place].concat()));
+        }
+    }
+
     fn place(&self) -> Place<'a> {
         Place {
             index: Some(self.index),
@@ -443,6 +507,7 @@ impl<'a> Draft<'a> {
             func,
             args: self.args.to_vec(),
             files: self.files.cloned().unwrap_or_default(),
+            effects: self.effects.clone(),
         };
         self.finish(rsc, input, Nonce::Empty, meta)
     }
@@ -548,7 +613,7 @@ fn fill_in(
     let mut tasks: Vec<Option<Task>> = work.iter().map(|_| None).collect();
     let mut instructions: Vec<Option<Cid>> = vec![None; work.len()];
     for index in order.into_iter().map(|index| index as usize) {
-        let (draft, (component, func)) =
+        let (mut draft, (component, func)) =
             work[index].take().expect("an order names each place once");
         let place = draft.place();
         let mut substitute = |text: &str| match Placeholder::read(text)? {
@@ -577,6 +642,8 @@ fn fill_in(
             .canonical(component, &func, args)
             .map_err(|error| place.argument(&error))?;
         draft.check_reader(Some(component), functions)?;
+        draft.check_effects(Some(component), functions)?;
+        draft.distinguish(&nonce, &defaults.seed);
         let files = draft.files().map(|(path, file)| {
             let file = map_strings(file, &mut substitute)
                 .map_err(|reason| place.error("run.input.files", reason))?;
@@ -585,7 +652,13 @@ fn fill_in(
         let files = files.collect::<Result<Files, SimplifiedError>>()?;
         let meta = draft.filled_meta()?;
         let rsc = format!("ipfs://{component}");
-        let task = draft.finish(rsc, Input { func, args, files }, nonce.clone(), meta)?;
+        let input = Input {
+            func,
+            args,
+            files,
+            effects: draft.effects.clone(),
+        };
+        let task = draft.finish(rsc, input, nonce.clone(), meta)?;
         instructions[index] = Some(task.run.cid());
         tasks[index] = Some(task);
     }
@@ -632,6 +705,26 @@ fn find(
     functions
         .find(draft.func, rsc)
         .map_err(|reason| draft.place().error("run.input.func", reason))
+}
+
+/// The names in a list of effects.
+fn effects_of(value: &Value) -> Result<Effects, &'static str> {
+    let usage = "must be a list of names, each once and in order, such as [\"wasi:http\"]";
+    let Ipld::List(items) = value else {
+        return Err(usage);
+    };
+    let names = items.iter().map(|item| match item {
+        Ipld::String(name) => Ok(name),
+        _ => Err(usage),
+    });
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    if names.is_empty() {
+        return Err(effects::EMPTY);
+    }
+    if !names.is_sorted_by(|one, next| one < next) {
+        return Err(usage);
+    }
+    Ok(names.into_iter().cloned().collect())
 }
 
 /// A string that stands for something else.

@@ -6,7 +6,7 @@ use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Policy, Task, Timestamp, Value,
+    Error, Policy, Task, Timestamp, Value, is_effect,
     limits::{LABELS_MAX, NAME_BYTES_MAX, PRIORITY_MAX, at_most},
 };
 
@@ -49,7 +49,7 @@ impl Terms {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requirements {
-    /// Capabilities, such as `gpu` or `wasi:http`.
+    /// Capabilities, such as `gpu`; the task's effects among them.
     #[serde(deserialize_with = "crate::codec::ascending")]
     pub capabilities: BTreeSet<String>,
     /// Labels with their values, such as `region` = `eu`.
@@ -76,10 +76,34 @@ impl Requirements {
     /// # Errors
     /// Anything else, with its place.
     pub fn of_task(task: &Task) -> Result<Self, Error> {
-        match task.meta.0.get(REQUIRES) {
-            None => Ok(Self::default()),
-            Some(value) => Self::of_value(value),
+        let mut requirements = match task.meta.0.get(REQUIRES) {
+            None => Self::default(),
+            Some(value) => Self::of_value(value)?,
+        };
+        let effects = &task.run.input.effects;
+        // Whoever writes it there means that the guest may use it, which another instruction says.
+        let idle = requirements.effects().find(|name| !effects.contains(*name));
+        if let Some(name) = idle {
+            return Err(Error::Value {
+                path: format!("meta.{REQUIRES}.capabilities"),
+                reason: format!(
+                    "`{name}` is an effect: write `effects: [{name}]` beside `func` and `args` instead, which requires it, too"
+                ),
+            });
         }
+        requirements.capabilities.extend(effects.iter().cloned());
+        Ok(requirements)
+    }
+
+    /// The effects among the capabilities, which are the task's.
+    pub fn effects(&self) -> impl Iterator<Item = &String> {
+        self.capabilities.iter().filter(|name| is_effect(name))
+    }
+
+    /// Does the task's outcome depend on the world outside?
+    #[must_use]
+    pub fn is_effectful(&self) -> bool {
+        self.effects().next().is_some()
     }
 
     fn of_value(value: &Value) -> Result<Self, Error> {

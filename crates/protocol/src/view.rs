@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Basis, Cid, Evidence, Files, Limits, Out, Policy, PublicKey, Remark, Requirements, Timestamp,
-    Value, message::Fault,
+    Basis, Cid, Effects, Evidence, Files, Limits, Out, Policy, PublicKey, Remark, Requirements,
+    Timestamp, Value, message::Fault,
 };
 
 /// The number of a run: one execution of a workflow, counted from 1 in one data directory.
@@ -183,6 +183,15 @@ pub struct TaskView {
     pub finished: Option<Timestamp>,
 }
 
+impl TaskView {
+    /// What its outcome depends on, where that is not what its component says of all of them.
+    #[must_use]
+    pub fn determinism(&self) -> Option<Determinism> {
+        let is_effectful = self.requires.is_effectful();
+        is_effectful.then_some(Determinism::Effectful)
+    }
+}
+
 /// An attempt that ended without an outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -324,13 +333,16 @@ pub struct ComponentView {
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// What its outcomes depend on.
+    /// What its outcomes depend on, where a task asks for no effects.
     pub determinism: Determinism,
+    /// The effects that a task may ask for.
+    #[serde(deserialize_with = "crate::codec::ascending")]
+    pub effects: Effects,
     /// Its functions.
     pub functions: Vec<FunctionView>,
 }
 
-/// What the outcomes of a component depend on, as follows from its imports.
+/// What outcomes depend on, as follows from a component's imports and from the effects of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Determinism {
@@ -338,7 +350,7 @@ pub enum Determinism {
     Pure,
     /// On nothing but the task: clocks, randomness and whatever else it imports of WASI are made of the instruction.
     Virtual,
-    /// On the world outside: it needs a capability that an executor offers, and is never remembered.
+    /// On the world outside: the task has effects, which an executor must offer. They are done at least once for each nonce.
     Effectful,
 }
 

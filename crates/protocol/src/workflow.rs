@@ -6,7 +6,8 @@ use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cid, Error, Promise, Requirements, Task, Value, check_files, content_cid, encode,
+    Cid, Error, Nonce, Promise, Requirements, Task, Value, check_effects, check_files, content_cid,
+    encode,
     instruction::OP_WASM_RUN,
     limits::{NAME_BYTES_MAX, VALUE_DEPTH_MAX, WORKFLOW_TASKS_MAX},
     value,
@@ -201,6 +202,15 @@ pub(crate) fn check_task(task: &Task) -> Result<(), Error> {
         }
     }
     check_files(&task.run.input.files).map_err(|error| error.inside("run.input"))?;
+    check_effects(&task.run.input.effects).map_err(|error| error.inside("run.input"))?;
+    if task.run.is_effectful() && task.run.nnc == Nonce::Empty {
+        return refuse(
+            "run.nnc".into(),
+            "a task with `effects` needs a nonce, as its outcome is remembered under that alone: write one that you never \
+             wrote before to have it done, and the same one again to have it replayed"
+                .into(),
+        );
+    }
     match task
         .meta
         .0

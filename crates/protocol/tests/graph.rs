@@ -1,7 +1,7 @@
 //! The edges of full workflows.
 
 use asterism_protocol::{
-    Await, Cid, Error, Files, Input, Instruction, Nonce, Promise, Task, Value, Workflow,
+    Await, Cid, Effects, Error, Files, Input, Instruction, Nonce, Promise, Task, Value, Workflow,
     WorkflowError, blob_cid,
     limits::{NAME_BYTES_MAX, VALUE_DEPTH_MAX},
 };
@@ -11,6 +11,7 @@ fn task(func: &str, args: Vec<Value>) -> Task {
         func: func.into(),
         args,
         files: Files::new(),
+        effects: Effects::new(),
     };
     let rsc = format!("ipfs://{}", blob_cid(b"component"));
     let run = Instruction {

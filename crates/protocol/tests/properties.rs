@@ -1,10 +1,10 @@
 //! What holds for every value, every batch and any bytes at all.
 
 use asterism_protocol::{
-    Await, BlobHasher, Cid, Conditions, DecodeError, Defaults, Error, Files, FunctionLookup,
-    Identity, Input, Instruction, MerklePath, MerkleTree, Meta, Nonce, Out, Outcome, Promise,
-    PublicKey, Receipt, Remark, Signature, Statement, Task, Value, Workflow, blob_cid, content_cid,
-    decode, encode, from_json, from_value, json_of,
+    Await, BlobHasher, Cid, Conditions, DecodeError, Defaults, Effects, Error, Files,
+    FunctionLookup, HTTP, Identity, Input, Instruction, MerklePath, MerkleTree, Meta, Nonce, Out,
+    Outcome, Promise, PublicKey, Receipt, Remark, Signature, Statement, Task, Value, Workflow,
+    blob_cid, content_cid, decode, encode, from_json, from_value, json_of,
     message::{
         Delivery, Kept, Lease, LeaseId, ToCoordinator, ToExecutor, ToWatched, ToWatcher,
         decode_frame,
@@ -79,19 +79,29 @@ fn task() -> impl Strategy<Value = Task> {
     let parts = (
         blob(),
         "[a-z]{1,8}",
-        (vec(arg, 0..4), files()),
+        (vec(arg, 0..4), files(), any::<bool>()),
         nonce,
         btree_map("[a-z]{1,4}", value(), 0..3),
         proptest::option::of(content()),
     );
     (parts, vec(content(), 0..2)).prop_map(
-        |((component, func, (args, files), nnc, meta, cause), prf)| {
+        |((component, func, (args, files, effectful), nnc, meta, cause), prf)| {
             let rsc = format!("ipfs://{component}");
+            // What has effects has a nonce.
+            let effects = match (effectful, &nnc) {
+                (true, Nonce::Text(_) | Nonce::Bytes(_)) => Effects::from([HTTP.to_owned()]),
+                (true, Nonce::Empty) | (false, _) => Effects::new(),
+            };
             Task {
                 run: Instruction {
                     rsc,
                     op: "wasm/run".into(),
-                    input: Input { func, args, files },
+                    input: Input {
+                        func,
+                        args,
+                        files,
+                        effects,
+                    },
                     nnc,
                 },
                 cause,
@@ -305,7 +315,7 @@ proptest! {
     fn promises_are_replaced_by_what_was_kept(promise in promise(), out in out()) {
         let args = |value: Value| vec![Value::List(vec![value, Value::Integer(1)])];
         let files = |value: Value| Files::from([("a/b".to_owned(), value)]);
-        let input = Input { func: "f".into(), args: args(promise.to_value()), files: files(promise.to_value()) };
+        let input = Input { func: "f".into(), args: args(promise.to_value()), files: files(promise.to_value()), effects: Effects::new() };
         let instruction = Instruction { rsc: String::new(), op: String::new(), input, nnc: Nonce::Empty };
         prop_assert_eq!(instruction.promises(), vec![promise, promise]);
         prop_assert_eq!(instruction.resolve(&|_| None), Err(promise));
@@ -315,7 +325,7 @@ proptest! {
             (Await::Ok, Out::Ok(value)) | (Await::Error, Out::Error(value)) => Some(value.clone()),
             (Await::Ok, Out::Error(_)) | (Await::Error, Out::Ok(_)) => None,
         };
-        let whole = |value: Value| Input { func: "f".into(), args: args(value.clone()), files: files(value) };
+        let whole = |value: Value| Input { func: "f".into(), args: args(value.clone()), files: files(value), effects: Effects::new() };
         prop_assert_eq!(resolved, kept.map(whole).ok_or(promise));
     }
 

@@ -1,10 +1,10 @@
 //! What authors write, and what becomes of it.
 
 use asterism_protocol::{
-    Await, Cid, Defaults, FunctionLookup, Nonce, Prepared, Promise, SimplifiedError, Value,
+    Await, Cid, Defaults, FunctionLookup, HTTP, Nonce, Prepared, Promise, SimplifiedError, Value,
     WorkflowError, blob_cid,
     limits::{VALUE_DEPTH_MAX, WORKFLOW_TASKS_MAX},
-    prepare, value_of_json,
+    mistakes, prepare, value_of_json,
 };
 
 /// Functions of one component: `add`, `subtract` of two floats, `crop-image` of bytes and an integer, `sum` of a list,
@@ -55,9 +55,13 @@ impl FunctionLookup for Math {
     fn reads_files(&self, component: Cid) -> bool {
         component != blind()
     }
+
+    fn has_effect(&self, component: Cid, effect: &str) -> bool {
+        component != blind() && effect == HTTP
+    }
 }
 
-/// A component that imports no file system.
+/// A component that imports no file system, and nothing that would have an effect.
 fn blind() -> Cid {
     blob_cid(b"blind")
 }
@@ -319,6 +323,112 @@ fn files_for_a_component_that_cannot_look_are_refused() {
     }
 }
 
+const EFFECTFUL: &str = r#"{"run":{"input":{"func":"now","effects":["wasi:http"]}}}"#;
+
+#[test]
+fn what_has_effects_is_never_the_same_twice_unless_its_author_says_so() {
+    let document =
+        format!(r#"{{"tasks":[{EFFECTFUL},{EFFECTFUL},{{"run":{{"input":{{"func":"now"}}}}}}]}}"#);
+    let document = value_of_json(document.as_bytes()).expect("the test's text is JSON");
+    let cids = |nonce: Option<&str>, seed: u8| {
+        let defaults = Defaults {
+            nonce: nonce.map(str::to_owned),
+            seed: [seed; 12],
+        };
+        let tasks = prepare(&document, &Math, &defaults)
+            .expect("it has no mistake")
+            .workflow
+            .tasks;
+        let nonces: Vec<_> = tasks.iter().map(|task| task.run.nnc.clone()).collect();
+        let cids: Vec<_> = tasks.iter().map(|task| task.run.cid()).collect();
+        (cids, nonces)
+    };
+    let ((one, nonces), (other, _)) = (cids(None, 1), cids(None, 2));
+    let place = |place: u8| Nonce::Bytes([&[1; 12][..], &[0, 0, 0, place]].concat());
+    assert_eq!(nonces, [place(0), place(1), Nonce::Empty]);
+    assert!(one[0] != one[1] && one[0] != other[0] && one[1] != other[1]);
+    assert_eq!(one[2], other[2]);
+    assert_eq!(one, cids(None, 1).0);
+    // One nonce for all: they are the same, and stay so.
+    let (named, _) = cids(Some("order-7"), 1);
+    assert_eq!(named[0], named[1]);
+    assert_eq!(named, cids(Some("order-7"), 2).0);
+    assert_ne!(
+        named[0], named[2],
+        "what has no effects is another instruction"
+    );
+}
+
+#[test]
+fn a_nonce_of_the_author_names_what_is_done() {
+    let cid = |nonce: &str, seed: u8| {
+        let text = format!(
+            r#"{{"tasks":[{{"run":{{"nnc":"{nonce}","input":{{"func":"now","effects":["wasi:http"]}}}}}}]}}"#
+        );
+        let document = value_of_json(text.as_bytes()).expect("the test's text is JSON");
+        let defaults = Defaults {
+            nonce: None,
+            seed: [seed; 12],
+        };
+        let prepared = prepare(&document, &Math, &defaults).expect("it has no mistake");
+        prepared.workflow.tasks[0].run.cid()
+    };
+    assert_eq!(cid("order-7", 1), cid("order-7", 2));
+    assert_ne!(cid("order-7", 1), cid("order-8", 1));
+    assert_ne!(cid("", 1), cid("", 2), "an empty one is none");
+}
+
+#[test]
+fn effects_that_nothing_has_are_refused_with_their_place() {
+    let effects = |effects: &str| {
+        format!(r#"{{"tasks":[{{"run":{{"input":{{"func":"now","effects":{effects}}}}}}}]}}"#)
+    };
+    let usage = "tasks[0].run.input.effects: must be a list of names, each once and in order, such as [\"wasi:http\"]";
+    check_refused(&effects(r#""wasi:http""#), usage);
+    check_refused(&effects(r#"["wasi:http","wasi:http"]"#), usage);
+    check_refused(
+        &effects("[]"),
+        "tasks[0].run.input.effects: there are none: leave `effects` out",
+    );
+    check_refused(
+        &effects(r#"["wasi:sockets"]"#),
+        "tasks[0].run.input.effects: `wasi:sockets` is not known: `wasi:http` is",
+    );
+    for more in ["", r#""op":"wasm/run","nnc":"x","#] {
+        let text = format!(
+            r#"{{"tasks":[{{"run":{{{more}"rsc":"ipfs://{}","input":{{"func":"now","args":[],"effects":["wasi:http"]}}}}}}]}}"#,
+            blind()
+        );
+        let message = "tasks[0].run.input.effects: the component of `now` does not import wasi:http/outgoing-handler, \
+                       so it never has the effect `wasi:http`: leave it out";
+        check_refused(&text, message);
+        let document = value_of_json(text.as_bytes()).expect("the test's text is JSON");
+        let told: Vec<_> = mistakes(&document, &Math)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(told, [message]);
+    }
+}
+
+#[test]
+fn a_full_task_with_effects_says_its_nonce_itself() {
+    let full = |nonce: &str| {
+        format!(
+            r#"{{"tasks":[{{"run":{{"rsc":"ipfs://{}","op":"wasm/run","nnc":"{nonce}","input":{{"func":"now","args":[],"effects":["wasi:http"]}}}}}}]}}"#,
+            math()
+        )
+    };
+    check_refused(
+        &full(""),
+        "tasks[0].run.nnc: a task with `effects` needs a nonce, as its outcome is remembered under that alone: write one \
+         that you never wrote before to have it done, and the same one again to have it replayed",
+    );
+    let task = &prepared(&full("order-7")).unwrap().workflow.tasks[0];
+    assert_eq!(task.run.nnc, Nonce::Text("order-7".into()));
+    assert!(task.run.is_effectful());
+}
+
 #[test]
 fn a_circle_may_go_through_files() {
     check_refused(
@@ -364,6 +474,7 @@ fn a_default_nonce_is_for_tasks_without_one() {
     let json = r#"{"tasks":[{"run":{"input":{"func":"now"}}},{"run":{"nnc":"mine","input":{"func":"now"}}}]}"#;
     let document = value_of_json(json.as_bytes()).expect("the test's text is JSON");
     let defaults = Defaults {
+        seed: [0; 12],
         nonce: Some("theirs".into()),
     };
     let workflow = prepare(&document, &Math, &defaults)
@@ -403,6 +514,7 @@ fn a_full_workflow_keeps_its_arguments_to_the_letter() {
         &document,
         &Nothing,
         &Defaults {
+            seed: [0; 12],
             nonce: Some("n".into()),
         },
     )
@@ -531,7 +643,7 @@ fn misspelt_fields_are_refused_with_the_likely_one() {
     );
     check_refused(
         r#"{"tasks":[{"run":{"name":"a","input":{"func":"now","params":[]}}}]}"#,
-        "tasks[0].run.input.params (task `a`): not known here: `func`, `args`, `files` are",
+        "tasks[0].run.input.params (task `a`): not known here: `func`, `args`, `files`, `effects` are",
     );
     check_refused(
         r#"{"task":[]}"#,

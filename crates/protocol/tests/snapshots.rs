@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use asterism_protocol::{
-    Attestation, Await, Basis, Cid, Conditions, Evidence, Failure, Files, Identity, Input,
-    Instruction, Invocation, Limits, LogLevel, LogLine, MerkleTree, Meta, Nonce, Out, Outcome,
-    Policy, Promise, PublicKey, Receipt, Remark, Requirements, Signature, Statement, Task, Terms,
-    Timestamp, TrapKind, Value, Workflow, blob_cid, content_cid, decode, encode, from_json,
+    Attestation, Await, Basis, Cid, Conditions, Effects, Evidence, Failure, Files, HTTP, Identity,
+    Input, Instruction, Invocation, Limits, LogLevel, LogLine, MerkleTree, Meta, Nonce, Out,
+    Outcome, Policy, Promise, PublicKey, Receipt, Remark, Requirements, Signature, Statement, Task,
+    Terms, Timestamp, TrapKind, Value, Workflow, blob_cid, content_cid, decode, encode, from_json,
     message::{
         Capabilities, Change, Commitment, Delivery, Fault, FaultKind, Held, Hello, Kept, Lease,
         LeaseId, ToCoordinator, ToExecutor, ToWatched, ToWatcher,
@@ -91,6 +91,7 @@ fn instruction() -> Instruction {
         func: "ns:pkg/iface#name".into(),
         args,
         files: Files::new(),
+        effects: Effects::new(),
     };
     Instruction {
         rsc: format!("ipfs://{}", component()),
@@ -255,6 +256,7 @@ fn content_keeps_its_bytes() {
         "instruction-with-a-text-nonce": Instruction { nnc: Nonce::Text("1sod60ml6g26mfhsrsa0".into()), ..instruction() },
         "instruction-with-a-binary-nonce": Instruction { nnc: Nonce::Bytes(vec![9; 12]), ..instruction() },
         "instruction-with-files": Instruction { input: Input { files: files(), ..instruction().input }, ..instruction() },
+        "instruction-with-effects": Instruction { input: Input { effects: Effects::from([HTTP.to_owned()]), ..instruction().input }, nnc: Nonce::Bytes(vec![9; 16]), ..instruction() },
         "task": task(),
         "task-without-cause": Task { cause: None, meta: Meta(BTreeMap::new()), prf: vec![], ..task() },
         "workflow": Workflow { tasks: vec![task(), task()] },
@@ -597,6 +599,7 @@ fn component_view() -> ComponentView {
         name: "math".into(),
         bytes: 35_000,
         determinism: Determinism::Pure,
+        effects: Effects::from([HTTP.to_owned()]),
         functions: vec![function],
     }
 }

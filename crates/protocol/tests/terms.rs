@@ -1,7 +1,7 @@
 //! Policies, terms and requirements, as authors write them.
 
 use asterism_protocol::{
-    Basis, Meta, Policy, Requirements, Task, Terms, from_value, value_of_json,
+    Basis, Effects, HTTP, Meta, Policy, Requirements, Task, Terms, from_value, value_of_json,
 };
 
 fn task(meta: &str) -> Task {
@@ -79,14 +79,37 @@ fn stronger_evidence_answers_weaker_policies_and_not_the_other_way() {
 fn requirements_are_read_from_the_meta_of_a_task() {
     let requires = |text: &str| Requirements::of_task(&task(text));
     assert_eq!(requires("{}"), Ok(Requirements::default()));
-    let all = r#"{"requires": {"capabilities": ["wasi:http", "gpu"], "labels": {"region": "eu"}, "trust": "trusted", "executor": "rack-3"}}"#;
+    let all = r#"{"requires": {"capabilities": ["npu", "gpu"], "labels": {"region": "eu"}, "trust": "trusted", "executor": "rack-3"}}"#;
     let expected = Requirements {
-        capabilities: ["gpu".to_owned(), "wasi:http".to_owned()].into(),
+        capabilities: ["gpu".to_owned(), "npu".to_owned()].into(),
         labels: [("region".to_owned(), "eu".to_owned())].into(),
         trusted: true,
         executor: "rack-3".into(),
     };
     assert_eq!(requires(all), Ok(expected));
+}
+
+#[test]
+fn effects_are_required_of_an_executor_and_nothing_else_requires_them() {
+    let mut effectful = task(r#"{"requires": {"capabilities": ["gpu"]}}"#);
+    effectful.run.input.effects = Effects::from([HTTP.to_owned()]);
+    let requirements = Requirements::of_task(&effectful).expect("it says what it requires");
+    assert_eq!(
+        requirements.capabilities,
+        ["gpu".to_owned(), HTTP.to_owned()].into()
+    );
+    assert!(requirements.is_effectful());
+    assert!(!Requirements::of_task(&task("{}")).unwrap().is_effectful());
+
+    let listed = r#"{"requires": {"capabilities": ["wasi:http"]}}"#;
+    let error = Requirements::of_task(&task(listed)).expect_err("its guest could not use it");
+    assert_eq!(
+        error.to_string(),
+        "meta.requires.capabilities: `wasi:http` is an effect: write `effects: [wasi:http]` beside `func` and `args` \
+         instead, which requires it, too"
+    );
+    effectful.meta = task(listed).meta;
+    assert!(Requirements::of_task(&effectful).is_ok());
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl<'de> Deserialize<'de> for Tasks {
 
 #[cfg(test)]
 mod tests {
-    use asterism_protocol::{Files, Input, Instruction, Meta, Nonce, Value};
+    use asterism_protocol::{Effects, Files, Input, Instruction, Meta, Nonce, Value};
 
     use super::*;
 
@@ -199,6 +199,7 @@ mod tests {
                     func: "f".into(),
                     args: vec![Value::Integer(index as i128)],
                     files: Files::new(),
+                    effects: Effects::new(),
                 },
                 nnc: Nonce::Empty,
             },

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use asterism_protocol::{
-    Await, Conditions, Files, Identity, Input as Called, Instruction, Meta, Nonce, Out, Outcome,
-    Prepared, Promise, Remark, Task, Terms, Timestamp, Value, Workflow, blob_cid,
+    Await, Conditions, Effects, Files, Identity, Input as Called, Instruction, Meta, Nonce, Out,
+    Outcome, Prepared, Promise, Remark, Task, Terms, Timestamp, Value, Workflow, blob_cid,
     limits::POLL_SLOTS_MAX,
     message::{Capabilities, Delivery, Hello, Lease, ToCoordinator, ToExecutor, hello_bytes},
 };
@@ -215,6 +215,7 @@ fn workflow(tasks: usize) -> Workflow {
                 func: "f".into(),
                 args,
                 files: Files::new(),
+                effects: Effects::new(),
             },
             nnc: Nonce::Empty,
         };

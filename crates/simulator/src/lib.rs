@@ -30,8 +30,10 @@ pub use self::{
     world::{Doing, Report, Sight, World, run},
 };
 
-/// A line of a trace: what was said, and when. Tasks without files say nothing of them here, as they do where they are
+/// A line of a trace: what was said, and when. Tasks without files or effects say nothing of them here, as they do where they are
 /// encoded: what was recorded of their traces holds.
 fn line(now: Timestamp, said: &dyn fmt::Debug) -> String {
-    format!("{} {said:?}\n", now.0).replace(", files: {}", "")
+    format!("{} {said:?}\n", now.0)
+        .replace(", files: {}", "")
+        .replace(", effects: {}", "")
 }

@@ -40,6 +40,7 @@ pub(super) fn outcomes(workflow: &Workflow) -> BTreeMap<Cid, Out> {
                 func: input.func,
                 args: input.args,
                 files: input.files,
+                effects: input.effects,
                 blobs: needed,
                 limits: task.limits(),
             };

@@ -1,8 +1,8 @@
 //! Workflows that chance wrote: for the null host, small enough to overlap often.
 
 use asterism_protocol::{
-    Await, Cid, Files, Input, Instruction, Meta, Nonce, Prepared, Promise, Task, Value, Workflow,
-    blob_cid,
+    Await, Cid, Effects, Files, Input, Instruction, Meta, Nonce, Prepared, Promise, Task, Value,
+    Workflow, blob_cid,
 };
 
 use super::Random;
@@ -110,6 +110,7 @@ fn task(number: u32, func: &str, args: Vec<Value>) -> Task {
                 func: func.into(),
                 args,
                 files: Files::new(),
+                effects: Effects::new(),
             },
             nnc: Nonce::Empty,
         },

@@ -23,7 +23,7 @@ mod resources;
 mod sockets;
 
 use asterism_component::{Import, Val};
-use asterism_protocol::{Cid, LogLine, TrapKind, view::Determinism};
+use asterism_protocol::{Cid, Effects, LogLine, TrapKind, view::Determinism};
 
 use crate::{
     clocks::Clock,
@@ -148,6 +148,26 @@ pub fn reads_files(imports: &[Import]) -> bool {
     imports
         .iter()
         .any(|Import { interface, .. }| name_and_version(interface).0 == filesystem::PREOPENS)
+}
+
+/// Can a component with these imports have this effect? Others never do, whatever a task asks for.
+#[must_use]
+pub fn has_effect(imports: &[Import], effect: &str) -> bool {
+    let needed = match effect {
+        asterism_protocol::HTTP => http::OUTGOING,
+        _ => return false,
+    };
+    imports
+        .iter()
+        .any(|Import { interface, .. }| name_and_version(interface).0 == needed)
+}
+
+/// All effects that a component with these imports can have.
+#[must_use]
+pub fn effects(imports: &[Import]) -> Effects {
+    let possible = [asterism_protocol::HTTP].into_iter();
+    let possible = possible.filter(|effect| has_effect(imports, effect));
+    possible.map(str::to_owned).collect()
 }
 
 /// Is this import provided? `interface` as the component writes it, with or without a version.

@@ -168,6 +168,18 @@ fn classes_follow_from_imports() {
 }
 
 #[test]
+fn effects_follow_from_imports() {
+    let types = import("wasi:http/types@0.2.4", "[constructor]fields");
+    let handle = import("wasi:http/outgoing-handler@0.2.4", "handle");
+    let both = [types.clone(), handle];
+    assert_eq!(effects(std::slice::from_ref(&types)), Effects::new());
+    assert_eq!(effects(&both), Effects::from(["wasi:http".to_owned()]));
+    assert!(has_effect(&both, "wasi:http") && !has_effect(&both, "wasi:sockets"));
+    // Without a task that has it, there is none.
+    assert_eq!(determinism(&both), Determinism::Virtual);
+}
+
+#[test]
 fn time_passes_by_waiting_alone_and_costs_fuel() {
     let mut world = world();
     let start = one(&mut world, MONOTONIC, "now", &[]);

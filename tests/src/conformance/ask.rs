@@ -7,8 +7,8 @@ use asterism_component::args_of_values;
 use asterism_executor::{Attempt, Ended, Host, Job, Ran, conclude};
 use asterism_host_wasmtime::{WasmtimeEngine, WasmtimeHost};
 use asterism_protocol::{
-    Cid, Failure, Input, Instruction, Limits, Nonce, Out, TrapKind, Value, blob_cid, content_cid,
-    encode, value_of_json,
+    Cid, Effects, Failure, Input, Instruction, Limits, Nonce, Out, TrapKind, Value, blob_cid,
+    content_cid, encode, value_of_json,
 };
 use serde_bytes::ByteBuf;
 
@@ -219,6 +219,7 @@ fn job(call: &Call, limits: Limits) -> Result<Job> {
             func: call.func.clone(),
             args,
             files: call.files.clone(),
+            effects: Effects::new(),
         },
         nnc: Nonce::Empty,
     };
@@ -229,6 +230,7 @@ fn job(call: &Call, limits: Limits) -> Result<Job> {
         func: instruction.input.func,
         args: instruction.input.args,
         files: instruction.input.files,
+        effects: instruction.input.effects,
         blobs: call.blobs.iter().map(blob).collect(),
         limits,
     })

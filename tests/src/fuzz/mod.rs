@@ -14,7 +14,7 @@ use std::{
 
 use asterism_executor::{Attempt, Host, Job, Unfit};
 use asterism_protocol::{
-    Cid, Files, Input, Instruction, Limits, Nonce, Value, blob_cid, json_of,
+    Cid, Effects, Files, Input, Instruction, Limits, Nonce, Value, blob_cid, json_of,
     message::{Fault, FaultKind},
 };
 use asterism_simulator::Random;
@@ -206,6 +206,7 @@ fn compare(
                 func: call.func.clone(),
                 args: call.args.clone(),
                 files: Files::new(),
+                effects: Effects::new(),
             },
             nnc: Nonce::Empty,
         };
@@ -215,6 +216,7 @@ fn compare(
             func: call.func.clone(),
             args: call.args.clone(),
             files: Files::new(),
+            effects: Effects::new(),
             blobs: BTreeMap::new(),
             limits: call.limits,
         };

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use asterism_executor::{Host, Job};
-use asterism_protocol::{Files, Limits, Value, blob_cid, content_cid, json_of, value_of_json};
+use asterism_protocol::{
+    Effects, Files, Limits, Value, blob_cid, content_cid, json_of, value_of_json,
+};
 use asterism_tests::guests;
 
 /// Component, function, arguments and outcome in DAG-JSON.
@@ -67,6 +69,7 @@ pub(crate) fn check(host: &mut dyn Host) {
             func: func.to_owned(),
             args,
             files: Files::new(),
+            effects: Effects::new(),
             blobs: BTreeMap::new(),
             limits: Limits::default(),
         };

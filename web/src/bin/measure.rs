@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use asterism_executor::{Host as _, Job};
 use asterism_host_browser::BrowserHost;
-use asterism_protocol::{Files, Limits, Value, blob_cid, content_cid};
+use asterism_protocol::{Effects, Files, Limits, Value, blob_cid, content_cid};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Calls that are measured together.
@@ -34,6 +34,7 @@ pub fn measure(component: &[u8]) -> Result<Vec<f64>, String> {
         func: "add".to_owned(),
         args: vec![Value::Float(3.1), Value::Float(5.2)],
         files: Files::new(),
+        effects: Effects::new(),
         blobs: BTreeMap::new(),
         limits: Limits::default(),
     };

@@ -36,6 +36,7 @@ impl Components {
             name,
             bytes: bytes.len() as u64,
             determinism: asterism_world::determinism(&component.import_functions),
+            effects: asterism_world::effects(&component.import_functions),
             functions: functions.collect(),
         };
         self.0.retain(|entry| entry.view.cid != cid);
@@ -111,5 +112,12 @@ impl FunctionLookup for Components {
             .of(component)
             .map(|entry| &entry.component.import_functions);
         imports.is_none_or(|imports| asterism_world::reads_files(imports))
+    }
+
+    fn has_effect(&self, component: Cid, effect: &str) -> bool {
+        let imports = self
+            .of(component)
+            .map(|entry| &entry.component.import_functions);
+        imports.is_none_or(|imports| asterism_world::has_effect(imports, effect))
     }
 }

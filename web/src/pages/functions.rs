@@ -107,6 +107,7 @@ fn Component(component: ComponentView) -> impl IntoView {
         name,
         bytes: size,
         determinism,
+        effects: _,
         functions,
     } = component;
     let depends = match determinism {

@@ -8,8 +8,8 @@ use std::{
 
 use asterism_component::{Component, Function, outline};
 use asterism_protocol::{
-    Cid, Failure as Trap, Files, Input, LogLine, Out, Value, blob_cid, check_files, from_json,
-    json_of, nearest, to_json, value_of_json, view::ComponentView,
+    Cid, Effects, Failure as Trap, Files, Input, LogLine, Out, Value, blob_cid, check_files,
+    from_json, json_of, nearest, to_json, value_of_json, view::ComponentView,
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
@@ -525,6 +525,7 @@ async fn call(
         func: function.name.clone(),
         args,
         files: linked(&files),
+        effects: Effects::new(),
     };
     let bytes = files.into_values().map(|bytes| (blob_cid(&bytes), bytes));
     let blobs: BTreeMap<Cid, Vec<u8>> = bytes.collect();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use asterism_protocol::{
-    Files, Input as TaskInput, Instruction, Meta, Nonce, Prepared, Task, Value, Workflow, blob_cid,
-    view::RunState,
+    Effects, Files, Input as TaskInput, Instruction, Meta, Nonce, Prepared, Task, Value, Workflow,
+    blob_cid, view::RunState,
 };
 
 use asterism_scheduler::Planned;
@@ -55,6 +55,7 @@ fn submission(number: i128) -> Submission {
             func: "f".into(),
             args: vec![Value::Integer(number)],
             files: Files::new(),
+            effects: Effects::new(),
         },
         nnc: Nonce::Empty,
     };

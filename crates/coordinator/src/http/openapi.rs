@@ -201,6 +201,12 @@ impl Paths {
                                                 "additionalProperties": true,
                                                 "description": "What the function finds in its file system, by path: a link to a blob, bytes, a text, or a promise of one",
                                             },
+                                            "effects": {
+                                                "type": "array",
+                                                "minItems": 1,
+                                                "items": { "const": "wasi:http" },
+                                                "description": "What it may do to the world outside, where an executor offers it; never remembered but under a nonce",
+                                            },
                                         },
                                     },
                                     "rsc": { "type": "string", "description": "ipfs://<CID of the component>; the one that exports the function without it" },

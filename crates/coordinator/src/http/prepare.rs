@@ -86,8 +86,9 @@ pub(super) fn prepared_of(
         None if app.fresh => Some(fresh_nonce()?),
         nonce => nonce,
     };
+    let seed = fresh()?;
     let shelf = app.library.shelf();
-    let prepared = prepare(workflow, &*shelf, &Defaults { nonce }).map_err(|error| {
+    let prepared = prepare(workflow, &*shelf, &Defaults { nonce, seed }).map_err(|error| {
         let details = match &error {
             SimplifiedError::At { path, task, reason } => {
                 json!({ "path": path, "task": task, "reason": reason })
@@ -104,10 +105,16 @@ pub(super) fn prepared_of(
     Ok((name, prepared))
 }
 
-/// Never the same twice: what has it was not computed before.
-fn fresh_nonce() -> Result<String, ApiError> {
+/// Never the same twice.
+fn fresh() -> Result<[u8; 12], ApiError> {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes).map_err(|error| ApiError::internal(&error))?;
+    Ok(bytes)
+}
+
+/// What has it was not computed before.
+fn fresh_nonce() -> Result<String, ApiError> {
+    let bytes = fresh()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -39,7 +39,7 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
     }
     let all_full = drafts.iter().all(Draft::is_full);
     let mut tasks = Vec::new();
-    for draft in drafts {
+    for mut draft in drafts {
         if let Err(error) = draft.filled_meta() {
             mistakes.push(error);
         }
@@ -54,6 +54,7 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
                     mistakes.extend(odd.iter().map(|error| draft.place().argument(error)));
                 }
                 mistakes.extend(draft.check_reader(Some(component), functions).err());
+                mistakes.extend(draft.check_effects(Some(component), functions).err());
             }
             Err(error) => mistakes.push(error),
         }
@@ -68,7 +69,13 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
         } else if let (Some(args), Some(files), Ok(meta)) = (args, files, draft.filled_meta()) {
             let rsc = format!("ipfs://{}", crate::blob_cid(b""));
             let func = draft.func.to_owned();
-            let input = Input { func, args, files };
+            let input = Input {
+                func,
+                args,
+                files,
+                effects: draft.effects.clone(),
+            };
+            draft.distinguish(&crate::Nonce::Empty, &[0; 12]);
             draft.finish(rsc, input, crate::Nonce::Empty, meta)
         } else {
             continue;

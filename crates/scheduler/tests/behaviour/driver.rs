@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Cid, Conditions, Files, Identity, Instruction, MerkleTree, Meta, Nonce, Out, Outcome, Prepared,
-    Promise, PublicKey, Receipt, Remark, Statement, Task, Terms, Timestamp, Value, Workflow,
-    blob_cid, encode,
+    Cid, Conditions, Effects, Files, Identity, Instruction, MerkleTree, Meta, Nonce, Out, Outcome,
+    Prepared, Promise, PublicKey, Receipt, Remark, Statement, Task, Terms, Timestamp, Value,
+    Workflow, blob_cid, encode,
     limits::FRAME_BYTES_MAX,
     message::{
         Capabilities, Change, Commitment, Delivery, Fault, FaultKind, Held, Hello, Lease, LeaseId,
@@ -657,6 +657,7 @@ pub(crate) fn task(func: &str, args: Vec<Value>) -> Task {
                 func: func.into(),
                 args,
                 files: Files::new(),
+                effects: Effects::new(),
             },
             nnc: Nonce::Empty,
         },

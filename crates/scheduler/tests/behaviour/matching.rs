@@ -65,12 +65,12 @@ fn what_only_some_may_have_does_not_hold_up_the_others() {
             task
         })
         .collect();
-    let mut trusted = requiring(r#"{"capabilities": ["wasi:http"]}"#);
+    let mut trusted = requiring(r#"{"capabilities": ["npu"]}"#);
     trusted.run.input.func = "reached".into();
     tasks.push(trusted);
     driver.submit(tasks);
     let other = driver.executor_that(1, "", |hello| {
-        hello.capabilities.offers.insert("wasi:http".into());
+        hello.capabilities.offers.insert("npu".into());
     });
     let mut reached = false;
     for _ in 0..3 {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use asterism_executor::{Host, Job};
 use asterism_host_browser::metering::meter;
 use asterism_host_wasmtime::WasmtimeEngine;
-use asterism_protocol::{Files, Limits, Out, Value, blob_cid, json_of, value_of_json};
+use asterism_protocol::{Effects, Files, Limits, Out, Value, blob_cid, json_of, value_of_json};
 use asterism_tests::{
     conformance::Programs,
     guests,
@@ -169,6 +169,7 @@ fn job(component: &[u8], func: &str, args: &str) -> Result<Job> {
         func: func.into(),
         args,
         files: Files::new(),
+        effects: Effects::new(),
         blobs: BTreeMap::new(),
         limits: Limits {
             fuel: 1_000_000_000_000,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use asterism_executor::{Host as _, Job};
 use asterism_host_wasmtime::WasmtimeEngine;
-use asterism_protocol::{Files, Limits, Value, blob_cid, content_cid};
+use asterism_protocol::{Effects, Files, Limits, Value, blob_cid, content_cid};
 use asterism_tests::{
     guests,
     harness::{Api, Coordinator, Executor},
@@ -57,6 +57,7 @@ pub(crate) fn floor() -> f64 {
         func: "echo-u64".into(),
         args: vec![],
         files: Files::new(),
+        effects: Effects::new(),
         blobs: Default::default(),
         limits: Limits::default(),
     };

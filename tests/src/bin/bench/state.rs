@@ -11,9 +11,9 @@ use asterism_coordinator::store::{
     Tenure,
 };
 use asterism_protocol::{
-    Attestation, Attested, Conditions, Files, Identity, Input, Instruction, Invocation, MerkleTree,
-    Meta, Nonce, Out, Outcome, Policy, Prepared, Receipt, Remark, Statement, Task, Terms,
-    Timestamp, Value, Workflow, blob_cid, content_cid, encode, view::RunId,
+    Attestation, Attested, Conditions, Effects, Files, Identity, Input, Instruction, Invocation,
+    MerkleTree, Meta, Nonce, Out, Outcome, Policy, Prepared, Receipt, Remark, Statement, Task,
+    Terms, Timestamp, Value, Workflow, blob_cid, content_cid, encode, view::RunId,
 };
 use asterism_scheduler::{Event, Tasks};
 use asterism_tests::harness::Coordinator;
@@ -278,6 +278,7 @@ fn computed(first: u64, count: u64) -> (Vec<Task>, Batch) {
                     func: "f".into(),
                     args: vec![Value::Integer(i128::from(number))],
                     files: Files::new(),
+                    effects: Effects::new(),
                 },
                 nnc: Nonce::Empty,
             },

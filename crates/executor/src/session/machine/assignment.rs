@@ -84,6 +84,12 @@ impl Session {
         }
         let component = run.component().map_err(|error| error.to_string())?;
         check_files(&run.input.files).map_err(|error| error.to_string())?;
+        // What is not known is offered by nobody.
+        let offers = &self.config.capabilities.offers;
+        let missing = |name: &&String| !is_effect(name) || !offers.contains(*name);
+        if let Some(name) = run.input.effects.iter().find(missing) {
+            return Err(format!("the effect `{name}` is not offered here"));
+        }
         let Limits {
             fuel,
             memory,
@@ -130,7 +136,12 @@ impl Session {
             ));
         }
         let limits = lease.limits;
-        let asterism_protocol::Input { func, args, files } = input;
+        let asterism_protocol::Input {
+            func,
+            args,
+            files,
+            effects,
+        } = input;
         Ok((
             Box::new(Job {
                 instruction,
@@ -138,6 +149,7 @@ impl Session {
                 func,
                 args,
                 files,
+                effects,
                 blobs: BTreeMap::new(),
                 limits,
             }),

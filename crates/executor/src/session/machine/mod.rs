@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_protocol::{
     Cid, Limits, MerkleTree, Signature, Statement, Timestamp, check_files, content_cid, encode,
+    is_effect,
     limits::{
         DELIVERY_ITEMS_MAX, FRAME_BYTES_MAX, FUEL_MAX, LEASES_HELD_MAX, NAME_BYTES_MAX,
         POLL_SLOTS_MAX, TEXT_BYTES_MAX,

@@ -35,6 +35,14 @@ pub(crate) async fn rerun(
         .outcome()
         .ok_or_else(|| Failure::other("it tells no outcome of ours"))?;
     let task = task_of(theirs.instruction, from, coordinator).await?;
+    if task.run.is_effectful() {
+        let effects: Vec<_> = task.run.input.effects.into_iter().collect();
+        return Err(Failure::invalid(format!(
+            "its task has effects ({}): done again it would have them again, and what it came to then could not be compared",
+            effects.join(", ")
+        ))
+        .hint("without `--rerun` its signature is verified"));
+    }
     let mut outs: BTreeMap<Cid, Out> = BTreeMap::new();
     for promise in task.run.promises() {
         let awaited = promise.instruction;

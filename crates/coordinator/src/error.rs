@@ -190,6 +190,9 @@ impl From<NoAnswer> for ApiError {
             NoAnswer::Refused(SubmitError::UnknownPromise { .. } | SubmitError::Terms(_)) => {
                 Self::invalid(message)
             }
+            NoAnswer::Refused(SubmitError::Incomparable { task, policy }) => {
+                Self::invalid(message).details(json!({ "task": task, "verify": policy.to_string() }))
+            }
         }
     }
 }

@@ -234,6 +234,17 @@ pub enum SubmitError {
         /// The instruction awaited.
         instruction: Cid,
     },
+    /// A task has effects, and the policy compares outcomes.
+    #[error(
+        "tasks[{task}] has effects, so that its outcomes differ and cannot be compared, as `{policy}` would: submit with \
+         `verify` `trusted` or `any`"
+    )]
+    Incomparable {
+        /// The task's place.
+        task: u32,
+        /// What the run asks for, or the default.
+        policy: Policy,
+    },
     /// The terms are out of their bounds.
     #[error(transparent)]
     Terms(#[from] asterism_protocol::Error),

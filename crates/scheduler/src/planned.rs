@@ -53,6 +53,8 @@ pub(crate) struct Kind {
     pub(crate) limits: Limits,
     pub(crate) func: Arc<str>,
     pub(crate) component: Mark,
+    /// Does the outcome depend on the world outside? Then it is neither compared nor done twice on purpose.
+    pub(crate) is_effectful: bool,
 }
 
 impl Planned {
@@ -172,16 +174,30 @@ impl Planned {
             .map(|digest| Cid::of_content_digest(*digest))
     }
 
-    /// Every node's instruction and limits; no limits for those outside of the workflow.
-    pub(crate) fn requests(&self) -> impl Iterator<Item = (&Digest, Option<Limits>)> {
+    /// Every node's instruction and kind; no kind for those outside of the workflow.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (&Digest, Option<&Kind>)> {
         let inside = self.contents.task_of_node.len();
-        let limits =
-            move |node: usize| (node < inside).then(|| self.contents.kind(node as u32).limits);
+        let kind = move |node: usize| (node < inside).then(|| self.contents.kind(node as u32));
         self.contents
             .digests
             .iter()
             .enumerate()
-            .map(move |(node, digest)| (digest, limits(node)))
+            .map(move |(node, digest)| (digest, kind(node)))
+    }
+
+    /// The first task whose outcome depends on the world outside.
+    pub(crate) fn effectful(&self) -> Option<u32> {
+        let Contents {
+            task_of_node,
+            kinds,
+            ..
+        } = &self.contents;
+        if !kinds.iter().any(|kind| kind.is_effectful) {
+            return None;
+        }
+        let mut nodes = (0..).zip(task_of_node);
+        let first = nodes.find(|(node, _)| self.contents.kind(*node).is_effectful);
+        first.map(|(_, task)| *task)
     }
 }
 
@@ -195,13 +211,14 @@ impl Contents {
 
 fn kinds<'a>(tasks: impl Iterator<Item = &'a Task>) -> (Vec<Kind>, Vec<u32>) {
     let mut kinds: Vec<Kind> = Vec::new();
-    /// Limits, function, component.
-    type Alike<'a> = ((u64, u64, u64), &'a str, &'a str);
+    /// Limits, function, component, effectful?
+    type Alike<'a> = ((u64, u64, u64), &'a str, &'a str, bool);
     let mut numbers: BTreeMap<Alike<'_>, u32> = BTreeMap::new();
     let kind_of_node: Vec<u32> = tasks
         .map(|task| {
             let (limits, func) = (task.limits(), task.run.input.func.as_str());
-            let key = (rank(&limits), func, task.run.rsc.as_str());
+            let is_effectful = task.run.is_effectful();
+            let key = (rank(&limits), func, task.run.rsc.as_str(), is_effectful);
             *numbers.entry(key).or_insert_with(|| {
                 let component = task.run.component();
                 kinds.push(Kind {
@@ -210,6 +227,7 @@ fn kinds<'a>(tasks: impl Iterator<Item = &'a Task>) -> (Vec<Kind>, Vec<u32>) {
                     component: Mark::of(
                         &component.expect("the tasks of a workflow name components"),
                     ),
+                    is_effectful,
                 });
                 kinds.len() as u32 - 1
             })

@@ -208,6 +208,11 @@ impl Run {
         self.contents.kind(node).limits
     }
 
+    /// Does the outcome depend on the world outside?
+    pub(crate) fn is_effectful(&self, node: u32) -> bool {
+        self.contents.kind(node).is_effectful
+    }
+
     /// What is asked for when this node is: the invocation that its receipt names.
     pub(crate) fn invocation(&self, node: u32) -> Cid {
         Cid::of_content_digest(self.contents.invocations[node as usize])

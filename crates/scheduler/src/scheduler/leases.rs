@@ -425,7 +425,12 @@ impl Scheduler {
         // It lives, and is slow: whoever has nothing else to do may overtake it.
         let slow = self.now.since_ms(lease.leased) >= self.config.straggler_ms;
         let work = lease.work;
-        if slow && self.works.get(work).leases.len() == 1 && self.works.get(work).queued.is_none() {
+        let entry = self.works.get(work);
+        let is_effectful = entry
+            .needs
+            .as_ref()
+            .is_some_and(|needs| needs.0.is_effectful());
+        if slow && !is_effectful && entry.leases.len() == 1 && entry.queued.is_none() {
             self.works.stragglers.insert(work);
         }
     }

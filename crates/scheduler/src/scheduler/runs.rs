@@ -41,7 +41,12 @@ impl Scheduler {
         terms.check()?;
         // What others make is no receipt that this program could stand for.
         let known: Vec<Attested> = known.iter().filter_map(Attested::read).collect();
-        terms.verify.get_or_insert(self.config.verify);
+        let policy = *terms.verify.get_or_insert(self.config.verify);
+        if policy.commits()
+            && let Some(task) = plan.effectful()
+        {
+            return Err(SubmitError::Incomparable { task, policy });
+        }
         let submitter = shorten(&submitter, limits::NAME_BYTES_MAX);
         let (mut live, mut of_submitter) = (0, 0);
         for run in self.running.iter().map(|run| &self.runs[run]) {
@@ -134,10 +139,12 @@ impl Scheduler {
         let (policy, force) = (header.policy(), header.terms.force);
         let results = plan
             .requests()
-            .map(|(digest, limits)| {
-                let answers = |known: &Known| match &limits {
-                    Some(_) if force || !known.basis.satisfies(&policy) => None,
-                    Some(limits) => known.answer(limits),
+            .map(|(digest, kind)| {
+                let answers = |known: &Known| match kind {
+                    // What was done for its effects is not done again to compare.
+                    Some(kind) if force && !kind.is_effectful => None,
+                    Some(_) if !known.basis.satisfies(&policy) => None,
+                    Some(kind) => known.answer(&kind.limits),
                     None => Some(Answer::Whole),
                 };
                 let in_memory = self
@@ -411,7 +418,8 @@ impl Scheduler {
                 continue;
             };
             let (digest, limits) = (*run.digest(wanter.node), run.limits(wanter.node));
-            let (policy, force) = (run.header.policy(), run.header.terms.force);
+            let policy = run.header.policy();
+            let force = run.header.terms.force && !run.is_effectful(wanter.node);
             let rests_on = run.rests_on(wanter.node, &self.memory);
             let known = self
                 .memory

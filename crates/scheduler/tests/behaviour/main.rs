@@ -2,6 +2,7 @@
 
 mod affinity;
 mod driver;
+mod effects;
 mod garbage;
 mod leases;
 mod matching;

@@ -42,7 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "asterism-executor-native",
-        &["asterism-executor", "asterism-protocol"],
+        &["asterism-executor", "asterism-world", "asterism-protocol"],
     ),
     (
         "asterism-coordinator",

@@ -10,7 +10,7 @@ use std::{
 
 use asterism_executor::{Attempt, Config, Host, Input, Job, METERING, Output, Session, ThreadId};
 use asterism_protocol::{
-    Cid, Identity, Timestamp,
+    Cid, HTTP, Identity, Timestamp,
     message::{Capabilities, Fault, FaultKind, LeaseId, ToCoordinator},
 };
 use serde_bytes::ByteBuf;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::{
-    KeyError, Server, ServerError,
+    AllowHttp, KeyError, Server, ServerError,
     cache::Cache,
     key::{hold_key, load_key},
     line::{Heard, Line, Listener},
@@ -44,6 +44,9 @@ pub struct Options {
     pub enrolment: String,
     /// What the owner says of it, for tasks that ask for it.
     pub labels: BTreeMap<String, String>,
+    /// Where tasks may send requests over HTTP; nowhere without any, and then it gets no such tasks. The hosts of the factory
+    /// have the way out.
+    pub http: Vec<AllowHttp>,
     /// How many tasks are performed at the same time.
     pub threads: u32,
     /// Share of time that threads compute, in percent from 1 to 100.
@@ -69,6 +72,7 @@ impl Options {
             name: String::new(),
             enrolment: String::new(),
             labels: BTreeMap::new(),
+            http: Vec::new(),
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32),
             duty_percent: 100,
             memory_bytes: u64::MAX,
@@ -124,8 +128,12 @@ pub async fn run(
             metering: METERING.to_owned(),
             threads: options.threads,
             memory: host.memory_max,
+            offers: if options.http.is_empty() {
+                BTreeSet::new()
+            } else {
+                BTreeSet::from([HTTP.to_owned()])
+            },
             labels: options.labels,
-            ..Capabilities::default()
         },
         enrolment: options.enrolment,
         duty_percent: options.duty_percent,

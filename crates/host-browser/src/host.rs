@@ -281,6 +281,12 @@ impl Host for BrowserHost {
     }
 
     fn run(&mut self, job: &Job) -> Result<Attempt, Fault> {
+        if let Some(effect) = job.effects.first() {
+            return Err(Fault {
+                kind: FaultKind::Host,
+                message: format!("a tab has no means for the effect `{effect}`"),
+            });
+        }
         let program = self.program(job.component)?;
         let unentered = |kind, message| Ran {
             ended: Ended::Trap {

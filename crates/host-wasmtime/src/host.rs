@@ -11,10 +11,10 @@ use asterism_executor::{
     granted_fuel,
 };
 use asterism_protocol::{
-    Cid, Out, TrapKind,
+    Cid, HTTP, Out, TrapKind,
     message::{Fault, FaultKind},
 };
-use asterism_world::{Tree, World};
+use asterism_world::{Http, Tree, World};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::{
@@ -28,7 +28,15 @@ use crate::{
 pub struct WasmtimeHost {
     engine: WasmtimeEngine,
     under_way: Arc<UnderWay>,
+    http: Option<MakeHttp>,
 }
+
+/// Makes the way out for the task with this instruction. What it waits for must end soon once the other says that the task
+/// is to end.
+pub type MakeHttp = Arc<dyn Fn(Cid, Over) -> Box<dyn Http> + Send + Sync>;
+
+/// Is a task to end? Asked again and again.
+pub type Over = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The run under way, as other threads see it.
 #[derive(Default)]
@@ -73,6 +81,16 @@ impl WasmtimeHost {
         Self {
             engine,
             under_way: Arc::default(),
+            http: None,
+        }
+    }
+
+    /// The same host with a way out, for tasks that have the effect and for no other.
+    #[must_use]
+    pub fn with_http(self, http: MakeHttp) -> Self {
+        Self {
+            http: Some(http),
+            ..self
         }
     }
 
@@ -116,22 +134,38 @@ impl WasmtimeHost {
         };
 
         let time_ms = job.limits.time_ms;
+        let start = Instant::now();
+        let (under_way, time) = (Arc::clone(&self.under_way), Duration::from_millis(time_ms));
+        let interruption = Arc::new(move || {
+            if under_way.is_stopped() {
+                Some(Interruption::Stopped)
+            } else if start.elapsed() >= time {
+                Some(Interruption::TimeLimit)
+            } else {
+                None
+            }
+        });
+        let mut world = World::new(job.instruction, files);
+        for effect in &job.effects {
+            let (HTTP, Some(make)) = (effect.as_str(), &self.http) else {
+                return Err(fault(&format!(
+                    "this host has no means for the effect `{effect}`"
+                )));
+            };
+            let interruption = Arc::clone(&interruption);
+            let over = Arc::new(move || interruption().is_some());
+            world = world.with_http(make(job.instruction, over));
+        }
         let task = Task {
-            world: World::new(job.instruction, files),
+            world,
             limiter: Limiter::new(job.limits.memory),
         };
         let mut store = Store::new(self.engine.engine(), task);
         store.limiter(|task| &mut task.limiter);
-        let start = Instant::now();
-        let (under_way, time) = (Arc::clone(&self.under_way), Duration::from_millis(time_ms));
-        store.epoch_deadline_callback(move |_| {
-            if under_way.is_stopped() {
-                Err(Interruption::Stopped.into())
-            } else if start.elapsed() >= time {
-                Err(Interruption::TimeLimit.into())
-            } else {
-                Ok(UpdateDeadline::Continue(1))
-            }
+        let interrupts = Arc::clone(&interruption);
+        store.epoch_deadline_callback(move |_| match interrupts() {
+            Some(interruption) => Err(interruption.into()),
+            None => Ok(UpdateDeadline::Continue(1)),
         });
         store.set_epoch_deadline(1);
         store
@@ -147,7 +181,10 @@ impl WasmtimeHost {
                 let export = &prepared.exports[place];
                 let func = instance.get_func(&mut store, export.index);
                 let func = func.ok_or_else(|| fault("an export is missing after instantiation"))?;
-                match abi::call(&mut store, func, &export.signature, &args) {
+                let returned = abi::call(&mut store, func, &export.signature, &args);
+                // Whoever returns from a wait that was cut short was told of an error that there was not.
+                let late = interruption().filter(|_| !job.effects.is_empty());
+                match late.map_or(returned, |interruption| Err(interruption.into())) {
                     Ok(result) => match out_of_val(function, result.as_ref()) {
                         Out::Ok(value) => Ended::Ok(value),
                         Out::Error(value) => Ended::Err(value),

@@ -16,5 +16,5 @@ mod trap;
 
 pub use crate::{
     engine::{EngineError, WasmtimeEngine},
-    host::WasmtimeHost,
+    host::{MakeHttp, Over, WasmtimeHost},
 };

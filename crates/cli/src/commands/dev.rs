@@ -20,7 +20,7 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-use super::{coordinator::not_served, function, stopped};
+use super::{coordinator::not_served, executor::HttpAllowed, function, stopped};
 use crate::{
     authority,
     build::{self, Built, cache},
@@ -55,6 +55,8 @@ pub(crate) struct Args {
     /// Folder of what is kept: results, components, keys
     #[arg(long, default_value = ".asterism", value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    http: HttpAllowed,
     /// Keep nothing: all is forgotten at the end
     #[arg(long, conflicts_with = "data")]
     in_memory: bool,
@@ -192,10 +194,11 @@ impl Running<'_> {
         let options = executor::Options {
             name: "dev".to_owned(),
             threads: self.args.threads.unwrap_or(usual.threads),
+            http: self.args.http.allow_http.clone(),
             ..usual
         };
         let (leave, mut leaves) = watch::channel(false);
-        let performing = executor::run(options, move || Box::new(engine.host()), async move {
+        let performing = executor::run(options, self.args.http.hosts(engine), async move {
             // As in `serve`.
             let _ = leaves.changed().await;
         });

@@ -1,9 +1,10 @@
 //! `asterism executor`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use asterism_executor_native::Options;
-use asterism_host_wasmtime::WasmtimeEngine;
+use asterism_executor::Host;
+use asterism_executor_native::{AllowHttp, Options, Outgoing};
+use asterism_host_wasmtime::{MakeHttp, WasmtimeEngine};
 use clap::Subcommand;
 
 use crate::{
@@ -55,6 +56,8 @@ pub(crate) enum Command {
         /// A label that tasks may ask for, as `region=eu`; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
         label: Vec<(String, String)>,
+        #[command(flatten)]
+        http: HttpAllowed,
     },
     /// Who is here, and what is thought of them
     List {
@@ -88,6 +91,34 @@ pub(crate) enum Command {
     },
 }
 
+/// Where tasks may reach beyond their virtual world.
+#[derive(clap::Args)]
+pub(crate) struct HttpAllowed {
+    /// Perform tasks with the effect `wasi:http`, and let them send requests to this host: example.org, *.example.org,
+    /// 10.0.0.7 or [::1], with :PORT if it is another than 80 and 443, or * for every public one; may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub(crate) allow_http: Vec<AllowHttp>,
+}
+
+impl HttpAllowed {
+    /// Hosts of this engine for an executor with these rules.
+    pub(crate) fn hosts(
+        &self,
+        engine: WasmtimeEngine,
+    ) -> impl Fn() -> Box<dyn Host + Send> + Send + Sync + use<> {
+        let make = (!self.allow_http.is_empty()).then(|| {
+            let outgoing = Outgoing::new(&self.allow_http);
+            let make: MakeHttp =
+                Arc::new(move |instruction, over| outgoing.of_task(instruction, over));
+            make
+        });
+        move || match &make {
+            Some(make) => Box::new(engine.host().with_http(Arc::clone(make))),
+            None => Box::new(engine.host()),
+        }
+    }
+}
+
 /// An executor of a coordinator.
 #[derive(clap::Args)]
 pub(crate) struct Which {
@@ -106,7 +137,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 /// Does it.
 pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), Failure> {
-    let options = match command {
+    match command {
         Command::Start {
             coordinator,
             or,
@@ -118,10 +149,12 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             time,
             enrolment,
             label,
+            http: allowed,
         } => {
             let usual = Options::new(coordinator.url(), data);
             Options {
                 others: or,
+            let options = Options {
                 name,
                 duty_percent: duty,
                 memory_bytes: memory.map_or(usual.memory_bytes, |mib| mib << 20),
@@ -129,13 +162,15 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
                 threads: threads.unwrap_or(usual.threads),
                 enrolment,
                 labels: label.into_iter().collect(),
+                http: allowed.allow_http.clone(),
                 ..usual
-            }
+            };
+            start(options, &allowed).await
         }
-        Command::List { coordinator } => return list(&coordinator, console).await,
+        Command::List { coordinator } => list(&coordinator, console).await,
         Command::Drain { which, undo } => {
             let query = [("undo", undo.to_string())];
-            return decide(&which, "drain", &query, console).await;
+            decide(&which, "drain", &query, console).await
         }
         Command::Ban {
             which,
@@ -146,19 +181,23 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
                 true => ("undo", undo.to_string()),
                 false => ("reason", reason),
             };
-            return decide(&which, "ban", &[query], console).await;
+            decide(&which, "ban", &[query], console).await
         }
         Command::Key { data } => {
             let key = asterism_executor_native::load_key(&data)
                 .map_err(|error| Failure::other(error.to_string()))?;
             print(&key.public_key().did());
-            return Ok(());
+            Ok(())
         }
-    };
+    }
+}
+
+/// Performs tasks until it is stopped.
+async fn start(options: Options, allowed: &HttpAllowed) -> Result<(), Failure> {
     let compiled = options.data.join("compiled");
     let engine =
         WasmtimeEngine::new(Some(&compiled)).map_err(|error| Failure::other(error.to_string()))?;
-    asterism_executor_native::run(options, move || Box::new(engine.host()), stopped())
+    asterism_executor_native::run(options, allowed.hosts(engine), stopped())
         .await
         .map_err(|error| Failure::other(error.to_string()))
         .doing("perform tasks")

@@ -1,0 +1,295 @@
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use asterism_protocol::content_cid;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use super::*;
+
+/// A server that gives one answer again and again, and keeps what it was asked.
+struct Server {
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn start(answer: impl Into<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (answer, asked) = (answer.into(), Arc::<Mutex<Vec<String>>>::default());
+        let kept = Arc::clone(&asked);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") && !request.ends_with(b"end") {
+                    let mut bytes = [0; 1024];
+                    match stream.read(&mut bytes).await.unwrap() {
+                        0 => break,
+                        read => request.extend_from_slice(&bytes[..read]),
+                    }
+                }
+                kept.lock()
+                    .unwrap()
+                    .push(String::from_utf8_lossy(&request).into_owned());
+                if answer.is_empty() {
+                    // It keeps whoever asks waiting.
+                    std::future::pending::<()>().await;
+                }
+                stream.write_all(&answer).await.unwrap();
+            }
+        });
+        Self { port, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+const FINE: &str =
+    "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Kind: fine\r\nConnection: close\r\n\r\nfine";
+
+fn get(authority: &str) -> HttpRequest {
+    HttpRequest {
+        method: "GET".into(),
+        is_secure: false,
+        authority: authority.into(),
+        path: "/a?b".into(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        connect: None,
+        first_byte: None,
+        between_bytes: None,
+        body_bytes_max: 1_000,
+    }
+}
+
+/// Sends on a thread of its own, as guests do.
+async fn send(rules: &[&str], requests: Vec<HttpRequest>) -> Vec<Result<HttpResponse, HttpError>> {
+    send_until(rules, requests, Arc::new(|| false)).await
+}
+
+async fn send_until(
+    rules: &[&str],
+    requests: Vec<HttpRequest>,
+    over: Over,
+) -> Vec<Result<HttpResponse, HttpError>> {
+    let rules: Vec<AllowHttp> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    let outgoing = Outgoing::new(&rules);
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut http = outgoing.of_task(content_cid(b"an instruction"), over);
+        let answers = requests.iter().map(|request| http.send(request));
+        let _ = tell.send(answers.collect());
+    });
+    told.await.unwrap()
+}
+
+async fn send_one(rule: &str, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    send(&[rule], vec![request]).await.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_named_is_asked_and_no_other() {
+    let server = Server::start(FINE).await;
+    let port = server.port;
+    let here = format!("127.0.0.1:{port}");
+    let answer = send_one(&here, get(&here)).await.unwrap();
+    assert_eq!((answer.status, answer.body), (200, b"fine".to_vec()));
+    assert!(
+        answer
+            .headers
+            .contains(&("x-kind".into(), b"fine".to_vec()))
+    );
+    let asked = server.asked().remove(0);
+    assert!(asked.starts_with("GET /a?b HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains(&format!("host: {here}\r\n")), "{asked}");
+
+    for (rules, authority, expected) in [
+        (vec![], here.clone(), HttpError::Denied),
+        (
+            vec!["127.0.0.1".to_owned()],
+            here.clone(),
+            HttpError::Denied,
+        ),
+        (
+            vec![format!("localhost:{port}")],
+            here.clone(),
+            HttpError::Denied,
+        ),
+        // All is all that everybody reaches, whatever a name stands for.
+        (
+            vec![format!("*:{port}")],
+            here.clone(),
+            HttpError::AddressProhibited,
+        ),
+        (
+            vec![format!("*:{port}")],
+            format!("localhost:{port}"),
+            HttpError::AddressProhibited,
+        ),
+        (
+            vec![format!("*:{port}")],
+            format!("2130706433:{port}"),
+            HttpError::AddressProhibited,
+        ),
+        (
+            vec![format!("*:{port}")],
+            format!("[::ffff:7f00:1]:{port}"),
+            HttpError::AddressProhibited,
+        ),
+        (
+            vec![format!("*:{port}")],
+            format!("name.invalid:{port}"),
+            HttpError::Dns,
+        ),
+    ] {
+        let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+        let answers = send(&rules, vec![get(&authority)]).await;
+        assert_eq!(answers, [Err(expected)], "{authority} under {rules:?}");
+    }
+    assert_eq!(server.asked().len(), 1);
+    // A name that the owner wrote, or whose address they did, may be nearby.
+    let name = format!("localhost:{port}");
+    assert!(send_one(&name, get(&name)).await.is_ok());
+    let answers = send(&[&format!("*:{port}"), &here], vec![get(&name)]).await;
+    assert!(answers[0].is_ok(), "{answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_is_the_answer() {
+    let elsewhere = Server::start(FINE).await;
+    let moved = format!(
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        elsewhere.port
+    );
+    let server = Server::start(moved).await;
+    let rules = [server.port, elsewhere.port].map(|port| format!("127.0.0.1:{port}"));
+    let answers = send(&[&rules[0], &rules[1]], vec![get(&rules[0])]).await;
+    assert_eq!(answers[0].as_ref().unwrap().status, 302);
+    assert!(elsewhere.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_change_something_carries_the_name_of_its_instruction() {
+    let server = Server::start(FINE).await;
+    let here = format!("127.0.0.1:{}", server.port);
+    let post = || HttpRequest {
+        method: "POST".into(),
+        body: b"the end".to_vec(),
+        ..get(&here)
+    };
+    let own = HttpRequest {
+        headers: vec![("Idempotency-Key".into(), b"mine".to_vec())],
+        ..post()
+    };
+    let answers = send(&[&here], vec![get(&here), post(), post(), own]).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let key = |asked: &String| {
+        let mut lines = asked.lines();
+        lines.find_map(|line| line.strip_prefix("idempotency-key: ").map(str::to_owned))
+    };
+    let keys: Vec<_> = server.asked().iter().map(key).collect();
+    let cid = content_cid(b"an instruction");
+    let expected = [
+        None,
+        Some(format!("\"{cid}\"")),
+        Some(format!("\"{cid}.2\"")),
+        Some("mine".into()),
+    ];
+    assert_eq!(keys, expected);
+    let asked = server.asked().remove(1);
+    assert!(
+        asked.contains("content-length: 7\r\n") && asked.ends_with("\r\n\r\nthe end"),
+        "{asked}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_is_told_as_what_it_is() {
+    let refused = {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    assert_eq!(
+        send_one(&refused, get(&refused)).await,
+        Err(HttpError::ConnectionRefused)
+    );
+    let secure = HttpRequest {
+        is_secure: true,
+        ..get(&refused)
+    };
+    assert_eq!(send_one(&refused, secure).await, Err(HttpError::Tls));
+    let answers: [(Vec<u8>, HttpError); 5] = [
+        (b"nonsense\r\n\r\n".to_vec(), HttpError::Protocol),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort".to_vec(),
+            HttpError::ResponseIncomplete,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n".to_vec(),
+            HttpError::ResponseBodySize,
+        ),
+        (
+            [
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+                &[b'a'; 1_001][..],
+            ]
+            .concat(),
+            HttpError::ResponseBodySize,
+        ),
+        (
+            [
+                b"HTTP/1.1 200 OK\r\nA: ",
+                &vec![b'a'; HEADER_BYTES_MAX][..],
+                b"\r\n\r\n",
+            ]
+            .concat(),
+            HttpError::ResponseHeaderSize,
+        ),
+    ];
+    for (answer, expected) in answers {
+        let shown = String::from_utf8_lossy(&answer[..30.min(answer.len())]).into_owned();
+        let server = Server::start(answer).await;
+        let here = format!("127.0.0.1:{}", server.port);
+        assert_eq!(send_one(&here, get(&here)).await, Err(expected), "{shown}");
+    }
+    let silent = Server::start("").await;
+    let here = format!("127.0.0.1:{}", silent.port);
+    let hasty = HttpRequest {
+        connect: Some(Duration::from_millis(50)),
+        first_byte: Some(Duration::from_millis(50)),
+        ..get(&here)
+    };
+    assert_eq!(
+        send_one(&here, hasty).await,
+        Err(HttpError::ResponseTimeout)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_to_end_waits_for_nobody() {
+    let silent = Server::start("").await;
+    let here = format!("127.0.0.1:{}", silent.port);
+    let over = Arc::new(AtomicBool::new(false));
+    let (asked, ends) = (Arc::clone(&over), Arc::clone(&over));
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        ends.store(true, Ordering::Relaxed);
+    });
+    let begun = std::time::Instant::now();
+    let over = Arc::new(move || asked.load(Ordering::Relaxed));
+    let answers = send_until(&[&here], vec![get(&here)], over).await;
+    assert!(answers[0].is_err());
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+}

@@ -121,12 +121,18 @@ fn Row(executor: ExecutorView) -> impl IntoView {
     };
     let owner = executor.owner.clone();
     let reason = executor.reason.clone();
+    let offers = executor.offers.iter().cloned();
+    let offers = offers.map(|name| {
+        view! { " " <span class="tag" title="Tasks that require it may come here">"offers " {name}</span> }
+    });
+    let offers = offers.collect_view();
     let connected = executor.connected;
     view! {
         <article class="row executor">
             <span class="row-main">
                 <span class="row-title">
                     {name} " " <span class="tag">{executor.host}</span>
+                    {offers}
                     {standing.map(|(class, word)| view! { " " <span class=class>{word}</span> })}
                     {move || (mine.get() == Some(key)).then(|| view! { " " <span class="tag mine">"this browser"</span> })}
                 </span>

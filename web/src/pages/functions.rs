@@ -107,7 +107,7 @@ fn Component(component: ComponentView) -> impl IntoView {
         name,
         bytes: size,
         determinism,
-        effects: _,
+        effects,
         functions,
     } = component;
     let depends = match determinism {
@@ -119,12 +119,19 @@ fn Component(component: ComponentView) -> impl IntoView {
     };
     // What is pure imports no file system.
     let takes_files = determinism != Determinism::Pure;
+    let effects: Vec<String> = effects.into_iter().collect();
+    let effects = (!effects.is_empty()).then(|| {
+        let effects = effects.join(", ");
+        let why = "A task that asks for it reaches the world outside, on an executor that offers it. What it comes to is not compared, and \
+                   is replayed under the same nonce alone";
+        view! { " · " <span title=why>"may ask for " {effects}</span> }
+    });
     view! {
         <section class="card component">
             <header class="component-head">
                 <h2>{name}</h2>
                 <p class="muted">
-                    {plural(functions.len() as u64, "function", "functions")} " · " {bytes(size)} " · " <span title=depends>{determinism.name()}</span> " " <span class="nowrap">"· " <CidText cid=cid what="component CID"/></span>
+                    {plural(functions.len() as u64, "function", "functions")} " · " {bytes(size)} " · " <span title=depends>{determinism.name()}</span> {effects} " " <span class="nowrap">"· " <CidText cid=cid what="component CID"/></span>
                 </p>
             </header>
             <ul class="functions">

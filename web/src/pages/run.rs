@@ -469,6 +469,12 @@ fn Inspector(
                 <h3>"Facts"</h3>
                 <dl class="facts">
                     <dt>"Function"</dt><dd><code>{fixed.func.clone()}</code></dd>
+                    {fixed.determinism().map(|class| view! {
+                        <dt>"Class"</dt>
+                        <dd title="It reaches the world outside: what it comes to is not compared, and is replayed under its own nonce alone">
+                            {class.name()} " – not remembered"
+                        </dd>
+                    })}
                     {move || {
                         let task = facts.read();
                         let now = clock.now.get();

@@ -152,9 +152,8 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             http: allowed,
         } => {
             let usual = Options::new(coordinator.url(), data);
-            Options {
-                others: or,
             let options = Options {
+                others: or,
                 name,
                 duty_percent: duty,
                 memory_bytes: memory.map_or(usual.memory_bytes, |mib| mib << 20),
@@ -263,6 +262,14 @@ async fn list(coordinator: &Coordinator, console: &Console) -> Result<(), Failur
             number("wrong"),
             text("owner"),
         );
+        let offers = executor["offers"].as_array().into_iter().flatten();
+        let offers: Vec<_> = offers
+            .filter_map(|name| name.as_str())
+            .map(asterism_protocol::one_line)
+            .collect();
+        if !offers.is_empty() {
+            line = format!("{line}  offers {}", offers.join(", "));
+        }
         if !text("reason").is_empty() {
             line = format!("{line}\n    {}", text("reason"));
         }

@@ -422,8 +422,12 @@ fn described(name: &str, cid: Cid, bytes: usize, component: &Component) -> Strin
     let functions: Vec<_> = functions
         .map(|function| json!({ "name": function.name, "signature": function.signature(), "schema": function.schema() }))
         .collect();
-    json!({ "name": name, "cid": cid.to_string(), "bytes": bytes, "functions": functions, "imports": component.imports })
-        .to_string()
+    let imports = &component.import_functions;
+    json!({
+        "name": name, "cid": cid.to_string(), "bytes": bytes, "functions": functions, "imports": component.imports,
+        "determinism": asterism_world::determinism(imports), "effects": asterism_world::effects(imports),
+    })
+    .to_string()
 }
 
 fn inspect(found: &Found, console: &Console) {
@@ -440,6 +444,18 @@ fn inspect(found: &Found, console: &Console) {
     print(&format!("name      {name}"));
     print(&format!("cid       {cid}"));
     print(&format!("bytes     {bytes}"));
+    let class = asterism_world::determinism(&component.import_functions).name();
+    let effects: Vec<_> = asterism_world::effects(&component.import_functions)
+        .into_iter()
+        .collect();
+    if effects.is_empty() {
+        print(&format!("class     {class}"));
+    } else {
+        let effects = effects.join(", ");
+        print(&format!(
+            "class     {class}, effectful with `effects: [{effects}]`"
+        ));
+    }
     for function in &component.functions {
         print(&format!("function  {}", function.signature()));
     }

@@ -1,5 +1,6 @@
 //! `asterism task`.
 
+use asterism_protocol::{is_effect, view::Determinism};
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -127,6 +128,11 @@ fn line_of(line: &Value) -> String {
 }
 
 fn show(task: &Value) {
+    let offered = task["requires"]["capabilities"].as_array();
+    let is_effectful = offered
+        .into_iter()
+        .flatten()
+        .any(|name| name.as_str().is_some_and(is_effect));
     let line = |name: &str, value: &Value| {
         let shown = match value {
             Value::Null => return,
@@ -158,5 +164,9 @@ fn show(task: &Value) {
             &task[field]
         };
         line(name, value);
+        if field == "func" && is_effectful {
+            let class = Determinism::Effectful.name();
+            line("class", &Value::String(format!("{class}, not remembered")));
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Name of the constant, folder, name of the library, target.
-const GUESTS: [(&str, &str, &str, &str); 10] = [
+const GUESTS: [(&str, &str, &str, &str); 11] = [
     (
         "CONFORMANCE",
         "tests/guests/conformance",
@@ -27,6 +27,7 @@ const GUESTS: [(&str, &str, &str, &str); 10] = [
         "files_guest",
         "wasm32-wasip2",
     ),
+    ("HTTP", "tests/guests/http", "http_guest", "wasm32-wasip2"),
     (
         "KERNELS",
         "tests/guests/kernels",

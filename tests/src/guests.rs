@@ -30,6 +30,9 @@ pub const WASIP2: &[u8] = include_bytes!(env!("GUEST_WASIP2"));
 /// `tests/guests/files`: what guests can do with files.
 pub const FILES: &[u8] = include_bytes!(env!("GUEST_FILES"));
 
+/// `tests/guests/http`: what guests can do to the world outside.
+pub const HTTP: &[u8] = include_bytes!(env!("GUEST_HTTP"));
+
 /// `tests/guests/kernels`: what programs do for a living.
 pub const KERNELS: &[u8] = include_bytes!(env!("GUEST_KERNELS"));
 

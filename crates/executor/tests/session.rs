@@ -413,7 +413,7 @@ fn files_come_with_the_bytes_behind_their_links() {
     let mut lease = lease_of(1, task);
     lease.inputs = vec![Kept {
         instruction: awaited,
-        out: Out::Ok(Value::Link(made.to_link())),
+        out: Out::Ok(Value::Link(made.to_link())).into(),
     }];
     let instruction = lease.task.run.cid();
     driver.assign(vec![lease]);

@@ -54,6 +54,19 @@ pub fn asterism_says(arguments: &[&str]) -> String {
     text
 }
 
+/// Why `asterism` does not do it.
+///
+/// # Panics
+/// If it does.
+#[must_use]
+pub fn asterism_fails(arguments: &[&str]) -> String {
+    let output = Command::new(asterism()).args(arguments).output();
+    let output = output.expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{text}");
+    text
+}
+
 /// A child that dies with its owner.
 struct Owned(Child);
 

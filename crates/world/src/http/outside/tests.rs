@@ -67,7 +67,7 @@ fn fine(val: Val) -> Val {
     }
 }
 
-fn error(code: HttpError) -> Val {
+fn error(code: &HttpError) -> Val {
     Val::Result(Err(Some(Box::new(code.val()))))
 }
 
@@ -284,7 +284,9 @@ fn who_waits_for_what_cannot_come_is_out_of_fuel() {
 
 #[test]
 fn a_body_that_is_not_what_was_meant_is_never_sent() {
-    let spoil: [(&[(&str, &str)], fn(&mut World, Val), HttpError); 3] = [
+    /// Fields, what is done with the body, what it comes to.
+    type Spoilt<'a> = (&'a [(&'a str, &'a str)], fn(&mut World, Val), HttpError);
+    let spoil: [Spoilt<'_>; 3] = [
         (
             &[("Content-Length", "9")],
             finish,
@@ -324,7 +326,7 @@ fn a_body_that_is_not_what_was_meant_is_never_sent() {
         write(&mut world, &stream, b"hello");
         let future = fine(send(&mut world, request));
         end(&mut world, body);
-        assert_eq!(answer(&mut world, &future), error(expected));
+        assert_eq!(answer(&mut world, &future), error(&expected));
         assert_eq!(fake.asked(), []);
     }
 }
@@ -342,7 +344,7 @@ fn what_goes_and_comes_is_bounded() {
     write(&mut world, &stream, &vec![0; BODY_BYTES_MAX + 1]);
     finish(&mut world, body);
     let future = fine(send(&mut world, post));
-    let too_large = error(HttpError::RequestBodySize(BODY_BYTES_MAX as u64 + 1));
+    let too_large = error(&HttpError::RequestBodySize(BODY_BYTES_MAX as u64 + 1));
     assert_eq!(answer(&mut world, &future), too_large);
 
     // Answers, until all together are too many bytes. The body above counted up to its bound.
@@ -355,12 +357,12 @@ fn what_goes_and_comes_is_bounded() {
     for _ in 0..whole {
         fine(get());
     }
-    assert_eq!(get(), error(HttpError::ResponseBodySize));
+    assert_eq!(get(), error(&HttpError::ResponseBodySize));
     for _ in whole + 2..REQUESTS_MAX {
-        assert_eq!(get(), error(HttpError::ResponseBodySize));
+        assert_eq!(get(), error(&HttpError::ResponseBodySize));
     }
     let last = request(&mut world, 0, &[]);
-    assert_eq!(send(&mut world, last), error(HttpError::TooManyRequests));
+    assert_eq!(send(&mut world, last), error(&HttpError::TooManyRequests));
     let header = HttpResponse {
         headers: vec![("a".into(), vec![b'a'; HEADER_BYTES_MAX])],
         ..HttpResponse::default()
@@ -370,7 +372,7 @@ fn what_goes_and_comes_is_bounded() {
     let future = fine(send(&mut world, get));
     assert_eq!(
         answer(&mut world, &future),
-        error(HttpError::ResponseHeaderSize)
+        error(&HttpError::ResponseHeaderSize)
     );
 }
 
@@ -382,7 +384,7 @@ fn what_cannot_be_a_request_is_refused_at_once() {
         let request = request(&mut world, 0, &[]);
         let name = format!("[method]outgoing-request.set-{what}");
         one(&mut world, TYPES, &name, &[borrowed(&request), val]);
-        assert_eq!(send(&mut world, request), error(expected));
+        assert_eq!(send(&mut world, request), error(&expected));
     };
     for authority in [
         "",
@@ -433,7 +435,7 @@ fn why_there_is_no_answer_is_told() {
         let request = request(&mut world, 0, &[]);
         let future = fine(send(&mut world, request));
         let told = answer(&mut world, &future);
-        assert_eq!(told, error(code));
+        assert_eq!(told, error(&code));
         let Val::Result(Err(Some(told))) = told else {
             panic!("it is an error")
         };

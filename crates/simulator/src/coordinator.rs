@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_protocol::{
-    Cid, Outcome, Policy, Receipt, Timestamp,
+    Cid, Outcome, Policy, PublicKey, Receipt, Timestamp,
     message::{Change, LeaseId, ToCoordinator, ToExecutor},
-    view::{RunId, RunState, TaskState},
+    view::{RunId, RunState, RunSummary, TaskState},
 };
 use asterism_scheduler::{
     Checker, Config, ConnectionId, Event, Input, Output, RequestId, Scheduler, Story, SubmitError,
@@ -39,6 +39,7 @@ pub(super) struct Coordinator {
     /// Slots of the poll that each connection waits on.
     polls: BTreeMap<ConnectionId, u32>,
     checkers: BTreeMap<ConnectionId, Checker>,
+    delays: Delays,
     /// Receipts that are canonical, durable or not.
     canonical: BTreeMap<Cid, Receipt>,
     /// Every lease number ever sent.
@@ -64,6 +65,7 @@ impl Coordinator {
             held: VecDeque::new(),
             polls: BTreeMap::new(),
             checkers: BTreeMap::new(),
+            delays: Delays::default(),
             canonical: BTreeMap::new(),
             leased: BTreeSet::new(),
             ended: BTreeMap::new(),
@@ -100,6 +102,7 @@ impl Coordinator {
         if let ToCoordinator::Poll { slots, .. } = &message {
             self.polls.insert(connection, *slots);
         }
+        self.delays.hear(connection, &message, now);
         let message = self.checkers.entry(connection).or_default().check(message);
         let input = Input::Received {
             connection,
@@ -111,6 +114,7 @@ impl Coordinator {
     pub(super) fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
         if let Input::Disconnected { connection } = &input {
             self.checkers.remove(connection);
+            self.delays.part(*connection);
         }
         let Some(scheduler) = &mut self.scheduler else {
             return Vec::new();
@@ -136,6 +140,7 @@ impl Coordinator {
             if let Some(trace) = &mut self.trace {
                 trace.extend_from_slice(super::line(now, &output).as_bytes());
             }
+            self.delays.see(&output, now);
             match output {
                 Output::Persist(event) => {
                     self.note(&event);
@@ -229,14 +234,16 @@ impl Coordinator {
             due.is_none_or(|due| due >= now),
             "what was due at {due:?} was not done by {now:?}"
         );
+        self.delays.check(&self.config, now);
         // Looking at every lease after every step would take most of a large world's time.
         if self.leases > LEASES_LOOKED_AT && !self.steps.is_multiple_of(STEPS_BETWEEN_LOOKS) {
             return;
         }
         let latest = now.after_ms(self.config.lease_ms);
         self.leases = 0;
-        for (lease, _, instruction, deadline) in scheduler.leases() {
+        for (lease, key, instruction, deadline) in scheduler.leases() {
             self.leases += 1;
+            self.delays.check_lease(&self.config, lease, &key, deadline);
             assert!(deadline >= now, "lease {} should have ended", lease.0);
             assert!(deadline <= latest, "lease {} lasts too long", lease.0);
             assert!(
@@ -295,6 +302,7 @@ impl Coordinator {
         self.held.clear();
         self.polls.clear();
         self.checkers.clear();
+        self.delays = Delays::default();
         self.scheduler = None;
         // What was not durable was not, whoever thought so.
         self.canonical.clear();
@@ -320,6 +328,7 @@ impl Coordinator {
             );
         }
         for summary in runs {
+            self.delays.see_run(&summary);
             if summary.state != RunState::Running || self.ended.contains_key(&summary.run) {
                 self.end(summary.run, summary.state);
             }
@@ -349,6 +358,119 @@ impl Coordinator {
             .into_iter()
             .map(|task| (task.instruction, task.state, task.out))
             .collect()
+    }
+}
+
+/// How long a task may be delayed, by a model that knows nothing of leases but what is said of them: whoever is slow or gone
+/// delays it until its lease ends for want of a sign of life, and then it is anybody's who waits. (A pause after a fault is
+/// shown as waiting, and is bounded where it is made.)
+#[derive(Default)]
+struct Delays {
+    /// Who is behind a connection.
+    keys: BTreeMap<ConnectionId, PublicKey>,
+    /// Whom leases were sent to or named by, and when that one was last heard to hold them.
+    alive: BTreeMap<(LeaseId, PublicKey), Timestamp>,
+    /// Who asked for work and was not answered.
+    waiting: BTreeSet<ConnectionId>,
+    /// Somebody declined a task: from then on a task may wait for somebody else.
+    refused: bool,
+    /// How many tasks of each run could be leased.
+    ready: BTreeMap<RunId, u32>,
+}
+
+impl Delays {
+    fn hear(&mut self, connection: ConnectionId, message: &ToCoordinator, now: Timestamp) {
+        match message {
+            ToCoordinator::Hello(hello) => {
+                self.keys.insert(connection, hello.key);
+                for held in &hello.holding {
+                    self.alive.insert((held.lease, hello.key), now);
+                }
+            }
+            ToCoordinator::Heartbeat { leases } => {
+                let Some(key) = self.keys.get(&connection) else {
+                    return;
+                };
+                for lease in leases {
+                    if let Some(at) = self.alive.get_mut(&(*lease, *key)) {
+                        *at = now;
+                    }
+                }
+            }
+            ToCoordinator::Poll { slots, .. } => {
+                if *slots > 0 && self.keys.contains_key(&connection) {
+                    self.waiting.insert(connection);
+                }
+            }
+            ToCoordinator::Refuse { .. } => self.refused = true,
+            ToCoordinator::Started { .. }
+            | ToCoordinator::Commit { .. }
+            | ToCoordinator::Deliver { .. }
+            | ToCoordinator::Fault { .. }
+            | ToCoordinator::HandBack { .. }
+            | ToCoordinator::Leave => {}
+        }
+    }
+
+    fn part(&mut self, connection: ConnectionId) {
+        self.keys.remove(&connection);
+        self.waiting.remove(&connection);
+    }
+
+    fn see(&mut self, output: &Output, now: Timestamp) {
+        match output {
+            Output::Send {
+                connection,
+                message: ToExecutor::Assign { leases },
+            }
+            | Output::Acknowledge {
+                connection,
+                message: ToExecutor::Assign { leases },
+            } => {
+                self.waiting.remove(connection);
+                if let Some(key) = self.keys.get(connection) {
+                    let alive = leases.iter().map(|lease| ((lease.id, *key), now));
+                    self.alive.extend(alive);
+                }
+            }
+            Output::Disconnect { connection } => self.part(*connection),
+            Output::Publish(Change::Run(run)) => self.see_run(run),
+            Output::Persist(_)
+            | Output::Send { .. }
+            | Output::Acknowledge { .. }
+            | Output::Reply { .. }
+            | Output::Publish(_) => {}
+        }
+    }
+
+    fn see_run(&mut self, run: &RunSummary) {
+        if run.state == RunState::Running && run.counts.ready > 0 && !run.paused {
+            self.ready.insert(run.run, run.counts.ready);
+        } else {
+            self.ready.remove(&run.run);
+        }
+    }
+
+    /// Nothing is left lying while somebody waits for it. Where outcomes are compared, not everybody may have everything.
+    fn check(&self, config: &Config, now: Timestamp) {
+        if config.verify == Policy::Any && !self.refused && !self.waiting.is_empty() {
+            assert!(
+                self.ready.is_empty(),
+                "at {now:?} tasks are ready ({:?}), executors wait, and nobody is given them",
+                self.ready
+            );
+        }
+    }
+
+    /// A lease ends this long after the last sign of life at the latest.
+    fn check_lease(&self, config: &Config, lease: LeaseId, key: &PublicKey, deadline: Timestamp) {
+        let heard = self.alive.get(&(lease, *key));
+        let heard = heard.expect("whoever holds a lease was told of it, or told of it");
+        assert!(
+            deadline <= heard.after_ms(config.lease_ms),
+            "lease {} lasts until {deadline:?}, and was last heard of at {heard:?}",
+            lease.0
+        );
     }
 }
 

@@ -109,6 +109,36 @@ const MUTATIONS: &[Mutation] = &[
         caught: &["nobody looks at lease", "should have ended"],
     },
     Mutation {
+        name: "a-sign-of-life-is-one-of-every-lease",
+        file: "scheduler/executors.rs",
+        find: "        for lease in alive {
+            self.extend_lease(lease);",
+        replace: "        let all = self.executors.by_key.get(key).map(|own| own.leases.clone());
+        let all = all.filter(|_| {}).map(Vec::from_iter);
+        for lease in all.unwrap_or(alive) {
+            self.extend_lease(lease);",
+        worlds: SMALL,
+        caught: &["and was last heard of at"],
+    },
+    Mutation {
+        name: "what-comes-due-waits-for-the-next-fact",
+        file: "scheduler.rs",
+        find: "Due::Check(key) => self.check_now(&key),
+            }
+        }
+        self.conclude();",
+        replace: "Due::Check(key) => self.check_now(&key),
+            }
+        }
+        if {} {
+            self.follow();
+            return self.publish();
+        }
+        self.conclude();",
+        worlds: SMALL,
+        caught: &["executors wait, and nobody is given them"],
+    },
+    Mutation {
         name: "equal-work-is-not-merged",
         file: "scheduler/runs.rs",
         find: "} else if let Some(work) = self.works.find(&key) {",

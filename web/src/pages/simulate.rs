@@ -226,7 +226,7 @@ pub fn SimulatePage() -> impl IntoView {
                             let breaks = event_target_checked(&event);
                             wanted.update(|wanted| wanted.breaks = breaks);
                         }/>
-                        <span>"Things break for half a minute" <small>"Tabs close and freeze, connections break, the coordinator is killed."</small></span>
+                        <span>"Things break for twenty seconds" <small>"Tabs close and freeze, connections break, the coordinator is killed."</small></span>
                     </label>
                     <label class="field">
                         <span>"Seed"</span>

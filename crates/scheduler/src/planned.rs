@@ -133,7 +133,7 @@ impl Planned {
             .collect();
         let (kinds, kind_of_node) = kinds(chosen());
         let blobs = (0..).zip(chosen()).filter_map(|(node, task)| {
-            let blobs = links(&task.run.input.args);
+            let blobs = links(task.run.input.values());
             (!blobs.is_empty()).then_some((node, blobs))
         });
         let blobs = blobs.collect();

@@ -1,6 +1,6 @@
 //! Who gets what, where several may have it: those who have at hand what it needs.
 
-use asterism_protocol::{Await, Out, Policy, Task, Terms, Value, blob_cid, message::Lease};
+use asterism_protocol::{Await, Files, Out, Policy, Task, Terms, Value, blob_cid, message::Lease};
 use asterism_scheduler::Config;
 
 use crate::driver::{Driver, Executor, awaits, config, delivery, ok, task};
@@ -74,26 +74,35 @@ fn a_task_goes_to_whoever_made_its_input() {
 }
 
 #[test]
-fn a_link_among_the_arguments_is_an_input() {
-    let mut driver = Driver::new();
-    let (first, second) = (driver.executor(1), driver.executor(2));
-    let looking_at = |picture: &str, how: &str| {
-        let mut task = of("c", how);
-        task.run.input.args = vec![Value::Link(blob_cid(picture.as_bytes()).to_link())];
-        task
-    };
-    for executor in [&first, &second] {
-        warm_up(&mut driver, executor, "c", 1, 1);
+fn a_link_among_arguments_or_files_is_an_input() {
+    fn link(picture: &str) -> Value {
+        Value::Link(blob_cid(picture.as_bytes()).to_link())
     }
-    driver.submit(vec![looking_at("a", "look")]);
-    let lease = driver.poll_for_one(&second);
-    driver.complete(&second, &lease, ok(1));
-    driver.poll(&first, 1);
-    driver.poll(&second, 1);
-    driver.submit(vec![looking_at("a", "look again")]);
-    assert_eq!(func(&driver.assigned(&second)[0]), "look again");
-    driver.submit(vec![looking_at("b", "look elsewhere")]);
-    assert_eq!(func(&driver.assigned(&first)[0]), "look elsewhere");
+    let as_argument = |task: &mut Task, picture: &str| task.run.input.args = vec![link(picture)];
+    let as_file = |task: &mut Task, picture: &str| {
+        task.run.input.files = Files::from([("picture".to_owned(), link(picture))]);
+    };
+    for give in [as_argument as fn(&mut Task, &str), as_file] {
+        let mut driver = Driver::new();
+        let (first, second) = (driver.executor(1), driver.executor(2));
+        let looking_at = |picture: &str, how: &str| {
+            let mut task = of("c", how);
+            give(&mut task, picture);
+            task
+        };
+        for executor in [&first, &second] {
+            warm_up(&mut driver, executor, "c", 1, 1);
+        }
+        driver.submit(vec![looking_at("a", "look")]);
+        let lease = driver.poll_for_one(&second);
+        driver.complete(&second, &lease, ok(1));
+        driver.poll(&first, 1);
+        driver.poll(&second, 1);
+        driver.submit(vec![looking_at("a", "look again")]);
+        assert_eq!(func(&driver.assigned(&second)[0]), "look again");
+        driver.submit(vec![looking_at("b", "look elsewhere")]);
+        assert_eq!(func(&driver.assigned(&first)[0]), "look elsewhere");
+    }
 }
 
 #[test]

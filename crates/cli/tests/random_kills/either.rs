@@ -89,11 +89,7 @@ async fn when_either_of_two_coordinators_is_killed_the_other_goes_on() {
         all_done(url, &acknowledged, || {}, seed).await;
     }
     drop((load, coordinators));
-    let checking = tokio::task::spawn_blocking(move || {
-        let journal = PostgresJournal::open(&journal.parse().unwrap()).unwrap();
-        check_journal(&journal, seed)
-    });
-    let computed = checking.await.unwrap();
+    let computed = computed_in(journal, seed).await;
     assert!(computed.len() > acknowledged.len());
     eprintln!(
         "{kills} kills, {} ms until the other one decided at most: {} workflows acknowledged and {answered} answered, {} tasks computed",

@@ -372,14 +372,13 @@ async fn kill(mut keeps: Keeps, kills: u32) {
         keeps_to_its_journal(&data, url);
     }
     let journal = keeps.url().map(str::to_owned);
-    let checking = tokio::task::spawn_blocking(move || match journal {
-        Some(url) => check_journal(&PostgresJournal::open(&url.parse().unwrap()).unwrap(), seed),
+    let computed = match journal {
+        Some(url) => computed_in(url, seed).await,
         None => check_journal(
             &SqliteJournal::open(&data.join("journal.sqlite")).unwrap(),
             seed,
         ),
-    });
-    let computed = checking.await.unwrap();
+    };
     for accepted in accepted.lock().unwrap().iter() {
         assert!(
             computed.contains(accepted),
@@ -454,6 +453,16 @@ fn keeps_to_its_journal(data: &Path, url: &str) {
     // The component's is the only blob here, and old enough.
     let args = ["gc", "--grace", "0", "--data", folder, "--journal", url];
     says(&args, 0, "deleted 0 blobs of 0 bytes, 1 stay");
+}
+
+/// As [`check_journal`] has it, of the database at this address.
+async fn computed_in(url: String, seed: u64) -> Vec<Cid> {
+    // It waits for the database in its own way.
+    let checking = tokio::task::spawn_blocking(move || {
+        let journal = PostgresJournal::open(&url.parse().unwrap()).unwrap();
+        check_journal(&journal, seed)
+    });
+    checking.await.unwrap()
 }
 
 /// Every receipt proves what it says, and nothing was computed after it was final; what was computed.

@@ -161,11 +161,7 @@ async fn wires_to_the_database_and_to_executors_may_stall_and_break() {
     let (answered, acknowledged) = load.stop().await;
     all_done(&url, &acknowledged, || {}, seed).await;
     drop((load, coordinator));
-    let checking = tokio::task::spawn_blocking(move || {
-        let journal = PostgresJournal::open(&journal.parse().unwrap()).unwrap();
-        check_journal(&journal, seed)
-    });
-    let computed = checking.await.unwrap();
+    let computed = computed_in(journal, seed).await;
     assert!(computed.len() > acknowledged.len());
     eprintln!(
         "{rounds} rounds: {} workflows acknowledged and {answered} answered, {} tasks computed",

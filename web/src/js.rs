@@ -11,6 +11,7 @@ use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen
 use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
 use web_sys::{
     BinaryType, Event, EventTarget, ReadableStreamDefaultReader, RequestInit, Response, WebSocket,
+    Worker, WorkerOptions, WorkerType,
 };
 
 #[wasm_bindgen]
@@ -74,6 +75,27 @@ pub fn message_of(error: &JsValue) -> String {
     message
         .or_else(|| error.as_string())
         .unwrap_or_else(|| "an error without a message".to_owned())
+}
+
+/// A worker whose script is a module.
+///
+/// # Errors
+/// The browser does not start workers here.
+pub fn module_worker(script: &str, name: &str) -> Result<Worker, JsValue> {
+    let options = WorkerOptions::new();
+    options.set_type(WorkerType::Module);
+    options.set_name(name);
+    Worker::new_with_options(script, &options)
+}
+
+/// Why a worker broke, by its `error` event.
+#[must_use]
+pub fn why_broken(event: &JsValue) -> String {
+    match message_of(event) {
+        // A script that does not load says nothing of itself.
+        message if message.is_empty() => "the worker broke: its script did not load".to_owned(),
+        message => format!("the worker broke: {message}"),
+    }
 }
 
 /// Random bytes from the browser.

@@ -4,14 +4,14 @@ use asterism_protocol::{Policy, message::decode_frame, view::RunSummary};
 use asterism_simulator::{Doing, Sight};
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
-use web_sys::{MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{MessageEvent, Worker};
 
 use super::ui::{CountsBar, Icon, Notice, Tone, counts_text, icon};
 use crate::{
     coordinator::Coordinator,
     format::{count, duration_ms, plural},
     graph::view::GraphView,
-    js::{Listener, message_of, random},
+    js::{Listener, message_of, module_worker, random, why_broken},
     simulate::message::{Doubt, Ended, FromSimulator, Seen, ToSimulator, Wanted},
     talk::message::{of_js, to_js},
     watch::Known,
@@ -44,10 +44,7 @@ struct Simulator {
 
 impl Simulator {
     fn start(base: &str, hear: impl Fn(FromSimulator) + Clone + 'static) -> Result<Self, String> {
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        options.set_name("asterism simulate");
-        let worker = Worker::new_with_options(&format!("{base}simulate.js"), &options)
+        let worker = module_worker(&format!("{base}simulate.js"), "asterism simulate")
             .map_err(|error| message_of(&error))?;
         let broken = hear.clone();
         let listeners = [
@@ -56,16 +53,7 @@ impl Simulator {
                 hear(said.unwrap_or_else(FromSimulator::Broken));
             }),
             Listener::new(&worker, "error", move |event| {
-                let message = message_of(&event);
-                // A script that does not load says nothing of itself.
-                let message = if message.is_empty() {
-                    "its script did not load".to_owned()
-                } else {
-                    message
-                };
-                broken(FromSimulator::Broken(format!(
-                    "the worker broke: {message}"
-                )));
+                broken(FromSimulator::Broken(why_broken(&event)));
             }),
         ];
         Ok(Self {

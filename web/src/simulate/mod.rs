@@ -89,6 +89,9 @@ impl Simulation {
         let (Some(wanted), Some(world)) = (self.wanted, &mut self.world) else {
             return;
         };
+        if self.pace == 0 {
+            return;
+        }
         // While the coordinator is down nobody tells what it knows.
         let is_over = |world: &World| world.is_over() && world.is_up();
         let is_doubtful = wanted.doubt().is_some();

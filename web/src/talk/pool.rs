@@ -8,12 +8,12 @@ use asterism_protocol::{Cid, message::LeaseId};
 use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{Event, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{Event, MessageEvent, Worker};
 
 use super::{message::FromTalk, say};
 use crate::{
     compute::message::{About, FromCompute, ToCompute, pack, part, unpack},
-    js::{Listener, compile, message_of},
+    js::{Listener, compile, message_of, module_worker},
 };
 
 /// The script of a compute worker, beside that of the talking worker, and its program.
@@ -160,10 +160,7 @@ impl Thread {
         program: &Promise,
         hear: &std::rc::Rc<dyn Fn(ThreadId, Said)>,
     ) -> Result<Self, JsValue> {
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        options.set_name(&format!("asterism compute {}", id.0));
-        let worker = Worker::new_with_options(SCRIPT, &options)?;
+        let worker = module_worker(SCRIPT, &format!("asterism compute {}", id.0))?;
         // What it is told before its program comes waits in the script.
         let (awaited, starting) = (JsFuture::from(program.clone()), worker.clone());
         spawn_local(async move {

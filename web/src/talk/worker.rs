@@ -9,10 +9,10 @@ use std::{
 use js_sys::{Function, Promise};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{MessageEvent, Worker};
 
 use super::message::{Answer, Ask, FromTalk, ToTalk, of_js, to_js};
-use crate::js::{Listener, message_of};
+use crate::js::{Listener, message_of, module_worker, why_broken};
 
 /// The program of a talking worker: the script that starts it, beside the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +51,8 @@ impl TalkWorker {
             Program::Talk => ("talk.js", "asterism talk"),
             Program::Here => ("here.js", "asterism here"),
         };
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        options.set_name(name);
-        let worker = Worker::new_with_options(&format!("{base}{script}"), &options)
-            .map_err(|error| message_of(&error))?;
+        let worker =
+            module_worker(&format!("{base}{script}"), name).map_err(|error| message_of(&error))?;
         let asked: Rc<RefCell<BTreeMap<u32, Asked>>> = Rc::default();
         let hear = Rc::new(hear);
         let (answered, broken) = (asked.clone(), hear.clone());
@@ -76,14 +73,7 @@ impl TalkWorker {
                 }
             }),
             Listener::new(&worker, "error", move |event| {
-                // A script that does not load says nothing of itself.
-                let message = message_of(&event);
-                let message = if message.is_empty() {
-                    "its script did not load".to_owned()
-                } else {
-                    message
-                };
-                broken(FromTalk::Broken(format!("the worker broke: {message}")));
+                broken(FromTalk::Broken(why_broken(&event)));
             }),
         ];
         Ok(Self {

@@ -534,12 +534,7 @@ async fn a_simulated_world_holds_and_one_that_believes_a_liar_does_not() {
 
     // One tab, which lies, and everybody is believed.
     browser.slide_down("Tabs").await;
-    let policy = browser.client.find(Locator::Css("select")).await;
-    let policy = policy.expect("there is a choice of policies");
-    policy
-        .select_by_label("any: all are believed")
-        .await
-        .expect("any is a policy");
+    browser.choose("any: all are believed").await;
     wait_for_text(&browser, "This policy bears no liar").await;
     browser.press("Begin").await;
     wait_for_text(
@@ -551,12 +546,7 @@ async fn a_simulated_world_holds_and_one_that_believes_a_liar_does_not() {
 
     // Nobody is there to agree with the only one.
     browser.slide_down("Liars").await;
-    let policy = browser.client.find(Locator::Css("select")).await;
-    let policy = policy.expect("there is a choice of policies");
-    policy
-        .select_by_label("quorum:2/4: two must agree")
-        .await
-        .expect("a quorum is a policy");
+    browser.choose("quorum:2/4: two must agree").await;
     wait_for_text(&browser, "asks for 2 honest tabs").await;
     browser.press("Begin").await;
     wait_for_text(&browser, "Work is left and waits, as it should").await;

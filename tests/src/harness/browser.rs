@@ -164,6 +164,17 @@ impl Browser {
             .unwrap_or_else(|e| panic!("{path} takes nothing: {e}"));
     }
 
+    /// Chooses this of the page's only list of choices.
+    ///
+    /// # Panics
+    /// If there is none, or not this one.
+    pub async fn choose(&self, label: &str) {
+        let list = self.client.find(Locator::Css("select")).await;
+        let list = list.unwrap_or_else(|e| panic!("there is no list of choices: {e}"));
+        let chosen = list.select_by_label(label).await;
+        chosen.unwrap_or_else(|e| panic!("{label:?} is no choice: {e}"));
+    }
+
     /// The visible text of the page.
     ///
     /// # Panics

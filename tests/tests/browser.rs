@@ -11,7 +11,6 @@ use asterism_tests::{
     guests,
     harness::{Api, Browser, Coordinator, Executor, Proxy, TrunkServer, root, wait_until},
 };
-use fantoccini::Locator;
 
 fn example(path: &str) -> String {
     std::fs::read_to_string(root().join("examples").join(path)).expect("the example is there")
@@ -513,13 +512,9 @@ async fn a_simulated_world_holds_and_one_that_believes_a_liar_does_not() {
         .open(&format!("{}/simulate", coordinator.url()))
         .await;
     // The same course each time.
-    let path = "//label[contains(., 'Seed')]//input";
-    let seed = browser.client.find(Locator::XPath(path)).await;
-    seed.expect("there is a seed")
-        .clear()
-        .await
-        .expect("it is a field");
-    browser.give(path, "7").await;
+    browser
+        .give_instead("//label[contains(., 'Seed')]//input", "7")
+        .await;
     browser.press("5×").await;
     browser.press("Begin").await;
     wait_for_text(&browser, "Things broke").await;

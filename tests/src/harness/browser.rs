@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use fantoccini::{Client, ClientBuilder, Locator};
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
 use serde_json::json;
 
 /// A headless Chromium with an empty profile.
@@ -104,18 +104,26 @@ impl Browser {
             .unwrap_or_else(|e| panic!("{url} does not open: {e}"));
     }
 
+    /// The element at this XPath.
+    ///
+    /// # Panics
+    /// If there is none within ten seconds.
+    async fn element(&self, path: &str) -> Element {
+        let wait = self
+            .client
+            .wait()
+            .at_most(std::time::Duration::from_secs(10));
+        let found = wait.for_element(Locator::XPath(path)).await;
+        found.unwrap_or_else(|e| panic!("there is no {path}: {e}"))
+    }
+
     /// Presses the button with this text.
     ///
     /// # Panics
     /// If there is none within ten seconds.
     pub async fn press(&self, text: &str) {
         let path = format!("//button[contains(normalize-space(.), '{text}') and not(@disabled)]");
-        let wait = self
-            .client
-            .wait()
-            .at_most(std::time::Duration::from_secs(10));
-        let button = wait.for_element(Locator::XPath(&path)).await;
-        let button = button.unwrap_or_else(|e| panic!("there is no button {text:?}: {e}"));
+        let button = self.element(&path).await;
         // Where a browser scrolls to by itself, what sticks to the top may lie over it.
         let place = serde_json::to_value(&button).expect("an element has a name");
         let middle = "arguments[0].scrollIntoView({ block: 'center' })";
@@ -132,19 +140,10 @@ impl Browser {
     /// # Panics
     /// If there is none within ten seconds.
     pub async fn slide_down(&self, label: &str) {
+        // The Home key, as WebDriver names it.
         let path =
             format!("//label[contains(normalize-space(.), '{label}')]//input[@type='range']");
-        let wait = self
-            .client
-            .wait()
-            .at_most(std::time::Duration::from_secs(10));
-        let slider = wait.for_element(Locator::XPath(&path)).await;
-        let slider = slider.unwrap_or_else(|e| panic!("there is no slider {label:?}: {e}"));
-        // The Home key, as WebDriver names it.
-        slider
-            .send_keys("\u{e011}")
-            .await
-            .unwrap_or_else(|e| panic!("the slider {label:?} does not hear keys: {e}"));
+        self.give(&path, "\u{e011}").await;
     }
 
     /// Types into the element at this XPath; into a file input, the paths of files, a line each.
@@ -152,26 +151,26 @@ impl Browser {
     /// # Panics
     /// If there is none within ten seconds.
     pub async fn give(&self, path: &str, text: &str) {
-        let wait = self
-            .client
-            .wait()
-            .at_most(std::time::Duration::from_secs(10));
-        let input = wait.for_element(Locator::XPath(path)).await;
-        let input = input.unwrap_or_else(|e| panic!("there is no {path}: {e}"));
-        input
-            .send_keys(text)
-            .await
-            .unwrap_or_else(|e| panic!("{path} takes nothing: {e}"));
+        let given = self.element(path).await.send_keys(text).await;
+        given.unwrap_or_else(|e| panic!("{path} takes nothing: {e}"));
+    }
+
+    /// Types into the field at this XPath, instead of what it has.
+    ///
+    /// # Panics
+    /// If there is none within ten seconds.
+    pub async fn give_instead(&self, path: &str, text: &str) {
+        let cleared = self.element(path).await.clear().await;
+        cleared.unwrap_or_else(|e| panic!("{path} cannot be emptied: {e}"));
+        self.give(path, text).await;
     }
 
     /// Chooses this of the page's only list of choices.
     ///
     /// # Panics
-    /// If there is none, or not this one.
+    /// If there is none within ten seconds, or not this one.
     pub async fn choose(&self, label: &str) {
-        let list = self.client.find(Locator::Css("select")).await;
-        let list = list.unwrap_or_else(|e| panic!("there is no list of choices: {e}"));
-        let chosen = list.select_by_label(label).await;
+        let chosen = self.element("//select").await.select_by_label(label).await;
         chosen.unwrap_or_else(|e| panic!("{label:?} is no choice: {e}"));
     }
 

@@ -142,7 +142,14 @@ impl<'de> Deserialize<'de> for Cid {
 /// The CID of dag-cbor bytes: of an instruction, a task, a workflow, an outcome, a receipt.
 #[must_use]
 pub fn content_cid(dag_cbor: &[u8]) -> Cid {
-    Cid::new(DAG_CBOR, SHA3_256, &Sha3_256::digest(dag_cbor).into())
+    content_cid_of([dag_cbor])
+}
+
+/// The CID of dag-cbor bytes that are in several places.
+pub(crate) fn content_cid_of<const N: usize>(parts: [&[u8]; N]) -> Cid {
+    let mut hasher = Sha3_256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    Cid::new(DAG_CBOR, SHA3_256, &hasher.finalize().into())
 }
 
 /// The CID of a blob, as `ipfs add --cid-version 1` gives it.

@@ -46,7 +46,10 @@ pub fn decode<T: DeserializeOwned>(
         what,
         reason: cut(reason),
     };
-    one_item(bytes).map_err(|reason| malformed(reason.into()))?;
+    let rest = behind_item(bytes).map_err(|reason| malformed(reason.into()))?;
+    if !rest.is_empty() {
+        return Err(malformed("something follows its end".into()));
+    }
     serde_ipld_dagcbor::from_slice(bytes).map_err(|e| malformed(e.to_string()))
 }
 
@@ -122,10 +125,10 @@ const ENVELOPE_DEPTH: usize = 16;
 
 const CUT_SHORT: &str = "it ends too early";
 
-/// Checks, before anything is allocated, that the bytes are exactly one item of CBOR, no deeper than a value in
-/// its message may be, and that no list or map claims more entries than there are bytes. The decoder checks the
-/// rest (order of keys, shortest forms), but reads an enum as written either way, recurses, and allocates by claim.
-fn one_item(bytes: &[u8]) -> Result<(), &'static str> {
+/// What follows the first item. Checks, before anything is allocated, that the bytes begin with an item of CBOR, no deeper
+/// than a value in its message may be, and that no list or map claims more entries than there are bytes. The decoder checks
+/// the rest (order of keys, shortest forms), but reads an enum as written either way, recurses, and allocates by claim.
+pub(crate) fn behind_item(bytes: &[u8]) -> Result<&[u8], &'static str> {
     const DEPTH: usize = VALUE_DEPTH_MAX + ENVELOPE_DEPTH;
     // How many items are still to come in each open list or map; the outermost holds the one item.
     let mut awaited = [0_u64; DEPTH + 1];
@@ -137,11 +140,7 @@ fn one_item(bytes: &[u8]) -> Result<(), &'static str> {
     loop {
         while awaited[level] == 0 {
             if level == 0 {
-                return if rest.is_empty() {
-                    Ok(())
-                } else {
-                    Err("something follows its end")
-                };
+                return Ok(rest);
             }
             level -= 1;
         }

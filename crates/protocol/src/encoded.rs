@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
-use crate::decode;
+use crate::{Cid, cid::content_cid_of, codec::behind_item, content_cid, decode};
 
 /// Content in its canonical encoding until somebody looks at it. It is written and read as what it is.
 pub struct Encoded<T> {
@@ -105,6 +105,51 @@ impl<T: DeserializeOwned + Serialize> Serialize for Encoded<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Encoded<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::deserialize(deserializer).map(Self::from)
+    }
+}
+
+/// The canonical bytes of a [`crate::Task`]: it and what it runs are named without being decoded and encoded again, which
+/// takes most of the time of reading a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodedTask<'a> {
+    bytes: &'a [u8],
+    run: &'a [u8],
+}
+
+impl<'a> EncodedTask<'a> {
+    /// The task that bytes begin with, and what follows it; `None` if they do not look like one.
+    ///
+    /// Whether it is a task is for [`decode`] to say: only where things stand is looked at.
+    #[must_use]
+    pub fn first_of(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        // A map of four, shorter keys first: `prf`, `run`, `meta`, `cause`.
+        let prf = bytes.strip_prefix(b"\xa4\x63prf")?;
+        let run = behind_item(prf).ok()?.strip_prefix(b"\x63run")?;
+        let behind_run = behind_item(run).ok()?;
+        let behind = behind_item(bytes).ok()?;
+        let task = Self {
+            bytes: &bytes[..bytes.len() - behind.len()],
+            run: &run[..run.len() - behind_run.len()],
+        };
+        Some((task, behind))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The CID of the instruction that it runs: [`crate::Instruction::cid`].
+    #[must_use]
+    pub fn instruction(self) -> Cid {
+        content_cid(self.run)
+    }
+
+    /// What its receipts say was run: [`crate::Invocation::cid`].
+    #[must_use]
+    pub fn invocation(self) -> Cid {
+        content_cid_of([b"\xa1\x64task", self.bytes])
     }
 }
 

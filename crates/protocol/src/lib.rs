@@ -33,7 +33,7 @@ pub use crate::{
     cid::{BlobHasher, Cid, blob_cid, content_cid},
     codec::{CONTENT_TYPE, SUBPROTOCOL, decode, encode, from_json, from_value, to_json, to_value},
     effects::{Effects, HTTP, check_effects, is_effect},
-    encoded::Encoded,
+    encoded::{Encoded, EncodedTask},
     error::{DecodeError, Error},
     files::{Files, check_files},
     identity::{Identity, PublicKey, Signature},

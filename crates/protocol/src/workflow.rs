@@ -119,7 +119,19 @@ impl Workflow {
     /// As [`Workflow::check`]; tasks that wait for each other.
     pub fn graph(&self) -> Result<Graph, WorkflowError> {
         self.check()?;
-        let instructions: Vec<Cid> = self.tasks.iter().map(|task| task.run.cid()).collect();
+        self.graph_of(self.tasks.iter().map(|task| task.run.cid()).collect())
+    }
+
+    /// [`Workflow::graph`] of a workflow that was checked, for whoever knows the CID of each task's instruction already
+    /// (see [`crate::EncodedTask`]).
+    ///
+    /// # Errors
+    /// Tasks wait for each other.
+    ///
+    /// # Panics
+    /// There are not as many instructions as tasks.
+    pub fn graph_of(&self, instructions: Vec<Cid>) -> Result<Graph, WorkflowError> {
+        assert_eq!(instructions.len(), self.tasks.len(), "each task has one");
         // Sorted once and searched: no map of a million nodes, and no hash that an author could make collide.
         let mut places: Vec<(Cid, u32)> = instructions.iter().copied().zip(0..).collect();
         places.sort_unstable();

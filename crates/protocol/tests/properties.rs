@@ -1,10 +1,10 @@
 //! What holds for every value, every batch and any bytes at all.
 
 use asterism_protocol::{
-    Await, BlobHasher, Cid, Conditions, DecodeError, Defaults, Effects, Error, Files,
-    FunctionLookup, HTTP, Identity, Input, Instruction, MerklePath, MerkleTree, Meta, Nonce, Out,
-    Outcome, Promise, PublicKey, Receipt, Remark, Signature, Statement, Task, Value, Workflow,
-    blob_cid, content_cid, decode, encode, from_json, from_value, json_of,
+    Await, BlobHasher, Cid, Conditions, DecodeError, Defaults, Effects, EncodedTask, Error, Files,
+    FunctionLookup, HTTP, Identity, Input, Instruction, Invocation, MerklePath, MerkleTree, Meta,
+    Nonce, Out, Outcome, Promise, PublicKey, Receipt, Remark, Signature, Statement, Task, Value,
+    Workflow, blob_cid, content_cid, decode, encode, from_json, from_value, json_of,
     message::{
         Delivery, Kept, Lease, LeaseId, ToCoordinator, ToExecutor, ToWatched, ToWatcher,
         decode_frame,
@@ -235,6 +235,18 @@ proptest! {
         check_round_trip(&task)?;
         check_round_trip(&outcome)?;
         check_round_trip(&Workflow { tasks: vec![task.clone(), task] })?;
+    }
+
+    #[test]
+    fn a_task_is_named_by_its_bytes(task in task(), next in task()) {
+        let bytes = [encode(&task), encode(&next)].concat();
+        let (first, rest) = EncodedTask::first_of(&bytes).expect("two tasks stand there");
+        prop_assert_eq!(first.instruction(), task.run.cid());
+        prop_assert_eq!(first.invocation(), Invocation { task: &task }.cid());
+        prop_assert_eq!(rest, encode(&next));
+        for end in 0..bytes.len() - rest.len() {
+            prop_assert_eq!(EncodedTask::first_of(&bytes[..end]), None);
+        }
     }
 
     #[test]

@@ -358,7 +358,8 @@ fn walk(
 /// The blobs that an event speaks of.
 fn blobs_of(event: &Event, found: &mut BTreeSet<Cid>) {
     match event {
-        Event::Submitted { tasks, known, .. } => {
+        Event::Submitted { plan, known, .. } => {
+            let tasks = plan.tasks();
             for index in 0..tasks.len() as u32 {
                 let task = tasks.get(index);
                 // What was accepted names one.

@@ -9,7 +9,7 @@ use asterism_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnectionId, Owner, RequestId, Tasks};
+use crate::{ConnectionId, Owner, Planned, RequestId};
 
 /// What the shell has to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,9 +60,9 @@ pub enum Event {
         name: String,
         /// Who submitted it.
         submitter: String,
-        /// The workflow and its tasks' names.
-        #[serde(with = "shared")]
-        tasks: Arc<Tasks>,
+        /// The workflow and its tasks' names, read.
+        #[serde(rename = "tasks", with = "shared")]
+        plan: Arc<Planned>,
         /// Receipts known then: this run replays them.
         known: Vec<Attested>,
         /// How it is verified and ordered; the policy is never left open.

@@ -1,10 +1,12 @@
 //! A workflow, checked, hashed and read, before the state machine hears of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use asterism_protocol::{
-    Await, Cid, Invocation, Limits, Prepared, Requirements, Task, WorkflowError,
+    Await, Cid, EncodedTask, Limits, Prepared, Requirements, Task, Workflow, WorkflowError,
 };
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     affinity::{Mark, links},
@@ -17,10 +19,10 @@ use crate::{
 /// task and decides nothing, so it is done before a submission, on a thread that may take the time.
 ///
 /// Nodes are distinct instructions, then the instructions outside of the workflow that are awaited.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Planned {
     pub(crate) tasks: Arc<Tasks>,
-    pub(crate) contents: Contents,
+    pub(crate) contents: Arc<Contents>,
     pub(crate) promises: Vec<(u32, u32, Await)>,
     /// Every node after those it needs.
     pub(crate) order: Vec<u32>,
@@ -63,8 +65,16 @@ impl Planned {
     /// # Errors
     /// The tasks are not a workflow.
     pub fn read(prepared: &Prepared) -> Result<Self, WorkflowError> {
-        let graph = prepared.workflow.graph()?;
-        let tasks = &prepared.workflow.tasks;
+        // Before they are encoded: that is done for bounded depths.
+        prepared.workflow.check()?;
+        Self::of(Tasks::new(prepared), &prepared.workflow)
+    }
+
+    /// Reads the graph of a workflow that was checked, and encoded.
+    fn of(encoded: Tasks, workflow: &Workflow) -> Result<Self, WorkflowError> {
+        let instructions = encoded.parts().map(EncodedTask::instruction).collect();
+        let graph = workflow.graph_of(instructions)?;
+        let tasks = &workflow.tasks;
         // Equal instructions share a node, which works for the task with the largest limits.
         let mut node_of_task = vec![0_u32; tasks.len()];
         let mut task_of_node: Vec<u32> = Vec::with_capacity(tasks.len());
@@ -128,9 +138,12 @@ impl Planned {
             )
             .collect();
         let chosen = || task_of_node.iter().map(|task| &tasks[*task as usize]);
-        let invocations = chosen()
-            .map(|task| Invocation { task }.cid().digest())
+        let bytes: Vec<EncodedTask<'_>> = encoded.parts().collect();
+        let invocations = task_of_node
+            .iter()
+            .map(|task| bytes[*task as usize].invocation().digest())
             .collect();
+        drop(bytes);
         let (kinds, kind_of_node) = kinds(chosen());
         let blobs = (0..).zip(chosen()).filter_map(|(node, task)| {
             let blobs = links(task.run.input.values());
@@ -143,8 +156,8 @@ impl Planned {
         });
         let needs = needs.collect();
         Ok(Self {
-            tasks: Arc::new(Tasks::new(prepared)),
-            contents: Contents {
+            tasks: Arc::new(encoded),
+            contents: Arc::new(Contents {
                 digests,
                 invocations,
                 node_of_task,
@@ -153,7 +166,7 @@ impl Planned {
                 needs,
                 kinds,
                 kind_of_node,
-            },
+            }),
             promises,
             order,
             externals,
@@ -191,13 +204,36 @@ impl Planned {
             task_of_node,
             kinds,
             ..
-        } = &self.contents;
+        } = &*self.contents;
         if !kinds.iter().any(|kind| kind.is_effectful) {
             return None;
         }
         let mut nodes = (0..).zip(task_of_node);
         let first = nodes.find(|(node, _)| self.contents.kind(*node).is_effectful);
         first.map(|(_, task)| *task)
+    }
+}
+
+impl fmt::Debug for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tasks.fmt(f)
+    }
+}
+
+/// As its tasks and their names: the rest follows.
+impl Serialize for Planned {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.tasks.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Planned {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        // A store is not trusted more than anybody else.
+        let (tasks, workflow) = Tasks::read(deserializer)?;
+        workflow.check().map_err(D::Error::custom)?;
+        Self::of(tasks, &workflow).map_err(D::Error::custom)
     }
 }
 
@@ -243,4 +279,99 @@ fn kinds<'a>(tasks: impl Iterator<Item = &'a Task>) -> (Vec<Kind>, Vec<u32>) {
 /// By which limits are compared; the largest ones answer the most requests.
 pub(crate) fn rank(limits: &Limits) -> (u64, u64, u64) {
     (limits.fuel, limits.memory, limits.time_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use asterism_protocol::{
+        Effects, Files, Input, Instruction, Meta, Nonce, Promise, Value, blob_cid, content_cid,
+        decode, encode,
+    };
+
+    use super::*;
+
+    fn task(args: Vec<Value>, meta: &[(&str, i128)]) -> Task {
+        let meta = meta
+            .iter()
+            .map(|(key, number)| ((*key).to_owned(), Value::Integer(*number)));
+        Task {
+            run: Instruction {
+                rsc: format!("ipfs://{}", blob_cid(b"component")),
+                op: "wasm/run".into(),
+                input: Input {
+                    func: "f".into(),
+                    args,
+                    files: Files::new(),
+                    effects: Effects::new(),
+                },
+                nnc: Nonce::Empty,
+            },
+            cause: None,
+            meta: Meta(meta.collect()),
+            prf: Vec::new(),
+        }
+    }
+
+    /// Equal tasks with other limits, a blob, what is awaited from inside and from outside.
+    fn prepared() -> Prepared {
+        let awaited = |instruction| {
+            let branch = Await::Ok;
+            let promise = Promise {
+                branch,
+                instruction,
+            };
+            promise.to_value()
+        };
+        let first = task(vec![Value::Integer(1)], &[]);
+        let blob = Value::Link(blob_cid(b"blob").to_link());
+        let tasks = vec![
+            task(vec![awaited(first.run.cid()), blob], &[]),
+            first,
+            task(vec![Value::Integer(1)], &[("fuel", 1 << 50)]),
+            task(vec![awaited(content_cid(b"elsewhere"))], &[]),
+        ];
+        Prepared {
+            workflow: Workflow { tasks },
+            names: ["a", "b", "", "d"].map(str::to_owned).to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_plan_is_read_from_a_journal_as_it_was_written() {
+        let plan = Planned::read(&prepared()).unwrap();
+        assert_eq!(plan.contents.node_of_task, [0, 1, 1, 2]);
+        assert_eq!(plan.contents.task_of_node, [0, 2, 3]);
+        let bytes = encode(&plan);
+        let read: Planned = decode("plan", &bytes, bytes.len()).unwrap();
+        assert_eq!(read, plan);
+        assert_eq!(encode(&read), bytes);
+        let tasks = &prepared().workflow.tasks;
+        for (node, task) in [(0, 0), (1, 2), (2, 3)] {
+            let task = &tasks[task];
+            assert_eq!(
+                Cid::of_content_digest(plan.contents.digests[node]),
+                task.run.cid()
+            );
+            let invocation = asterism_protocol::Invocation { task }.cid();
+            assert_eq!(
+                Cid::of_content_digest(plan.contents.invocations[node]),
+                invocation
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_workflow_is_not_read_from_a_journal() {
+        let plan = Planned::read(&prepared()).unwrap();
+        let mut bytes = encode(&plan);
+        // Another operation than the one that is known.
+        let at = bytes
+            .windows(8)
+            .position(|bytes| bytes == b"wasm/run")
+            .unwrap();
+        bytes[at + 5] = b'R';
+        let read: Result<Planned, _> = decode("plan", &bytes, bytes.len());
+        let refused = read.unwrap_err().to_string();
+        assert!(refused.contains("wasm/Run"), "{refused}");
+    }
 }

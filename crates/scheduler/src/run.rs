@@ -47,7 +47,7 @@ pub(crate) struct Run {
     pub(crate) cancelled: bool,
     pub(crate) paused: bool,
     tasks: Arc<Tasks>,
-    pub(crate) contents: Contents,
+    pub(crate) contents: Arc<Contents>,
     /// Further tasks of nodes that stand for several.
     twins: BTreeMap<u32, Vec<u32>>,
     results: Vec<Held>,
@@ -63,12 +63,12 @@ impl Run {
     /// The run of a plan, with what is known of each node. Nodes that can be done at once are appended to `ready`.
     pub(crate) fn new(
         header: Header,
-        plan: Planned,
+        plan: &Planned,
         results: Vec<Held>,
         memory: &Memory,
         ready: &mut Vec<u32>,
     ) -> Self {
-        let contents = plan.contents;
+        let contents = Arc::clone(&plan.contents);
         let inside = contents.task_of_node.len();
         let mut twins: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (task, node) in (0_u32..).zip(&contents.node_of_task) {
@@ -88,7 +88,7 @@ impl Run {
             finished: None,
             cancelled: false,
             paused: false,
-            tasks: plan.tasks,
+            tasks: Arc::clone(&plan.tasks),
             contents,
             twins,
             results: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use asterism_protocol::{Cid, Prepared, Task, Workflow, content_cid, decode, encode};
+use asterism_protocol::{Cid, EncodedTask, Prepared, Task, Workflow, content_cid, decode, encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::{ByteBuf, Bytes};
 
@@ -96,6 +96,45 @@ impl Tasks {
         let (begin, end) = (self.ends[index as usize], self.ends[index as usize + 1]);
         &self.bytes[begin as usize..end as usize]
     }
+
+    /// Each task's bytes, which tell what it is called.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = EncodedTask<'_>> {
+        (0..self.len() as u32).map(|index| {
+            let first = EncodedTask::first_of(self.encoded(index));
+            first.expect("it was encoded from a task").0
+        })
+    }
+
+    /// What was written, and the workflow in it: whether they are tasks is found out here, once.
+    pub(crate) fn read<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<(Self, Workflow), D::Error> {
+        use serde::de::Error as _;
+        let Written { names, workflow } = Written::deserialize(deserializer)?;
+        let read: Workflow =
+            decode("workflow", &workflow, workflow.len()).map_err(D::Error::custom)?;
+        let tasks = Self::of_bytes(workflow.into_vec(), &names, read.tasks.len());
+        let tasks = tasks
+            .ok_or_else(|| D::Error::custom("the workflow is not written as workflows are"))?;
+        Ok((tasks, read))
+    }
+
+    /// What was encoded before; `None` if the bytes are not those of a workflow.
+    fn of_bytes(bytes: Vec<u8>, names: &[String], count: usize) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(&*head(count as u32))?;
+        let mut ends = Vec::with_capacity(count + 1);
+        ends.push((bytes.len() - rest.len()) as u32);
+        for _ in 0..count {
+            (_, rest) = EncodedTask::first_of(rest)?;
+            ends.push((bytes.len() - rest.len()) as u32);
+        }
+        Some(Self {
+            cid: content_cid(&bytes),
+            bytes,
+            ends,
+            names: Names::new(names),
+        })
+    }
 }
 
 impl Names {
@@ -175,15 +214,6 @@ impl Serialize for Tasks {
     }
 }
 
-impl<'de> Deserialize<'de> for Tasks {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let Written { names, workflow } = Written::deserialize(deserializer)?;
-        let workflow = decode("workflow", &workflow, workflow.len()).map_err(D::Error::custom)?;
-        Ok(Self::new(&Prepared { workflow, names }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use asterism_protocol::{Effects, Files, Input, Instruction, Meta, Nonce, Value};
@@ -225,12 +255,22 @@ mod tests {
         }
     }
 
+    struct Read(Tasks, Workflow);
+
+    impl<'de> Deserialize<'de> for Read {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Tasks::read(deserializer).map(|(tasks, workflow)| Self(tasks, workflow))
+        }
+    }
+
     #[test]
     fn what_is_written_is_read_again() {
         let tasks = Tasks::new(&prepared(300));
         let bytes = encode(&tasks);
-        let read: Tasks = decode("tasks", &bytes, bytes.len()).unwrap();
+        let Read(read, workflow) = decode("tasks", &bytes, bytes.len()).unwrap();
         assert!(read == tasks);
+        assert_eq!(workflow, prepared(300).workflow);
+        assert_eq!(read.ends, tasks.ends);
         assert_eq!(read.prepared(), prepared(300));
     }
 }

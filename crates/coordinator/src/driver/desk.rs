@@ -380,7 +380,7 @@ impl Desk {
             Event::Submitted {
                 run,
                 name,
-                tasks,
+                plan,
                 known,
                 ..
             } => {
@@ -388,7 +388,7 @@ impl Desk {
                 info!(
                     run = run.0,
                     name,
-                    tasks = tasks.len(),
+                    tasks = plan.tasks().len(),
                     known = known.len(),
                     "workflow initialized"
                 );

@@ -72,17 +72,16 @@ impl Scheduler {
             });
         }
         self.find_externals(&plan, &known)?;
-        let tasks = Arc::clone(&plan.tasks);
         let header = Header {
             id: RunId(self.next_run),
-            workflow: tasks.workflow(),
+            workflow: plan.tasks.workflow(),
             name: shorten(&name, limits::NAME_BYTES_MAX),
             submitter,
             submitted: self.now,
             terms,
         };
         let (run, name, submitter) = (header.id, header.name.clone(), header.submitter.clone());
-        let begun = self.begin(header, plan, known);
+        let begun = self.begin(header, &plan, known);
         let known = replayed(&begun, &self.memory);
         let at = self.now;
         self.persist(Event::Submitted {
@@ -90,7 +89,7 @@ impl Scheduler {
             at,
             name,
             submitter,
-            tasks,
+            plan: Arc::new(plan),
             known,
             terms,
         });
@@ -130,7 +129,7 @@ impl Scheduler {
     }
 
     /// Makes a run of a plan, with what memory and the submission know of it.
-    pub(super) fn begin(&mut self, header: Header, plan: Planned, known: Vec<Attested>) -> Run {
+    pub(super) fn begin(&mut self, header: Header, plan: &Planned, known: Vec<Attested>) -> Run {
         let mut told: BTreeMap<Digest, Known> = known
             .into_iter()
             .map(|receipt| Known::read(Arc::new(receipt), Timestamp::default()))
@@ -487,24 +486,21 @@ impl Scheduler {
                 at,
                 name,
                 submitter,
-                tasks,
+                plan,
                 known,
                 terms,
             } => {
                 self.now = self.now.max(at);
                 let header = Header {
                     id: run,
-                    workflow: tasks.workflow(),
+                    workflow: plan.tasks.workflow(),
                     name,
                     submitter,
                     submitted: at,
                     terms,
                 };
-                // What was accepted once is a workflow; a journal that says otherwise is not of this program.
-                if let Ok(plan) = Planned::read(&tasks.prepared())
-                    && self.find_externals(&plan, &known).is_ok()
-                {
-                    let run = self.begin(header, plan, known);
+                if self.find_externals(&plan, &known).is_ok() {
+                    let run = self.begin(header, &plan, known);
                     self.enter(run);
                 }
             }

@@ -15,7 +15,7 @@ use asterism_protocol::{
     MerkleTree, Meta, Nonce, Out, Outcome, Policy, Prepared, Receipt, Remark, Statement, Task,
     Terms, Timestamp, Value, Workflow, blob_cid, content_cid, encode, view::RunId,
 };
-use asterism_scheduler::{Event, Tasks};
+use asterism_scheduler::{Event, Planned};
 use asterism_tests::harness::Coordinator;
 use rusqlite::{Connection, params};
 use tokio::runtime::Runtime;
@@ -237,7 +237,7 @@ fn fill(path: &Path, tasks: u64) -> anyhow::Result<()> {
             at: Timestamp(1),
             name: "bench".to_owned(),
             submitter: "bench".to_owned(),
-            tasks: Arc::new(Tasks::new(&Prepared { workflow, names })),
+            plan: Arc::new(Planned::read(&Prepared { workflow, names })?),
             known: Vec::new(),
             terms: Terms {
                 verify: Some(Policy::Any),

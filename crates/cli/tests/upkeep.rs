@@ -79,7 +79,7 @@ fn forge(path: &Path) {
         events: Vec::new(),
         receipts: vec![Computed {
             instruction: receipt.outcome().unwrap().instruction,
-            receipt,
+            receipt: encode(&receipt),
             remark: Remark::default(),
         }],
     };

@@ -373,7 +373,7 @@ impl Desk {
                 say_computed(receipt, remark);
                 self.pending.batch.receipts.push(Computed {
                     instruction: receipt.instruction(),
-                    receipt: receipt.receipt(),
+                    receipt: receipt.encoded(),
                     remark: (**remark).clone(),
                 });
             }

@@ -61,8 +61,8 @@ pub struct Batch {
 pub struct Computed {
     /// The instruction that it answers.
     pub instruction: Cid,
-    /// The receipt.
-    pub receipt: Receipt,
+    /// The receipt's canonical bytes: to be written, it need not be decoded.
+    pub receipt: Vec<u8>,
     /// What engine and guest said.
     pub remark: Remark,
 }
@@ -78,15 +78,20 @@ pub(super) struct ReceiptRow {
 
 impl Computed {
     pub(super) fn row(&self) -> ReceiptRow {
-        let (receipt, remark) = (encode(&self.receipt), encode(&self.remark));
-        let cid = content_cid(&receipt).digest();
+        let remark = encode(&self.remark);
+        let cid = self.cid().digest();
         ReceiptRow {
             sum: sum_of_remark(&cid, &remark),
             cid,
             instruction: self.instruction.digest(),
-            receipt,
+            receipt: self.receipt.clone(),
             remark,
         }
+    }
+
+    /// The receipt's name.
+    pub(super) fn cid(&self) -> Cid {
+        content_cid(&self.receipt)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use asterism_protocol::{Cid, Receipt, Remark, Timestamp};
+use asterism_protocol::{Cid, Receipt, Remark, Timestamp, decode};
 
 use super::{
     Asked, Batch, BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Compacted, ComponentRecord,
@@ -121,15 +121,17 @@ impl Journal for MemoryJournal {
             log.end.0 += 1;
         }
         let end = log.end;
-        for Computed {
-            instruction,
-            receipt,
-            remark,
-        } in &batch.receipts
-        {
-            let cid = receipt.cid();
+        for computed in &batch.receipts {
+            let Computed {
+                instruction,
+                receipt,
+                remark,
+            } = computed;
+            let cid = computed.cid();
             if let Entry::Vacant(vacant) = contents.receipts.entry(cid) {
-                vacant.insert((receipt.clone(), remark.clone()));
+                let receipt = decode("receipt", receipt, receipt.len());
+                let receipt = receipt.expect("receipts are appended in their encoding");
+                vacant.insert((receipt, remark.clone()));
                 contents.in_order.push(cid);
                 contents
                     .by_instruction

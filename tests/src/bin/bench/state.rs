@@ -140,7 +140,7 @@ fn rows(batch: Batch) -> Rows {
         .into_iter()
         .zip(&batch.receipts)
         .map(|(event, computed)| {
-            let receipt = encode(&computed.receipt);
+            let receipt = computed.receipt.clone();
             let (cid, instruction) = (content_cid(&receipt), computed.instruction);
             let remark = encode(&computed.remark);
             (event, cid.digest(), instruction.digest(), receipt, remark)
@@ -325,7 +325,7 @@ fn computed(first: u64, count: u64) -> (Vec<Task>, Batch) {
         batch.events.push(encode(&event));
         batch.receipts.push(Computed {
             instruction: outcome.instruction,
-            receipt,
+            receipt: encode(&receipt),
             remark: Remark::default(),
         });
     }

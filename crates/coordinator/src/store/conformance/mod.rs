@@ -8,7 +8,7 @@ mod journal;
 
 use std::collections::BTreeMap;
 
-use asterism_protocol::{Cid, Out, Receipt, Remark, Value, content_cid};
+use asterism_protocol::{Cid, Out, Receipt, Remark, Value, content_cid, encode};
 
 use super::{Batch, Computed};
 
@@ -30,7 +30,7 @@ pub(super) fn computed(instruction: Cid, number: i128) -> Computed {
     };
     Computed {
         instruction,
-        receipt: receipt(number),
+        receipt: encode(&receipt(number)),
         remark,
     }
 }

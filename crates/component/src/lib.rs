@@ -9,6 +9,7 @@ mod memories;
 mod name;
 mod refusal;
 mod schema;
+mod shelf;
 mod types;
 mod val;
 #[cfg(feature = "wrap")]
@@ -21,6 +22,7 @@ pub use crate::{
     features::features,
     inspect::{COMPONENT_BYTES_MAX, Component, Import, check, inspect, outline},
     refusal::Refusal,
+    shelf::{Found, Shelf, Shelved},
     types::{Function, Type},
     val::{
         Val, ValueError, arg_mistakes, args_of_values, canonical_args, out_of_val, val_of_value,

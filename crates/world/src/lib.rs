@@ -22,8 +22,11 @@ mod random;
 mod resources;
 mod sockets;
 
-use asterism_component::{Import, Val};
-use asterism_protocol::{Cid, Effects, LogLine, TrapKind, view::Determinism};
+use asterism_component::{Component, Import, Shelved, Val};
+use asterism_protocol::{
+    Cid, Effects, LogLine, TrapKind,
+    view::{ComponentView, Determinism, FunctionView},
+};
 
 use crate::{
     clocks::Clock,
@@ -168,6 +171,29 @@ pub fn effects(imports: &[Import]) -> Effects {
     let possible = [asterism_protocol::HTTP].into_iter();
     let possible = possible.filter(|effect| has_effect(imports, effect));
     possible.map(str::to_owned).collect()
+}
+
+/// A component for a [`Shelf`](asterism_component::Shelf), with what its imports mean.
+#[must_use]
+pub fn shelved(cid: Cid, name: String, bytes: u64, component: Component) -> Shelved {
+    let imports = &component.import_functions;
+    let functions = component.functions.iter().map(|function| FunctionView {
+        name: function.name.clone(),
+        signature: function.signature(),
+        schema: function.schema().to_string(),
+    });
+    Shelved {
+        view: ComponentView {
+            cid,
+            name,
+            bytes,
+            determinism: determinism(imports),
+            effects: effects(imports),
+            functions: functions.collect(),
+        },
+        reads_files: reads_files(imports),
+        component,
+    }
 }
 
 /// Is this import provided? `interface` as the component writes it, with or without a version.

@@ -42,11 +42,15 @@ pub fn FunctionsPage() -> impl IntoView {
                     </section>
                 }
                 .into_any(),
-                (true, Reach::Live | Reach::Lost | Reach::Here) => view! {
+                (true, reach) => view! {
                     <section class="empty">
                         <Constellation/>
                         <h2>"No component yet"</h2>
-                        <p>"Add a .wasm file above. A core module that carries its world is made into a component first."</p>
+                        <p>{match reach {
+                            // The encoder of components is more than the whole worker.
+                            Reach::Here => "Add a .wasm file above: a component. A core module is made into one by a coordinator, or with `asterism fn build`.",
+                            _ => "Add a .wasm file above. A core module is made into a component first.",
+                        }}</p>
                     </section>
                 }
                 .into_any(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use asterism_component::{Function, args_by_name, args_by_text, canonical_args};
+use asterism_component::{Found, Function, args_by_name, args_by_text, canonical_args};
 use asterism_protocol::{Value, limits::WORKFLOW_BYTES_MAX, value_of_json};
 use axum::{
     Json,
@@ -20,7 +20,7 @@ use super::{
     run::{self, RunQuery},
     wants_page,
 };
-use crate::{app::App, error::ApiError, library::Found};
+use crate::{app::App, error::ApiError};
 
 /// Pages of the panel that a function's name cannot take away from a browser.
 const PAGES: [&str; 2] = ["donate", "here"];

@@ -1,0 +1,230 @@
+//! Components beside each other, and the functions that are found among them by name.
+//!
+//! A function that several components export is taken from the one that was added last. `math/add` is the `add` of the
+//! component `math`, or of one by its CID, whatever came later; a task that names its component in `rsc` gets that one.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use asterism_protocol::{Cid, FunctionLookup, Value, nearest, view::ComponentView};
+
+use crate::{Component, Function, arg_mistakes, canonical_args};
+
+/// How many names an error lists.
+const NAMES_SHOWN: usize = 12;
+
+/// Components, the one added last at the end. Copies share them.
+#[derive(Clone, Debug, Default)]
+pub struct Shelf(Vec<Arc<Shelved>>);
+
+/// A component, and what people are told of it.
+#[derive(Debug)]
+pub struct Shelved {
+    /// What it says of itself.
+    pub component: Component,
+    /// What is told of it.
+    pub view: ComponentView,
+    /// Does it import what files are read by?
+    pub reads_files: bool,
+}
+
+/// A function of a component on a shelf.
+#[derive(Clone, Debug)]
+pub struct Found {
+    shelved: Arc<Shelved>,
+    place: usize,
+}
+
+impl Found {
+    /// The component.
+    #[must_use]
+    pub fn component(&self) -> Cid {
+        self.shelved.view.cid
+    }
+
+    /// The function.
+    ///
+    /// # Panics
+    /// Never: it was found in this component.
+    #[must_use]
+    pub fn function(&self) -> &Function {
+        &self.shelved.component.functions[self.place]
+    }
+}
+
+impl Shelf {
+    /// Adds a component, or makes a known one the last.
+    pub fn add(&mut self, shelved: Shelved) {
+        self.0.retain(|other| other.view.cid != shelved.view.cid);
+        self.0.push(Arc::new(shelved));
+    }
+
+    /// Every function once: where several have a name, the one that a task would get.
+    #[must_use]
+    pub fn functions(&self) -> Vec<Found> {
+        let mut seen = BTreeSet::new();
+        let all = self.0.iter().rev().flat_map(|shelved| {
+            (0..shelved.component.functions.len()).map(|place| Found {
+                shelved: Arc::clone(shelved),
+                place,
+            })
+        });
+        all.filter(|found| seen.insert(found.function().name.clone()))
+            .collect()
+    }
+
+    /// The function that a task would get.
+    ///
+    /// # Errors
+    /// There is none of that name: a sentence for the author, with the nearest one.
+    pub fn function(&self, func: &str) -> Result<Found, String> {
+        self.search(func, None)
+    }
+
+    /// For people and panels.
+    #[must_use]
+    pub fn views(&self) -> Vec<ComponentView> {
+        self.0.iter().map(|shelved| shelved.view.clone()).collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Is there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What a component is called here.
+    #[must_use]
+    pub fn name_of(&self, cid: Cid) -> Option<&str> {
+        self.of(cid).map(|shelved| shelved.view.name.as_str())
+    }
+
+    /// Is it here?
+    #[must_use]
+    pub fn holds(&self, cid: Cid) -> bool {
+        self.of(cid).is_some()
+    }
+
+    fn of(&self, cid: Cid) -> Option<&Arc<Shelved>> {
+        self.0.iter().find(|shelved| shelved.view.cid == cid)
+    }
+
+    fn search(&self, func: &str, rsc: Option<Cid>) -> Result<Found, String> {
+        let all: Vec<&Arc<Shelved>> = match rsc {
+            Some(cid) => vec![self.of(cid).ok_or_else(|| {
+                format!("component {cid} is not here: add it, and then do this again")
+            })?],
+            None => self.0.iter().rev().collect(),
+        };
+        if let Some(found) = find(&all, func) {
+            return Ok(found);
+        }
+        // Names of functions have slashes, too (`ns:pkg/iface#f`), and names of components may.
+        let mut splits = func.match_indices('/');
+        let named = splits.find_map(|(at, _)| {
+            let (name, func) = (&func[..at], &func[at + 1..]);
+            let is_meant = |shelved: &&&Arc<Shelved>| {
+                shelved.view.name == name || shelved.view.cid.to_string() == name
+            };
+            let of_name: Vec<&Arc<Shelved>> = all.iter().filter(is_meant).copied().collect();
+            (!of_name.is_empty()).then_some((name, func, of_name))
+        });
+        match named {
+            None => Err(missing(
+                &match rsc {
+                    Some(cid) => format!("component {cid} exports no `{func}`"),
+                    None => format!("no component here exports `{func}`"),
+                },
+                func,
+                &all,
+            )),
+            // Of several with this name the one added last: who calls it gets what was mended.
+            Some((name, func, of_name)) => find(&of_name, func).ok_or_else(|| {
+                missing(
+                    &format!("component `{name}` exports no `{func}`"),
+                    func,
+                    &of_name,
+                )
+            }),
+        }
+    }
+}
+
+/// The function as it is spelt, in any of these, before what a bare name may mean: who added a function of an interface
+/// must not change what the bare name of another means.
+fn find(all: &[&Arc<Shelved>], func: &str) -> Option<Found> {
+    let place = |wanted: &dyn Fn(&Component) -> Option<usize>| {
+        all.iter().find_map(|shelved| {
+            Some(Found {
+                place: wanted(&shelved.component)?,
+                shelved: Arc::clone(shelved),
+            })
+        })
+    };
+    let position = |component: &Component, name: &str| {
+        let mut functions = component.functions.iter();
+        functions.position(|function| function.name == name)
+    };
+    place(&|component| position(component, func))
+        .or_else(|| place(&|component| position(component, &component.function(func)?.name)))
+}
+
+/// An error text, with what was probably meant.
+fn missing(lacks: &str, func: &str, all: &[&Arc<Shelved>]) -> String {
+    let names = || {
+        let functions = all.iter().flat_map(|shelved| &shelved.component.functions);
+        functions.map(|function| function.name.as_str())
+    };
+    let bare = names().map(|name| name.rsplit_once('#').map_or(name, |(_, bare)| bare));
+    match nearest(func, names().chain(bare)) {
+        Some(meant) => format!("{lacks}, did you mean `{meant}`?"),
+        None if all.is_empty() => format!("{lacks}: none was added yet"),
+        None => {
+            let some: Vec<_> = names().take(NAMES_SHOWN).collect();
+            let more = if names().nth(NAMES_SHOWN).is_some() {
+                ", …"
+            } else {
+                ""
+            };
+            format!("{lacks}; there are {}{more}", some.join(", "))
+        }
+    }
+}
+
+impl FunctionLookup for Shelf {
+    fn find(&self, func: &str, rsc: Option<Cid>) -> Result<(Cid, String), String> {
+        let found = self.search(func, rsc)?;
+        Ok((found.component(), found.function().name.clone()))
+    }
+
+    fn canonical(
+        &self,
+        component: Cid,
+        func: &str,
+        args: Vec<Value>,
+    ) -> Result<Vec<Value>, String> {
+        let found = self.search(func, Some(component))?;
+        canonical_args(found.function(), &args).map_err(|error| error.to_string())
+    }
+
+    fn mistakes(&self, component: Cid, func: &str, args: Vec<Value>) -> Vec<String> {
+        let found = self.search(func, Some(component));
+        let mistakes = found.map(|found| arg_mistakes(found.function(), &args));
+        let mistakes = mistakes.unwrap_or_default();
+        mistakes.iter().map(ToString::to_string).collect()
+    }
+
+    fn reads_files(&self, component: Cid) -> bool {
+        self.of(component).is_none_or(|shelved| shelved.reads_files)
+    }
+
+    fn has_effect(&self, component: Cid, effect: &str) -> bool {
+        self.of(component)
+            .is_none_or(|shelved| shelved.view.effects.contains(effect))
+    }
+}

@@ -1,0 +1,95 @@
+//! Functions found by name among several components.
+
+use asterism_component::{Shelf, Shelved, inspect};
+use asterism_protocol::{
+    Cid, Effects, FunctionLookup as _, blob_cid,
+    view::{ComponentView, Determinism},
+};
+
+/// A component with an exported function of each name; `salt` makes it another one.
+fn put(shelf: &mut Shelf, name: &str, functions: &[&str], salt: &str) -> Cid {
+    let functions: Vec<String> = functions
+        .iter()
+        .map(|function| {
+            format!(
+                r#"(func $f{0} (result u32) (canon lift (core func $i "f"))) (export "{function}" (func $f{0}))"#,
+                function.replace(['/', ':', '#'], "_")
+            )
+        })
+        .collect();
+    let text = format!(
+        r#"(component (core module $m (func (export "f") (result i32) i32.const 1) (@custom "salt" "{salt}"))
+            (core instance $i (instantiate $m)) {})"#,
+        functions.join("\n")
+    );
+    let bytes = wat::parse_str(&text).expect("the text of the test is right");
+    let cid = blob_cid(&bytes);
+    shelf.add(Shelved {
+        component: inspect(&bytes).expect("it is a component"),
+        view: ComponentView {
+            cid,
+            name: name.to_owned(),
+            bytes: bytes.len() as u64,
+            determinism: Determinism::Pure,
+            effects: Effects::new(),
+            functions: Vec::new(),
+        },
+        reads_files: false,
+    });
+    cid
+}
+
+#[test]
+fn a_bare_name_is_of_the_last_and_a_whole_one_of_its_component() {
+    let mut shelf = Shelf::default();
+    let first = put(&mut shelf, "math", &["add", "halve"], "1");
+    let other = put(&mut shelf, "team/math", &["add"], "2");
+    let of = |shelf: &Shelf, func: &str| shelf.find(func, None);
+    let add = |cid| Ok((cid, "add".to_owned()));
+    assert_eq!(of(&shelf, "add"), add(other));
+    assert_eq!(of(&shelf, "math/add"), add(first));
+    assert_eq!(of(&shelf, "team/math/add"), add(other));
+    assert_eq!(of(&shelf, &format!("{first}/add")), add(first));
+    // Of those with one name the last, so that what was mended is called.
+    let mended = put(&mut shelf, "math", &["add"], "3");
+    assert_eq!(of(&shelf, "math/add"), add(mended));
+    assert_eq!(of(&shelf, &format!("{first}/add")), add(first));
+    assert_eq!(
+        of(&shelf, "math/halve"),
+        Ok((first, "halve".to_owned())),
+        "the older one still has it"
+    );
+}
+
+#[test]
+fn what_is_not_there_is_told_with_what_is() {
+    let mut shelf = Shelf::default();
+    let told = |shelf: &Shelf, func: &str, rsc| shelf.find(func, rsc).expect_err("it is not there");
+    assert_eq!(
+        told(&shelf, "add", None),
+        "no component here exports `add`: none was added yet"
+    );
+    let math = put(&mut shelf, "math", &["add", "halve"], "1");
+    put(&mut shelf, "text", &["upper"], "2");
+    assert_eq!(
+        told(&shelf, "text/uper", None),
+        "component `text` exports no `uper`, did you mean `upper`?"
+    );
+    assert_eq!(
+        told(&shelf, "text/add", None),
+        "component `text` exports no `add`; there are upper"
+    );
+    assert_eq!(
+        told(&shelf, "maths/add", None),
+        "no component here exports `maths/add`; there are upper, add, halve"
+    );
+    assert_eq!(
+        told(&shelf, "upper", Some(math)),
+        format!("component {math} exports no `upper`; there are add, halve")
+    );
+    let absent = blob_cid(b"absent");
+    assert_eq!(
+        told(&shelf, "add", Some(absent)),
+        format!("component {absent} is not here: add it, and then do this again")
+    );
+}

@@ -231,6 +231,41 @@ tasks:
         "{message}"
     );
     assert_eq!(count(), 6);
+
+    // From a command line: on the coordinator, and of a source here.
+    let file = folder.path().join("outside.wasm");
+    std::fs::write(&file, guests::HTTP).expect("it can be written");
+    let file = file.to_str().expect("the path is text");
+    let ask = ["ask", "GET", &server, "/typed", "null"];
+    let effect = ["--effect", "wasi:http"];
+    let there = [&["fn", "call", "outside"], &ask[..], &effect, &url].concat();
+    let said = asterism_says(&there);
+    assert!(said.contains("counted"), "{said}");
+    let here = [&["fn", "call", file], &ask[..]].concat();
+    let said = asterism_says(&[&here[..], &effect, &allow].concat());
+    assert!(said.contains("counted"), "{said}");
+    assert_eq!(count(), 8);
+    for (call, reason) in [
+        (here.clone(), "ErrorCode::HttpRequestDenied"),
+        ([&here[..], &effect].concat(), "no host is named"),
+        (
+            [&here[..], &allow].concat(),
+            "for functions with that effect",
+        ),
+        ([&there[..], &allow].concat(), "for the executor to say"),
+        (
+            [&here[..], &["--effect", "wasi:htp"]].concat(),
+            "`wasi:http` is",
+        ),
+        (
+            [&["fn", "call", "math", "add", "1", "2"], &effect[..], &url].concat(),
+            "imports nothing that has the effect",
+        ),
+    ] {
+        let said = asterism_fails(&call);
+        assert!(said.contains(reason), "{call:?}: {said}");
+    }
+    assert_eq!(count(), 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,20 +2,22 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use asterism_executor::{Attempt, Host as _, Job};
+use asterism_executor::{Attempt, Job};
 use asterism_host_wasmtime::WasmtimeEngine;
 use asterism_protocol::{Cid, Input, Instruction, Limits, Nonce};
 
 use crate::{
     build::{Built, cache},
+    commands::executor::HttpAllowed,
     failure::Failure,
 };
 
-/// Runs it under the usual limits; `blobs` are what the input links to.
+/// Runs it under the usual limits; `blobs` are what the input links to, `http` where its effects may reach.
 pub(crate) async fn call(
     built: &Built,
     input: Input,
     blobs: BTreeMap<Cid, Vec<u8>>,
+    http: &HttpAllowed,
 ) -> Result<Attempt, Failure> {
     let component = built.cid();
     let instruction = Instruction {
@@ -42,16 +44,21 @@ pub(crate) async fn call(
         blobs: blobs.collect(),
         limits: Limits::default(),
     };
-    perform(job, built.bytes.clone().into()).await
+    perform(job, built.bytes.clone().into(), http).await
 }
 
 /// Performs a job of this component. What is compiled is kept in the user's cache.
-pub(crate) async fn perform(job: Job, component: Arc<[u8]>) -> Result<Attempt, Failure> {
+pub(crate) async fn perform(
+    job: Job,
+    component: Arc<[u8]>,
+    http: &HttpAllowed,
+) -> Result<Attempt, Failure> {
     let compiled = cache()?.join("compiled");
+    let engine =
+        WasmtimeEngine::new(Some(&compiled)).map_err(|error| Failure::other(error.to_string()))?;
+    let hosts = http.hosts(engine);
     let run = move || {
-        let engine = WasmtimeEngine::new(Some(&compiled))
-            .map_err(|error| Failure::other(error.to_string()))?;
-        let mut host = engine.host();
+        let mut host = hosts();
         host.prepare(job.component, &component)
             .map_err(|unfit| Failure::invalid(unfit.to_string()))?;
         host.run(&job).map_err(|fault| {

@@ -7,7 +7,7 @@ use asterism_protocol::{Cid, Out, Outcome, Receipt, Task, Workflow, from_json, j
 
 use crate::{
     client::{Coordinator, json_of as json_of_answer},
-    commands::receipt::fetched,
+    commands::{executor::HttpAllowed, receipt::fetched},
     failure::{Doing as _, Exit, Failure},
     local,
 };
@@ -78,7 +78,9 @@ pub(crate) async fn rerun(
         blobs,
         limits: task.limits(),
     };
-    let ours = local::perform(job, bytes.into()).await?.outcome;
+    let ours = local::perform(job, bytes.into(), &HttpAllowed::default())
+        .await?
+        .outcome;
     if ours.cid() == theirs.cid() {
         return Ok(());
     }

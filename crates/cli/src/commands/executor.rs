@@ -92,7 +92,7 @@ pub(crate) enum Command {
 }
 
 /// Where tasks may reach beyond their virtual world.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct HttpAllowed {
     /// Perform tasks with the effect `wasi:http`, and let them send requests to this host: example.org, *.example.org,
     /// `10.0.0.7` or `[::1]`, with :PORT if it is another than 80 and 443, or * for every public one; may be repeated

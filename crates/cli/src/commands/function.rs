@@ -8,8 +8,9 @@ use std::{
 
 use asterism_component::{Component, Function, outline};
 use asterism_protocol::{
-    Cid, Effects, Failure as Trap, Files, Input, LogLine, Out, Value, blob_cid, check_files,
-    from_json, json_of, nearest, to_json, value_of_json, view::ComponentView,
+    Cid, Effects, Failure as Trap, Files, HTTP, Input, LogLine, Out, Value, blob_cid,
+    check_effects, check_files, from_json, json_of, nearest, to_json, value_of_json,
+    view::ComponentView,
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
@@ -18,7 +19,7 @@ use crate::{
     arguments,
     build::{self, Built},
     client::Coordinator,
-    commands::read,
+    commands::{executor::HttpAllowed, read},
     console::{Console, print},
     failure::{Doing as _, Exit, Failure},
     follow, local, scaffold,
@@ -94,6 +95,12 @@ pub(crate) enum Command {
         /// A file that the function finds: its path there, and which one here; again for more
         #[arg(long = "file", value_name = "PATH=FILE")]
         files: Vec<String>,
+        /// What the function may do to the world outside: wasi:http. Of a source here it reaches the hosts of --allow-http, of a
+        /// component on the coordinator those that its executor allows
+        #[arg(long = "effect", value_name = "NAME")]
+        effects: Vec<String>,
+        #[command(flatten)]
+        http: HttpAllowed,
         /// Fail unless this is what comes of it, as JSON or as text
         #[arg(long, value_name = "VALUE")]
         expect: Option<String>,
@@ -193,6 +200,8 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             component,
             call: words,
             files,
+            effects,
+            http,
             expect,
             options,
             coordinator,
@@ -214,7 +223,14 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             let args = arguments::of_texts(function, &words, console)?;
             let files = files_of(&found.component, &files, console)
                 .doing(format_args!("call `{}`", function.name))?;
-            let given = Given { args, files };
+            let effects = effects_of(&found, effects, &http)
+                .doing(format_args!("call `{}`", function.name))?;
+            let given = Given {
+                args,
+                files,
+                effects,
+                http,
+            };
             let called = call(&found, function, given, &coordinator, console)
                 .await
                 .doing(format_args!("call `{}`", function.name))?;
@@ -522,10 +538,44 @@ fn linked(files: &BTreeMap<String, Vec<u8>>) -> Files {
         .collect()
 }
 
+/// The effects of these names, if this component can have them and somebody lets it.
+fn effects_of(found: &Found, names: Vec<String>, http: &HttpAllowed) -> Result<Effects, Failure> {
+    let effects: Effects = names.into_iter().collect();
+    check_effects(&effects).map_err(|error| Failure::invalid(error.to_string()))?;
+    let possible = asterism_world::effects(&found.component.import_functions);
+    if let Some(idle) = effects.difference(&possible).next() {
+        let reason =
+            format!("the component imports nothing that has the effect `{idle}`, so it never does");
+        return Err(Failure::invalid(reason).hint("leave --effect out"));
+    }
+    let reaches = effects.contains(HTTP);
+    let is_allowed = !http.allow_http.is_empty();
+    match &found.built {
+        Some(_) if reaches && !is_allowed => Err(Failure::new(
+            Exit::Usage,
+            "no host is named that it may reach",
+        )
+        .hint("`--effect wasi:http --allow-http HOST`")),
+        Some(_) if is_allowed && !reaches => Err(Failure::new(
+            Exit::Usage,
+            "--allow-http is for functions with that effect",
+        )
+        .hint("`--effect wasi:http --allow-http HOST`")),
+        None if is_allowed => Err(Failure::new(
+            Exit::Usage,
+            "which hosts are reached is for the executor to say, not for who calls",
+        )
+        .hint("`asterism executor start --allow-http HOST`")),
+        _ => Ok(effects),
+    }
+}
+
 /// What a function is given.
 struct Given {
     args: Vec<Value>,
     files: BTreeMap<String, Vec<u8>>,
+    effects: Effects,
+    http: HttpAllowed,
 }
 
 /// What the call comes to; what it links to is fetched.
@@ -536,18 +586,23 @@ async fn call(
     coordinator: &Coordinator,
     console: &Console,
 ) -> Result<Value, Failure> {
-    let Given { args, files } = given;
+    let Given {
+        args,
+        files,
+        effects,
+        http,
+    } = given;
     let input = Input {
         func: function.name.clone(),
         args,
         files: linked(&files),
-        effects: Effects::new(),
+        effects,
     };
     let bytes = files.into_values().map(|bytes| (blob_cid(&bytes), bytes));
     let blobs: BTreeMap<Cid, Vec<u8>> = bytes.collect();
     match &found.built {
         Some(built) => {
-            let attempt = local::call(built, input, blobs).await?;
+            let attempt = local::call(built, input, blobs, &http).await?;
             for line in &attempt.remark.logs {
                 console.say(&log_line(line));
             }

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     panel: Option<PathBuf>,
     /// Origin of pages elsewhere that may use this coordinator, such as `https://panel.example`; may be repeated
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     allow_origin: Vec<String>,
     #[command(flatten)]
     token: OperatorToken,
@@ -91,6 +91,20 @@ fn advertised(text: &str) -> Result<String, String> {
         return Err("write http://HOST:PORT".to_owned());
     }
     Ok(url.to_owned())
+}
+
+/// An origin as browsers write it: nothing else is ever equal to one.
+fn origin(text: &str) -> Result<String, String> {
+    let origin = text.trim_end_matches('/');
+    let host = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| origin.strip_prefix(scheme));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*']) => {
+            Ok(origin.to_owned())
+        }
+        _ => Err("write https://HOST or http://HOST, with :PORT if it has one".to_owned()),
+    }
 }
 
 fn share(text: &str) -> Result<(String, u32), String> {

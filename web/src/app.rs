@@ -59,6 +59,11 @@ fn App() -> impl IntoView {
                     <p>{move || known.trouble.get()}</p>
                 </Notice>
             </Show>
+            <Show when=move || known.paused.get() && known.reach.get() == Reach::Live>
+                <Notice tone=Tone::Calm>
+                    <p>"The coordinator is paused: it leases nothing until its operator resumes it."</p>
+                </Notice>
+            </Show>
             {move || match router.route() {
                 Route::Donate => view! { <DonatePage/> }.into_any(),
                 Route::Workflows => view! { <WorkflowsPage/> }.into_any(),

@@ -89,8 +89,8 @@ impl Hub {
                 Change::ExecutorGone(key) => {
                     state.executors.remove(key);
                 }
-                Change::Run(_) | Change::Task { .. } | Change::Component(_) | Change::Paused(_) => {
-                }
+                Change::Paused(paused) => drop(self.metrics.paused.set(i64::from(*paused))),
+                Change::Run(_) | Change::Task { .. } | Change::Component(_) => {}
             }
         }
         self.metrics.executors.set(state.executors.len() as i64);

@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     pub(crate) executors: Gauge,
     /// Leases that they hold.
     pub(crate) leases: Gauge,
+    /// 1 while nothing is leased until the operator resumes it.
+    pub(crate) paused: Gauge,
     /// WebSockets of executors, welcomed or not.
     pub(crate) executor_connections: Gauge,
     /// WebSockets of watchers.
@@ -67,6 +69,7 @@ impl Metrics {
         };
         let executors = gauge("executors", "Executors that are here");
         let leases = gauge("leases", "Leases that executors hold");
+        let paused = gauge("paused", "1 while nothing is leased until it is resumed");
         let executor_connections = gauge("executor_connections", "WebSockets of executors");
         let watcher_connections = gauge("watcher_connections", "WebSockets of watchers");
         let connections = gauge("connections", "TCP connections");
@@ -90,6 +93,7 @@ impl Metrics {
             registry,
             executors,
             leases,
+            paused,
             executor_connections,
             watcher_connections,
             connections,

@@ -892,9 +892,15 @@ async fn what_was_known_is_known_after_a_restart() {
     worker.abort();
     let left = server.post("/run?timeout=50", two_steps()).await;
     assert_eq!(left.status(), 504);
+    let paused = server.post("/pause", "").await;
+    assert_eq!(paused.status(), 200);
     server.stop().await;
 
     let server = Server::start(options()).await;
+    assert_eq!(server.json("/health").await["paused"], true);
+    let resumed = server.post("/resume", "").await;
+    assert_eq!(resumed.status(), 200);
+    assert_eq!(server.json("/health").await["paused"], false);
     assert_eq!(server.json("/components").await[0]["name"], "math");
     let runs: Vec<RunSummary> = server.get("/workflows").await.json().await.unwrap();
     assert_eq!(

@@ -261,7 +261,8 @@ fn Waits(summary: ArcRwSignal<RunSummary>) -> impl IntoView {
         if summary.state != RunState::Running {
             None
         } else if known.paused.get() {
-            Some(Why::AllPaused)
+            // Every page says so.
+            None
         } else if summary.paused {
             Some(Why::Paused)
         } else {
@@ -277,7 +278,6 @@ fn Waits(summary: ArcRwSignal<RunSummary>) -> impl IntoView {
         why.get().map(|why| view! {
             <Notice tone=Tone::Calm>
                 {match why {
-                    Why::AllPaused => view! { <p>"The coordinator is paused: it leases nothing until its operator resumes it."</p> }.into_any(),
                     Why::Paused => view! { <p>"The run is paused: nothing of it is leased until it is resumed."</p> }.into_any(),
                     Why::Nobody => view! {
                         <p>"Nobody is here to compute it. "<Link to=Route::Donate>"Lend this tab’s spare time"</Link>", or start an executor."</p>
@@ -291,7 +291,6 @@ fn Waits(summary: ArcRwSignal<RunSummary>) -> impl IntoView {
 /// What a run waits for that does not come by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
-    AllPaused,
     Paused,
     Nobody,
 }

@@ -181,6 +181,8 @@ impl Driver {
             parts.clock.now(),
         )?;
         let scheduler = recovered.scheduler;
+        let paused = i64::from(scheduler.is_paused_whole());
+        parts.metrics.paused.set(paused);
         parts.clock = parts.clock.not_behind(recovered.latest);
 
         let (facts, received) = mpsc::channel(FACTS_MAX);

@@ -339,7 +339,11 @@ fn late(app: &App, summary: &RunSummary, wait: Duration) -> ApiError {
         "the workflow has not ended within {} ms; it goes on",
         wait.as_millis()
     );
-    let hint = if summary.counts.leased == 0 && app.metrics.executors.get() == 0 {
+    let hint = if app.metrics.paused.get() == 1 {
+        format!(
+            "the coordinator is paused: its operator resumes it with `asterism workflow resume --all`; the run is at {at}"
+        )
+    } else if summary.counts.leased == 0 && app.metrics.executors.get() == 0 {
         format!(
             "no executor is here: open /donate in a browser or start `asterism executor start`; the run is at {at}"
         )

@@ -47,6 +47,7 @@ pub(super) async fn health(State(app): Shared) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "executors": app.metrics.executors.get(),
         "leases": app.metrics.leases.get(),
+        "paused": app.metrics.paused.get() == 1,
         "components": app.library.shelf().len(),
     });
     (status, Json(health)).into_response()

@@ -30,6 +30,12 @@ async fn post(server: &Server, path: &str, from: From, token: Option<&str>) -> (
     (status, response.json().await.unwrap())
 }
 
+async fn is_paused(server: &Server) -> bool {
+    let health = server.get("/health").await;
+    let health: Json = health.json().await.unwrap();
+    health["paused"].as_bool().unwrap()
+}
+
 async fn served(options: Options) -> Server {
     let server = Server::start(Options {
         operator_token: Some(TOKEN.to_owned()),
@@ -91,7 +97,17 @@ async fn a_coordinator_may_want_the_token_from_everybody() {
         ] {
             let (status, answer) = post(&server, "/pause", From::Here, token).await;
             assert_eq!(status, wanted, "{answer}");
+            assert_eq!(is_paused(&server).await, wanted == 200);
         }
+        // Who waits in vain hears why.
+        let late: Json = server
+            .post("/run?timeout=10", sum())
+            .await
+            .json()
+            .await
+            .unwrap();
+        let hint = late["hint"].as_str().unwrap();
+        assert!(hint.starts_with("the coordinator is paused"), "{late}");
         server.stop().await;
     }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -313,6 +313,12 @@ impl Scheduler {
         self.outputs.push_back(Output::Reply { request, result });
     }
 
+    /// Is nothing leased until it is resumed?
+    #[must_use]
+    pub fn is_paused_whole(&self) -> bool {
+        self.is_paused(None)
+    }
+
     fn is_paused(&self, run: Option<RunId>) -> bool {
         match run {
             Some(run) => self.runs.get(&run).is_some_and(|run| run.paused),

@@ -15,6 +15,8 @@ mod hosts;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
+mod path;
+#[cfg(not(target_arch = "wasm32"))]
 #[expect(dead_code, reason = "tests kill it, too")]
 #[path = "../../../../crates/coordinator/tests/common/postgres.rs"]
 mod postgres;
@@ -38,8 +40,9 @@ async fn main() -> anyhow::Result<()> {
     if let Some(unknown) = flags.iter().find(|flag| *flag != "--json") {
         anyhow::bail!("`{unknown}` is not known; write `bench [NAME…] [--json]`");
     }
-    const BENCHES: [&str; 8] = [
+    const BENCHES: [&str; 9] = [
         "native",
+        "path",
         "tab",
         "calls",
         "hosts",
@@ -61,6 +64,7 @@ async fn main() -> anyhow::Result<()> {
         }
         match bench {
             "native" => native::run(&mut table).await,
+            "path" => path::run(&mut table).await?,
             "tab" => tab::run(&mut table).await,
             "calls" => calls::run(&mut table).await?,
             "hosts" => hosts::run(&mut table)?,

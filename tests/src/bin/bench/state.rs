@@ -119,6 +119,19 @@ fn pairs(
     Ok((done / spent.as_secs_f64(), done / floor.as_secs_f64()))
 }
 
+/// As many rows in a second as a database takes with nothing around it, `size` in a transaction.
+pub(crate) fn bare_pairs(size: u64) -> anyhow::Result<f64> {
+    let folder = tempfile::tempdir()?;
+    let mut bare = bare(&folder.path().join("bare.sqlite"))?;
+    let (mut done, mut spent) = (0, Duration::ZERO);
+    while spent < MEASURED {
+        let (_, batch) = computed(done, size);
+        spent += append(&mut bare, &rows(batch))?;
+        done += size;
+    }
+    Ok(done as f64 / spent.as_secs_f64())
+}
+
 /// A file with the same tables.
 fn bare(path: &Path) -> anyhow::Result<Connection> {
     let connection = Connection::open(path)?;

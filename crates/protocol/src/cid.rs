@@ -15,8 +15,8 @@ const RAW: u64 = 0x55;
 const SHA3_256: u64 = 0x16;
 const SHA2_256: u64 = 0x12;
 
-/// Chunk of a UnixFS file, in bytes (the default of `ipfs add`).
-const CHUNK_BYTES: usize = 256 << 10;
+/// Chunk of a blob, in bytes: that of a UnixFS file (the default of `ipfs add`).
+pub const CHUNK_BYTES: usize = 256 << 10;
 
 /// Links of a UnixFS node (the default of `ipfs add`).
 const LINKS_PER_NODE: usize = 174;
@@ -192,15 +192,23 @@ impl BlobHasher {
 
     /// The CID of all that came.
     #[must_use]
-    pub fn finish(mut self) -> Cid {
+    pub fn finish(self) -> Cid {
+        self.finish_with_chunks().0
+    }
+
+    /// The CID of all that came, and those of its chunks of [`CHUNK_BYTES`], of which the last may be shorter: each is what
+    /// [`blob_cid`] says of the chunk alone.
+    #[must_use]
+    pub fn finish_with_chunks(mut self) -> (Cid, Vec<Cid>) {
         if !self.chunk.is_empty() || self.leaves.is_empty() {
             self.cut();
         }
+        let chunks = self.leaves.iter().map(|leaf| leaf.cid).collect();
         let mut level = self.leaves;
         while level.len() > 1 {
             level = level.chunks(LINKS_PER_NODE).map(parent).collect();
         }
-        level[0].cid
+        (level[0].cid, chunks)
     }
 
     fn cut(&mut self) {

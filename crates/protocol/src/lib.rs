@@ -30,7 +30,7 @@ mod workflow;
 
 pub use crate::{
     attested::{Attested, Named, Signed},
-    cid::{BlobHasher, Cid, blob_cid, content_cid},
+    cid::{BlobHasher, CHUNK_BYTES, Cid, blob_cid, content_cid},
     codec::{CONTENT_TYPE, SUBPROTOCOL, decode, encode, from_json, from_value, to_json, to_value},
     effects::{Effects, HTTP, check_effects, is_effect},
     encoded::{Encoded, EncodedTask},

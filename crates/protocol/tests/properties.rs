@@ -1,7 +1,7 @@
 //! What holds for every value, every batch and any bytes at all.
 
 use asterism_protocol::{
-    Await, BlobHasher, Cid, Conditions, DecodeError, Defaults, Effects, EncodedTask, Error, Files,
+    Await, BlobHasher, CHUNK_BYTES, Cid, Conditions, DecodeError, Defaults, Effects, EncodedTask, Error, Files,
     FunctionLookup, HTTP, Identity, Input, Instruction, Invocation, MerklePath, MerkleTree, Meta,
     Nonce, Out, Outcome, Promise, PublicKey, Receipt, Remark, Signature, Statement, Task, Value,
     Workflow, blob_cid, content_cid, decode, encode, from_json, from_value, json_of,
@@ -320,7 +320,10 @@ proptest! {
         let blob = bytes.repeat(times);
         let mut hasher = BlobHasher::default();
         blob.chunks(cut).for_each(|piece| hasher.update(piece));
-        prop_assert_eq!(hasher.finish(), blob_cid(&blob));
+        let (cid, chunks) = hasher.finish_with_chunks();
+        prop_assert_eq!(cid, blob_cid(&blob));
+        let apart: Vec<_> = blob.chunks(CHUNK_BYTES).map(blob_cid).collect();
+        prop_assert_eq!(chunks, apart);
     }
 
     #[test]

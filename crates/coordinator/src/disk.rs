@@ -49,6 +49,7 @@ impl Disk {
             journal: Arc::new(journal),
             blobs: Arc::new(blobs),
             data: None,
+            _blobs_lock: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

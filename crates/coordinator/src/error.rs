@@ -221,6 +221,11 @@ impl From<BlobError> for ApiError {
                 .hint("name the bytes as `ipfs add --cid-version 1` does, or POST them to /blobs and read the CID"),
             BlobError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message),
             BlobError::Corrupted { .. } | BlobError::Io { .. } => Self::internal(&error),
+            // It may work again in a moment, and it is not ours to repair.
+            BlobError::Store { .. } => {
+                tracing::warn!(%error, "a request failed");
+                Self::trouble(message)
+            }
         }
     }
 }

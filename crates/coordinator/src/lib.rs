@@ -63,8 +63,8 @@ use crate::{
     server::{Door, End},
     standby::Stood,
     store::{
-        BlobError, Blobs, DataDirectory, Database, FolderBlobs, Holder, Journal, JournalError,
-        LockError, MemoryBlobs, MemoryJournal, PostgresJournal, WrongJournal,
+        BlobError, Blobs, BlobsElsewhere, DataDirectory, Database, Holder, Journal, JournalError,
+        LockError, MemoryJournal, OpenedBlobs, Owner, PostgresJournal, WrongBlobs, WrongJournal,
     },
 };
 pub use crate::{
@@ -80,11 +80,13 @@ pub const HAS_PANEL: bool = cfg!(feature = "embed-panel");
 pub struct Options {
     /// Where it keeps what it knows; nothing survives without it.
     pub data: Option<PathBuf>,
-    /// A database that keeps the journal instead; blobs stay in the folder.
+    /// A database that keeps the journal instead.
     pub journal: Option<Database>,
     /// Where others reach it, such as `http://10.0.0.7:3000`: those that stand by pass on to it what they are asked. The address
     /// that it listens on without it.
     pub advertise: Option<String>,
+    /// Where blobs are kept instead.
+    pub blobs: Option<BlobsElsewhere>,
     /// The panel's files; the ones built into the program without it, if there are any.
     pub panel: Option<PathBuf>,
     /// Origins of pages elsewhere that may use it, such as `https://panel.example`.
@@ -122,6 +124,9 @@ pub enum ServeError {
     /// The journal is not that of the data directory.
     #[error(transparent)]
     WrongJournal(WrongJournal),
+    /// The blobs are not those of the journal.
+    #[error(transparent)]
+    WrongBlobs(WrongBlobs),
     /// The panel.
     #[error(transparent)]
     Panel(#[from] PanelError),
@@ -145,6 +150,20 @@ impl From<WrongJournal> for ServeError {
             | WrongJournal::InDatabase { .. }
             | WrongJournal::InAnother { .. }
             | WrongJournal::InNone { .. } => Self::WrongJournal(error),
+        }
+    }
+}
+
+impl From<WrongBlobs> for ServeError {
+    fn from(error: WrongBlobs) -> Self {
+        match error {
+            WrongBlobs::Data(error) => Self::Data(error),
+            WrongBlobs::Blobs(error) => Self::Blobs(error),
+            WrongBlobs::Inside { .. }
+            | WrongBlobs::Elsewhere { .. }
+            | WrongBlobs::InAnother { .. }
+            | WrongBlobs::NotElsewhere { .. }
+            | WrongBlobs::OfAnother { .. } => Self::WrongBlobs(error),
         }
     }
 }
@@ -194,26 +213,36 @@ struct Stores {
     blobs: Arc<dyn Blobs>,
     /// Nobody else opens the directory as long as this is there.
     data: Option<DataDirectory>,
+    /// Nor the folder of the blobs, where that is elsewhere.
+    _blobs_lock: Option<DataDirectory>,
 }
 
 impl Stores {
     fn open(options: &Options) -> Result<Self, ServeError> {
         let data = options.data.as_deref().map(DataDirectory::open);
         let data = data.transpose()?;
-        let journal: Arc<dyn Journal> = match (&options.journal, &data) {
-            (Some(database), Some(data)) => Arc::new(store::open_in(data, database)?),
-            (Some(database), None) => Arc::new(PostgresJournal::open(database)?),
-            (None, Some(data)) => Arc::new(store::open_inside(data)?),
-            (None, None) => Arc::new(MemoryJournal::default()),
+        let (journal, owner): (Arc<dyn Journal>, _) = match (&options.journal, &data) {
+            (Some(database), data) => {
+                let journal = match data {
+                    Some(data) => store::open_in(data, database)?,
+                    None => PostgresJournal::open(database)?,
+                };
+                let owner = Owner::in_database(&journal, database)?;
+                (Arc::new(journal), Some(owner))
+            }
+            (None, Some(data)) => {
+                let journal = store::open_inside(data)?;
+                (Arc::new(journal), Some(Owner::inside(data)?))
+            }
+            (None, None) => (Arc::new(MemoryJournal::default()), None),
         };
-        let blobs: Arc<dyn Blobs> = match &data {
-            Some(data) => Arc::new(FolderBlobs::open(&data.path().join(upkeep::BLOBS))?),
-            None => Arc::new(MemoryBlobs::default()),
-        };
+        let OpenedBlobs { blobs, lock } =
+            store::open_blobs(data.as_ref(), options.blobs.as_ref(), owner.as_ref())?;
         Ok(Self {
             journal,
             blobs,
             data,
+            _blobs_lock: lock,
         })
     }
 }

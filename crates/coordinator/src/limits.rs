@@ -104,8 +104,8 @@ pub(crate) const READ_EVENTS: usize = 4_096;
 /// Events after which the journal is compacted: some seconds of recovery. Later it waits for as many as were left the last time.
 pub(crate) const COMPACT_AFTER: u64 = 250_000;
 
-/// Chunk in which blobs are read and written, in bytes.
-pub(crate) const BLOB_CHUNK_BYTES: usize = 256 << 10;
+/// Chunk in which blobs are read and written, in bytes: those whose CIDs a blob's CID is made of.
+pub(crate) const BLOB_CHUNK_BYTES: usize = asterism_protocol::CHUNK_BYTES;
 
 /// Chunks of verified files whose CIDs are remembered: 256 GiB of blobs, at some 96 MiB of memory. Forgetting those of a
 /// file costs reading it once more.
@@ -140,6 +140,34 @@ pub(crate) const DATABASE_READ_MAX: Duration = Duration::from_secs(60);
 
 /// Connections to a database beside the one that appends.
 pub(crate) const DATABASE_READERS: usize = 3;
+
+/// Bytes that one writer of an object store holds, and sends as one part: with parts below 5 MiB no S3 takes a blob in parts, so
+/// this is more than is held elsewhere. What is shorter is sent at once, and takes no more memory than it has bytes.
+pub(crate) const STORE_PART_BYTES: usize = 5 << 20;
+
+/// Blobs of an object store up to this size are fetched once and read from memory.
+pub(crate) const STORE_WHOLE_BYTES: u64 = 1 << 20;
+
+/// What is fetched at a time of longer ones, in bytes: a few chunks, as each fetch waits for the network once.
+pub(crate) const STORE_WINDOW_BYTES: u64 = 1 << 20;
+
+/// Time for an object store to take a connection.
+pub(crate) const STORE_CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Time for an object store to take a part and begin its answer, and between the bytes of an answer: 2 Mbit/s do for a part.
+pub(crate) const STORE_ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// Time for an object store to do one thing, with all attempts: below what clients and proxies wait.
+pub(crate) const STORE_CALL_MAX: Duration = Duration::from_secs(50);
+
+/// Attempts after the first one that failed, with pauses of 0.1 to 2 s: a store that asks to be asked less is given some seconds.
+pub(crate) const STORE_RETRIES: usize = 5;
+
+/// Age at which unfinished objects belong to nobody any more: bodies that take longer are too slow by far.
+pub(crate) const STORE_UNFINISHED_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a store in trouble is asked whether it is over, which `/health` says.
+pub(crate) const STORE_PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// Most idempotency keys that are remembered: a few minutes of the busiest gateway, and some megabytes.
 pub(crate) const IDEMPOTENCY_KEYS_MAX: usize = 10_000;

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -18,14 +19,21 @@ use crate::{
     http::run_blobs,
     limits::{BLOB_CHUNK_BYTES, READ_EVENTS},
     store::{
-        BlobEntry, BlobError, BlobReader, Blobs, DataDirectory, Database, FolderBlobs, Journal,
-        JournalError, LockError, Sequence, SqliteJournal, WrongJournal, make_private_folder,
-        open_existing_in, path_inside, timestamp_of,
+        BLOBS, BlobEntry, BlobError, BlobReader, Blobs, BlobsElsewhere, DataDirectory, Database,
+        FolderBlobs, Journal, JournalError, LockError, Owner, Sequence, SqliteJournal, WrongBlobs,
+        WrongJournal, make_private_folder, open_blobs, open_existing_blobs, open_existing_in,
+        path_inside, timestamp_of,
     },
 };
 
-/// The blobs within a data directory, and within a backup.
-pub(crate) const BLOBS: &str = "blobs";
+/// Where what is not in a data directory is: each is named as it is for a coordinator.
+#[derive(Clone, Debug, Default)]
+pub struct Elsewhere {
+    /// The database that has the journal.
+    pub journal: Option<Database>,
+    /// The place that has the blobs.
+    pub blobs: Option<BlobsElsewhere>,
+}
 
 /// A copy of the journal that may not be whole yet.
 const UNFINISHED: &str = "journal.unfinished";
@@ -45,6 +53,9 @@ pub enum UpkeepError {
     /// The journal is not that of the data directory.
     #[error(transparent)]
     WrongJournal(#[from] WrongJournal),
+    /// The blobs are not those of the journal.
+    #[error(transparent)]
+    WrongBlobs(#[from] WrongBlobs),
     /// There is nothing where data was expected.
     #[error("{0} holds no journal")]
     Nothing(String),
@@ -72,27 +83,55 @@ pub struct Copied {
     pub problems: Vec<String>,
 }
 
-/// Copies a data directory to another folder, as it is at one moment, also while a coordinator serves from it.
+/// Copies a data directory to another folder, as it is at one moment, also while a coordinator serves from it: with its blobs,
+/// wherever they are.
 ///
 /// # Errors
 /// There is no data, there is a backup already, or a disk failed.
-pub fn backup(data: &Path, to: &Path) -> Result<Copied, UpkeepError> {
-    copy(data, to)
+pub fn backup(
+    data: &Path,
+    blobs: Option<&BlobsElsewhere>,
+    to: &Path,
+) -> Result<Copied, UpkeepError> {
+    let journal = journal_of(data)?;
+    let blobs = open_existing_blobs(data, blobs, &Owner::beside(data)?)?;
+    copy(&journal, &*blobs, to, || {
+        Ok(Arc::new(FolderBlobs::open(&to.join(BLOBS))?))
+    })
 }
 
-/// Makes a data directory of a backup.
+/// Makes a data directory of a backup; its blobs go to the place that is named, which is the directory's from then on.
 ///
 /// # Errors
-/// There is no backup, there is data already, somebody uses the directory, or a disk failed.
-pub fn restore(backup: &Path, data: &Path) -> Result<Copied, UpkeepError> {
+/// There is no backup, there is data already, somebody uses the directory or the place, or a disk failed.
+pub fn restore(
+    backup: &Path,
+    data: &Path,
+    blobs: Option<&BlobsElsewhere>,
+) -> Result<Copied, UpkeepError> {
     // Before anything is made there: a folder without a backup is most likely a slip.
-    journal_of(backup)?;
+    let journal = journal_of(backup)?;
     let data = DataDirectory::open(data)?;
-    copy(backup, data.path())
+    let from = FolderBlobs::beside(&backup.join(BLOBS));
+    let mut lock = None;
+    let copied = copy(&journal, &from, data.path(), || {
+        let opened = open_blobs(Some(&data), blobs, Some(&Owner::inside(&data)?))?;
+        lock = opened.lock;
+        Ok(opened.blobs)
+    });
+    // Nobody else was at the place meanwhile.
+    drop(lock);
+    copied
 }
 
-fn copy(from: &Path, to: &Path) -> Result<Copied, UpkeepError> {
-    let journal = SqliteJournal::open_existing(&journal_of(from)?)?;
+/// Copies a journal into a folder, and blobs to where `to_blobs` says.
+fn copy(
+    journal: &Path,
+    blobs: &dyn Blobs,
+    to: &Path,
+    to_blobs: impl FnOnce() -> Result<Arc<dyn Blobs>, UpkeepError>,
+) -> Result<Copied, UpkeepError> {
+    let journal = SqliteJournal::open_existing(journal)?;
     let (target, unfinished) = (path_inside(to)?, to.join(UNFINISHED));
     if target.exists() {
         return Err(UpkeepError::Something(to.display().to_string()));
@@ -111,10 +150,7 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, UpkeepError> {
     }
     // The journal first: every blob that it speaks of was there before it spoke of it.
     journal.copy_to(&unfinished)?;
-    let copied = copy_blobs(
-        &FolderBlobs::beside(&from.join(BLOBS)),
-        &FolderBlobs::open(&to.join(BLOBS))?,
-    )?;
+    let copied = copy_blobs(blobs, &*to_blobs()?)?;
     // A journal of that name is a whole copy.
     File::open(&unfinished)
         .and_then(|file| file.sync_all())
@@ -133,11 +169,21 @@ fn journal_of(folder: &Path) -> Result<PathBuf, UpkeepError> {
     }
 }
 
-/// Opens the journal of a data directory, wherever it is.
-fn open(folder: &Path, database: Option<&Database>) -> Result<Box<dyn Journal>, UpkeepError> {
+/// Opens the journal of a data directory, wherever it is; and whose its blobs are.
+fn open(
+    folder: &Path,
+    database: Option<&Database>,
+) -> Result<(Box<dyn Journal>, Owner), UpkeepError> {
     Ok(match database {
-        Some(database) => Box::new(open_existing_in(folder, database)?),
-        None => Box::new(SqliteJournal::open_existing(&journal_of(folder)?)?),
+        Some(database) => {
+            let journal = open_existing_in(folder, database)?;
+            let owner = Owner::in_database(&journal, database)?;
+            (Box::new(journal), owner)
+        }
+        None => {
+            let journal = SqliteJournal::open_existing(&journal_of(folder)?)?;
+            (Box::new(journal), Owner::beside(folder)?)
+        }
     })
 }
 
@@ -208,20 +254,20 @@ pub struct Health {
 }
 
 /// Checks everything in a data directory or a backup, also while a coordinator serves from it: the journal's file, every
-/// event, every receipt's evidence, every blob's bytes, and that no blob is missing that is spoken of. Where a database
-/// has the journal, it is named.
+/// event, every receipt's evidence, every blob's bytes, and that no blob is missing that is spoken of. What is elsewhere is
+/// named.
 ///
 /// # Errors
 /// There is no data, or it cannot be read at all.
-pub fn doctor(data: &Path, database: Option<&Database>) -> Result<Health, UpkeepError> {
-    let journal = open(data, database)?;
+pub fn doctor(data: &Path, elsewhere: &Elsewhere) -> Result<Health, UpkeepError> {
+    let (journal, owner) = open(data, elsewhere.journal.as_ref())?;
     // A database that others use as well is looked after by its own operator.
-    let problems = match database {
+    let problems = match elsewhere.journal {
         Some(_) => Vec::new(),
         None => SqliteJournal::open_existing(&journal_of(data)?)?.check()?,
     };
-    let blobs = FolderBlobs::beside(&data.join(BLOBS));
-    let blobs: &dyn Blobs = &blobs;
+    let blobs = open_existing_blobs(data, elsewhere.blobs.as_ref(), &owner)?;
+    let blobs = &*blobs;
     let mut health = Health {
         problems,
         ..Health::default()
@@ -399,20 +445,20 @@ pub struct Garbage {
 }
 
 /// Deletes the blobs that no component, no receipt and no event of the journal speaks of, and that were stored longer ago
-/// than `grace`: somebody may be about to speak of a younger one. Where a database has the journal, it is named.
+/// than `grace`: somebody may be about to speak of a younger one. What is elsewhere is named.
 ///
 /// # Errors
 /// A coordinator serves from the directory, or a disk failed.
 pub fn collect_garbage(
     data: &Path,
-    database: Option<&Database>,
+    elsewhere: &Elsewhere,
     grace: Duration,
 ) -> Result<Garbage, UpkeepError> {
     // Before anything is made there: a folder without a journal is most likely a slip.
-    drop(open(data, database)?);
+    drop(open(data, elsewhere.journal.as_ref())?);
     // What is spoken of must not change meanwhile.
     let owned = DataDirectory::open(data)?;
-    sweep(owned.path(), database, grace, true)
+    sweep(owned.path(), elsewhere, grace, true)
 }
 
 /// What [`collect_garbage`] would delete; also while a coordinator serves from the directory.
@@ -421,22 +467,22 @@ pub fn collect_garbage(
 /// There is no data, or a disk failed.
 pub fn find_garbage(
     data: &Path,
-    database: Option<&Database>,
+    elsewhere: &Elsewhere,
     grace: Duration,
 ) -> Result<Garbage, UpkeepError> {
-    sweep(data, database, grace, false)
+    sweep(data, elsewhere, grace, false)
 }
 
 fn sweep(
     data: &Path,
-    database: Option<&Database>,
+    elsewhere: &Elsewhere,
     grace: Duration,
     delete: bool,
 ) -> Result<Garbage, UpkeepError> {
-    let journal = open(data, database)?;
-    let blobs = FolderBlobs::beside(&data.join(BLOBS));
+    let (journal, owner) = open(data, elsewhere.journal.as_ref())?;
+    let blobs = open_existing_blobs(data, elsewhere.blobs.as_ref(), &owner)?;
     // Those that are younger than the list are not on it.
-    let listed = entries(&blobs)?;
+    let listed = entries(&*blobs)?;
     let mut needed = BTreeSet::new();
     walk(&*journal, &mut needed, |seen| match seen {
         Seen::Event | Seen::Receipt(_) => Ok(()),

@@ -1,11 +1,12 @@
 //! What a fresh machine lacks: found, or installed where we can, or named with the command that installs it.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     process::{Step, on_path},
@@ -130,6 +131,40 @@ pub(crate) fn python() -> Result<()> {
         return Ok(());
     }
     apt_install("Python", &["python3", "python3-venv"])
+}
+
+/// What tests start to speak like S3, by its versions.
+const MOTO: &str = include_str!("../../coordinator/tests/common/moto.txt");
+
+/// moto's server in a virtual environment in target/tools; tests start it. A mark says that it is whole, and which one.
+pub(crate) fn moto() -> Result<()> {
+    let folder = workspace::tools().join("moto");
+    let mark = folder.join(".whole");
+    if fs::read_to_string(&mark).is_ok_and(|made_of| made_of == MOTO) {
+        return Ok(());
+    }
+    python()?;
+    eprintln!("installing moto into {}, once", folder.display());
+    let wanted = folder.join("requirements.txt");
+    let broken = || format!("failed to write {}", folder.display());
+    // Of other versions, or half made.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(broken)?;
+    }
+    let remedy = "it again where there is a network";
+    Step::new("make a virtual environment for moto", "python3")
+        .args(["-m", "venv"])
+        .arg(&folder)
+        .remedy(remedy)
+        .run()?;
+    fs::write(&wanted, MOTO).with_context(broken)?;
+    Step::new("install moto", folder.join("bin/python"))
+        .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+        .args(["--disable-pip-version-check", "-r"])
+        .arg(&wanted)
+        .remedy(remedy)
+        .run()?;
+    fs::write(&mark, MOTO).with_context(broken)
 }
 
 /// clang and its linker, for guests in C.

@@ -137,11 +137,12 @@ impl Level {
         setup::wasm_targets()?;
         setup::clang()?;
         match self {
-            // Homestar's client, the examples' servers, what fetches modules, a database for journals.
+            // Homestar's client, the examples' servers, what fetches modules, a database for journals, a store for blobs.
             Self::Native => setup::npm()
                 .and_then(|()| setup::python())
                 .and_then(|()| setup::curl())
-                .and_then(|()| setup::postgres()),
+                .and_then(|()| setup::postgres())
+                .and_then(|()| setup::moto()),
             Self::Node => setup::node(),
             Self::Hosts => {
                 setup::chromedriver()?;

@@ -27,7 +27,7 @@ use crate::{
     error::ApiError,
     limits::BLOB_CHUNK_BYTES,
     media, quota,
-    store::{BlobReader, Stored},
+    store::{BlobError, BlobReader, Stored},
 };
 
 /// Chunks between a socket and the disk.
@@ -120,7 +120,7 @@ pub(super) async fn send(
             while filled < head.len() {
                 match reader
                     .read(&mut head[filled..])
-                    .map_err(|error| ApiError::internal(&error))?
+                    .map_err(|error| BlobError::of_reading(cid, error))?
                 {
                     0 => break,
                     read => filled += read,

@@ -119,7 +119,9 @@ pub(crate) fn restore(app: &Arc<App>) -> Result<(), crate::ServeError> {
     for record in app.journal.components()? {
         let bytes = match app.blobs.get(record.cid) {
             // It may work again in a moment: whoever starts us starts us again.
-            Err(error @ BlobError::Io { .. }) => return Err(error.into()),
+            Err(error @ (BlobError::Io { .. } | BlobError::Store { .. })) => {
+                return Err(error.into());
+            }
             read => read,
         };
         let read = bytes.map_err(|error| error.to_string()).and_then(|bytes| {

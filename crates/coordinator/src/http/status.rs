@@ -34,7 +34,7 @@ pub(super) async fn root(
 
 /// 200 while work is accepted, 503 with the reason when not.
 pub(super) async fn health(State(app): Shared) -> Response {
-    let trouble = app.trouble.text();
+    let trouble = app.trouble.text().or_else(|| app.blobs.trouble());
     let status = if trouble.is_some() {
         StatusCode::SERVICE_UNAVAILABLE
     } else {

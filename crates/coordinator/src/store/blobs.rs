@@ -7,6 +7,8 @@ use std::{
 
 use asterism_protocol::{Cid, Timestamp};
 
+use super::chunks::Chunks;
+
 /// Why bytes could not be stored or served.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
@@ -27,7 +29,7 @@ pub enum BlobError {
         /// The bound.
         max: u64,
     },
-    /// The file system, or the way to the store, failed.
+    /// The file system failed.
     #[error("failed to {what}: {source}")]
     Io {
         /// What was tried.
@@ -35,6 +37,44 @@ pub enum BlobError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// An object store elsewhere refused, or did not answer.
+    #[error("failed to {what} {place}: {problem}")]
+    Store {
+        /// What was tried.
+        what: &'static str,
+        /// With which object or bucket.
+        place: String,
+        /// Why not, and what helps.
+        problem: StoreProblem,
+    },
+}
+
+/// Why an object store did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreProblem {
+    /// The keys do not allow it.
+    #[error(
+        "access is denied{said}; look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, whose owner must be allowed to list the \
+         bucket, and to get, put and delete objects in it"
+    )]
+    Denied {
+        /// The store's own word for it, in brackets, if there was one.
+        said: String,
+    },
+    /// The bucket is not there.
+    #[error(
+        "there is no such bucket; make it, or look at AWS_ENDPOINT_URL and AWS_REGION, which say where it is"
+    )]
+    NoBucket,
+    /// What was being read was deleted meanwhile.
+    #[error("it is gone")]
+    Gone,
+    /// It cannot be used as it is set up.
+    #[error("{0}")]
+    Setting(String),
+    /// It is away, or has too much to do: it may work again in a moment.
+    #[error("{0}; it is tried again when it is asked for again")]
+    Away(String),
 }
 
 impl BlobError {
@@ -44,10 +84,11 @@ impl BlobError {
             let (cid, place) = (Box::new(cid), "it".to_owned());
             return Self::Corrupted { cid, place };
         }
-        Self::Io {
+        // Stores that are no files say it in their own words.
+        source.downcast().unwrap_or_else(|source| Self::Io {
             what: "read a blob",
             source,
-        }
+        })
     }
 }
 
@@ -90,7 +131,8 @@ pub trait Blobs: Send + Sync + 'static {
             .collect()
     }
 
-    /// Deletes a blob; was it here? Whoever reads it meanwhile reads on.
+    /// Deletes a blob; was it here? Whoever reads it meanwhile reads on, or hears that it is gone: of a long one that is not
+    /// on this machine not all may have come.
     ///
     /// # Errors
     /// The disk failed.
@@ -101,6 +143,11 @@ pub trait Blobs: Send + Sync + 'static {
     /// # Errors
     /// The disk failed.
     fn each(&self, see: &mut dyn FnMut(BlobEntry) -> bool) -> Result<(), BlobError>;
+
+    /// What keeps the store from being used at this moment, for `/health`. A store on this machine is asked, and fails or not.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A blob as its store lists it.
@@ -188,14 +235,27 @@ impl Naming {
         Ok(())
     }
 
+    /// How many came.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The CID of all that came.
     pub(super) fn finish(self, expected: Option<Cid>) -> Result<Cid, BlobError> {
-        let found = self.hasher.finish();
+        self.finish_with_chunks(expected).map(|(cid, _)| cid)
+    }
+
+    /// As [`Naming::finish`], with the CIDs of its chunks.
+    pub(super) fn finish_with_chunks(
+        self,
+        expected: Option<Cid>,
+    ) -> Result<(Cid, Chunks), BlobError> {
+        let (found, chunks) = self.hasher.finish_with_chunks();
         match expected {
             Some(expected) if expected != found => {
                 Err(BlobError::Mismatch(Box::new(Mismatch { expected, found })))
             }
-            _ => Ok(found),
+            _ => Ok((found, chunks.into())),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Reading a blob whose chunks are known: each is checked when it is read, wherever reading begins.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Seek, SeekFrom},
     sync::Arc,
 };
@@ -8,10 +9,56 @@ use std::{
 use asterism_protocol::{Cid, blob_cid};
 
 use super::BlobReader;
-use crate::limits::BLOB_CHUNK_BYTES;
+use crate::limits::{BLOB_CHUNK_BYTES, VERIFIED_CHUNKS_MAX};
 
 /// The CIDs of a blob's chunks, in order.
 pub(super) type Chunks = Arc<[Cid]>;
+
+/// Blobs that were read whole and checked, each with what told then that it is that one: as long as that stays, what is
+/// read of them is checked chunk by chunk.
+pub(super) struct Verified<S> {
+    blobs: BTreeMap<Cid, (S, Chunks)>,
+    chunks: usize,
+}
+
+impl<S> Default for Verified<S> {
+    fn default() -> Self {
+        Self {
+            blobs: BTreeMap::new(),
+            chunks: 0,
+        }
+    }
+}
+
+impl<S: PartialEq> Verified<S> {
+    pub(super) fn remember(&mut self, cid: Cid, stamp: S, chunks: &Chunks) {
+        self.forget(cid);
+        while self.chunks + chunks.len() > VERIFIED_CHUNKS_MAX
+            && let Some(first) = self.blobs.keys().next().copied()
+        {
+            self.forget(first);
+        }
+        self.chunks += chunks.len();
+        self.blobs.insert(cid, (stamp, Arc::clone(chunks)));
+    }
+
+    /// Was it checked, whatever became of it?
+    pub(super) fn knows(&self, cid: Cid) -> bool {
+        self.blobs.contains_key(&cid)
+    }
+
+    /// The chunks of a blob that was checked and has not changed since.
+    pub(super) fn chunks_of(&self, cid: Cid, stamp: &S) -> Option<Chunks> {
+        let (_, chunks) = self.blobs.get(&cid).filter(|(known, _)| known == stamp)?;
+        Some(Arc::clone(chunks))
+    }
+
+    pub(super) fn forget(&mut self, cid: Cid) {
+        if let Some((_, chunks)) = self.blobs.remove(&cid) {
+            self.chunks -= chunks.len();
+        }
+    }
+}
 
 /// Reads from a file, and gives out no byte of a chunk that is not whole.
 pub(super) struct ChunkReader<F> {

@@ -207,6 +207,10 @@ impl Blobs for FaultyBlobs {
     fn each(&self, see: &mut dyn FnMut(BlobEntry) -> bool) -> Result<(), BlobError> {
         self.1.blobs(|| self.0.each(see))
     }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.trouble()
+    }
 }
 
 struct FaultyWriter(Box<dyn BlobWriter>, Arc<Faults>);

@@ -1,7 +1,6 @@
 //! Blobs as files: `blobs/<last two letters>/<cid>`, complete or not there at all.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -12,14 +11,14 @@ use std::{
     time::SystemTime,
 };
 
-use asterism_protocol::{BlobHasher, Cid, blob_cid};
+use asterism_protocol::{BlobHasher, Cid};
 
 use super::{
     BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Naming, Stored,
-    chunks::{ChunkReader, Chunks},
+    chunks::{ChunkReader, Chunks, Verified},
     timestamp_of,
 };
-use crate::limits::{BLOB_CHUNK_BYTES, VERIFIED_CHUNKS_MAX};
+use crate::limits::BLOB_CHUNK_BYTES;
 
 /// Blobs in a folder.
 pub struct FolderBlobs(Arc<Folder>);
@@ -28,15 +27,8 @@ struct Folder {
     root: PathBuf,
     temporary: PathBuf,
     next: AtomicU64,
-    /// Files that were read whole and checked, with the size and time they had: as long as those stay, what is read of
-    /// them is checked chunk by chunk.
-    verified: Mutex<Verified>,
-}
-
-#[derive(Default)]
-struct Verified {
-    files: BTreeMap<Cid, (u64, SystemTime, Chunks)>,
-    chunks: usize,
+    /// Files that were read whole and checked, by the size and time they had.
+    verified: Mutex<Verified<(u64, SystemTime)>>,
 }
 
 /// Says what was tried when the system refuses.
@@ -122,32 +114,8 @@ impl Folder {
         Ok(Some((path, file, metadata.len(), modified)))
     }
 
-    fn verified(&self) -> MutexGuard<'_, Verified> {
+    fn verified(&self) -> MutexGuard<'_, Verified<(u64, SystemTime)>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn remember(&self, cid: Cid, size: u64, modified: SystemTime, chunks: &Chunks) {
-        let mut verified = self.verified();
-        verified.forget(cid);
-        while verified.chunks + chunks.len() > VERIFIED_CHUNKS_MAX
-            && let Some(first) = verified.files.keys().next().copied()
-        {
-            verified.forget(first);
-        }
-        verified.chunks += chunks.len();
-        verified
-            .files
-            .insert(cid, (size, modified, Arc::clone(chunks)));
-    }
-
-    /// The chunks of a file that was checked and has not changed since.
-    fn chunks_of(&self, cid: Cid, size: u64, modified: SystemTime) -> Option<Chunks> {
-        let verified = self.verified();
-        let (_, _, chunks) = verified
-            .files
-            .get(&cid)
-            .filter(|(known, at, _)| (*known, *at) == (size, modified))?;
-        Some(Arc::clone(chunks))
     }
 
     fn walk(&self, see: &mut dyn FnMut(BlobEntry) -> bool) -> io::Result<()> {
@@ -173,14 +141,6 @@ impl Folder {
             }
         }
         Ok(())
-    }
-}
-
-impl Verified {
-    fn forget(&mut self, cid: Cid) {
-        if let Some((_, _, chunks)) = self.files.remove(&cid) {
-            self.chunks -= chunks.len();
-        }
     }
 }
 
@@ -213,20 +173,22 @@ impl Blobs for FolderBlobs {
         let Some((path, mut file, size, modified)) = self.0.find(cid)? else {
             return Ok(None);
         };
-        let chunks = if let Some(chunks) = self.0.chunks_of(cid, size, modified) {
+        let stamp = (size, modified);
+        let known = self.0.verified().chunks_of(cid, &stamp);
+        let chunks = if let Some(chunks) = known {
             chunks
         } else {
-            let (mut hasher, mut chunks) = (BlobHasher::default(), Vec::new());
+            let mut hasher = BlobHasher::default();
             let mut left = size;
+            let mut chunk = vec![0; left.min(BLOB_CHUNK_BYTES as u64) as usize];
             while left > 0 {
                 let length = left.min(BLOB_CHUNK_BYTES as u64);
-                let mut chunk = vec![0; length as usize];
-                file.read_exact(&mut chunk).trying("read a blob")?;
-                hasher.update(&chunk);
-                chunks.push(blob_cid(&chunk));
+                let chunk = &mut chunk[..length as usize];
+                file.read_exact(chunk).trying("read a blob")?;
+                hasher.update(chunk);
                 left -= length;
             }
-            let found = hasher.finish();
+            let (found, chunks) = hasher.finish_with_chunks();
             if found != cid {
                 return Err(BlobError::Corrupted {
                     cid: Box::new(cid),
@@ -234,7 +196,7 @@ impl Blobs for FolderBlobs {
                 });
             }
             let chunks = Chunks::from(chunks);
-            self.0.remember(cid, size, modified, &chunks);
+            self.0.verified().remember(cid, stamp, &chunks);
             chunks
         };
         // Whoever brings it again must not be told that it is here and whole.
@@ -259,6 +221,27 @@ impl Blobs for FolderBlobs {
 
     fn each(&self, see: &mut dyn FnMut(BlobEntry) -> bool) -> Result<(), BlobError> {
         self.0.walk(see).trying("list the blobs")
+    }
+}
+
+impl super::belonging::Marked for FolderBlobs {
+    fn mark(&self, name: &str) -> Result<Option<String>, BlobError> {
+        match fs::read_to_string(self.0.root.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(source).trying("read whose blobs these are"),
+        }
+    }
+
+    fn set_mark(&self, name: &str, text: &str) -> Result<(), BlobError> {
+        // Whoever writes it has the lock of the folder.
+        File::create(self.0.root.join(name))
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| File::open(&self.0.root)?.sync_all())
+            .trying("write whose blobs these are")
     }
 }
 

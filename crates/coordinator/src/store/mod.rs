@@ -1,9 +1,10 @@
 //! What survives: a [`Journal`] of events with its index of receipts, and [`Blobs`] by CID.
 //!
 //! Each has a memory twin here (tests, demonstrations) and a durable one: SQLite and a folder. A journal may also be in
-//! PostgreSQL. All methods block; callers keep them off the threads that serve sockets.
+//! PostgreSQL, and blobs in an object store. All methods block; callers keep them off the threads that serve sockets.
 
 mod belonging;
+mod blob_place;
 mod blobs;
 mod chunks;
 #[cfg(test)]
@@ -15,13 +16,22 @@ mod folder;
 mod journal;
 mod lock;
 mod memory;
+mod objects;
 mod postgres;
 mod sqlite;
 mod terms;
 
+pub(crate) use self::{
+    belonging::{
+        BLOBS, OpenedBlobs, Owner, open_blobs, open_existing_blobs, open_existing_in, open_in,
+        open_inside, path_inside,
+    },
+    blobs::timestamp_of,
+};
 pub use self::{
-    belonging::WrongJournal,
-    blobs::{BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Mismatch, Stored},
+    belonging::{BlobsElsewhere, WrongBlobs, WrongJournal},
+    blob_place::{BlobPlace, NoBlobPlace},
+    blobs::{BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Mismatch, StoreProblem, Stored},
     database::{Database, NoDatabase},
     folder::FolderBlobs,
     journal::{
@@ -30,12 +40,9 @@ pub use self::{
     },
     lock::{DataDirectory, LockError, make_private_folder},
     memory::{MemoryBlobs, MemoryJournal},
+    objects::{ObjectBlobs, S3Access},
     postgres::PostgresJournal,
     sqlite::SqliteJournal,
-};
-pub(crate) use self::{
-    belonging::{open_existing_in, open_in, open_inside, path_inside},
-    blobs::timestamp_of,
 };
 use self::{
     blobs::Naming,

@@ -1,11 +1,16 @@
 //! What every store of blobs must do.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::{
+    io::{Read as _, Seek as _, SeekFrom},
+    sync::Arc,
+};
 
 use asterism_protocol::{Cid, blob_cid, limits::BLOB_BYTES_MAX};
 
-use super::instantiate;
-use crate::store::{BlobEntry, BlobError, Blobs, FolderBlobs, MemoryBlobs, Stored};
+use object_store::memory::InMemory;
+
+use super::{instantiate, objects::new_store};
+use crate::store::{BlobEntry, BlobError, Blobs, FolderBlobs, MemoryBlobs, ObjectBlobs, Stored};
 
 /// A store, and a way to spoil what is in it.
 struct Subject<'a> {
@@ -69,6 +74,62 @@ mod suite {
         let mut rest = Vec::new();
         reader.read_to_end(&mut rest).unwrap();
         assert!(rest.is_empty());
+    }
+
+    pub(super) fn a_long_blob_is_read_from_anywhere(Subject { blobs, .. }: &Subject<'_>) {
+        // Longer than two parts of a store elsewhere, and ending within a chunk.
+        let bytes = many(11_000_003);
+        let mut writer = blobs.begin().unwrap();
+        bytes
+            .chunks(3_000_001)
+            .for_each(|chunk| writer.write(chunk).unwrap());
+        let stored = writer.finish(None).unwrap();
+        let cid = blob_cid(&bytes);
+        assert_eq!(stored, Stored { cid, is_new: true });
+        assert!(blobs.get(cid).unwrap().unwrap() == bytes);
+        let mut reader = blobs.open(cid).unwrap().unwrap();
+        assert_eq!(reader.size(), 11_000_003);
+        for from in [10_999_990_usize, 1_048_570, 0, 5_242_875] {
+            reader.seek(SeekFrom::Start(from as u64)).unwrap();
+            let mut part = [0; 10];
+            reader.read_exact(&mut part).unwrap();
+            assert_eq!(part, bytes[from..from + 10]);
+        }
+        reader.seek(SeekFrom::End(-3)).unwrap();
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, bytes[11_000_000..]);
+        assert_eq!(listed(*blobs), [(cid, 11_000_003)]);
+    }
+
+    pub(super) fn what_nobody_finishes_is_not_there(Subject { blobs, .. }: &Subject<'_>) {
+        let bytes = many(6_000_000);
+        for length in [0, 500_000, 6_000_000] {
+            let mut writer = blobs.begin().unwrap();
+            writer.write(&bytes[..length]).unwrap();
+            drop(writer);
+            assert!(blobs.open(blob_cid(&bytes[..length])).unwrap().is_none());
+        }
+        assert_eq!(listed(*blobs), []);
+    }
+
+    pub(super) fn of_writers_of_the_same_bytes_nobody_loses(Subject { blobs, .. }: &Subject<'_>) {
+        let bytes = many(5_500_000);
+        let cid = blob_cid(&bytes);
+        std::thread::scope(|scope| {
+            let write = |piece: usize| {
+                let mut writer = blobs.begin().unwrap();
+                bytes
+                    .chunks(piece)
+                    .for_each(|chunk| writer.write(chunk).unwrap());
+                writer.finish(Some(cid)).unwrap();
+                assert!(blobs.get(cid).unwrap().unwrap() == bytes);
+            };
+            for piece in [100_000, 1_000_000, 5_500_000] {
+                scope.spawn(move || write(piece));
+            }
+        });
+        assert_eq!(listed(*blobs), [(cid, 5_500_000)]);
     }
 
     pub(super) fn an_empty_blob_is_a_blob(Subject { blobs, .. }: &Subject<'_>) {
@@ -184,11 +245,35 @@ fn with_folder(test: &dyn Fn(&Subject<'_>)) {
     });
 }
 
+fn with(blobs: &ObjectBlobs, test: &dyn Fn(&Subject<'_>)) {
+    let corrupt = |cid| blobs.corrupt(cid);
+    test(&Subject {
+        blobs,
+        corrupt: &corrupt,
+    });
+}
+
+fn with_objects(test: &dyn Fn(&Subject<'_>)) {
+    let store = Arc::new(InMemory::new());
+    with(
+        &ObjectBlobs::open(store, "", "memory:".to_owned()).unwrap(),
+        test,
+    );
+}
+
+/// Below a prefix of a store that others use, too.
+fn with_s3(test: &dyn Fn(&Subject<'_>)) {
+    with(&new_store(), test);
+}
+
 /// All tests of the suite for each of these.
 macro_rules! blob_stores {
     ($($name:ident: $with:expr),+ $(,)?) => {
         $(instantiate!($name, suite, $with, [
             bytes_come_back_under_their_cid,
+            a_long_blob_is_read_from_anywhere,
+            what_nobody_finishes_is_not_there,
+            of_writers_of_the_same_bytes_nobody_loses,
             an_empty_blob_is_a_blob,
             other_bytes_are_refused,
             what_is_here_is_told_listed_and_deleted,
@@ -199,4 +284,4 @@ macro_rules! blob_stores {
     };
 }
 
-blob_stores!(memory: with_memory, folder: with_folder);
+blob_stores!(memory: with_memory, folder: with_folder, objects: with_objects, s3: with_s3);

@@ -1,10 +1,11 @@
 //! What every [`Journal`](super::Journal) and every [`Blobs`](super::Blobs) must do, instantiated for each
-//! implementation; and what only those on a disk can do wrong.
+//! implementation; and what only those on a disk, in a database or in a store elsewhere can do wrong.
 
 mod blobs;
 mod database;
 mod disk;
 mod journal;
+mod objects;
 
 use std::collections::BTreeMap;
 

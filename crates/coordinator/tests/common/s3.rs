@@ -1,0 +1,212 @@
+//! Something that speaks like S3, of the test's own: moto's server, from the folder that `cargo xtask test` installs it
+//! into, on a port of its own. It keeps everything in memory, and ends with the test, however that ends.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// For the slowest machine to start it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server, without buckets.
+pub(crate) struct S3 {
+    port: u16,
+    /// The authority that its certificate rests on, where connections are encrypted.
+    authority: Option<PathBuf>,
+    guard: Child,
+    /// The server ends when this closes.
+    alive: Option<ChildStdin>,
+}
+
+impl S3 {
+    /// Starts one.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[], None)
+    }
+
+    /// One whose connections are encrypted; the authority of its certificate is `authority.pem` in `folder`.
+    pub(crate) fn start_encrypted(folder: &Path) -> Self {
+        let made = Command::new(python())
+            .args(["-c", CERTIFICATE])
+            .arg(folder)
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let (certificate, key) = (at("certificate.pem"), at("key.pem"));
+        let authority = Some(folder.join("authority.pem"));
+        Self::start_with(&["-c", &certificate, "-k", &key], authority)
+    }
+
+    fn start_with(args: &[&str], authority: Option<PathBuf>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(python())
+            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p"])
+            .arg(port.to_string())
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let alive = guard.stdin.take();
+        let server = Self {
+            port,
+            authority,
+            guard,
+            alive,
+        };
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < PATIENCE, "moto does not start");
+            thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+
+    /// `127.0.0.1` and its port.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Makes a bucket.
+    pub(crate) fn make_bucket(&self, name: &str) {
+        assert_eq!(self.ask("PUT", name, b"").0, 200);
+    }
+
+    /// Puts bytes under a key, behind everybody's back.
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
+        assert_eq!(self.ask("PUT", path, bytes).0, 200);
+    }
+
+    /// The bytes under a key.
+    pub(crate) fn get(&self, path: &str) -> Vec<u8> {
+        let (status, body) = self.ask("GET", path, b"");
+        assert_eq!(status, 200);
+        body
+    }
+
+    /// Says something as somebody else would.
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let scheme = self.authority.as_ref().map_or("http", |_| "https");
+        let mut asking = Command::new(python())
+            .args(["-c", ASK, method])
+            .arg(format!("{scheme}://{}/{path}", self.address()))
+            .args(&self.authority)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        asking.stdin.take().unwrap().write_all(body).unwrap();
+        let answer = asking.wait_with_output().unwrap().stdout;
+        let (status, body) = answer.split_at(4);
+        let status = std::str::from_utf8(status).unwrap().trim();
+        (status.parse().unwrap(), body.to_vec())
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// Ends the server when its standard input does, which also happens when the test is killed.
+const GUARD: &str = r#"
+    trap '' INT TERM
+    "$@" </dev/null &
+    cat >/dev/null
+    kill -KILL $!
+"#;
+
+/// Any key will do for it.
+const ASK: &str = r#"
+import ssl, sys, urllib.error, urllib.request
+
+method, url, *authority = sys.argv[1:]
+context = ssl.create_default_context(cafile=authority[0]) if authority else None
+key = "AWS4-HMAC-SHA256 Credential=test/20250101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00"
+request = urllib.request.Request(url, sys.stdin.buffer.read(), {"Authorization": key}, method=method)
+try:
+    answer = urllib.request.urlopen(request, context=context)
+except urllib.error.HTTPError as error:
+    answer = error
+sys.stdout.buffer.write(b"%3d\n" % answer.status + answer.read())
+"#;
+
+/// Makes a certificate for this machine's own address, which is its own authority.
+const CERTIFICATE: &str = r#"
+import datetime, ipaddress, pathlib, sys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+folder = pathlib.Path(sys.argv[1])
+now = datetime.datetime.now(datetime.timezone.utc)
+
+def name(text):
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+def certificate(subject, key, issuer, issuer_key, extensions):
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+pem = serialization.Encoding.PEM
+authority_key = ec.generate_private_key(ec.SECP256R1())
+key = ec.generate_private_key(ec.SECP256R1())
+authority = certificate(
+    "authority", authority_key, "authority", authority_key, [x509.BasicConstraints(ca=True, path_length=None)]
+)
+own = certificate(
+    "store", key, "authority", authority_key,
+    [
+        x509.BasicConstraints(ca=False, path_length=None),
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+    ],
+)
+(folder / "authority.pem").write_bytes(authority.public_bytes(pem))
+(folder / "certificate.pem").write_bytes(own.public_bytes(pem))
+(folder / "key.pem").write_bytes(
+    key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+)
+"#;
+
+/// The interpreter that has moto.
+fn python() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut above = here.ancestors();
+    let root = above.find(|folder| folder.join("Cargo.lock").is_file());
+    let folder = root.expect("a workspace").join("target/tools/moto");
+    if !fs::exists(folder.join(".whole")).unwrap_or(false) {
+        panic!(
+            "there is no moto in {}: `cargo xtask test` installs it where there is a network, and Python with venv",
+            folder.display()
+        );
+    }
+    folder.join("bin/python")
+}

@@ -20,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use asterism_coordinator::store::BlobPlace;
 use asterism_protocol::nearest;
 use clap::{Arg, ArgAction, Command, builder::FalseyValueParser, parser::ValueSource};
 use toml::Value;
@@ -147,6 +148,15 @@ impl Settings {
             let folder = file.parent().unwrap_or(Path::new(""));
             for value in &mut values {
                 *value = folder.join(&*value).to_string_lossy().into_owned();
+            }
+        }
+        // A folder, or an address; what is neither is told when it is used.
+        if key == "blobs" {
+            let folder = file.parent().unwrap_or(Path::new(""));
+            for value in &mut values {
+                if let Ok(place) = value.parse::<BlobPlace>() {
+                    *value = place.within(folder).to_string();
+                }
             }
         }
         for value in &values {

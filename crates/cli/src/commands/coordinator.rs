@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     authority::OperatorToken,
-    commands::{Data, JournalIn, right_journal, stopped},
+    commands::{BlobsIn, Data, JournalIn, right_blobs, right_journal, stopped},
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
@@ -38,8 +38,10 @@ pub(crate) struct Args {
     /// without it
     #[arg(long, env = "ASTERISM_ADVERTISE", value_name = "URL", value_parser = advertised)]
     advertise: Option<String>,
+    #[command(flatten)]
+    blobs: BlobsIn,
     /// Keep nothing: all is forgotten at the end
-    #[arg(long, conflicts_with_all = ["data", "journal"])]
+    #[arg(long, conflicts_with_all = ["data", "journal", "blobs"])]
     in_memory: bool,
     /// Folder of the built panel
     #[arg(long, value_name = "DIR")]
@@ -177,12 +179,15 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         .doing("serve");
     }
     let kept = data.as_ref().map(|data| data.display().to_string());
+    let blobs = args.blobs.place()?.filter(|_| !args.in_memory);
+    let place = blobs.as_ref().map(|blobs| blobs.place.to_string());
     let options = asterism_coordinator::Options {
         operator_token: args.token.to_serve(data.as_deref())?,
         require_operator_token: args.require_operator_token,
         data,
         journal: args.journal.database()?.filter(|_| !args.in_memory),
         advertise: args.advertise,
+        blobs,
         panel: args.panel,
         allow_origins: args.allow_origin,
         quotas: Quotas {
@@ -197,13 +202,20 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
     let ready = move || {
         let url = format!("http://{address}");
         if console.json {
-            print(&json!({ "listening": url, "data": kept }).to_string());
+            let mut told = json!({ "listening": url, "data": kept });
+            if let Some(place) = place {
+                told["blobs"] = place.into();
+            }
+            print(&told.to_string());
         } else {
             console.say(&format!("the coordinator is at {url}"));
             console.say(&match kept {
                 Some(folder) => format!("what it is told is kept in {folder}"),
                 None => "all is forgotten when it ends".to_owned(),
             });
+            if let Some(place) = place {
+                console.say(&format!("blobs are kept in {place}"));
+            }
         }
     };
     asterism_coordinator::raise_file_limit();
@@ -223,6 +235,7 @@ pub(crate) fn not_served(error: &ServeError) -> Failure {
         ServeError::Token(_) => Failure::invalid(error.to_string())
             .hint("without one it is made: `operator-token` in the data directory"),
         ServeError::WrongJournal(error) => right_journal(failure, error),
+        ServeError::WrongBlobs(error) => right_blobs(failure, error),
         ServeError::Journal(JournalError::Failed { what: "connect", .. }) => {
             failure.hint("is PostgreSQL there, and does it let this user in?")
         }

@@ -17,7 +17,10 @@ pub(crate) mod workflow;
 
 use std::{io::Read as _, path::Path};
 
-use asterism_coordinator::store::{Database, NoDatabase, WrongJournal};
+use asterism_coordinator::store::{
+    BlobPlace, BlobsElsewhere, Database, NoBlobPlace, NoDatabase, S3Access, WrongBlobs,
+    WrongJournal,
+};
 use asterism_protocol::limits::{BLOB_BYTES_MAX, WORKFLOW_BYTES_MAX};
 
 use crate::{
@@ -103,7 +106,7 @@ pub(crate) struct Data {
 /// The database that keeps a coordinator's journal, where one does.
 #[derive(clap::Args)]
 pub(crate) struct JournalIn {
-    /// Database that keeps the journal instead of a file, as `postgres://user:password@host:5432/name`; blobs stay in the folder
+    /// Database that keeps the journal instead of a file, as `postgres://user:password@host:5432/name`
     #[arg(
         long,
         env = "ASTERISM_JOURNAL",
@@ -120,6 +123,92 @@ impl JournalIn {
         database
             .map_err(|error: NoDatabase| Failure::invalid(error.to_string()))
             .doing("understand the address of --journal")
+    }
+}
+
+/// The place that keeps a coordinator's blobs, where that is not its folder.
+#[derive(clap::Args)]
+pub(crate) struct BlobsIn {
+    /// Place that keeps blobs instead of the folder of --data: `s3://bucket/prefix`, another folder, or `memory:`
+    #[arg(
+        long,
+        env = "ASTERISM_BLOBS",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    blobs: Option<String>,
+    /// Address of the object store, where it is not Amazon's
+    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
+    s3_endpoint: Option<String>,
+    /// Region of the bucket
+    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
+    s3_region: Option<String>,
+    /// Name of the key to the bucket; others on the machine see what is on a command line
+    #[arg(
+        long,
+        env = "AWS_ACCESS_KEY_ID",
+        value_name = "ID",
+        hide_env_values = true
+    )]
+    s3_key_id: Option<String>,
+    /// The key
+    #[arg(
+        long,
+        env = "AWS_SECRET_ACCESS_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    s3_secret_key: Option<String>,
+    /// Let the address of the object store be one without encryption
+    #[arg(long, env = "AWS_ALLOW_HTTP")]
+    s3_allow_http: bool,
+}
+
+impl BlobsIn {
+    /// The place, if one is named.
+    pub(crate) fn place(self) -> Result<Option<BlobsElsewhere>, Failure> {
+        let Some(place) = self.blobs else {
+            return Ok(None);
+        };
+        let place: Result<BlobPlace, NoBlobPlace> = place.parse();
+        let place = place
+            .map_err(|error| Failure::invalid(error.to_string()))
+            .doing("understand the place of --blobs")?;
+        let place = place
+            .absolute()
+            .map_err(|error| Failure::other(error.to_string()))?;
+        // A variable that is set to nothing is not set.
+        let set = |value: Option<String>| value.filter(|value| !value.is_empty());
+        let access = S3Access {
+            endpoint: set(self.s3_endpoint),
+            region: set(self.s3_region),
+            key_id: set(self.s3_key_id),
+            secret_key: set(self.s3_secret_key),
+            allow_http: self.s3_allow_http,
+        };
+        Ok(Some(BlobsElsewhere { place, access }))
+    }
+}
+
+/// What to do where blobs are not those of the journal.
+fn right_blobs(failure: Failure, error: &WrongBlobs) -> Failure {
+    match error {
+        WrongBlobs::Inside { .. } => failure.hint(
+            "name a new folder with --data, leave --blobs away, or copy the folder's `blobs` to that place and remove them",
+        ),
+        WrongBlobs::Elsewhere { .. } => {
+            failure.hint("name that place with --blobs, or another folder with --data")
+        }
+        WrongBlobs::InAnother { .. } => failure.hint(
+            "name that place with --blobs; where all of it was copied to another one, with the object `journal`, name that one",
+        ),
+        WrongBlobs::NotElsewhere { .. } => {
+            failure.hint("leave --blobs away, and unset ASTERISM_BLOBS")
+        }
+        WrongBlobs::OfAnother { .. } => failure.hint(
+            "choose another prefix or folder; where that journal is gone for ever, remove the object `journal` there",
+        ),
+        WrongBlobs::Data(_) | WrongBlobs::Blobs(_) => failure,
     }
 }
 

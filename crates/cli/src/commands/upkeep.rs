@@ -4,12 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use asterism_coordinator::{
     store::WrongJournal,
-    upkeep::{self, Copied, Garbage, Health, UpkeepError},
+    upkeep::{self, Copied, Elsewhere, Garbage, Health, UpkeepError},
 };
 use serde_json::json;
 
 use crate::{
-    commands::{Data, JournalIn, right_journal},
+    commands::{BlobsIn, Data, JournalIn, right_blobs, right_journal},
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
@@ -22,6 +22,8 @@ pub(crate) struct CopyArgs {
     backup: PathBuf,
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    blobs: BlobsIn,
 }
 
 /// What to delete.
@@ -44,18 +46,36 @@ pub(crate) struct Place {
     data: Data,
     #[command(flatten)]
     journal: JournalIn,
+    #[command(flatten)]
+    blobs: BlobsIn,
+}
+
+impl Place {
+    /// The folder, and what is not in it.
+    fn parts(self) -> Result<(PathBuf, Elsewhere), Failure> {
+        let elsewhere = Elsewhere {
+            journal: self.journal.database()?,
+            blobs: self.blobs.place()?,
+        };
+        Ok((self.data.data, elsewhere))
+    }
 }
 
 /// Copies the data directory, also while a coordinator serves from it.
 pub(crate) async fn backup(args: CopyArgs, console: &Console) -> Result<(), Failure> {
-    let CopyArgs { backup, data } = args;
+    let CopyArgs {
+        backup,
+        data,
+        blobs,
+    } = args;
     let doing = format!("back up {} to {}", data.data.display(), backup.display());
+    let blobs = blobs.place()?;
     let copied = upkeep(move || {
-        match upkeep::backup(&data.data, &backup) {
+        match upkeep::backup(&data.data, blobs.as_ref(), &backup) {
         // Only its own tools copy it as it is at one moment.
         Err(UpkeepError::WrongJournal(error @ WrongJournal::InDatabase { .. })) => {
             Ok(Err(Failure::other(error.to_string()).hint(
-                "copy the database with its own tools (`pg_dump`), and the folder's `blobs` after it",
+                "copy the database with its own tools (`pg_dump`), and the blobs after it: the folder's `blobs`, or the bucket",
             )))
         }
         copied => copied.map(Ok),
@@ -67,9 +87,14 @@ pub(crate) async fn backup(args: CopyArgs, console: &Console) -> Result<(), Fail
 
 /// Makes a data directory of a backup.
 pub(crate) async fn restore(args: CopyArgs, console: &Console) -> Result<(), Failure> {
-    let CopyArgs { backup, data } = args;
+    let CopyArgs {
+        backup,
+        data,
+        blobs,
+    } = args;
     let doing = format!("restore {} from {}", data.data.display(), backup.display());
-    let copied = upkeep(move || upkeep::restore(&backup, &data.data)).await;
+    let blobs = blobs.place()?;
+    let copied = upkeep(move || upkeep::restore(&backup, &data.data, blobs.as_ref())).await;
     tell(&copied.doing(doing)?, console)
 }
 
@@ -91,10 +116,9 @@ fn tell(copied: &Copied, console: &Console) -> Result<(), Failure> {
 
 /// Checks every event, receipt and blob.
 pub(crate) async fn doctor(args: Place, console: &Console) -> Result<(), Failure> {
-    let database = args.journal.database()?;
-    let Data { data } = args.data;
+    let (data, elsewhere) = args.parts()?;
     let doing = format!("look at {}", data.display());
-    let health = upkeep(move || upkeep::doctor(&data, database.as_ref())).await;
+    let health = upkeep(move || upkeep::doctor(&data, &elsewhere)).await;
     let Health {
         events,
         receipts,
@@ -132,15 +156,14 @@ pub(crate) async fn gc(args: GcArgs, console: &Console) -> Result<(), Failure> {
         grace,
         place,
     } = args;
-    let database = place.journal.database()?;
-    let Data { data } = place.data;
+    let (data, elsewhere) = place.parts()?;
     let grace = Duration::from_secs(grace.saturating_mul(60 * 60));
     let doing = format!("collect the garbage of {}", data.display());
     let garbage = upkeep(move || {
         if dry_run {
-            upkeep::find_garbage(&data, database.as_ref(), grace)
+            upkeep::find_garbage(&data, &elsewhere, grace)
         } else {
-            upkeep::collect_garbage(&data, database.as_ref(), grace)
+            upkeep::collect_garbage(&data, &elsewhere, grace)
         }
     });
     let Garbage { blobs, bytes, kept } = garbage.await.doing(doing)?;
@@ -166,6 +189,7 @@ async fn upkeep<T: Send + 'static>(
         let failure = Failure::other(error.to_string());
         match error {
             UpkeepError::WrongJournal(error) => right_journal(failure, &error),
+            UpkeepError::WrongBlobs(error) => right_blobs(failure, &error),
             UpkeepError::Nothing(_) => failure.hint("name a coordinator's folder with --data"),
             UpkeepError::Something(_) => failure.hint("choose a folder that is empty"),
             UpkeepError::Data(_)

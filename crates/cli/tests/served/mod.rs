@@ -24,6 +24,15 @@ impl Drop for Served {
 impl Served {
     /// Starts it in a folder, where its caches are as well, and gives the line with which it says that it listens.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> (Self, Value) {
+        Self::start_with(folder, args, &[])
+    }
+
+    /// As [`Served::start`], with more in its environment.
+    pub(crate) fn start_with(
+        folder: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> (Self, Value) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_asterism"))
             .arg("--json")
             .args(args)
@@ -31,6 +40,7 @@ impl Served {
             .env("XDG_CACHE_HOME", folder.join("cache"))
             .env("XDG_CONFIG_HOME", folder.join("config"))
             .env("XDG_DATA_HOME", folder.join("share"))
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -1,0 +1,217 @@
+//! The real program with its blobs in an object store, over an encrypted connection: what was brought is there after signal 9,
+//! what somebody changed is not served, and upkeep goes by the place that the folder names.
+
+#[path = "../../coordinator/tests/common/mod.rs"]
+#[expect(dead_code, reason = "a part of what tests of the server need")]
+mod common;
+
+#[path = "../../coordinator/tests/common/s3.rs"]
+#[expect(dead_code, reason = "a part of what tests of stores need")]
+mod s3;
+
+#[expect(dead_code, reason = "a part of what tests of the command line need")]
+mod served;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use asterism_protocol::{Cid, Out, Remark, Value, blob_cid};
+use common::{FakeExecutor, math, task, workflow};
+use s3::S3;
+use served::Served;
+
+/// A store, and a folder from which the program is run with settings that lead to it.
+struct World {
+    folder: tempfile::TempDir,
+    store: S3,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = S3::start_encrypted(folder.path());
+        store.make_bucket("bucket");
+        let settings = format!(
+            "blobs = 's3://bucket/of/us'\ns3-endpoint = 'https://{}'\ndata = 'data'\n",
+            store.address()
+        );
+        fs::write(folder.path().join("asterism.toml"), settings).unwrap();
+        Self { folder, store }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn environment(&self) -> [(&'static str, String); 4] {
+        let authority = self.at("authority.pem");
+        [
+            ("SSL_CERT_FILE", authority.to_str().unwrap().to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ]
+    }
+
+    fn serve(&self) -> Served {
+        let environment = self.environment();
+        let environment = environment
+            .each_ref()
+            .map(|(name, value)| (*name, &value[..]));
+        let args = ["coordinator", "--listen", "127.0.0.1:0"];
+        let (served, said) = Served::start_with(self.folder.path(), &args, &environment);
+        assert_eq!(said["blobs"], "s3://bucket/of/us");
+        served
+    }
+
+    fn asterism(&self, args: &[&str], at: &Path) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_asterism"))
+            .arg("--json")
+            .args(args)
+            .current_dir(at)
+            .env("XDG_CONFIG_HOME", self.at("config"))
+            .envs(self.environment())
+            .output()
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn works(&self, args: &[&str], at: &Path) -> serde_json::Value {
+        let output = self.asterism(args, at);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn fails(&self, args: &[&str], at: &Path, words: &str) {
+        let output = self.asterism(args, at);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{args:?}");
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+}
+
+fn key(cid: Cid) -> String {
+    let name = cid.to_string();
+    format!("bucket/of/us/{}/{name}", &name[name.len() - 2..])
+}
+
+async fn get(coordinator: &Served, path: &str) -> (u16, Vec<u8>) {
+    let response = reqwest::get(format!("{}{path}", coordinator.url));
+    let response = response.await.unwrap();
+    let status = response.status().as_u16();
+    (status, response.bytes().await.unwrap().to_vec())
+}
+
+async fn send(
+    coordinator: &Served,
+    method: reqwest::Method,
+    path: &str,
+    body: impl Into<reqwest::Body>,
+) -> u16 {
+    let url = format!("{}{path}", coordinator.url);
+    let sent = reqwest::Client::new().request(method, url).body(body);
+    sent.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn blobs_in_an_object_store_survive_and_are_checked() {
+    let world = World::new();
+    let here = world.folder.path().to_owned();
+    let long: Vec<u8> = (0..6_000_000_u32).map(|n| (n % 241) as u8).collect();
+    let cid = blob_cid(&long);
+    let blob = format!("/blobs/{cid}");
+
+    let coordinator = world.serve();
+    let (post, put) = (reqwest::Method::POST, reqwest::Method::PUT);
+    let added = send(&coordinator, post.clone(), "/components?name=math", math());
+    assert_eq!(added.await, 201);
+    assert_eq!(world.store.get(&key(blob_cid(&math()))), math());
+    let tasks = workflow(&[task("first", "add", "[1, 2.5]")]);
+    send(&coordinator, post, "/run?timeout=0", tasks).await;
+    let mut executor = FakeExecutor::connect(&coordinator.url, 1).await;
+    let lease = executor.lease(1).await.remove(0);
+    // A result that is too long to stand in an outcome.
+    assert_eq!(
+        send(&coordinator, put.clone(), &blob, long.clone()).await,
+        201
+    );
+    let out = Out::Ok(Value::Link(cid.to_link()));
+    executor.deliver(&lease, out, Remark::default()).await;
+    executor.accepted(lease.id).await;
+    drop(coordinator);
+
+    let coordinator = world.serve();
+    let (_, components) = get(&coordinator, "/components").await;
+    let components = String::from_utf8(components).unwrap();
+    assert!(components.contains("\"math\""), "{components}");
+    let (status, read) = get(&coordinator, &blob).await;
+    assert!(status == 200 && read == long, "{status}");
+    assert!(
+        !here.join("data/blobs").exists(),
+        "nothing is in the folder"
+    );
+
+    // As long as the right ones.
+    let mut other = long.clone();
+    other[3_000_000] ^= 1;
+    world.store.put(&key(cid), &other);
+    let (status, said) = get(&coordinator, &blob).await;
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(status, 500, "{said}");
+    let place = format!("s3://{}", key(cid));
+    let damaged = format!("the stored bytes of {cid} are damaged; delete {place} and upload");
+    assert!(said.contains(&damaged), "{said}");
+    world.fails(&["doctor"], &here, &damaged);
+    world.fails(&["backup", "copy"], &here, &damaged);
+    fs::remove_dir_all(here.join("copy")).unwrap();
+    assert_eq!(send(&coordinator, put, &blob, long.clone()).await, 200);
+    let (status, read) = get(&coordinator, &blob).await;
+    assert!(status == 200 && read == long, "{status}");
+
+    let health = world.works(&["doctor"], &here);
+    assert_eq!(health["blobs"], 2);
+    let copied = world.works(&["backup", "copy"], &here);
+    assert_eq!(copied["blobs"], 2);
+    drop(coordinator);
+
+    // Where nothing says where the blobs are, nothing is taken for them.
+    let away = here.join("away");
+    fs::create_dir(&away).unwrap();
+    fs::write(away.join("asterism.toml"), "").unwrap();
+    let data = ["--data", "../data"];
+    let elsewhere = "are in s3://bucket/of/us, and the folder has none";
+    world.fails(&["doctor", data[0], data[1]], &away, elsewhere);
+    world.fails(&["gc", data[0], data[1]], &away, elsewhere);
+    world.fails(&["backup", data[0], data[1], "other"], &away, elsewhere);
+    world.fails(
+        &["coordinator", "--listen", "127.0.0.1:0", data[0], data[1]],
+        &away,
+        elsewhere,
+    );
+    // A backup is whole without a store, and may be restored into one.
+    let health = world.works(&["doctor", "--data", "../copy"], &away);
+    assert_eq!(health["blobs"], 2);
+    let restore = ["restore", "--data", "again", "copy", "--blobs"];
+    world.fails(
+        &[&restore[..], &["s3://bucket/of/us"]].concat(),
+        &here,
+        "belong to another journal",
+    );
+    fs::remove_dir_all(here.join("again")).unwrap();
+    world.works(&[&restore[..], &["s3://bucket/again"]].concat(), &here);
+    let doctor = ["doctor", "--data", "again", "--blobs", "s3://bucket/again"];
+    assert_eq!(world.works(&doctor, &here)["blobs"], 2);
+
+    world.store.put(&key(blob_cid(b"garbage")), b"garbage");
+    let garbage = world.works(&["gc", "--grace", "0"], &here);
+    assert_eq!(
+        (&garbage["blobs"], &garbage["kept"]),
+        (&1.into(), &2.into())
+    );
+    assert_eq!(world.works(&["doctor"], &here)["blobs"], 2);
+}

@@ -12,7 +12,7 @@ const SCHEDULER: &str = "scheduler";
 /// The benchmark that needs the browser's host as a program, and components in other languages.
 const HOSTS: &str = "hosts";
 
-/// The benchmark that wants a database.
+/// The benchmark that wants a database and an object store.
 const STATE: &str = "state";
 
 /// Hands every argument on; a missing browser is only a warning, not every benchmark needs one.
@@ -48,6 +48,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     }
     if others.is_empty() || others.iter().any(|name| **name == STATE) {
         setup::postgres()?;
+        setup::moto()?;
     }
     let mut bench = Step::cargo("run the benchmarks")
         .args([

@@ -21,6 +21,10 @@ mod path;
 #[path = "../../../../crates/coordinator/tests/common/postgres.rs"]
 mod postgres;
 #[cfg(not(target_arch = "wasm32"))]
+#[expect(dead_code, reason = "tests ask more of it")]
+#[path = "../../../../crates/coordinator/tests/common/s3.rs"]
+mod s3;
+#[cfg(not(target_arch = "wasm32"))]
 mod sizes;
 #[cfg(not(target_arch = "wasm32"))]
 mod state;
@@ -71,7 +75,7 @@ async fn main() -> anyhow::Result<()> {
             "workflows" => workflows::run(&mut table).await,
             "sizes" => sizes::run(&mut table)?,
             "connections" => connections::run(&mut table).await?,
-            // A journal blocks.
+            // Journals and stores block.
             "state" => tokio::task::block_in_place(|| state::run(&mut table))?,
             other => unreachable!("{other} is in the list above"),
         }

@@ -1,14 +1,17 @@
-//! What the journal takes: pairs of an event and a receipt made durable, and time until a coordinator serves again.
+//! What stores take: pairs of an event and a receipt made durable, blobs put and got, and time until a coordinator serves
+//! again.
 
 use std::{
+    fs::{self, File},
+    io,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use asterism_coordinator::store::{
-    Asked, Batch, Computed, Holder, Journal, Partition, PostgresJournal, Sequence, SqliteJournal,
-    Tenure,
+    Asked, Batch, Blobs, Computed, FolderBlobs, Holder, Journal, MemoryBlobs, ObjectBlobs,
+    Partition, PostgresJournal, S3Access, Sequence, SqliteJournal, Tenure,
 };
 use asterism_protocol::{
     Attestation, Attested, Conditions, Effects, Files, Identity, Input, Instruction, Invocation,
@@ -23,7 +26,8 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::{
     postgres::Postgres,
-    table::{Row, Table},
+    s3::S3,
+    table::{Row, Table, median},
 };
 
 /// For each size of a batch.
@@ -31,6 +35,15 @@ const MEASURED: Duration = Duration::from_secs(3);
 
 /// Tasks of one run in the logs that are recovered from.
 const TASKS_PER_RUN: u64 = 1_000;
+
+/// Largest and middling blobs: a component of a language runtime, and a picture.
+const BLOBS: [(usize, &str); 2] = [(32 << 20, "32 MiB"), (300_000, "300 kB")];
+
+/// Bytes of each size that are put and got.
+const BLOB_BYTES: usize = 128 << 20;
+
+/// So many times, of which the middle is told.
+const BLOB_ROUNDS: usize = 3;
 
 const PARTITION: Partition = Partition(0);
 
@@ -63,6 +76,7 @@ pub(crate) fn run(table: &mut Table) -> anyhow::Result<()> {
         row("PostgreSQL", size, pairs);
     }
     drop(server);
+    blobs(table)?;
     // What is measured is not how long the program takes to build.
     drop(Coordinator::start(tempfile::tempdir()?.path()));
     for (tasks, said) in [(10_000, "10 k"), (100_000, "100 k"), (1_000_000, "1 M")] {
@@ -82,6 +96,100 @@ pub(crate) fn run(table: &mut Table) -> anyhow::Result<()> {
         });
     }
     Ok(())
+}
+
+/// Blobs of each store beside copies of plain files.
+fn blobs(table: &mut Table) -> anyhow::Result<()> {
+    let server = S3::start();
+    server.make_bucket("bench");
+    let access = S3Access {
+        endpoint: Some(format!("http://{}", server.address())),
+        region: Some("us-east-1".to_owned()),
+        key_id: Some("bench".to_owned()),
+        secret_key: Some("bench".to_owned()),
+        allow_http: true,
+    };
+    let folder = tempfile::tempdir()?;
+    let stores: [(&str, &dyn Blobs); 4] = [
+        ("memory", &MemoryBlobs::default()),
+        ("a folder", &FolderBlobs::open(folder.path())?),
+        ("object_store's memory", &ObjectBlobs::in_memory()?),
+        ("moto's S3", &ObjectBlobs::open_s3("bench", "", &access)?),
+    ];
+    for (size, said) in BLOBS {
+        let bytes: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+        let (put_floor, get_floor) = copies(&bytes)?;
+        for (name, store) in stores {
+            let (put, get) = puts_and_gets(store, &bytes)?;
+            for (verb, value, floor, what) in [
+                ("put into", put, put_floor, "writing and syncing a file"),
+                ("got from", get, get_floor, "copying a file"),
+            ] {
+                table.row(&Row {
+                    bench: "state",
+                    case: &format!("blobs of {said} {verb} {name}"),
+                    value,
+                    unit: "MB/s",
+                    floor: Some((floor, what)),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn megabytes_per_second(bytes: usize, spent: Duration) -> f64 {
+    bytes as f64 / 1e6 / spent.as_secs_f64()
+}
+
+/// Bytes a second of blobs that are put one after the other, each another one, and of those that are got.
+fn puts_and_gets(store: &dyn Blobs, bytes: &[u8]) -> anyhow::Result<(f64, f64)> {
+    let mut bytes = bytes.to_vec();
+    let (mut puts, mut gets) = (Vec::new(), Vec::new());
+    for round in 0..BLOB_ROUNDS {
+        let (mut put, mut get, mut done) = (Duration::ZERO, Duration::ZERO, 0);
+        for number in 0..(BLOB_BYTES / bytes.len()) {
+            bytes[..16].copy_from_slice(&((round << 32 | number) as u128).to_le_bytes());
+            let begun = Instant::now();
+            let cid = store.put(&bytes)?;
+            put += begun.elapsed();
+            let begun = Instant::now();
+            let reader = store.open(cid)?;
+            let mut reader = reader.ok_or_else(|| anyhow::anyhow!("a blob is gone"))?;
+            io::copy(&mut reader, &mut io::sink())?;
+            get += begun.elapsed();
+            done += bytes.len();
+            drop(reader);
+            // It stays small, however long this takes.
+            store.delete(cid)?;
+        }
+        puts.push(megabytes_per_second(done, put));
+        gets.push(megabytes_per_second(done, get));
+    }
+    Ok((median(puts), median(gets)))
+}
+
+/// As [`puts_and_gets`], of plain files.
+fn copies(bytes: &[u8]) -> anyhow::Result<(f64, f64)> {
+    let folder = tempfile::tempdir()?;
+    let (file, copy) = (folder.path().join("file"), folder.path().join("copy"));
+    let (mut puts, mut gets) = (Vec::new(), Vec::new());
+    for _ in 0..BLOB_ROUNDS {
+        let (mut put, mut get, mut done) = (Duration::ZERO, Duration::ZERO, 0);
+        for _ in 0..(BLOB_BYTES / bytes.len()) {
+            let begun = Instant::now();
+            fs::write(&file, bytes)?;
+            File::open(&file)?.sync_all()?;
+            put += begun.elapsed();
+            let begun = Instant::now();
+            fs::copy(&file, &copy)?;
+            get += begun.elapsed();
+            done += bytes.len();
+        }
+        puts.push(megabytes_per_second(done, put));
+        gets.push(megabytes_per_second(done, get));
+    }
+    Ok((median(puts), median(gets)))
 }
 
 fn acquire(journal: &dyn Journal) -> anyhow::Result<Tenure> {

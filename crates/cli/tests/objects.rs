@@ -1,9 +1,13 @@
 //! The real program with its blobs in an object store, over an encrypted connection: what was brought is there after signal 9,
-//! what somebody changed is not served, and upkeep goes by the place that the folder names.
+//! what somebody changed is not served, upkeep goes by the place that the folder names, and coordinators have one in common.
 
 #[path = "../../coordinator/tests/common/mod.rs"]
 #[expect(dead_code, reason = "a part of what tests of the server need")]
 mod common;
+
+#[path = "../../coordinator/tests/common/postgres.rs"]
+#[expect(dead_code, reason = "a part of what tests of stores need")]
+mod postgres;
 
 #[path = "../../coordinator/tests/common/s3.rs"]
 #[expect(dead_code, reason = "a part of what tests of stores need")]
@@ -16,10 +20,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 use asterism_protocol::{Cid, Out, Remark, Value, blob_cid};
 use common::{FakeExecutor, math, task, workflow};
+use postgres::Postgres;
 use s3::S3;
 use served::Served;
 
@@ -57,11 +63,15 @@ impl World {
     }
 
     fn serve(&self) -> Served {
+        self.serve_with(&[])
+    }
+
+    fn serve_with(&self, more: &[&str]) -> Served {
         let environment = self.environment();
         let environment = environment
             .each_ref()
             .map(|(name, value)| (*name, &value[..]));
-        let args = ["coordinator", "--listen", "127.0.0.1:0"];
+        let args = [&["coordinator", "--listen", "127.0.0.1:0"], more].concat();
         let (served, said) = Served::start_with(self.folder.path(), &args, &environment);
         assert_eq!(said["blobs"], "s3://bucket/of/us");
         served
@@ -214,4 +224,52 @@ async fn blobs_in_an_object_store_survive_and_are_checked() {
         (&1.into(), &2.into())
     );
     assert_eq!(world.works(&["doctor"], &here)["blobs"], 2);
+}
+
+/// Longest that another coordinator may take to go on, with much room: five seconds are what is asked of it.
+const TAKEN_OVER: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn coordinators_on_one_database_have_one_bucket() {
+    let world = World::new();
+    let server = Postgres::start();
+    let database = server.database("shared");
+    let serve = |data| world.serve_with(&["--journal", &database, "--data", data]);
+    let first = serve("one");
+    let second = serve("two");
+    let long = vec![7; 6_000_000];
+    let cid = blob_cid(&long);
+    let (post, put) = (reqwest::Method::POST, reqwest::Method::PUT);
+    // The one that stands by passes on what it is asked.
+    let added = send(&second, post, "/components?name=math", math());
+    assert_eq!(added.await, 201);
+    let blob = format!("/blobs/{cid}");
+    assert_eq!(send(&second, put, &blob, long.clone()).await, 201);
+    drop(first);
+
+    let begun = Instant::now();
+    let (status, read) = loop {
+        let answer = get(&second, &blob).await;
+        if answer.0 != 503 {
+            break answer;
+        }
+        assert!(begun.elapsed() < TAKEN_OVER, "nobody took over");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(status == 200 && read == long, "{status}");
+    let (_, components) = get(&second, "/components").await;
+    let components = String::from_utf8(components).unwrap();
+    assert!(components.contains("\"math\""), "{components}");
+    // Another database's coordinator does not take it for its own.
+    let other = server.database("other");
+    let args = [
+        "coordinator",
+        "--listen",
+        "127.0.0.1:0",
+        "--journal",
+        &other,
+        "--data",
+        "three",
+    ];
+    world.fails(&args, world.folder.path(), "belong to another journal");
 }

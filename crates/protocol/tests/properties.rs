@@ -1,10 +1,11 @@
 //! What holds for every value, every batch and any bytes at all.
 
 use asterism_protocol::{
-    Await, BlobHasher, CHUNK_BYTES, Cid, Conditions, DecodeError, Defaults, Effects, EncodedTask, Error, Files,
-    FunctionLookup, HTTP, Identity, Input, Instruction, Invocation, MerklePath, MerkleTree, Meta,
-    Nonce, Out, Outcome, Promise, PublicKey, Receipt, Remark, Signature, Statement, Task, Value,
-    Workflow, blob_cid, content_cid, decode, encode, from_json, from_value, json_of,
+    Await, BlobHasher, CHUNK_BYTES, Cid, Conditions, DecodeError, Defaults, Effects, EncodedTask,
+    Error, Files, FunctionLookup, HTTP, Identity, Input, Instruction, Invocation, MerklePath,
+    MerkleTree, Meta, Nonce, Out, Outcome, Promise, PublicKey, Receipt, Remark, Signature,
+    Statement, Task, Value, Workflow, blob_cid, content_cid, decode, encode, from_json, from_value,
+    json_of,
     message::{
         Delivery, Kept, Lease, LeaseId, ToCoordinator, ToExecutor, ToWatched, ToWatcher,
         decode_frame,

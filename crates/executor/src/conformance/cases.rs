@@ -303,6 +303,67 @@ fn bits() -> Vec<Case> {
         raw("half-f32", "[2147483649]", "2147483648"),
         raw("half-f64", "[9223372036854775809]", "9223372036854775808"),
     ]);
+    all.extend(least_and_greatest());
+    all
+}
+
+/// Minima and maxima of bits: numbers, both zeros, and the NaN of the operand that is one, made quiet; of two the right one's.
+/// The hosts have to agree on those of vectors as well, whatever these are.
+fn least_and_greatest() -> Vec<Case> {
+    let mut all = Vec::new();
+    let one = 1.0_f64.to_bits();
+    let (small, zero, minus) = (0x7ff4_0000_0000_1234_u64, 0_u64, 1_u64 << 63);
+    let (own, negative) = (0x7ff8_0000_0000_0077_u64, 0xfff8_0000_0000_0001_u64);
+    let quiet = |bits: u64| bits | 1 << 51;
+    for (left, right, least, greatest) in [
+        (one, zero, zero, one),
+        (zero, minus, minus, zero),
+        (minus, zero, minus, zero),
+        (small, one, quiet(small), quiet(small)),
+        (one, small, quiet(small), quiet(small)),
+        (own, negative, negative, negative),
+        (negative, own, own, own),
+        (small, own, own, own),
+        (negative, one, negative, negative),
+        (one, own, own, own),
+    ] {
+        let args = format!("[{left},{right}]");
+        all.push(raw("min-f64", &args, &least.to_string()));
+        all.push(raw("max-f64", &args, &greatest.to_string()));
+    }
+    // Vectors forget the payload; what is left of a sign is for the hosts to agree on.
+    let recorded =
+        |func: &str, args: &str| Case::new(Subject::Instructions, func, args, Expect::Recorded);
+    for (left, right) in [
+        (small, one),
+        (one, small),
+        (own, negative),
+        (negative, own),
+        (one, negative),
+    ] {
+        let args = format!("[{left},{right}]");
+        all.push(recorded("min-f64x2", &args));
+        all.push(recorded("max-f64x2", &args));
+    }
+    let one = 1.0_f32.to_bits();
+    let (small, own, negative) = (0x7fa0_1234_u32, 0x7fc0_0077_u32, 0xffc0_0001_u32);
+    let quiet = |bits: u32| bits | 1 << 22;
+    for (left, right, both) in [
+        (small, one, quiet(small)),
+        (one, small, quiet(small)),
+        (own, negative, negative),
+        (negative, own, own),
+        (one, negative, negative),
+    ] {
+        let args = format!("[{left},{right}]");
+        all.push(raw("min-f32", &args, &both.to_string()));
+        all.push(raw("max-f32", &args, &both.to_string()));
+    }
+    for (left, right) in [(small, one), (one, small), (own, negative), (one, negative)] {
+        let args = format!("[{left},{right}]");
+        all.push(recorded("min-f32x4", &args));
+        all.push(recorded("max-f32x4", &args));
+    }
     all
 }
 

@@ -15,6 +15,10 @@ use super::{
 /// Bulk operations of a constant size up to this are not checked (`SMALL_BULK_OP_COST` in Wasmtime).
 const SMALL_BULK_COST: i64 = 128;
 
+/// The bit by which a NaN is quiet.
+const QUIET32: i32 = 1 << 22;
+const QUIET64: i64 = 1 << 51;
+
 /// Rewrites one function body. Operators are copied as they are encoded; only global indices and growth change.
 pub(super) struct Metering<'a> {
     rewriter: &'a mut Rewriter,
@@ -26,10 +30,13 @@ pub(super) struct Metering<'a> {
     /// Sizes of bulk operations; declared if used.
     size32: u32,
     size64: u32,
-    /// Operands of conversions from floats.
+    /// Operands of conversions from floats; what a minimum or maximum came to.
     float32: u32,
     float64: u32,
-    /// Is any of the four used?
+    /// Operands of a minimum or maximum, the left one and the right one.
+    pair32: [u32; 2],
+    pair64: [u32; 2],
+    /// Is any of them used?
     scratch_used: bool,
     /// Costs not yet added to the counter.
     pending: i64,
@@ -57,6 +64,8 @@ impl<'a> Metering<'a> {
             size64: 0,
             float32: 0,
             float64: 0,
+            pair32: [0; 2],
+            pair64: [0; 2],
             scratch_used: false,
             // Even an empty function costs one.
             pending: 1,
@@ -75,12 +84,13 @@ impl<'a> Metering<'a> {
             let (n, ty) = group?;
             count = count
                 .checked_add(n)
-                .filter(|count| *count < u32::MAX - 5)
+                .filter(|count| *count < u32::MAX - 9)
                 .ok_or_else(|| malformed("too many locals"))?;
             locals.push((n, self.rewriter.val_type(ty)?));
         }
         (self.fuel, self.size32, self.size64) = (count, count + 1, count + 2);
         (self.float32, self.float64) = (count + 3, count + 4);
+        (self.pair32, self.pair64) = ([count + 5, count + 6], [count + 7, count + 8]);
         self.code.reserve(body.as_bytes().len() * 2);
 
         self.emit(&[I::GlobalGet(self.globals.fuel), I::LocalSet(self.fuel)]);
@@ -108,6 +118,7 @@ impl<'a> Metering<'a> {
         if self.scratch_used {
             locals
                 .extend([ValType::I32, ValType::I64, ValType::F32, ValType::F64].map(|ty| (1, ty)));
+            locals.extend([(2, ValType::F32), (2, ValType::F64)]);
         }
         let mut function = Function::new(locals);
         function.raw(self.code);
@@ -184,6 +195,8 @@ impl<'a> Metering<'a> {
             O::I32TruncF64S | O::I32TruncF64U | O::I64TruncF64S | O::I64TruncF64U => {
                 self.stop_not_a_number(self.float64, I::F64Ne);
             }
+            O::F32Min | O::F32Max => self.keep_operands(self.pair32),
+            O::F64Min | O::F64Max => self.keep_operands(self.pair64),
             _ => {}
         }
         match operator {
@@ -218,6 +231,18 @@ impl<'a> Metering<'a> {
         }
         match operator {
             O::Loop { .. } => self.check(),
+            O::F32Min | O::F32Max => {
+                self.nan_of(self.pair32, self.float32, I::F32Ne);
+                self.emit(&[I::I32ReinterpretF32, I::I32Const(QUIET32), I::I32Or]);
+                self.emit(&[I::F32ReinterpretI32, I::LocalSet(self.float32), I::End]);
+                self.emit(&[I::LocalGet(self.float32)]);
+            }
+            O::F64Min | O::F64Max => {
+                self.nan_of(self.pair64, self.float64, I::F64Ne);
+                self.emit(&[I::I64ReinterpretF64, I::I64Const(QUIET64), I::I64Or]);
+                self.emit(&[I::F64ReinterpretI64, I::LocalSet(self.float64), I::End]);
+                self.emit(&[I::LocalGet(self.float64)]);
+            }
             O::Call { .. } | O::CallIndirect { .. } | O::CallRef { .. } => {
                 self.emit(&[I::GlobalGet(self.globals.fuel), I::LocalSet(self.fuel)]);
             }
@@ -288,6 +313,19 @@ impl<'a> Metering<'a> {
         ]);
         self.emit(&[differs, I::If, I::I32Const(Stop::NotANumber as i32)]);
         self.emit(&[I::GlobalSet(self.globals.stopped), I::Unreachable, I::End]);
+    }
+
+    fn keep_operands(&mut self, [left, right]: [u32; 2]) {
+        self.scratch_used = true;
+        self.emit(&[I::LocalSet(right), I::LocalTee(left), I::LocalGet(right)]);
+    }
+
+    /// Keeps what a minimum or maximum came to. Where that is no number, opens a block with the operand that is none, the right one
+    /// if both are: engines of browsers answer with a NaN of their own, Wasmtime with this one made quiet.
+    fn nan_of(&mut self, [left, right]: [u32; 2], result: u32, differs: I) {
+        self.emit(&[I::LocalTee(result), I::LocalGet(result), differs, I::If]);
+        self.emit(&[I::LocalGet(right), I::LocalGet(left)]);
+        self.emit(&[I::LocalGet(right), I::LocalGet(right), differs, I::Select]);
     }
 
     /// The prelude of an operator whose size is on top of the stack.

@@ -36,6 +36,12 @@ pub(super) enum Code {
     I64Mul,
     I64DivU,
     I64ExtendI32U,
+    I32Or,
+    I64Or,
+    I32ReinterpretF32,
+    I64ReinterpretF64,
+    F32ReinterpretI32,
+    F64ReinterpretI64,
 }
 
 /// Appends instructions to the code of a function.
@@ -72,6 +78,12 @@ pub(super) fn emit(code: &mut Vec<u8>, instructions: &[Code]) {
             Code::I64Mul => sink.i64_mul(),
             Code::I64DivU => sink.i64_div_u(),
             Code::I64ExtendI32U => sink.i64_extend_i32_u(),
+            Code::I32Or => sink.i32_or(),
+            Code::I64Or => sink.i64_or(),
+            Code::I32ReinterpretF32 => sink.i32_reinterpret_f32(),
+            Code::I64ReinterpretF64 => sink.i64_reinterpret_f64(),
+            Code::F32ReinterpretI32 => sink.f32_reinterpret_i32(),
+            Code::F64ReinterpretI64 => sink.f64_reinterpret_i64(),
         };
     }
 }

@@ -4,7 +4,9 @@
 //! [`FUEL`], [`ROOM`], [`REFUSED`], [`STOPPED`]), shared by all core instances of a component; whoever instantiates it sets
 //! them before a call and reads them after it, so one compiled module serves every limit.
 //!
-//! Besides, it tells the two traps of float-to-integer conversions apart, which engines of browsers do not.
+//! Besides, it tells the two traps of float-to-integer conversions apart, which engines of browsers do not, and lets a minimum or
+//! maximum of floats that is no number have the bits that Wasmtime on x86-64 gives it: those of the operand that is none. Of all that
+//! WebAssembly has with floats this alone was seen to differ between V8 and Wasmtime there. Which NaN `0 / 0` is, processors decide.
 //!
 //! # Fuel
 //! A counter that starts at minus the budget and is added to; a check finds it at zero or above and stops the guest. Costs and

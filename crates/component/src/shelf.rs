@@ -128,8 +128,11 @@ impl Shelf {
         let mut splits = func.match_indices('/');
         let named = splits.find_map(|(at, _)| {
             let (name, func) = (&func[..at], &func[at + 1..]);
-            let is_meant = |shelved: &&&Arc<Shelved>| {
-                shelved.view.name == name || shelved.view.cid.to_string() == name
+            // Whoever says a CID means it, whatever somebody calls a component.
+            let cid = name.parse::<Cid>().ok();
+            let is_meant = |shelved: &&&Arc<Shelved>| match cid {
+                Some(cid) => shelved.view.cid == cid,
+                None => shelved.view.name == name,
             };
             let of_name: Vec<&Arc<Shelved>> = all.iter().filter(is_meant).copied().collect();
             (!of_name.is_empty()).then_some((name, func, of_name))

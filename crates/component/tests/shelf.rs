@@ -62,6 +62,15 @@ fn a_bare_name_is_of_the_last_and_a_whole_one_of_its_component() {
 }
 
 #[test]
+fn a_cid_is_never_a_name() {
+    let mut shelf = Shelf::default();
+    let first = put(&mut shelf, "math", &["add"], "1");
+    put(&mut shelf, &first.to_string(), &["add"], "2");
+    let found = shelf.find(&format!("{first}/add"), None);
+    assert_eq!(found, Ok((first, "add".to_owned())));
+}
+
+#[test]
 fn what_is_not_there_is_told_with_what_is() {
     let mut shelf = Shelf::default();
     let told = |shelf: &Shelf, func: &str, rsc| shelf.find(func, rsc).expect_err("it is not there");

@@ -319,11 +319,12 @@ async fn built(
 /// A component that the coordinator has, by its name or CID.
 pub(crate) async fn find_there(text: &str, coordinator: &Coordinator) -> Result<Found, Failure> {
     let views = components(coordinator).await?;
-    // The one that was added last is meant, as in a workflow.
-    let view = views
-        .iter()
-        .rev()
-        .find(|view| view.name == text || view.cid.to_string() == text);
+    // The one that was added last is meant, as in a workflow; a CID is never a name.
+    let cid = text.parse::<Cid>().ok();
+    let view = views.iter().rev().find(|view| match cid {
+        Some(cid) => view.cid == cid,
+        None => view.name == text,
+    });
     let view = view.ok_or_else(|| {
         let names = views.iter().map(|view| view.name.as_str());
         let failure = Failure::new(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use asterism_protocol::{blob_cid, limits::NAME_BYTES_MAX, message::Change, one_line};
+use asterism_protocol::{Cid, blob_cid, limits::NAME_BYTES_MAX, message::Change, one_line};
 use axum::{
     body::Body,
     extract::State,
@@ -48,6 +48,11 @@ pub(super) async fn add(
         return Err(ApiError::invalid(format!(
             "a component's name has at most {NAME_BYTES_MAX} bytes"
         )));
+    }
+    if name.parse::<Cid>().is_ok() {
+        let reason =
+            "a CID names the component whose bytes it is of, and no other: choose another name";
+        return Err(ApiError::invalid(reason));
     }
     let bytes = body_of(&app, &client, body, COMPONENT_BYTES_MAX).await?;
     let mut brought = app.counts.brings(client.network);

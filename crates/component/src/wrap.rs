@@ -21,7 +21,7 @@
 mod module;
 mod outfit;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use wasmparser::Parser;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -93,6 +93,13 @@ fn by_signature(bytes: &[u8], module: &Module<'_>) -> Result<Vec<u8>, Refusal> {
     let mut world = String::new();
     let mut outfit = Outfit::default();
     let (mut odd, mut unnamed) = (Reasons::default(), Reasons::default());
+    // Of two exports with one name in WIT (`add_numbers` and `addNumbers`) the one that is spelt as it is, whatever comes first.
+    let is_exact = |export: &str, name: &str| export.replace('_', "-") == *name;
+    let exact: BTreeSet<String> = module
+        .functions()
+        .filter(|export| export.signature().is_some())
+        .filter_map(|export| name::wit(export.name).filter(|name| is_exact(export.name, name)))
+        .collect();
     for export in module.functions() {
         let Some(name) = name::wit(export.name) else {
             unnamed.add(format!("`{}`", export.name));
@@ -100,6 +107,7 @@ fn by_signature(bytes: &[u8], module: &Module<'_>) -> Result<Vec<u8>, Refusal> {
         };
         match export.signature() {
             _ if outfit.has(&name) => {}
+            _ if exact.contains(&name) && !is_exact(export.name, &name) => {}
             Some(signature) => {
                 world.push_str(&format!("export %{name}: func{signature};\n"));
                 outfit.export(export.name, name);

@@ -291,6 +291,7 @@ impl Session {
                 },
                 time_ms: job.limits.time_ms,
                 deadline: now,
+                preparing: false,
                 announced: false,
             };
             work.begin(now);
@@ -309,9 +310,17 @@ impl Session {
 
     pub(super) fn stop_overdue(&mut self, now: Timestamp) {
         let overdue = self.works().filter(|(_, work)| work.deadline <= now);
-        let overdue: Vec<_> = overdue.map(|(_, work)| work.lease).collect();
-        for id in overdue {
-            self.out_of_time(id);
+        let overdue: Vec<_> = overdue
+            .map(|(_, work)| (work.lease, work.preparing))
+            .collect();
+        for (id, preparing) in overdue {
+            if preparing {
+                let message =
+                    format!("its component was not made ready within {PREPARE_MS} ms here");
+                self.fault(id, FaultKind::TimeLimit, &message);
+            } else {
+                self.out_of_time(id);
+            }
             self.changed = true;
         }
         let threads = self.config.capabilities.threads;

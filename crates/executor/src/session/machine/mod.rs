@@ -271,6 +271,8 @@ struct Work {
     time_ms: u64,
     /// When the thread is ended.
     deadline: Timestamp,
+    /// Is its component being made ready, for which the task's own time does not count?
+    preparing: bool,
     announced: bool,
 }
 
@@ -354,11 +356,13 @@ impl Session {
             Input::Preparing { thread } => {
                 if let Some(work) = self.work_of(thread) {
                     work.deadline = now.after_ms(PREPARE_MS);
+                    work.preparing = true;
                 }
             }
             Input::Prepared { thread } => {
                 if let Some(work) = self.work_of(thread) {
                     work.deadline = now.after_ms(work.time_ms).after_ms(GRACE_MS);
+                    work.preparing = false;
                 }
             }
             Input::Ended {

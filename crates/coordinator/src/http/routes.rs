@@ -446,7 +446,7 @@ fn state(routes: Routes) -> Routes {
                 "coordinator",
                 "200 while work is accepted, 503 with the reason when not",
             )
-            .json("{status, trouble, version, executors, leases, components}"),
+            .json("{status, trouble, version, executors, leases, paused, components}"),
         )
         .on(
             "GET",

@@ -2,11 +2,13 @@
 
 use asterism_protocol::{PublicKey, Requirements, Timestamp, message::Capabilities};
 
-use crate::trust::Owner;
+use crate::{ConnectionId, trust::Owner};
 
 /// An executor that asks.
 pub(crate) struct Asker<'a> {
     pub(crate) key: &'a PublicKey,
+    /// `None` while its return is waited for.
+    pub(crate) connection: Option<ConnectionId>,
     pub(crate) owner: &'a Owner,
     pub(crate) name: &'a str,
     pub(crate) capabilities: &'a Capabilities,

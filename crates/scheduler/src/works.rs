@@ -10,6 +10,7 @@ use asterism_protocol::{
 use serde_bytes::Bytes;
 
 use crate::{
+    ConnectionId,
     affinity::{Holdings, Wants},
     digests::{Digest, Digests},
     flows::Flows,
@@ -67,8 +68,8 @@ pub(crate) struct Trouble {
     pub(crate) backoff: Option<Timestamp>,
     /// Who failed, and until when it does not get it again.
     pub(crate) avoid: Vec<(PublicKey, Timestamp)>,
-    /// Who declined it.
-    pub(crate) refused: Vec<PublicKey>,
+    /// Who declined it, in which connection: whoever connects anew may have other limits.
+    refused: Vec<(PublicKey, ConnectionId)>,
     /// Why the last one declined.
     pub(crate) refusal: String,
 }
@@ -149,7 +150,7 @@ impl Work {
             return Some("its owner was asked already: another one is needed".to_owned());
         }
         let trouble = self.trouble.as_ref()?;
-        if trouble.refused.contains(asker.key) {
+        if trouble.is_refused_by(asker) {
             return Some(format!("it refused: {}", trouble.refusal));
         }
         let avoided = trouble
@@ -171,7 +172,7 @@ impl Work {
             ..
         } = self;
         let troubled = trouble.as_ref().is_some_and(|trouble| {
-            trouble.refused.contains(asker.key)
+            trouble.is_refused_by(asker)
                 || trouble
                     .avoid
                     .iter()
@@ -218,14 +219,23 @@ impl Work {
 
 impl Trouble {
     /// Remembers that an executor declined.
-    pub(crate) fn refuse(&mut self, key: PublicKey, reason: String) {
-        if !self.refused.contains(&key) {
-            if self.refused.len() == REFUSALS_MAX {
-                self.refused.remove(0);
-            }
-            self.refused.push(key);
+    pub(crate) fn refuse(&mut self, key: PublicKey, connection: ConnectionId, reason: String) {
+        self.refused.retain(|(other, _)| *other != key);
+        if self.refused.len() == REFUSALS_MAX {
+            self.refused.remove(0);
         }
+        self.refused.push((key, connection));
         self.refusal = reason;
+    }
+
+    /// Other limits are another question.
+    pub(crate) fn forget_refusals(&mut self) {
+        self.refused.clear();
+    }
+
+    fn is_refused_by(&self, asker: &Asker<'_>) -> bool {
+        let mut refused = self.refused.iter();
+        refused.any(|(key, connection)| key == asker.key && Some(*connection) == asker.connection)
     }
 }
 

@@ -35,7 +35,7 @@ const COURSES: [(u64, &str); 3] = [
     ),
     (
         3,
-        "cfeca2524fa04b573c4c4d3ec6c5175b7d463bc8632c306d311a5a28dfc4ab17",
+        "1af15c8fddad3dec6a8dc3d3ccaf090af614aa3aac81b70e8c95c808a5132e07",
     ),
 ];
 

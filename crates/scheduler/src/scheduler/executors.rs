@@ -75,7 +75,7 @@ impl Scheduler {
                         .get_mut(id)
                         .trouble
                         .get_or_insert_default()
-                        .refuse(*key, reason);
+                        .refuse(*key, connection, reason);
                     self.offer(id);
                 }
             }

@@ -447,6 +447,7 @@ pub(super) fn asker<'a>(
     let excluded = trust.excluded(key).is_some();
     Asker {
         key,
+        connection: executor.connection,
         owner: &executor.owner,
         name: &executor.name,
         capabilities: &executor.capabilities,

@@ -379,7 +379,13 @@ impl Scheduler {
             .max_by_key(|at| rank(&limits(&work.wanters[*at])))
             .unwrap_or(0);
         work.wanters.swap(0, largest);
-        work.limits = limits(&work.wanters[0]);
+        let settled = limits(&work.wanters[0]);
+        if settled != work.limits {
+            work.limits = settled;
+            if let Some(trouble) = &mut work.trouble {
+                trouble.forget_refusals();
+            }
+        }
     }
 
     /// Ends all leases of an instruction and forgets it.

@@ -311,6 +311,34 @@ fn refusal_is_no_attempt_and_is_not_repeated() {
 }
 
 #[test]
+fn refusal_lasts_as_long_as_its_connection_and_its_limits() {
+    let mut driver = Driver::new();
+    let executor = driver.executor(1);
+    let refuse = |driver: &mut Driver, executor: &Executor, lease| {
+        let reason = "more memory than is allowed here".to_owned();
+        driver.say(executor, ToCoordinator::Refuse { lease, reason });
+    };
+    let large = driver.submit(vec![with_fuel(task("a", vec![]), 1_000)]);
+    let small = driver.submit(vec![with_fuel(task("a", vec![]), 100)]);
+    let lease = driver.poll_for_one(&executor);
+    assert_eq!(lease.limits.fuel, 1_000);
+    refuse(&mut driver, &executor, lease.id);
+    assert_eq!(driver.poll_for(&executor, 1), []);
+    // What is asked for now was not refused.
+    driver.cancel(large).expect("it is there");
+    let lease = driver.poll_for_one(&executor);
+    assert_eq!(lease.limits.fuel, 100);
+    refuse(&mut driver, &executor, lease.id);
+    assert_eq!(driver.poll_for(&executor, 1), []);
+    // Whoever comes back may allow more.
+    driver.disconnect(&executor);
+    let executor = driver.executor(1);
+    let lease = driver.poll_for_one(&executor);
+    driver.complete(&executor, &lease, ok(1));
+    assert_eq!(driver.state(small), RunState::Done);
+}
+
+#[test]
 fn memory_limit_is_a_requirement() {
     let mut driver = Driver::new();
     let small = driver.connect(1);

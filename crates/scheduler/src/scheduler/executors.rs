@@ -70,12 +70,14 @@ impl Scheduler {
                 }
             }
             ToCoordinator::Refuse { lease, reason } => {
+                let refused = self.leases.get(&lease).map(|lease| lease.limits);
                 if let Some(id) = self.end_own_lease(key, lease) {
-                    self.works
-                        .get_mut(id)
-                        .trouble
-                        .get_or_insert_default()
-                        .refuse(*key, connection, reason);
+                    let work = self.works.get_mut(id);
+                    // What it was asked for may not be what is asked for now.
+                    if refused == Some(work.limits) {
+                        let trouble = work.trouble.get_or_insert_default();
+                        trouble.refuse(*key, connection, reason);
+                    }
                     self.offer(id);
                 }
             }

@@ -5,9 +5,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use asterism_protocol::{Cid, FunctionLookup, Value, nearest, view::ComponentView};
+use asterism_protocol::{
+    Cid, FunctionLookup, Value, limits::NAME_BYTES_MAX, nearest, view::ComponentView,
+};
 
 use crate::{Component, Function, arg_mistakes, canonical_args};
+
+/// The name of a component, and a function's.
+const LOOKED_FOR_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + 1;
 
 /// How many names an error lists.
 const NAMES_SHOWN: usize = 12;
@@ -115,6 +120,13 @@ impl Shelf {
     }
 
     fn search(&self, func: &str, rsc: Option<Cid>) -> Result<Found, String> {
+        // Before anything is looked for: it may be as long as a workflow.
+        if func.len() > LOOKED_FOR_BYTES_MAX {
+            return Err(format!(
+                "a function's name has at most {NAME_BYTES_MAX} bytes, with its component's {LOOKED_FOR_BYTES_MAX}; this one has {}",
+                func.len()
+            ));
+        }
         let all: Vec<&Arc<Shelved>> = match rsc {
             Some(cid) => vec![self.of(cid).ok_or_else(|| {
                 format!("component {cid} is not here: add it, and then do this again")

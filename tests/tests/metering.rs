@@ -483,6 +483,16 @@ fn a_module_cannot_reach_the_counters() {
 }
 
 #[test]
+fn a_module_that_would_fill_a_tab_is_refused() {
+    let code = |times| {
+        let text = format!("(module (func unreachable {}))", "f64.min ".repeat(times));
+        meter(&wat::parse_str(text).expect("it is WAT"))
+    };
+    assert!(code(10_000).is_ok());
+    assert_eq!(code(1_000_000), Err(MeteringError::TooLarge));
+}
+
+#[test]
 fn function_names_survive_for_backtraces() {
     let metered =
         meter(&wat::parse_str("(module (func $named_so (export \"f\")))").expect("it is WAT"))

@@ -103,6 +103,9 @@ impl<'a> Metering<'a> {
             let operator = reader.read()?;
             let raw = &body.as_bytes()[start - base..reader.original_position() - base];
             self.operator(&operator, raw, reader.eof(), top)?;
+            if self.code.len() > self.rewriter.room {
+                return Err(Error::UserError(MeteringError::TooLarge));
+            }
             top = match operator {
                 // Zero-extended, as Cranelift has it.
                 O::I32Const { value } => Top::Constant(i64::from(value.cast_unsigned())),
@@ -120,6 +123,7 @@ impl<'a> Metering<'a> {
                 .extend([ValType::I32, ValType::I64, ValType::F32, ValType::F64].map(|ty| (1, ty)));
             locals.extend([(2, ValType::F32), (2, ValType::F64)]);
         }
+        self.rewriter.room -= self.code.len();
         let mut function = Function::new(locals);
         function.raw(self.code);
         Ok(function)

@@ -85,6 +85,12 @@ pub enum MeteringError {
     /// It uses a proposal whose fuel is not defined here.
     #[error("the WebAssembly proposal `{0}` is not supported: build without it")]
     Unsupported(&'static str),
+    /// It would fill a tab.
+    #[error(
+        "its code becomes more than {} times as large when its fuel is counted",
+        module::GROWTH_MAX
+    )]
+    TooLarge,
     /// It would see the counters.
     #[error("imports from {IMPORT:?} are reserved for the host: rename the import module")]
     ReservedImport,

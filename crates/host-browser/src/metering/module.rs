@@ -28,6 +28,7 @@ pub fn meter(wasm: &[u8]) -> Result<Metered, MeteringError> {
         survey,
         bodies: 0,
         imports_added: false,
+        room: GROWTH_MAX * wasm.len() + GROWTH_FREE,
     };
     let mut module = Module::new();
     rewriter
@@ -41,6 +42,11 @@ pub fn meter(wasm: &[u8]) -> Result<Metered, MeteringError> {
         initial_bytes,
     })
 }
+
+/// How many times its size the code of a module may take when it is rewritten, beside what any may take: real ones take twice
+/// as much, and one made for it forty times.
+pub(super) const GROWTH_MAX: usize = 4;
+const GROWTH_FREE: usize = 16 << 20;
 
 /// What must be known of a module before its first section is written.
 #[derive(Debug, Default)]
@@ -168,6 +174,8 @@ pub(super) struct Rewriter {
     /// Bodies rewritten so far.
     bodies: usize,
     imports_added: bool,
+    /// Bytes of code that may still come.
+    pub(super) room: usize,
 }
 
 type Fallible<T> = Result<T, Error<MeteringError>>;

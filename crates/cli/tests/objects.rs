@@ -13,7 +13,6 @@ mod postgres;
 #[expect(dead_code, reason = "a part of what tests of stores need")]
 mod s3;
 
-#[expect(dead_code, reason = "a part of what tests of the command line need")]
 mod served;
 
 use std::{
@@ -260,6 +259,24 @@ async fn coordinators_on_one_database_have_one_bucket() {
     let (_, components) = get(&second, "/components").await;
     let components = String::from_utf8(components).unwrap();
     assert!(components.contains("\"math\""), "{components}");
+    // What nobody speaks of now may be spoken of in a moment.
+    let here = world.folder.path();
+    let gc = [
+        "gc",
+        "--grace",
+        "0",
+        "--journal",
+        &database,
+        "--data",
+        "one",
+    ];
+    world.fails(&gc, here, "serves from the same database");
+    drop(second);
+    let begun = Instant::now();
+    while !world.asterism(&gc, here).status.success() {
+        assert!(begun.elapsed() < TAKEN_OVER, "nobody lets go");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     // Another database's coordinator does not take it for its own.
     let other = server.database("other");
     let args = [
@@ -272,4 +289,39 @@ async fn coordinators_on_one_database_have_one_bucket() {
         "three",
     ];
     world.fails(&args, world.folder.path(), "belong to another journal");
+}
+
+#[test]
+fn a_place_that_was_emptied_is_not_taken_for_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let args = [
+        "coordinator",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        "data",
+        "--blobs",
+        "disk",
+    ];
+    let (served, _) = Served::start(here, &args);
+    drop(served);
+    // As a disk that is not mounted.
+    fs::rename(here.join("disk"), here.join("away")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_asterism"))
+        .args(args)
+        .current_dir(here)
+        .env("XDG_CONFIG_HOME", here.join("config"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        said.contains("does not say that it has the blobs"),
+        "{said}"
+    );
+    assert!(!here.join("disk").exists(), "nothing is made there");
+    fs::rename(here.join("away"), here.join("disk")).unwrap();
+    let (served, _) = Served::start(here, &args);
+    drop(served);
 }

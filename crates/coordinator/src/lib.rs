@@ -162,6 +162,7 @@ impl From<WrongBlobs> for ServeError {
             WrongBlobs::Inside { .. }
             | WrongBlobs::Elsewhere { .. }
             | WrongBlobs::InAnother { .. }
+            | WrongBlobs::Unmarked { .. }
             | WrongBlobs::NotElsewhere { .. }
             | WrongBlobs::OfAnother { .. } => Self::WrongBlobs(error),
         }

@@ -229,6 +229,12 @@ fn too_long(error: &axum::Error) -> bool {
     false
 }
 
+/// Links that a store is asked about together.
+const LINKS_AT_ONCE: usize = 256;
+
+/// How many missing blobs an executor is told of.
+const MISSING_SHOWN: usize = 3;
+
 /// Hands a message to the scheduler, unless it promises bytes that never came.
 async fn receive(
     app: &Arc<App>,
@@ -242,7 +248,11 @@ async fn receive(
         if !missing.is_empty() {
             // One signature covers them all, so they are refused together; faults free their leases.
             let leases: Vec<LeaseId> = items.iter().map(|item| item.lease).collect();
-            let some: Vec<String> = missing.iter().take(3).map(ToString::to_string).collect();
+            let some: Vec<String> = missing
+                .iter()
+                .take(MISSING_SHOWN)
+                .map(ToString::to_string)
+                .collect();
             let reason = format!(
                 "bring the blobs before the outcomes that link to them: {}",
                 some.join(", ")
@@ -290,10 +300,18 @@ async fn missing_blobs(app: &Arc<App>, items: &[Delivery]) -> Result<Vec<Cid>, A
         return Ok(Vec::new());
     }
     app.blocking(move |app| {
+        let links = Vec::from_iter(links);
         let mut missing = Vec::new();
-        for link in links {
-            if app.blobs.size(link)?.is_none() {
-                missing.push(link);
+        for some in links.chunks(LINKS_AT_ONCE) {
+            let here = app.blobs.has(some)?;
+            missing.extend(
+                some.iter()
+                    .zip(here)
+                    .filter_map(|(link, here)| (!here).then_some(*link)),
+            );
+            // More are not told.
+            if missing.len() >= MISSING_SHOWN {
+                break;
             }
         }
         Ok(missing)

@@ -2,6 +2,8 @@
 //!
 //! Copies and checks may be made while a coordinator serves from the directory; what changes it needs it alone.
 
+mod hold;
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -14,6 +16,7 @@ use std::{
 use asterism_protocol::{Cid, Receipt};
 use asterism_scheduler::Event;
 
+use self::hold::Hold;
 use crate::{
     driver::{PARTITION, event_of},
     http::run_blobs,
@@ -59,6 +62,12 @@ pub enum UpkeepError {
     /// There is nothing where data was expected.
     #[error("{0} holds no journal")]
     Nothing(String),
+    /// What is to be changed is in use.
+    #[error("the coordinator at {0} serves from the same database")]
+    Served(String),
+    /// It could not be kept from others.
+    #[error("the database did not let the journal be held to the end, so not all of it was done")]
+    Lost,
     /// There is something where it would be overwritten.
     #[error("{0} holds a journal already, and nothing is overwritten")]
     Something(String),
@@ -455,10 +464,16 @@ pub fn collect_garbage(
     grace: Duration,
 ) -> Result<Garbage, UpkeepError> {
     // Before anything is made there: a folder without a journal is most likely a slip.
-    drop(open(data, elsewhere.journal.as_ref())?);
-    // What is spoken of must not change meanwhile.
+    let (journal, _) = open(data, elsewhere.journal.as_ref())?;
+    // What is spoken of must not change meanwhile: not from this folder, nor from others on the same database.
     let owned = DataDirectory::open(data)?;
-    sweep(owned.path(), elsewhere, grace, true)
+    let shared = elsewhere.journal.is_some();
+    let hold = match shared {
+        true => Some(Hold::take(journal.into(), owned.name()?)?),
+        false => None,
+    };
+    let may_delete = || hold.as_ref().map_or(Ok(()), Hold::check);
+    sweep(owned.path(), elsewhere, grace, Some(&may_delete))
 }
 
 /// What [`collect_garbage`] would delete; also while a coordinator serves from the directory.
@@ -470,14 +485,14 @@ pub fn find_garbage(
     elsewhere: &Elsewhere,
     grace: Duration,
 ) -> Result<Garbage, UpkeepError> {
-    sweep(data, elsewhere, grace, false)
+    sweep(data, elsewhere, grace, None)
 }
 
 fn sweep(
     data: &Path,
     elsewhere: &Elsewhere,
     grace: Duration,
-    delete: bool,
+    may_delete: Option<&dyn Fn() -> Result<(), UpkeepError>>,
 ) -> Result<Garbage, UpkeepError> {
     let (journal, owner) = open(data, elsewhere.journal.as_ref())?;
     let blobs = open_existing_blobs(data, elsewhere.blobs.as_ref(), &owner)?;
@@ -497,7 +512,8 @@ fn sweep(
             garbage.kept += 1;
             continue;
         }
-        if delete {
+        if let Some(may_delete) = may_delete {
+            may_delete()?;
             blobs.delete(entry.cid)?;
         }
         garbage.blobs += 1;

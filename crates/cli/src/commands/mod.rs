@@ -202,6 +202,9 @@ fn right_blobs(failure: Failure, error: &WrongBlobs) -> Failure {
         WrongBlobs::InAnother { .. } => failure.hint(
             "name that place with --blobs; where all of it was copied to another one, with the object `journal`, name that one",
         ),
+        WrongBlobs::Unmarked { .. } => failure.hint(
+            "mount or name the place that has them; if all there was lost, start from a new folder with --data and restore a backup",
+        ),
         WrongBlobs::NotElsewhere { .. } => {
             failure.hint("leave --blobs away, and unset ASTERISM_BLOBS")
         }

@@ -191,6 +191,8 @@ async fn upkeep<T: Send + 'static>(
             UpkeepError::WrongJournal(error) => right_journal(failure, &error),
             UpkeepError::WrongBlobs(error) => right_blobs(failure, &error),
             UpkeepError::Nothing(_) => failure.hint("name a coordinator's folder with --data"),
+            UpkeepError::Served(_) => failure.hint("stop all coordinators on it first"),
+            UpkeepError::Lost => failure.hint("do it again when the database answers"),
             UpkeepError::Something(_) => failure.hint("choose a folder that is empty"),
             UpkeepError::Data(_)
             | UpkeepError::Journal(_)

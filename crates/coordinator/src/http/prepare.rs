@@ -277,7 +277,7 @@ impl Obstacle {
 /// Components and linked bytes must be here before executors are sent to fetch them, and files within what these hold: the
 /// first that is not so. What promises come to is seen when they are kept.
 fn obstacle(app: &App, prepared: &Prepared) -> Result<Option<Obstacle>, ApiError> {
-    let mut sizes = BTreeMap::new();
+    let mut sizes = sizes_of(app, prepared)?;
     let mut size = |cid: Cid| -> Result<Option<u64>, ApiError> {
         if let Some(size) = sizes.get(&cid) {
             return Ok(Some(*size));
@@ -332,6 +332,31 @@ fn obstacle(app: &App, prepared: &Prepared) -> Result<Option<Obstacle>, ApiError
     }
     Ok(None)
 }
+
+/// How large the blobs are that a workflow names, as far as all of them are here: asked for together, as a store may be far away.
+fn sizes_of(app: &App, prepared: &Prepared) -> Result<BTreeMap<Cid, u64>, ApiError> {
+    let mut links = BTreeSet::new();
+    for task in &prepared.workflow.tasks {
+        links.extend(task.run.component().ok());
+        let values = task.run.input.values();
+        values.for_each(|value| collect_blobs(value, &mut links));
+    }
+    let links = Vec::from_iter(links);
+    let mut sizes = BTreeMap::new();
+    for some in links.chunks(LINKS_AT_ONCE) {
+        let told = app.blobs.sizes(some)?;
+        let known = some.iter().zip(&told);
+        sizes.extend(known.filter_map(|(link, size)| Some((*link, (*size)?))));
+        // The first one that is missing is found by whoever asks for this.
+        if told.contains(&None) {
+            break;
+        }
+    }
+    Ok(sizes)
+}
+
+/// Links that a store is asked about together.
+const LINKS_AT_ONCE: usize = 256;
 
 /// Links to blobs, not those of promises.
 pub(crate) fn collect_blobs(value: &Value, found: &mut BTreeSet<Cid>) {

@@ -238,6 +238,16 @@ pub enum WrongBlobs {
         /// The place that was named.
         given: String,
     },
+    /// They should be there, and nothing there says that they are.
+    #[error(
+        "{given} does not say that it has the blobs of {folder}, as it did before: it is another place, or was emptied"
+    )]
+    Unmarked {
+        /// The directory.
+        folder: String,
+        /// The place that was named.
+        given: String,
+    },
     /// They are in the directory.
     #[error("the blobs of {folder} are in the folder, and not in {given}")]
     NotElsewhere {
@@ -368,8 +378,17 @@ pub(crate) fn open_blobs(
             });
         }
     }
+    // What was claimed once says so: a folder that is not mounted now, or the same bucket at another address, does not.
+    let is_claimed = marker.as_ref() == Some(&given);
+    if is_claimed
+        && let (_, Some(store)) = open_unclaimed(elsewhere, false)?
+        && store.mark(OWNER)?.is_none()
+    {
+        let folder = shown(folder);
+        return Err(WrongBlobs::Unmarked { folder, given });
+    }
     let opened = open_elsewhere(elsewhere, owner)?;
-    if marker.as_ref() != Some(&given) {
+    if !is_claimed {
         write_text(folder, BLOBS_MARKER, &format!("{given}\n"))?;
     }
     Ok(opened)
@@ -487,6 +506,8 @@ fn open_elsewhere(
         match mark {
             Some(text) if is_of(&text, owner) => {}
             Some(text) => return Err(of_another(elsewhere, &text)),
+            // The store took it, and does not have it: nobody is kept away by that.
+            None if owner.is_some() => return Err(of_another(elsewhere, "")),
             None => {}
         }
     }

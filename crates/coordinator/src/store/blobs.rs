@@ -121,14 +121,20 @@ pub trait Blobs: Send + Sync + 'static {
     /// The disk failed, or the bytes are damaged.
     fn open(&self, cid: Cid) -> Result<Option<Box<dyn BlobReader>>, BlobError>;
 
+    /// [`Blobs::size`] of several, asked for together where that is faster.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn sizes(&self, cids: &[Cid]) -> Result<Vec<Option<u64>>, BlobError> {
+        cids.iter().map(|cid| self.size(*cid)).collect()
+    }
+
     /// Which of these blobs are here. Their bytes are not looked at.
     ///
     /// # Errors
     /// The disk failed.
     fn has(&self, cids: &[Cid]) -> Result<Vec<bool>, BlobError> {
-        cids.iter()
-            .map(|cid| Ok(self.size(*cid)?.is_some()))
-            .collect()
+        Ok(self.sizes(cids)?.iter().map(Option::is_some).collect())
     }
 
     /// Deletes a blob; was it here? Whoever reads it meanwhile reads on, or hears that it is gone: of a long one that is not

@@ -234,12 +234,14 @@ impl super::belonging::Marked for FolderBlobs {
     }
 
     fn set_mark(&self, name: &str, text: &str) -> Result<(), BlobError> {
-        // Whoever writes it has the lock of the folder.
-        File::create(self.0.root.join(name))
+        // Whoever writes it has the lock of the folder. Never half of it: the folder would be somebody else's.
+        let unfinished = self.0.root.join(format!("{name}.unfinished"));
+        File::create(&unfinished)
             .and_then(|mut file| {
                 file.write_all(text.as_bytes())?;
                 file.sync_all()
             })
+            .and_then(|()| fs::rename(&unfinished, self.0.root.join(name)))
             .and_then(|()| File::open(&self.0.root)?.sync_all())
             .trying("write whose blobs these are")
     }

@@ -15,13 +15,16 @@ use std::{
     future::Future,
     io::{self, Cursor, Read, Seek, SeekFrom},
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use asterism_protocol::{BlobHasher, Cid, limits::BLOB_BYTES_MAX};
 use axum::body::Bytes;
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{StreamExt as _, future::join_all, stream::BoxStream};
 use object_store::{
     Error, GetOptions, GetRange, GetResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt as _, PutMode, PutOptions, PutPayload, memory::InMemory, path::Path,
@@ -41,6 +44,9 @@ use crate::limits::{
 
 /// Unfinished objects, below the prefix.
 const UNFINISHED: &str = "tmp";
+
+/// Objects that are looked at together.
+const ASKED_AT_ONCE: usize = 32;
 
 /// Objects that are listed at a time: a page of S3.
 const LISTED: usize = 1_000;
@@ -86,6 +92,8 @@ struct Inner {
     patience: Patience,
     verified: Mutex<Verified<Stamp>>,
     trouble: Mutex<Option<String>>,
+    /// Is the store asked from time to time how it is?
+    probing: AtomicBool,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -200,6 +208,7 @@ impl ObjectBlobs {
             patience,
             verified: Mutex::default(),
             trouble: Mutex::default(),
+            probing: AtomicBool::new(false),
             runtime: Some(runtime),
         })))
     }
@@ -303,7 +312,8 @@ impl Inner {
             }
             Ok(Err(error)) => match s3::problem(&error) {
                 Some(problem) => {
-                    tracing::debug!(%error, "the object store did not do it");
+                    // Not the answer itself: some stores repeat keys in it.
+                    tracing::debug!(%problem, what, "the object store did not do it");
                     problem
                 }
                 None => {
@@ -351,10 +361,8 @@ impl Inner {
 
     /// Notes how the store is. In trouble it is asked from time to time: nobody else may ask, and somebody looks at `/health`.
     fn set_trouble(self: &Arc<Self>, said: Option<String>) {
-        let mut trouble = self.trouble();
-        let begins = trouble.is_none() && said.is_some();
-        *trouble = said;
-        drop(trouble);
+        let begins = said.is_some() && !self.probing.swap(true, Ordering::Relaxed);
+        *self.trouble() = said;
         if begins {
             let (inner, every) = (Arc::downgrade(self), self.patience.probe);
             self.runtime().spawn(probe(inner, every));
@@ -443,9 +451,12 @@ async fn probe(inner: Weak<Inner>, every: Duration) {
         tokio::time::sleep(every).await;
         let Some(inner) = inner.upgrade() else { return };
         if inner.trouble().is_none() {
+            inner.probing.store(false, Ordering::Relaxed);
             return;
         }
-        let path = inner.below(&format!("{UNFINISHED}/probe"));
+        // Other coordinators may ask the same store.
+        let Ok(name) = random_name() else { continue };
+        let path = inner.below(&format!("{UNFINISHED}/{name}"));
         let asked = async {
             inner
                 .store
@@ -456,6 +467,7 @@ async fn probe(inner: Weak<Inner>, every: Duration) {
         };
         if matches!(timeout(inner.patience.call, asked).await, Ok(Ok(_))) {
             *inner.trouble() = None;
+            inner.probing.store(false, Ordering::Relaxed);
             return;
         }
     }
@@ -480,6 +492,26 @@ impl Blobs for ObjectBlobs {
     fn size(&self, cid: Cid) -> Result<Option<u64>, BlobError> {
         let stamp = self.0.stamp(&self.0.path(cid))?;
         Ok(stamp.map(|Stamp(size, _)| size))
+    }
+
+    fn sizes(&self, cids: &[Cid]) -> Result<Vec<Option<u64>>, BlobError> {
+        let inner = &self.0;
+        let mut sizes = Vec::with_capacity(cids.len());
+        for some in cids.chunks(ASKED_AT_ONCE) {
+            let paths: Vec<Path> = some.iter().map(|cid| inner.path(*cid)).collect();
+            let heads = paths.iter().map(|path| inner.store.head(path));
+            let heads = join_all(heads);
+            let told = inner.block_on(async { timeout(inner.patience.call, heads).await });
+            for (at, cid) in some.iter().enumerate() {
+                sizes.push(match told.as_ref().map(|told| &told[at]) {
+                    Ok(Ok(meta)) => Some(meta.size),
+                    Ok(Err(Error::NotFound { .. })) => None,
+                    // Asked alone, it is told why.
+                    Ok(Err(_)) | Err(_) => self.size(*cid)?,
+                });
+            }
+        }
+        Ok(sizes)
     }
 
     fn open(&self, cid: Cid) -> Result<Option<Box<dyn BlobReader>>, BlobError> {
@@ -599,7 +631,17 @@ impl Ranges {
         let (inner, path) = (&self.inner, &self.path);
         let get = async {
             let object: GetResult = inner.store.get_opts(path, options).await?;
-            object.bytes().await
+            let mut stream = object.into_stream();
+            let mut window = Vec::new();
+            // No more than was asked for, whatever comes.
+            while let Some(bytes) = stream.next().await.transpose()? {
+                window.extend_from_slice(&bytes);
+                if window.len() as u64 >= to - self.position {
+                    break;
+                }
+            }
+            window.truncate(usize::try_from(to - self.position).unwrap_or(usize::MAX));
+            Ok::<_, Error>(Bytes::from(window))
         };
         let gone = || BlobError::Store {
             what: "read",
@@ -766,9 +808,15 @@ impl BlobWriter for ObjectWriter {
                 Some(tag) => Some(Stamp(size, tag)),
                 None => inner.stamp(&path)?,
             };
-            if let Some(stamp) = stamp.filter(|stamp| stamp.0 == size) {
-                inner.verified().remember(cid, stamp, &chunks);
-            }
+            // A store that says yes to a copy may have failed at it nevertheless.
+            let Some(stamp) = stamp.filter(|stamp| stamp.0 == size) else {
+                return Err(BlobError::Store {
+                    what: "name",
+                    place: inner.place_of(&path),
+                    problem: StoreProblem::Gone,
+                });
+            };
+            inner.verified().remember(cid, stamp, &chunks);
         }
         let is_new = before.is_none();
         Ok(Stored { cid, is_new })

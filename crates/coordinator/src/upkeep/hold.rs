@@ -1,0 +1,92 @@
+//! Keeping coordinators away from a journal in a database while what they may speak of is changed.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use super::UpkeepError;
+use crate::{
+    driver::PARTITION,
+    limits::{RENEW_EVERY, TERM},
+    store::{Asked, Holder, Journal, Tenure},
+};
+
+/// A journal that no coordinator holds, as long as this is there.
+pub(super) struct Hold {
+    journal: Arc<dyn Journal>,
+    tenure: Tenure,
+    /// When its term is over, unless it is renewed before.
+    until: Arc<Mutex<Instant>>,
+    /// The thread ends when this closes.
+    end: Option<mpsc::Sender<()>>,
+    renewing: Option<JoinHandle<()>>,
+}
+
+impl Hold {
+    /// Takes the journal for the folder of this name, if nobody from another one holds it. A coordinator of this folder that was
+    /// killed is followed at once.
+    ///
+    /// # Errors
+    /// A coordinator does, or the database is away.
+    pub(super) fn take(journal: Arc<dyn Journal>, name: String) -> Result<Self, UpkeepError> {
+        let holder = Holder {
+            name,
+            address: "upkeep".to_owned(),
+        };
+        // By our own clock, and from before the database was asked: too early rather than too late.
+        let asked = Instant::now();
+        let tenure = match journal.acquire(PARTITION, &holder, TERM)? {
+            Asked::Granted(tenure) => tenure,
+            Asked::Held(other) => return Err(UpkeepError::Served(other.address)),
+        };
+        let (end, ended) = mpsc::channel::<()>();
+        let until = Arc::new(Mutex::new(asked + TERM));
+        let (kept, longer) = (Arc::clone(&journal), Arc::clone(&until));
+        let renewing = thread::Builder::new()
+            .name("hold".to_owned())
+            .spawn(move || {
+                while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(RENEW_EVERY) {
+                    let asked = Instant::now();
+                    if kept.renew(tenure, TERM).is_err() {
+                        return;
+                    }
+                    *longer.lock().unwrap_or_else(PoisonError::into_inner) = asked + TERM;
+                }
+            });
+        let renewing = renewing.map_err(|source| UpkeepError::Io {
+            path: "a thread".to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            journal,
+            tenure,
+            until,
+            end: Some(end),
+            renewing: Some(renewing),
+        })
+    }
+
+    /// Is it held still?
+    ///
+    /// # Errors
+    /// It could not be kept: a coordinator may have it.
+    pub(super) fn check(&self) -> Result<(), UpkeepError> {
+        let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        if Instant::now() < until {
+            Ok(())
+        } else {
+            Err(UpkeepError::Lost)
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        let _ = self.renewing.take().map(JoinHandle::join);
+        // Its term is over soon by itself.
+        let _ = self.journal.release(self.tenure);
+    }
+}

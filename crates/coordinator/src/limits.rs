@@ -141,6 +141,9 @@ pub(crate) const DATABASE_READ_MAX: Duration = Duration::from_secs(60);
 /// Connections to a database beside the one that appends.
 pub(crate) const DATABASE_READERS: usize = 3;
 
+/// Blobs that a store is asked about together, before somebody hears of one that is missing.
+pub(crate) const LINKS_AT_ONCE: usize = 256;
+
 /// Bytes that one writer of an object store holds, and sends as one part: with parts below 5 MiB no S3 takes a blob in parts, so
 /// this is more than is held elsewhere. What is shorter is sent at once, and takes no more memory than it has bytes.
 pub(crate) const STORE_PART_BYTES: usize = 5 << 20;

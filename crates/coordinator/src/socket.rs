@@ -33,7 +33,10 @@ use crate::{
     error::ApiError,
     http::run_blobs,
     hub::Edition,
-    limits::{CHANGES_FRAME_MAX, FIRST_WORD_MAX, PING_EVERY, SILENCE_MAX, SOCKET_BUFFER_BYTES},
+    limits::{
+        CHANGES_FRAME_MAX, FIRST_WORD_MAX, LINKS_AT_ONCE, PING_EVERY, SILENCE_MAX,
+        SOCKET_BUFFER_BYTES,
+    },
     metrics::Counted,
     peer::Peer,
     places::Place,
@@ -228,9 +231,6 @@ fn too_long(error: &axum::Error) -> bool {
     }
     false
 }
-
-/// Links that a store is asked about together.
-const LINKS_AT_ONCE: usize = 256;
 
 /// How many missing blobs an executor is told of.
 const MISSING_SHOWN: usize = 3;

@@ -467,10 +467,10 @@ pub fn collect_garbage(
     let (journal, _) = open(data, elsewhere.journal.as_ref())?;
     // What is spoken of must not change meanwhile: not from this folder, nor from others on the same database.
     let owned = DataDirectory::open(data)?;
-    let shared = elsewhere.journal.is_some();
-    let hold = match shared {
-        true => Some(Hold::take(journal.into(), owned.name()?)?),
-        false => None,
+    let hold = if elsewhere.journal.is_some() {
+        Some(Hold::take(journal.into(), owned.name()?)?)
+    } else {
+        None
     };
     let may_delete = || hold.as_ref().map_or(Ok(()), Hold::check);
     sweep(owned.path(), elsewhere, grace, Some(&may_delete))

@@ -1,4 +1,4 @@
-//! Content that is handed on and seldom read.
+//! Content in its encoding: handed on and seldom read, or named by parts of its bytes.
 
 use std::{
     fmt,

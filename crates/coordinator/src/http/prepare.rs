@@ -16,7 +16,7 @@ use super::{
     run::RunQuery,
     weight::{Document, Weight},
 };
-use crate::{app::App, error::ApiError};
+use crate::{app::App, error::ApiError, limits::LINKS_AT_ONCE};
 
 /// A submission, looked at from all sides but the scheduler's.
 pub(super) struct Ready {
@@ -354,9 +354,6 @@ fn sizes_of(app: &App, prepared: &Prepared) -> Result<BTreeMap<Cid, u64>, ApiErr
     }
     Ok(sizes)
 }
-
-/// Links that a store is asked about together.
-const LINKS_AT_ONCE: usize = 256;
 
 /// Links to blobs, not those of promises.
 pub(crate) fn collect_blobs(value: &Value, found: &mut BTreeSet<Cid>) {

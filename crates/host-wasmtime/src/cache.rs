@@ -13,7 +13,9 @@ use std::{
 
 use asterism_protocol::Cid;
 use sha2::{Digest as _, Sha256};
-use wasmtime::{Engine, component::Component};
+use wasmtime::{Engine, Result};
+
+use crate::code::Code;
 
 /// Most bytes of compiled components that stay on disk; the ones written first go first.
 const DISK_BYTES_MAX: u64 = 4 << 30;
@@ -46,26 +48,19 @@ impl DiskCache {
         self.dir.join(format!("{cid}-{}.cwasm", self.engine))
     }
 
-    /// The compiled component, if there is a whole one of this engine.
-    pub(crate) fn load(&self, cid: Cid, engine: &Engine) -> Option<Component> {
+    /// What `load` makes of the compiled component, if there is a whole one of this engine.
+    pub(crate) fn load<T>(&self, cid: Cid, load: impl FnOnce(&Code<'_>) -> Result<T>) -> Option<T> {
         let path = self.path(cid);
         let written = fs::read(sum_path(&path)).ok()?;
         let loaded = match checksum(cid, &path) {
             Ok(sum) if sum[..] == written => {
-                #[expect(
-                    unsafe_code,
-                    reason = "the file is in a directory that only we may write, its checksum says that it is as we \
-                              wrote it, and its name that this engine's configuration made it"
-                )]
-                // SAFETY: `store` wrote these bytes out of `Component::serialize`, and files are replaced, never changed.
-                let component = unsafe { Component::deserialize_file(engine, &path) };
-                component.map_err(|error| format!("{error:#}"))
+                load(&Code::File(&path)).map_err(|error| format!("{error:#}"))
             }
             Ok(_) => Err("it is not as it was written".to_owned()),
             Err(error) => Err(error.to_string()),
         };
         match loaded {
-            Ok(component) => Some(component),
+            Ok(loaded) => Some(loaded),
             Err(reason) => {
                 tracing::warn!(path = %path.display(), reason, "a compiled component is thrown away");
                 // It is compiled again and overwritten: a file that stays is no harm.
@@ -76,24 +71,19 @@ impl DiskCache {
         }
     }
 
-    /// Keeps a compiled component. Failing costs time later, nothing else.
-    pub(crate) fn store(&self, cid: Cid, component: &Component) {
-        let written = component
-            .serialize()
-            .map_err(io::Error::other)
-            .and_then(|code| {
-                let temporary =
-                    self.dir
-                        .join(format!("{cid}-{}.{}.tmp", self.engine, std::process::id()));
-                let path = self.path(cid);
-                let put = |bytes: &[u8], path: &Path| {
-                    fs::write(&temporary, bytes)?;
-                    fs::rename(&temporary, path)
-                };
-                put(&code, &path)?;
-                put(&checksum(cid, &path)?, &sum_path(&path))?;
-                self.prune()
-            });
+    /// Keeps the code of a component. Failing costs time later, nothing else.
+    pub(crate) fn store(&self, cid: Cid, code: &[u8]) {
+        let temporary = self
+            .dir
+            .join(format!("{cid}-{}.{}.tmp", self.engine, std::process::id()));
+        let path = self.path(cid);
+        let put = |bytes: &[u8], path: &Path| {
+            fs::write(&temporary, bytes)?;
+            fs::rename(&temporary, path)
+        };
+        let written = put(code, &path)
+            .and_then(|()| put(&checksum(cid, &path)?, &sum_path(&path)))
+            .and_then(|()| self.prune());
         if let Err(error) = written {
             tracing::warn!(dir = %self.dir.display(), %error, "a compiled component could not be kept");
         }
@@ -226,13 +216,11 @@ mod tests {
             let theirs = engine(change);
             let open = |engine| DiskCache::open(dir.path(), engine).expect("it is ours");
             let (our_cache, their_cache) = (open(&ours), open(&theirs));
-            let compiled = Component::from_binary(&theirs, &bytes).expect("it is fit");
-            their_cache.store(cid, &compiled);
-            assert!(our_cache.load(cid, &ours).is_none());
-            assert!(
-                their_cache.load(cid, &theirs).is_some(),
-                "it was left to them"
-            );
+            let code = theirs.precompile_component(&bytes).expect("it is fit");
+            their_cache.store(cid, &code);
+            assert!(our_cache.load(cid, |code| code.load(&ours)).is_none());
+            let left = their_cache.load(cid, |code| code.load(&theirs));
+            assert!(left.is_some(), "it was left to them");
         }
     }
 
@@ -243,11 +231,11 @@ mod tests {
         for change in OTHERS {
             let dir = tempfile::tempdir().expect("a directory");
             let cache = DiskCache::open(dir.path(), &ours).expect("it is ours");
-            let compiled = Component::from_binary(&engine(change), &bytes).expect("it is fit");
+            let code = engine(change).precompile_component(&bytes);
             // Whole, and with the checksum that it must have.
-            cache.store(cid, &compiled);
+            cache.store(cid, &code.expect("it is fit"));
             assert!(cache.path(cid).exists());
-            assert!(cache.load(cid, &ours).is_none());
+            assert!(cache.load(cid, |code| code.load(&ours)).is_none());
             assert!(!cache.path(cid).exists(), "it was thrown away");
         }
     }

@@ -15,7 +15,15 @@ use wasmtime::{
     component::{Component, ComponentExportIndex, InstancePre},
 };
 
-use crate::{WasmtimeHost, cache::DiskCache, config::config, host::Task, import::link};
+use crate::{
+    WasmtimeHost,
+    cache::DiskCache,
+    code::Code,
+    config::config,
+    host::Task,
+    import::link,
+    pool::{Place, Pool},
+};
 
 /// How often guests are asked for the time, in milliseconds: the wall clock's precision.
 pub(crate) const TICK_MS: u64 = 10;
@@ -30,7 +38,9 @@ pub struct WasmtimeEngine {
 }
 
 struct Shared {
+    /// It compiles, and makes instances on demand.
     engine: Engine,
+    pool: Option<Pool>,
     disk: Option<DiskCache>,
     components: Mutex<Components>,
 }
@@ -51,6 +61,14 @@ struct Slot {
 /// A component, compiled and linked.
 pub(crate) struct Prepared {
     pub(crate) component: asterism_component::Component,
+    /// For instances in the pool, if it fits.
+    pooled: Option<(Linked, Pool)>,
+    /// For instances on demand; made when there is the first.
+    on_demand: OnceLock<Result<Linked, String>>,
+}
+
+/// A compiled component with what it imports, for one engine.
+pub(crate) struct Linked {
     pub(crate) pre: InstancePre<Task>,
     /// Its functions, in their order.
     pub(crate) exports: Vec<Export>,
@@ -60,6 +78,33 @@ pub(crate) struct Prepared {
 pub(crate) struct Export {
     pub(crate) index: ComponentExportIndex,
     pub(crate) signature: Arc<Signature>,
+}
+
+impl Prepared {
+    /// With what a task is instantiated, and its place if that is in the pool.
+    ///
+    /// # Errors
+    /// The machine is short of memory for the code.
+    pub(crate) fn linked(&self, engine: &Engine) -> Result<(&Linked, Option<Place>), String> {
+        if let Some((linked, pool)) = &self.pooled
+            && let Some(place) = pool.take()
+        {
+            return Ok((linked, Some(place)));
+        }
+        let made = self.on_demand.get_or_init(|| {
+            let Some((pooled, _)) = &self.pooled else {
+                return Err("a component that does not fit into the pool was not linked".into());
+            };
+            let made = pooled.pre.component().serialize().and_then(|code| {
+                let compiled = Code::Bytes(code).load(engine)?;
+                link_all(engine, &compiled, &self.component)
+            });
+            made.map_err(|error| format!("{error:#}"))
+        });
+        made.as_ref()
+            .map(|linked| (linked, None))
+            .map_err(Clone::clone)
+    }
 }
 
 /// Why there is no engine.
@@ -75,18 +120,27 @@ impl WasmtimeEngine {
     /// # Errors
     /// This machine cannot run Wasmtime, or the directory cannot be made or may be written by others.
     pub fn new(cache: Option<&Path>) -> Result<Self, EngineError> {
+        Self::with_pool(cache, Pool::new())
+    }
+
+    pub(crate) fn with_pool(cache: Option<&Path>, pool: Option<Pool>) -> Result<Self, EngineError> {
         let error = |reason: String| EngineError { reason };
         let engine = Engine::new(&config()).map_err(|e| error(format!("{e:#}")))?;
         let disk = cache
             .map(|dir| DiskCache::open(dir, &engine))
             .transpose()
             .map_err(|e| error(e.to_string()))?;
-        let clock = engine.weak();
+        let pooled = pool.as_ref().map(|pool| pool.engine.weak());
+        let clocks: Vec<_> = [engine.weak()].into_iter().chain(pooled).collect();
         let tick = move || {
-            // It ends with the engine.
-            while let Some(engine) = clock.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
+            // It ends with the engines.
+            while clocks
+                .iter()
+                .filter_map(|clock| clock.upgrade())
+                .map(|engine| engine.increment_epoch())
+                .count()
+                > 0
+            {
                 std::thread::sleep(Duration::from_millis(TICK_MS));
             }
         };
@@ -97,6 +151,7 @@ impl WasmtimeEngine {
         Ok(Self {
             shared: Arc::new(Shared {
                 engine,
+                pool,
                 disk,
                 components: Mutex::default(),
             }),
@@ -165,36 +220,72 @@ impl WasmtimeEngine {
         let unfit = |reason: String| Unfit { reason };
         let component = outline(bytes).map_err(|refusal| unfit(refusal.to_string()))?;
         let disk = self.shared.disk.as_ref();
-        let compiled = match disk.and_then(|disk| disk.load(cid, self.engine())) {
+        let kept = disk.and_then(|disk| disk.load(cid, |code| self.load(code)));
+        let compiled = match kept {
             Some(compiled) => compiled,
             None => {
-                let compiled = Component::from_binary(self.engine(), bytes)
+                let code = self
+                    .engine()
+                    .precompile_component(bytes)
                     .map_err(|error| unfit(format!("{error:#}")))?;
                 if let Some(disk) = disk {
-                    disk.store(cid, &compiled);
+                    disk.store(cid, &code);
                 }
-                compiled
+                self.load(&Code::Bytes(code))
+                    .map_err(|error| unfit(format!("{error:#}")))?
             }
         };
-        let pre = link(self.engine(), &compiled).map_err(|error| unfit(format!("{error:#}")))?;
-        let export = |function: &Function| {
-            let (interface, name) = function.path();
-            let interface = match interface {
-                Some(interface) => Some(compiled.get_export_index(None, interface)?),
-                None => None,
-            };
-            Some(Export {
-                index: compiled.get_export_index(interface.as_ref(), name)?,
-                signature: Arc::new(Signature::of(function)),
-            })
+        let link = |engine: &Engine, compiled: &Component| {
+            link_all(engine, compiled, &component).map_err(|error| unfit(format!("{error:#}")))
         };
-        let exports: Option<Vec<_>> = component.functions.iter().map(export).collect();
-        let exports =
-            exports.ok_or_else(|| unfit("Wasmtime does not see all of its functions".into()))?;
+        let on_demand = OnceLock::new();
+        let pooled = match compiled {
+            (compiled, Some(pool)) => Some((link(&pool.engine, &compiled)?, pool)),
+            (compiled, None) => {
+                // It is looked at nowhere else before.
+                let _ = on_demand.set(Ok(link(self.engine(), &compiled)?));
+                None
+            }
+        };
         Ok(Prepared {
             component,
-            pre,
-            exports,
+            pooled,
+            on_demand,
         })
     }
+
+    /// Code in the pool that it is for, or, if it does not fit there, for instances on demand.
+    fn load(&self, code: &Code) -> wasmtime::Result<(Component, Option<Pool>)> {
+        if let Some(pool) = &self.shared.pool {
+            match code.load(&pool.engine) {
+                Ok(compiled) => return Ok((compiled, Some(pool.clone()))),
+                // If that is not the reason, it is said again below.
+                Err(error) => tracing::debug!("a component does not fit into the pool: {error:#}"),
+            }
+        }
+        Ok((code.load(self.engine())?, None))
+    }
+}
+
+fn link_all(
+    engine: &Engine,
+    compiled: &Component,
+    component: &asterism_component::Component,
+) -> wasmtime::Result<Linked> {
+    let pre = link(engine, compiled)?;
+    let export = |function: &Function| {
+        let (interface, name) = function.path();
+        let interface = match interface {
+            Some(interface) => Some(compiled.get_export_index(None, interface)?),
+            None => None,
+        };
+        Some(Export {
+            index: compiled.get_export_index(interface.as_ref(), name)?,
+            signature: Arc::new(Signature::of(function)),
+        })
+    };
+    let exports: Option<Vec<_>> = component.functions.iter().map(export).collect();
+    let exports = exports
+        .ok_or_else(|| wasmtime::Error::msg("Wasmtime does not see all of its functions"))?;
+    Ok(Linked { pre, exports })
 }

@@ -160,7 +160,11 @@ impl WasmtimeHost {
             world,
             limiter: Limiter::new(job.limits.memory),
         };
-        let mut store = Store::new(self.engine.engine(), task);
+        // The place is given back after the store that is in it.
+        let (linked, _place) = prepared
+            .linked(self.engine.engine())
+            .map_err(|reason| fault(&reason))?;
+        let mut store = Store::new(linked.pre.engine(), task);
         store.limiter(|task| &mut task.limiter);
         let interrupts = Arc::clone(&interruption);
         store.epoch_deadline_callback(move |_| match interrupts() {
@@ -172,13 +176,13 @@ impl WasmtimeHost {
             .set_fuel(INSTANTIATION_FUEL)
             .map_err(|error| broken(&error))?;
 
-        let ended = match prepared.pre.instantiate(&mut store) {
+        let ended = match linked.pre.instantiate(&mut store) {
             Err(error) => not_instantiated(&error, &store.data().limiter, time_ms)?,
             Ok(instance) => {
                 store
                     .set_fuel(granted_fuel(job.limits.fuel))
                     .map_err(|error| broken(&error))?;
-                let export = &prepared.exports[place];
+                let export = &linked.exports[place];
                 let func = instance.get_func(&mut store, export.index);
                 let func = func.ok_or_else(|| fault("an export is missing after instantiation"))?;
                 let returned = abi::call(&mut store, func, &export.signature, &args);

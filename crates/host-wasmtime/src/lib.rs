@@ -7,11 +7,13 @@
 
 mod abi;
 mod cache;
+mod code;
 mod config;
 mod engine;
 mod host;
 mod import;
 mod limiter;
+mod pool;
 mod trap;
 
 pub use crate::{

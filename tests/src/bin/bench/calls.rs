@@ -6,7 +6,10 @@ use asterism_tests::{
     harness::{Browser, Coordinator, root, wait_until},
 };
 
-use crate::table::{Row, Table, median};
+use crate::{
+    hosts::{self, Bare},
+    table::{Row, Table, median},
+};
 
 /// Pages that are opened; each starts cold.
 const PAGES: usize = 7;
@@ -26,7 +29,7 @@ const ADD: &str = r#"
 "#;
 
 const SCRIPT: &str = r#"
-import init, { measure } from "/measure.js";
+import init, { measure, measure_bytes } from "/measure.js";
 await init();
 const measuredOf = async (name) =>
   [...measure(new Uint8Array(await (await fetch(name)).arrayBuffer()))];
@@ -40,6 +43,10 @@ const INSTANCES = 20000;
 const started = performance.now();
 for (let i = 0; i < INSTANCES; i++) new WebAssembly.Instance(bare).exports.f(BigInt(i));
 measured.push((performance.now() - started) * 1000 / INSTANCES);
+const conformance = new Uint8Array(await (await fetch("/conformance.wasm")).arrayBuffer());
+const megabyte = Uint8Array.from({ length: 1 << 20 }, (_, i) => i * 31);
+const calls = Array.from({ length: 7 }, () => measure_bytes(conformance, megabyte));
+measured.push(calls.sort((a, b) => a - b)[3]);
 document.body.textContent = JSON.stringify(measured);
 "#;
 
@@ -56,15 +63,16 @@ pub(crate) async fn run(table: &mut Table) -> anyhow::Result<()> {
     std::fs::write(panel.join("index.html"), PAGE)?;
     std::fs::write(panel.join("page.js"), SCRIPT)?;
     std::fs::write(panel.join("math.wasm"), guests::MATH)?;
+    std::fs::write(panel.join("conformance.wasm"), guests::CONFORMANCE)?;
     std::fs::write(panel.join("add.wasm"), wat::parse_str(ADD)?)?;
     let coordinator = Coordinator::start_with(&folder.path().join("data"), &panel);
     let browser = Browser::start().await;
     let (mut cold, mut calls, mut logging) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut tasks, mut bare) = (Vec::new(), Vec::new());
+    let (mut tasks, mut bare, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..PAGES {
         browser.open(coordinator.url()).await;
         let measured = wait_until("the page has measured", || async {
-            serde_json::from_str::<[f64; 5]>(&browser.text().await).ok()
+            serde_json::from_str::<[f64; 6]>(&browser.text().await).ok()
         })
         .await;
         cold.push(measured[0]);
@@ -72,6 +80,7 @@ pub(crate) async fn run(table: &mut Table) -> anyhow::Result<()> {
         tasks.push(measured[2]);
         calls.push(measured[3]);
         bare.push(measured[4]);
+        bytes.push(measured[5]);
     }
     let bench = "calls";
     table.row(&Row {
@@ -103,6 +112,16 @@ pub(crate) async fn run(table: &mut Table) -> anyhow::Result<()> {
         floor: Some((
             median(bare),
             "instantiating and calling a module with a memory as large, from JavaScript",
+        )),
+    });
+    table.row(&Row {
+        bench,
+        case: "1 MiB of bytes in and out, the call alone, in a tab",
+        value: median(bytes),
+        unit: "ms",
+        floor: Some((
+            Bare::new()?.bytes_ms(&hosts::bytes())?,
+            "a typed call of Wasmtime, and copying it once",
         )),
     });
     Ok(())

@@ -181,7 +181,7 @@ fn job(component: &[u8], func: &str, args: &str) -> Result<Job> {
 
 /// A megabyte of bytes and a thousand records, in and out.
 fn data(table: &mut Table, hosts: &mut [(&str, Box<dyn Host>); 3], bare: &Bare) -> Result<()> {
-    let bytes: Vec<u8> = (0..BYTES).map(|i| (i * 31) as u8).collect();
+    let bytes = bytes();
     let cid = blob_cid(&bytes);
     let mut echo = job(guests::CONFORMANCE, "echo-bytes", "[]")?;
     echo.args = vec![Value::Link(cid.to_link())];
@@ -206,6 +206,11 @@ fn data(table: &mut Table, hosts: &mut [(&str, Box<dyn Host>); 3], bare: &Bare) 
         guests::CONFORMANCE,
         None,
     )
+}
+
+/// A megabyte that is not all zeros.
+pub(crate) fn bytes() -> Vec<u8> {
+    (0..BYTES).map(|i| (i * 31) as u8).collect()
 }
 
 /// CPython's modules, rewritten on this machine.
@@ -397,10 +402,10 @@ fn wrong(error: wasmtime::Error) -> anyhow::Error {
 }
 
 /// Wasmtime without fuel and without us.
-struct Bare(Engine);
+pub(crate) struct Bare(Engine);
 
 impl Bare {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut config = Config::new();
         config.wasm_component_model(true);
         let engine = Engine::new(&config).map_err(|error| anyhow::anyhow!("{error:#}"))?;
@@ -418,7 +423,7 @@ impl Bare {
     }
 
     /// A megabyte through a typed call, and a copy of it.
-    fn bytes_ms(&self, bytes: &[u8]) -> Result<f64> {
+    pub(crate) fn bytes_ms(&self, bytes: &[u8]) -> Result<f64> {
         let (component, linker) = self.guest()?;
         let mut took = Vec::new();
         for _ in 0..ROUNDS {

@@ -20,9 +20,16 @@ const BENCH: &str = "path";
 /// Executors, each with a connection and a key of its own.
 const EXECUTORS: usize = 64;
 
+/// Whose executors they are: whoever agrees with an executor belongs to another.
+const OWNERS: usize = 8;
+
 /// Tasks of one workflow, and of the one before that nobody measures.
 const TASKS: u64 = 40_000;
 const WARM_UP: u64 = 2_000;
+
+fn secret(owner: usize) -> String {
+    format!("the-secret-of-owner-{owner}")
+}
 
 /// A workflow of `tasks` different sums.
 fn no_ops(tasks: u64, salt: u64) -> String {
@@ -46,7 +53,15 @@ async fn tasks_per_second(api: &Api, verify: &str, salt: u64) -> f64 {
 pub(crate) async fn run(table: &mut Table) -> anyhow::Result<()> {
     let floor = tokio::task::block_in_place(|| bare_pairs(1_024))?;
     let folder = tempfile::tempdir()?;
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let owners = folder.path().join("owners");
+    let lines: Vec<String> = (0..OWNERS)
+        .map(|i| format!("owner{i} {}\n", secret(i)))
+        .collect();
+    std::fs::write(&owners, lines.concat())?;
+    let coordinator = Coordinator::start_that(
+        &folder.path().join("data"),
+        &["--owners", &owners.to_string_lossy()],
+    );
     let api = coordinator.api();
     api.add_component("math", guests::MATH).await;
     let (leave, leaving) = watch::channel(false);
@@ -54,6 +69,7 @@ pub(crate) async fn run(table: &mut Table) -> anyhow::Result<()> {
     for number in 0..EXECUTORS {
         let options = Options {
             threads: 1,
+            enrolment: secret(number % OWNERS),
             ..Options::new(coordinator.url(), folder.path().join(number.to_string()))
         };
         let mut leaving = leaving.clone();

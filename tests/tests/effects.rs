@@ -1,6 +1,10 @@
 //! Tasks that reach the world outside: a guest that sends requests, an executor whose owner allows it, a server that counts.
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "../../crates/coordinator/tests/common/s3.rs"]
+#[expect(dead_code, reason = "a part of what tests of stores need")]
+mod s3;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -12,9 +16,10 @@ use asterism_protocol::{
 };
 use asterism_tests::{
     guests,
-    harness::{Api, Coordinator, Executor, asterism_fails, asterism_says, wait_until},
+    harness::{Api, Coordinator, Executor, asterism_fails, asterism_in, asterism_says, wait_until},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse};
+use s3::S3;
 
 /// What the server was asked: path, body, and the key by which it would know that again.
 type Asked = Arc<Mutex<Vec<(String, Vec<u8>, String)>>>;
@@ -266,6 +271,42 @@ tasks:
         assert!(said.contains(reason), "{call:?}: {said}");
     }
     assert_eq!(count(), 8);
+}
+
+#[test]
+fn a_secure_server_is_reached_if_its_certificate_is_trusted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("outside.wasm");
+    std::fs::write(&file, guests::HTTP).expect("it can be written");
+    let file = file.to_str().expect("the path is text");
+    // Not of our making, so that both sides are not wrong in the same way.
+    let server = S3::start_encrypted(folder.path());
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).expect("it can be made");
+    s3::certificate::make(&other);
+    let here = server.address();
+    let name = here.replace("127.0.0.1", "localhost");
+    let ask = |authority: &str, trusted: &std::path::Path| {
+        let roots = trusted.join("authority.pem");
+        let roots = roots.to_str().expect("the path is text");
+        let url = format!("https://{authority}");
+        let call = ["fn", "call", file, "ask", "GET", &url, "/", "null"];
+        let effect = ["--effect", "wasi:http", "--allow-http", authority];
+        // A folder that is set here would be trusted beside the file.
+        let environment = [("SSL_CERT_FILE", roots), ("SSL_CERT_DIR", "")];
+        asterism_in(&environment, &[&call[..], &effect].concat())
+    };
+    let answered = ask(&here, folder.path());
+    let said = String::from_utf8_lossy(&answered.stdout);
+    let error = String::from_utf8_lossy(&answered.stderr);
+    assert!(answered.status.success(), "{said}{error}");
+    assert!(said.contains("200"), "{said}");
+    for (authority, trusted) in [(&here, &*other), (&name, folder.path())] {
+        let refused = ask(authority, trusted);
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{authority}");
+        assert!(error.contains("ErrorCode::TlsCertificateError"), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

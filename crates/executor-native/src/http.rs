@@ -1,33 +1,42 @@
 //! Requests of tasks, to the hosts that the executor's owner allows and nowhere else.
 //!
 //! Names are resolved here, what they stand for is checked, and the connection goes to what was checked: a name that
-//! stands for something else a moment later changes nothing. Redirects are not followed, and no proxy is asked.
+//! stands for something else a moment later changes nothing. Redirects are not followed, and no proxy is asked. Each request
+//! has a connection of its own, which ends with it.
 
+mod connection;
 mod rule;
 
 use std::{
-    error::Error as _,
+    error::Error,
     fmt, io,
+    iter::successors,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    pin::pin,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use asterism_protocol::Cid;
 use asterism_world::{HEADER_BYTES_MAX, Http, HttpError, HttpRequest, HttpResponse};
-use reqwest::{
-    Client, Method, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header::{HeaderMap, HeaderName, HeaderValue},
-    redirect,
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    HeaderMap, Method, Request, Uri,
+    body::{Body as _, Bytes},
+    client::conn::http1::{SendRequest, handshake},
+    header::{HOST, HeaderName, HeaderValue},
 };
+use hyper_rustls::ConfigBuilderExt as _;
+use reqwest::Url;
+use rustls::ClientConfig;
 use tokio::{runtime::Handle, time::timeout};
-use tracing::info;
+use tracing::{info, warn};
 
 pub use self::rule::{AllowHttp, AllowHttpError};
 use self::rule::{Allowed, allowed};
 
-/// What a guest waits for at most where it does not say it: for a connection, for the answer's first byte, between bytes.
+/// What a guest waits for at most where it does not say it: for a connection (with its handshake, if it is encrypted), for the
+/// answer's first byte, between bytes.
 const CONNECT: Duration = Duration::from_secs(10);
 const FIRST_BYTE: Duration = Duration::from_secs(60);
 const BETWEEN_BYTES: Duration = Duration::from_secs(30);
@@ -48,6 +57,8 @@ pub type Over = Arc<dyn Fn() -> bool + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     rules: Arc<[AllowHttp]>,
+    /// How TLS is spoken; made when the first request asks for it.
+    tls: Arc<OnceLock<Arc<ClientConfig>>>,
     runtime: Handle,
 }
 
@@ -60,6 +71,7 @@ impl Outgoing {
     pub fn new(rules: &[AllowHttp]) -> Self {
         Self {
             rules: rules.into(),
+            tls: Arc::default(),
             runtime: Handle::current(),
         }
     }
@@ -74,6 +86,22 @@ impl Outgoing {
             changes: 0,
             over,
         })
+    }
+
+    /// Reads this machine's certificates, or those in `SSL_CERT_FILE`, once. Where there are none it is tried again: an owner
+    /// who reads the log may bring some.
+    fn tls(&self) -> Result<Arc<ClientConfig>, HttpError> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(Arc::clone(tls));
+        }
+        let made = connection::tls(|builder| builder.with_native_roots()).map_err(|error| {
+            warn!(
+                %error,
+                "no certificates are found on this machine; install `ca-certificates`, or name a file of them in SSL_CERT_FILE"
+            );
+            HttpError::Internal("this executor has no certificates to check others by".to_owned())
+        })?;
+        Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(made))))
     }
 }
 
@@ -99,7 +127,7 @@ impl Http for Sender {
         let runtime = self.outgoing.runtime.clone();
         let answer = runtime.block_on(async {
             tokio::select! {
-                answer = perform(&self.outgoing.rules, request, key) => answer,
+                answer = perform(&self.outgoing, request, key) => answer,
                 // Nobody hears it: the host ends the task.
                 () = ended(&self.over) => Err(HttpError::ConnectionTimeout),
             }
@@ -139,73 +167,82 @@ async fn ended(over: &Over) {
 }
 
 async fn perform(
-    rules: &[AllowHttp],
+    outgoing: &Outgoing,
     request: &HttpRequest,
     key: Option<String>,
 ) -> Result<HttpResponse, HttpError> {
     let scheme = if request.is_secure { "https" } else { "http" };
     let url = format!("{scheme}://{}{}", request.authority, request.path);
     let url = Url::parse(&url).map_err(|_| HttpError::UriInvalid)?;
-    let wait = |chosen: Option<Duration>, usual| chosen.unwrap_or(usual).min(WAIT_MAX);
     let connect = wait(request.connect, CONNECT);
-    let addresses = timeout(connect, addresses(rules, &url))
+    let addresses = timeout(connect, addresses(&outgoing.rules, &url))
         .await
         .map_err(|_| HttpError::Dns)??;
-    if request.is_secure {
-        // This program carries no TLS.
-        return Err(HttpError::Tls);
+    // What was checked: the host as URLs write it, the port only if it is not the usual one.
+    let uri: Uri = url.as_str().parse().map_err(|_| HttpError::UriInvalid)?;
+    let message = message(&uri, request, key)?;
+    let tls = request.is_secure.then(|| outgoing.tls()).transpose()?;
+    let stream = connection::open(uri, addresses, tls, connect).await?;
+    let (sender, connection) = handshake(stream)
+        .await
+        .map_err(|error| not_answered(&error))?;
+    let mut exchange = pin!(exchange(sender, message, request));
+    tokio::select! {
+        answer = &mut exchange => answer,
+        // How it ended, and what came before, is told there.
+        _ = connection => exchange.await,
     }
-    let client = Client::builder()
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(connect)
-        .pool_max_idle_per_host(0)
-        .dns_resolver(Checked(addresses))
-        .build()
-        .map_err(|error| HttpError::Internal(error.to_string()))?;
-    let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| HttpError::Protocol)?;
-    let sent = client
-        .request(method, url)
-        .headers(headers(request, key)?)
-        .body(request.body.clone())
-        .send();
-    let mut response = timeout(wait(request.first_byte, FIRST_BYTE) + connect, sent)
+}
+
+fn wait(chosen: Option<Duration>, usual: Duration) -> Duration {
+    chosen.unwrap_or(usual).min(WAIT_MAX)
+}
+
+/// Sends a message, and takes all of the answer. Somebody has to move the connection meanwhile.
+async fn exchange(
+    mut sender: SendRequest<Full<Bytes>>,
+    message: Request<Full<Bytes>>,
+    request: &HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let sent = sender.send_request(message);
+    let response = timeout(wait(request.first_byte, FIRST_BYTE), sent)
         .await
         .map_err(|_| HttpError::ResponseTimeout)?
         .map_err(|error| not_answered(&error))?;
+    let (head, mut body) = response.into_parts();
     // The world bounds all of it, too; what is more is not even copied.
     let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-    if response.headers().iter().map(size).sum::<usize>() > HEADER_BYTES_MAX {
+    if head.headers.iter().map(size).sum::<usize>() > HEADER_BYTES_MAX {
         return Err(HttpError::ResponseHeaderSize);
     }
     let most = request.body_bytes_max;
-    if response
-        .content_length()
-        .is_some_and(|length| length > most as u64)
-        && request.method != "HEAD"
-    {
+    // By the length that it tells, before any of it is here.
+    if body.size_hint().lower() > most as u64 {
         return Err(HttpError::ResponseBodySize);
     }
-    let mut body = Vec::new();
+    let mut bytes = Vec::new();
     loop {
-        let chunk = timeout(wait(request.between_bytes, BETWEEN_BYTES), response.chunk());
-        let chunk = chunk.await.map_err(|_| HttpError::ReadTimeout)?;
-        let Some(chunk) = chunk.map_err(|_| HttpError::ResponseIncomplete)? else {
+        let frame = timeout(wait(request.between_bytes, BETWEEN_BYTES), body.frame());
+        let Some(frame) = frame.await.map_err(|_| HttpError::ReadTimeout)? else {
             break;
         };
-        if body.len() + chunk.len() > most {
+        let frame = frame.map_err(|_| HttpError::ResponseIncomplete)?;
+        // Trailers are not told to guests.
+        let Ok(chunk) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + chunk.len() > most {
             return Err(HttpError::ResponseBodySize);
         }
-        body.extend_from_slice(&chunk);
+        bytes.extend_from_slice(&chunk);
     }
     let entry = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), value.as_bytes().to_vec())
     };
     Ok(HttpResponse {
-        status: response.status().as_u16(),
-        headers: response.headers().iter().map(entry).collect(),
-        body,
+        status: head.status.as_u16(),
+        headers: head.headers.iter().map(entry).collect(),
+        body: bytes,
     })
 }
 
@@ -241,6 +278,25 @@ async fn addresses(rules: &[AllowHttp], url: &Url) -> Result<Vec<SocketAddr>, Ht
     Ok(found)
 }
 
+/// A request as it is written: the host stands in a field of its own.
+fn message(
+    uri: &Uri,
+    request: &HttpRequest,
+    key: Option<String>,
+) -> Result<Request<Full<Bytes>>, HttpError> {
+    let (Some(host), Some(path)) = (uri.authority(), uri.path_and_query()) else {
+        return Err(HttpError::UriInvalid);
+    };
+    let host = HeaderValue::from_str(host.as_str()).map_err(|_| HttpError::UriInvalid)?;
+    let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| HttpError::Protocol)?;
+    let mut message = Request::new(Full::from(request.body.clone()));
+    *message.method_mut() = method;
+    *message.uri_mut() = path.clone().into();
+    *message.headers_mut() = headers(request, key)?;
+    message.headers_mut().insert(HOST, host);
+    Ok(message)
+}
+
 fn headers(request: &HttpRequest, key: Option<String>) -> Result<HeaderMap, HttpError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
@@ -257,31 +313,20 @@ fn headers(request: &HttpRequest, key: Option<String>) -> Result<HeaderMap, Http
     Ok(headers)
 }
 
-/// Addresses that were checked, whatever the name stands for by now.
-struct Checked(Vec<SocketAddr>);
-
-impl Resolve for Checked {
-    fn resolve(&self, _: Name) -> Resolving {
-        let addresses: Addrs = Box::new(self.0.clone().into_iter());
-        Box::pin(std::future::ready(Ok(addresses)))
-    }
-}
-
 /// What a request that was not answered ran into.
-fn not_answered(error: &reqwest::Error) -> HttpError {
-    let mut source = error.source();
-    let mut kind = None;
-    while let Some(cause) = source {
-        kind = kind.or_else(|| cause.downcast_ref::<io::Error>().map(io::Error::kind));
-        source = cause.source();
-    }
-    match kind {
-        Some(io::ErrorKind::ConnectionRefused) => HttpError::ConnectionRefused,
+fn not_answered(error: &hyper::Error) -> HttpError {
+    match io_kind(error) {
         Some(io::ErrorKind::TimedOut) => HttpError::ConnectionTimeout,
-        _ if error.is_connect() && error.is_timeout() => HttpError::ConnectionTimeout,
         Some(_) => HttpError::ConnectionTerminated,
         None => HttpError::Protocol,
     }
+}
+
+/// What the system says of an error, if it is behind it.
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    successors(Some(error), |&error| error.source())
+        .find_map(|error| error.downcast_ref::<io::Error>())
+        .map(io::Error::kind)
 }
 
 #[cfg(test)]

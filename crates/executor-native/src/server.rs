@@ -70,7 +70,7 @@ fn place(url: &str) -> Result<String, ServerError> {
         Some(("http" | "ws", rest)) => rest,
         Some(("https" | "wss", _)) => {
             return Err(error(
-                "this build speaks without TLS; use http:// to a proxy that adds it",
+                "executors and coordinators speak without TLS; use http:// to a proxy that adds it",
             ));
         }
         Some(_) => return Err(error("write http://host:port")),

@@ -11,7 +11,7 @@ mod proxy;
 pub use self::{
     api::{Api, wait_until},
     browser::Browser,
-    process::{Coordinator, Executor, TrunkServer, asterism_fails, asterism_says},
+    process::{Coordinator, Executor, TrunkServer, asterism_fails, asterism_in, asterism_says},
     proxy::Proxy,
 };
 

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::OnceLock,
 };
 
@@ -52,6 +52,20 @@ pub fn asterism_says(arguments: &[&str]) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}");
     text
+}
+
+/// What comes of these arguments in such an environment.
+///
+/// # Panics
+/// If the binary does not start.
+#[must_use]
+pub fn asterism_in(environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = Command::new(asterism());
+    command
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the binary runs")
 }
 
 /// Why `asterism` does not do it.

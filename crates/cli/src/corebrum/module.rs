@@ -216,7 +216,7 @@ fn keep(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|failed| error(failed.error))
 }
 
-/// By curl, which has the certificates of the system: this program carries no TLS.
+/// By curl, which has the certificates and the proxies of the system: commands carry no TLS of their own.
 async fn download(url: &str, is_secure: bool) -> Result<Vec<u8>, Failure> {
     let protocols = if is_secure { "=https" } else { "=http,https" };
     let mut command = Command::new("curl");

@@ -1,8 +1,10 @@
 //! Something that speaks like S3, of the test's own: moto's server, from the folder that `cargo xtask test` installs it
 //! into, on a port of its own. It keeps everything in memory, and ends with the test, however that ends.
 
+#[path = "certificate.rs"]
+pub(crate) mod certificate;
+
 use std::{
-    fs,
     io::Write as _,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use certificate::python;
 
 /// For the slowest machine to start it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,16 +36,7 @@ impl S3 {
 
     /// One whose connections are encrypted; the authority of its certificate is `authority.pem` in `folder`.
     pub(crate) fn start_encrypted(folder: &Path) -> Self {
-        let made = Command::new(python())
-            .args(["-c", CERTIFICATE])
-            .arg(folder)
-            .output()
-            .unwrap();
-        assert!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
+        certificate::make(folder);
         let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
         let (certificate, key) = (at("certificate.pem"), at("key.pem"));
         let authority = Some(folder.join("authority.pem"));
@@ -148,65 +143,3 @@ except urllib.error.HTTPError as error:
     answer = error
 sys.stdout.buffer.write(b"%3d\n" % answer.status + answer.read())
 "#;
-
-/// Makes a certificate for this machine's own address, which is its own authority.
-const CERTIFICATE: &str = r#"
-import datetime, ipaddress, pathlib, sys
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
-folder = pathlib.Path(sys.argv[1])
-now = datetime.datetime.now(datetime.timezone.utc)
-
-def name(text):
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-def certificate(subject, key, issuer, issuer_key, extensions):
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name(subject))
-        .issuer_name(name(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-    )
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=True)
-    return builder.sign(issuer_key, hashes.SHA256())
-
-pem = serialization.Encoding.PEM
-authority_key = ec.generate_private_key(ec.SECP256R1())
-key = ec.generate_private_key(ec.SECP256R1())
-authority = certificate(
-    "authority", authority_key, "authority", authority_key, [x509.BasicConstraints(ca=True, path_length=None)]
-)
-own = certificate(
-    "store", key, "authority", authority_key,
-    [
-        x509.BasicConstraints(ca=False, path_length=None),
-        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-    ],
-)
-(folder / "authority.pem").write_bytes(authority.public_bytes(pem))
-(folder / "certificate.pem").write_bytes(own.public_bytes(pem))
-(folder / "key.pem").write_bytes(
-    key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-)
-"#;
-
-/// The interpreter that has moto.
-fn python() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut above = here.ancestors();
-    let root = above.find(|folder| folder.join("Cargo.lock").is_file());
-    let folder = root.expect("a workspace").join("target/tools/moto");
-    if !fs::exists(folder.join(".whole")).unwrap_or(false) {
-        panic!(
-            "there is no moto in {}: `cargo xtask test` installs it where there is a network, and Python with venv",
-            folder.display()
-        );
-    }
-    folder.join("bin/python")
-}

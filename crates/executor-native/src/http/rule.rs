@@ -207,6 +207,7 @@ mod tests {
             "*.example.org",
             "example.org:8080",
             "*.example.org:80",
+            "example.org:443",
             "*",
             "*:8443",
             "10.0.0.7",
@@ -251,6 +252,8 @@ mod tests {
         use Allowed::{Anywhere, InPublic, Never};
         check("example.org", "example.org", 443, Anywhere);
         check("example.org", "example.org.", 80, Anywhere);
+        check("example.org:443", "example.org", 443, Anywhere);
+        check("example.org:443", "example.org", 80, Never);
         check("example.org", "example.org", 8080, Never);
         check("example.org", "a.example.org", 80, Never);
         check("example.org:8080", "example.org", 8080, Anywhere);

@@ -1,9 +1,19 @@
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering},
+#[path = "../../../coordinator/tests/common/certificate.rs"]
+mod certificate;
+
+use std::{
+    io::{Read as _, Write as _},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use asterism_protocol::content_cid;
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -52,6 +62,68 @@ impl Server {
     }
 }
 
+/// The same over TLS, with a certificate for `127.0.0.1`. What it keeps begins with the protocol that both agreed on.
+struct Secure {
+    port: u16,
+    authority: CertificateDer<'static>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Secure {
+    fn start(answer: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        certificate::make(folder.path());
+        let certificate =
+            |name: &str| CertificateDer::from_pem_file(folder.path().join(name)).unwrap();
+        let key = PrivateKeyDer::from_pem_file(folder.path().join("key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate("certificate.pem")], key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let config = Arc::new(config);
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let kept = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = StreamOwned::new(connection, stream.unwrap());
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut bytes = [0; 1024];
+                    match stream.read(&mut bytes) {
+                        // Whoever does not trust it goes.
+                        Ok(0) | Err(_) => break,
+                        Ok(read) => request.extend_from_slice(&bytes[..read]),
+                    }
+                }
+                if request.is_empty() {
+                    continue;
+                }
+                let spoken = stream.conn.alpn_protocol().unwrap_or_default();
+                let text = [spoken, b": ", &request].concat();
+                kept.lock()
+                    .unwrap()
+                    .push(String::from_utf8_lossy(&text).into_owned());
+                stream.write_all(answer.as_bytes()).unwrap();
+                stream.conn.send_close_notify();
+                // Whoever has all of it may be gone.
+                let _ = stream.flush();
+            }
+        });
+        Self {
+            port,
+            authority: certificate("authority.pem"),
+            asked,
+        }
+    }
+}
+
 const FINE: &str =
     "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Kind: fine\r\nConnection: close\r\n\r\nfine";
 
@@ -72,16 +144,41 @@ fn get(authority: &str) -> HttpRequest {
 
 /// Sends on a thread of its own, as guests do.
 async fn send(rules: &[&str], requests: Vec<HttpRequest>) -> Vec<Result<HttpResponse, HttpError>> {
-    send_until(rules, requests, Arc::new(|| false)).await
+    send_until(outgoing(rules), requests, Arc::new(|| false)).await
+}
+
+fn outgoing(rules: &[&str]) -> Outgoing {
+    let rules: Vec<AllowHttp> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    Outgoing::new(&rules)
+}
+
+/// Trusts these authorities, and not those of this machine.
+fn trusting(rule: &str, authorities: &[&CertificateDer<'static>]) -> Outgoing {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add((*authority).clone()).unwrap();
+    }
+    let tls = connection::tls(|builder| Ok(builder.with_root_certificates(roots))).unwrap();
+    Outgoing {
+        tls: Arc::new(Arc::new(tls).into()),
+        ..outgoing(&[rule])
+    }
+}
+
+async fn send_secure(outgoing: Outgoing, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    let secure = HttpRequest {
+        is_secure: true,
+        ..request
+    };
+    let answers = send_until(outgoing, vec![secure], Arc::new(|| false));
+    answers.await.remove(0)
 }
 
 async fn send_until(
-    rules: &[&str],
+    outgoing: Outgoing,
     requests: Vec<HttpRequest>,
     over: Over,
 ) -> Vec<Result<HttpResponse, HttpError>> {
-    let rules: Vec<AllowHttp> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-    let outgoing = Outgoing::new(&rules);
     let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut http = outgoing.of_task(content_cid(b"an instruction"), over);
@@ -163,6 +260,76 @@ async fn a_host_that_is_named_is_asked_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secure_request_reaches_whom_a_trusted_certificate_is_for() {
+    let server = Secure::start(FINE);
+    let (port, authority) = (server.port, &server.authority);
+    let here = format!("127.0.0.1:{port}");
+    let outgoing = trusting(&here, &[authority]);
+    let answer = send_secure(outgoing, get(&here)).await.unwrap();
+    assert_eq!((answer.status, answer.body), (200, b"fine".to_vec()));
+    let asked = server.asked.lock().unwrap().remove(0);
+    assert!(
+        asked.starts_with("http/1.1: GET /a?b HTTP/1.1\r\n"),
+        "{asked}"
+    );
+    assert!(asked.contains(&format!("host: {here}\r\n")), "{asked}");
+
+    let stranger = Secure::start(FINE).authority;
+    let name = format!("localhost:{port}");
+    let every = format!("*:{port}");
+    let cases: [(&str, &str, &[&CertificateDer<'static>], HttpError); 6] = [
+        (&here, &here, &[], HttpError::Certificate),
+        (&here, &here, &[&stranger], HttpError::Certificate),
+        // It is for the address, and for no name that stands for it.
+        (&name, &name, &[authority], HttpError::Certificate),
+        ("127.0.0.1", &here, &[authority], HttpError::Denied),
+        (&name, &here, &[authority], HttpError::Denied),
+        (&every, &here, &[authority], HttpError::AddressProhibited),
+    ];
+    for (rule, authority, trusted, expected) in cases {
+        let answer = send_secure(trusting(rule, trusted), get(authority)).await;
+        assert_eq!(answer, Err(expected), "{authority} under {rule}");
+    }
+    assert!(server.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_with_tls_is_told_as_what_it_is() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let plain = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        // One that speaks something else, and one that says nothing.
+        for said in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+        }
+    });
+    for _ in 0..2 {
+        assert_eq!(
+            send_secure(trusting(&plain, &[]), get(&plain)).await,
+            Err(HttpError::Tls)
+        );
+    }
+    // The handshake is a part of connecting.
+    let silent = Server::start("").await;
+    let here = format!("127.0.0.1:{}", silent.port);
+    let hasty = HttpRequest {
+        connect: Some(Duration::from_millis(50)),
+        ..get(&here)
+    };
+    assert_eq!(
+        send_secure(trusting(&here, &[]), hasty).await,
+        Err(HttpError::ConnectionTimeout)
+    );
+    let large = Secure::start("HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n");
+    let here = format!("127.0.0.1:{}", large.port);
+    assert_eq!(
+        send_secure(trusting(&here, &[&large.authority]), get(&here)).await,
+        Err(HttpError::ResponseBodySize)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_is_the_answer() {
     let elsewhere = Server::start(FINE).await;
     let moved = format!(
@@ -221,11 +388,10 @@ async fn trouble_is_told_as_what_it_is() {
         send_one(&refused, get(&refused)).await,
         Err(HttpError::ConnectionRefused)
     );
-    let secure = HttpRequest {
-        is_secure: true,
-        ..get(&refused)
-    };
-    assert_eq!(send_one(&refused, secure).await, Err(HttpError::Tls));
+    assert_eq!(
+        send_secure(trusting(&refused, &[]), get(&refused)).await,
+        Err(HttpError::ConnectionRefused)
+    );
     let answers: [(Vec<u8>, HttpError); 5] = [
         (b"nonsense\r\n\r\n".to_vec(), HttpError::Protocol),
         (
@@ -275,21 +441,25 @@ async fn trouble_is_told_as_what_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_is_to_end_waits_for_nobody() {
-    let silent = Server::start("").await;
-    let here = format!("127.0.0.1:{}", silent.port);
-    let over = Arc::new(AtomicBool::new(false));
-    let (asked, ends) = (Arc::clone(&over), Arc::clone(&over));
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        ends.store(true, Ordering::Relaxed);
-    });
-    let begun = std::time::Instant::now();
-    let over = Arc::new(move || asked.load(Ordering::Relaxed));
-    let answers = send_until(&[&here], vec![get(&here)], over).await;
-    assert!(answers[0].is_err());
-    assert!(
-        begun.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        begun.elapsed()
-    );
+    // For an answer, or for the other's part of a handshake.
+    for is_secure in [false, true] {
+        let silent = Server::start("").await;
+        let here = format!("127.0.0.1:{}", silent.port);
+        let request = HttpRequest {
+            is_secure,
+            ..get(&here)
+        };
+        let over = Arc::new(AtomicBool::new(false));
+        let (asked, ends) = (Arc::clone(&over), Arc::clone(&over));
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            ends.store(true, Ordering::Relaxed);
+        });
+        let begun = std::time::Instant::now();
+        let over = Arc::new(move || asked.load(Ordering::Relaxed));
+        let answers = send_until(trusting(&here, &[]), vec![request], over).await;
+        assert!(answers[0].is_err());
+        // Sooner than it would give up by itself.
+        assert!(begun.elapsed() < CONNECT, "{:?}", begun.elapsed());
+    }
 }

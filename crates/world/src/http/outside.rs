@@ -107,8 +107,10 @@ pub enum HttpError {
     ReadTimeout,
     /// The task has sent as many as it may.
     TooManyRequests,
-    /// There is no secure connection.
+    /// The two do not come to speak TLS.
     Tls,
+    /// The server's certificate is not trusted, or is another host's.
+    Certificate,
     /// The executor does not send requests there.
     Denied,
     /// The body is too large, or not as long as it was said to be.
@@ -147,6 +149,7 @@ impl HttpError {
             Self::ReadTimeout => (9, None),
             Self::TooManyRequests => (11, None),
             Self::Tls => (12, None),
+            Self::Certificate => (13, None),
             Self::Denied => (super::REQUEST_DENIED, None),
             Self::RequestBodySize(bytes) => (17, size(*bytes)),
             Self::UriInvalid => (19, None),

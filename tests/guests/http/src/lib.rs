@@ -39,7 +39,11 @@ fn send(
         other => Method::Other(other.to_owned()),
     };
     request.set_method(&method).expect("it is a method");
-    request.set_scheme(Some(&Scheme::Http)).expect("it is a scheme");
+    let (scheme, authority) = match authority.strip_prefix("https://") {
+        Some(authority) => (Scheme::Https, authority),
+        None => (Scheme::Http, authority),
+    };
+    request.set_scheme(Some(&scheme)).expect("it is a scheme");
     request.set_authority(Some(authority)).expect("it is an authority");
     request.set_path_with_query(Some(path)).expect("it is a path");
     let out = body.map(|bytes| (request.body().expect("it is there once"), bytes));

@@ -1,5 +1,5 @@
-//! HTTP for object stores, made of what serves HTTP here anyway: one with encryption of its own, so that no other client in
-//! this program carries any.
+//! HTTP for object stores, made of what serves HTTP here anyway: one with encryption of its own, so that clients that speak
+//! with coordinators carry none.
 
 use std::{
     error::Error as StdError,

@@ -427,6 +427,8 @@ fn why_there_is_no_answer_is_told() {
         (HttpError::Dns, 1),
         (HttpError::AddressProhibited, 4),
         (HttpError::ConnectionRefused, 6),
+        (HttpError::Tls, 12),
+        (HttpError::Certificate, 13),
         (HttpError::Denied, 15),
         (HttpError::Internal("odd".into()), 38),
     ] {

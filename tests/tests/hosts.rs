@@ -1,14 +1,16 @@
 //! Our runtime in node and in Chromium, and jco, beside Wasmtime: the conformance table, and generated modules and values.
 #![cfg(not(target_arch = "wasm32"))]
 
-use std::fs;
+use std::{collections::BTreeMap, fs, process::Command};
 
+use asterism_executor::{Host as _, Job};
 use asterism_host_wasmtime::WasmtimeEngine;
+use asterism_protocol::{Effects, Files, Limits, Out, Value, blob_cid, message::FaultKind};
 use asterism_tests::{
     conformance::{Hosts, Programs, corpus, differences, make},
     fuzz,
-    harness::root,
-    hosts::node,
+    harness::{asterism, root},
+    hosts::{node, node_with},
 };
 
 /// Calls that are compared in node; `cargo xtask fuzz` goes on.
@@ -46,6 +48,79 @@ fn generated_values_come_out_alike_when_components_pass_them_on() {
     let counts = fuzzed(&[fuzz::Kind::Composed], COMPOSED_CASES);
     assert!(counts.returned > COMPOSED_CASES / 2, "{counts}");
     assert_eq!(counts.unfit, 0, "{counts}");
+}
+
+/// Grows its memory by so many pages, and says how many there were, or -1.
+const GROWS: &str = r#"(component
+    (core module $m
+        (memory (export "memory") 1)
+        (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))
+    (core instance $i (instantiate $m))
+    (func (export "grow") (param "pages" s32) (result s32) (canon lift (core func $i "grow"))))"#;
+
+/// Pages that are there and pages that are not, where there is a quarter of a GiB.
+const FEW: i32 = 16;
+const MANY: i32 = 8_192;
+
+#[test]
+fn a_machine_that_is_short_of_memory_is_a_fault_and_no_outcome_in_node() {
+    let programs = Programs::find().expect("`cargo xtask test` has made them");
+    // Most pages that V8 gives a memory: 256 MiB.
+    let mut node = node_with(
+        &programs.node,
+        &programs.performer,
+        &["--wasm-max-mem-pages=4096"],
+    );
+    let component = wat::parse_str(GROWS).expect("the text of the test is right");
+    let cid = blob_cid(&component);
+    node.prepare(cid, &component).expect("it is fit");
+    let mut grow = |pages: i32| {
+        node.run(&Job {
+            instruction: cid,
+            component: cid,
+            func: "grow".to_owned(),
+            args: vec![Value::Integer(pages.into())],
+            files: Files::new(),
+            effects: Effects::new(),
+            blobs: BTreeMap::new(),
+            limits: Limits::default(),
+        })
+    };
+    let fault = grow(MANY).expect_err("it has not so much");
+    assert_eq!(fault.kind, FaultKind::Host, "{}", fault.message);
+    assert!(
+        fault.message.contains("has not as much memory"),
+        "{}",
+        fault.message
+    );
+    let attempt = grow(FEW).expect("the host goes on");
+    assert_eq!(attempt.outcome.out, Out::Ok(Value::Integer(1)));
+}
+
+#[test]
+fn a_machine_that_is_short_of_memory_is_a_fault_and_no_outcome_on_wasmtime() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("grows.wat");
+    fs::write(&file, GROWS).expect("the file can be written");
+    let grow = |pages: i32| {
+        // Of writable memory of its own the process may have 256 MiB.
+        Command::new("sh")
+            .args(["-c", "ulimit -d 262144 && exec \"$0\" \"$@\""])
+            .arg(asterism())
+            .args(["fn", "call"])
+            .arg(&file)
+            .args(["grow", &pages.to_string()])
+            .output()
+            .expect("the shell runs")
+    };
+    let few = grow(FEW);
+    assert!(few.status.success(), "{few:?}");
+    assert_eq!(String::from_utf8_lossy(&few.stdout).trim(), "1");
+    let many = grow(MANY);
+    let said = String::from_utf8_lossy(&many.stderr);
+    assert!(!many.status.success(), "{many:?}");
+    assert!(said.contains("the machine is short of memory"), "{said}");
+    assert!(many.stdout.is_empty(), "{many:?}");
 }
 
 /// Compares so many calls of generated components on Wasmtime and in node.

@@ -11,7 +11,9 @@ mod proxy;
 pub use self::{
     api::{Api, wait_until},
     browser::Browser,
-    process::{Coordinator, Executor, TrunkServer, asterism_fails, asterism_in, asterism_says},
+    process::{
+        Coordinator, Executor, TrunkServer, asterism, asterism_fails, asterism_in, asterism_says,
+    },
     proxy::Proxy,
 };
 

@@ -10,7 +10,11 @@ use std::{
 use super::{Api, root};
 
 /// The `asterism` binary, built once for each test program.
-fn asterism() -> &'static Path {
+///
+/// # Panics
+/// If it does not build.
+#[must_use]
+pub fn asterism() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));

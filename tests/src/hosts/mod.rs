@@ -13,7 +13,7 @@ mod tab;
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::{
     jco::{Jco, Seen},
-    node::node,
+    node::{node, node_with},
     remote::RemoteHost,
     tab::tab,
 };

@@ -14,9 +14,16 @@ use super::{
 /// The performer in this folder, which `cargo xtask conformance` makes, in a process of this node.
 #[must_use]
 pub fn node(program: &Path, performer: &Path) -> RemoteHost {
+    node_with(program, performer, &[])
+}
+
+/// As above, with flags for node or its engine.
+#[must_use]
+pub fn node_with(program: &Path, performer: &Path, flags: &[&str]) -> RemoteHost {
     let (program, performer) = (program.to_owned(), performer.to_owned());
+    let flags: Vec<String> = flags.iter().copied().map(String::from).collect();
     RemoteHost::new("node", move || {
-        Ok(Box::new(Node::start(&program, &performer)?))
+        Ok(Box::new(Node::start(&program, &performer, &flags)?))
     })
 }
 
@@ -27,9 +34,10 @@ struct Node {
 }
 
 impl Node {
-    fn start(program: &Path, performer: &Path) -> io::Result<Self> {
+    fn start(program: &Path, performer: &Path, flags: &[String]) -> io::Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("performer/node.mjs");
         let mut child = Command::new(program)
+            .args(flags)
             .arg(script)
             .arg(performer)
             .stdin(Stdio::piped())

@@ -163,6 +163,10 @@ pub(crate) const STORE_ANSWER_MAX: Duration = Duration::from_secs(20);
 /// Time for an object store to do one thing, with all attempts: below what clients and proxies wait.
 pub(crate) const STORE_CALL_MAX: Duration = Duration::from_secs(50);
 
+/// Time for an object store in trouble to do one thing, and for one in doubt to take and give an object of some bytes: whoever is told
+/// so asks again, and threads that wait are not there for others.
+pub(crate) const STORE_BRIEF_MAX: Duration = Duration::from_secs(3);
+
 /// Attempts after the first one that failed, with pauses of 0.1 to 2 s: a store that asks to be asked less is given some seconds.
 pub(crate) const STORE_RETRIES: usize = 5;
 

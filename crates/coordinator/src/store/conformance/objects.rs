@@ -35,6 +35,7 @@ const IMPATIENCE: Patience = Patience {
     connect: Duration::from_secs(1),
     answer: Duration::from_millis(1_500),
     call: Duration::from_secs(30),
+    brief: Duration::from_secs(10),
     retries: 2,
     probe: Duration::from_millis(50),
 };
@@ -288,6 +289,8 @@ fn a_store_that_is_away_says_so_until_it_is_back() {
         away(blobs.size(kept), words);
         away(blobs.delete(kept), words);
         away(blobs.each(&mut |_| true), words);
+        // It is tried with another object first.
+        until("it is said that it is away", || blobs.trouble().is_some());
         let trouble = blobs.trouble().unwrap();
         assert!(trouble.contains(words), "{trouble}");
         way.pass();
@@ -322,6 +325,56 @@ fn a_store_that_stalls_is_given_up() {
     way.pass();
     assert!(blobs.get(kept).unwrap().unwrap() == bytes);
     assert_eq!(count(blobs), 1);
+}
+
+#[test]
+fn in_trouble_nobody_waits_for_long() {
+    let way = Way::start();
+    let store = way.store_with(Patience {
+        brief: Duration::from_millis(400),
+        ..IMPATIENCE
+    });
+    let blobs: &dyn Blobs = &store;
+    let kept = blobs.put(b"kept").unwrap();
+    way.always(Mode::Stall);
+    away(blobs.put(b"absent"), "no answer within");
+    until("it is said that it is away", || blobs.trouble().is_some());
+    let calls: [(&str, &dyn Fn() -> Result<(), BlobError>); 4] = [
+        ("put", &|| blobs.put(b"absent").map(drop)),
+        ("get", &|| blobs.get(kept).map(drop)),
+        ("size", &|| blobs.size(kept).map(drop)),
+        ("has", &|| blobs.has(&[kept, kept]).map(drop)),
+    ];
+    for (name, call) in calls {
+        let begun = Instant::now();
+        away(call(), "no answer within 0.4 s");
+        // Not even one attempt was waited for.
+        let took = begun.elapsed();
+        assert!(took < IMPATIENCE.answer, "{name} took {took:?}");
+    }
+    way.pass();
+    until("it is said when it is over", || blobs.trouble().is_none());
+    assert_eq!(blobs.get(kept).unwrap().unwrap(), b"kept");
+}
+
+#[test]
+fn an_object_that_stalls_is_not_the_store() {
+    let way = Way::start();
+    let store = way.store();
+    let blobs: &dyn Blobs = &store;
+    let (long, short) = (blobs.put(&many(3_000_000)), blobs.put(b"short"));
+    let (long, short) = (long.unwrap(), short.unwrap());
+    let mut reader = blobs.open(long).unwrap().unwrap();
+    // What is short comes whole.
+    way.always(Mode::StallAnswer(20_000));
+    let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
+    away::<()>(Err(BlobError::of_reading(long, error)), "no answer within");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(blobs.trouble(), None);
+        assert_eq!(blobs.get(short).unwrap().unwrap(), b"short");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -7,6 +7,9 @@
 //! Bytes of strangers' machines are checked as those of a failing disk are: what is short is fetched once, checked and served
 //! from memory; what is longer is read once to the end, unless this process wrote it, and then chunk by chunk. Each chunk is
 //! checked again, against the chunks that the CID is made of.
+//!
+//! A call that fails may be one object's misfortune. So the store is tried with another object then, and only where that fails too
+//! it is in trouble: from then on nobody waits for long, until that object comes and goes again.
 
 mod http;
 mod s3;
@@ -15,10 +18,8 @@ use std::{
     future::Future,
     io::{self, Cursor, Read, Seek, SeekFrom},
     mem,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -38,8 +39,8 @@ use super::{
     timestamp_of,
 };
 use crate::limits::{
-    STORE_ANSWER_MAX, STORE_CALL_MAX, STORE_CONNECT_MAX, STORE_PART_BYTES, STORE_PROBE_EVERY,
-    STORE_RETRIES, STORE_UNFINISHED_MAX, STORE_WHOLE_BYTES, STORE_WINDOW_BYTES,
+    STORE_ANSWER_MAX, STORE_BRIEF_MAX, STORE_CALL_MAX, STORE_CONNECT_MAX, STORE_PART_BYTES,
+    STORE_PROBE_EVERY, STORE_RETRIES, STORE_UNFINISHED_MAX, STORE_WHOLE_BYTES, STORE_WINDOW_BYTES,
 };
 
 /// Unfinished objects, below the prefix.
@@ -63,6 +64,8 @@ pub(super) struct Patience {
     pub(super) answer: Duration,
     /// To do one thing, with all attempts.
     pub(super) call: Duration,
+    /// To do one thing in trouble, and to show that there is none.
+    pub(super) brief: Duration,
     /// Attempts after the first one.
     pub(super) retries: usize,
     /// Between questions whether trouble is over.
@@ -75,6 +78,7 @@ impl Default for Patience {
             connect: STORE_CONNECT_MAX,
             answer: STORE_ANSWER_MAX,
             call: STORE_CALL_MAX,
+            brief: STORE_BRIEF_MAX,
             retries: STORE_RETRIES,
             probe: STORE_PROBE_EVERY,
         }
@@ -91,11 +95,18 @@ struct Inner {
     place: String,
     patience: Patience,
     verified: Mutex<Verified<Stamp>>,
-    trouble: Mutex<Option<String>>,
-    /// Is the store asked from time to time how it is?
-    probing: AtomicBool,
+    /// While there is one, the store is asked from time to time how it is.
+    doubt: Mutex<Option<Doubt>>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
+}
+
+/// A call failed, or takes too long.
+struct Doubt {
+    /// What was said of it.
+    said: String,
+    /// Did another object fail after it? Then it is the store, and it is in trouble.
+    confirmed: bool,
 }
 
 /// What tells an object from one that was under its name before: its size, and its tag, or its time where there are no tags.
@@ -207,8 +218,7 @@ impl ObjectBlobs {
             place,
             patience,
             verified: Mutex::default(),
-            trouble: Mutex::default(),
-            probing: AtomicBool::new(false),
+            doubt: Mutex::default(),
             runtime: Some(runtime),
         })))
     }
@@ -304,36 +314,58 @@ impl Inner {
         path: &Path,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<Option<T>, BlobError> {
-        let at_most = self.patience.call;
-        let problem = match self.block_on(async { timeout(at_most, work).await }) {
-            Ok(Ok(done)) => {
-                self.set_trouble(None);
-                return Ok(Some(done));
-            }
+        let failed = |problem| BlobError::Store {
+            what,
+            place: self.place_of(path),
+            problem,
+        };
+        let problem = match self.block_on(self.wait(work, &failed)) {
+            Ok(Ok(done)) => return Ok(Some(done)),
             Ok(Err(error)) => match s3::problem(&error) {
                 Some(problem) => {
                     // Not the answer itself: some stores repeat keys in it.
                     tracing::debug!(%problem, what, "the object store did not do it");
                     problem
                 }
-                None => {
-                    self.set_trouble(None);
-                    return Ok(None);
-                }
+                None => return Ok(None),
             },
-            Err(_) => StoreProblem::Away(format!(
-                "there was no answer within {} s",
-                at_most.as_secs_f32()
-            )),
+            Err(problem) => problem,
         };
-        let place = self.place_of(path);
-        let error = BlobError::Store {
-            what,
-            place,
-            problem,
-        };
-        self.set_trouble(Some(error.to_string()));
+        let error = failed(problem);
+        self.begin_doubt(error.to_string());
         Err(error)
+    }
+
+    /// Waits for an answer, in trouble not for long, also where that begins meanwhile. Whoever waits longer than the store may take to
+    /// begin an answer has it tried with another object.
+    async fn wait<T>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T>,
+        failed: &impl Fn(StoreProblem) -> BlobError,
+    ) -> Result<T, StoreProblem> {
+        let Patience {
+            answer,
+            call,
+            brief,
+            ..
+        } = self.patience;
+        let mut work = pin!(work);
+        let mut waited = Duration::ZERO;
+        let mut pause = if self.is_in_trouble() { brief } else { answer };
+        loop {
+            pause = pause.min(call.saturating_sub(waited));
+            if let Ok(done) = timeout(pause, work.as_mut()).await {
+                return Ok(done);
+            }
+            waited += pause;
+            let seconds = waited.as_secs_f32();
+            let late = StoreProblem::Away(format!("there was no answer within {seconds} s"));
+            if waited >= call || self.is_in_trouble() {
+                return Err(late);
+            }
+            self.begin_doubt(failed(late).to_string());
+            pause = brief;
+        }
     }
 
     /// As [`Inner::ask`], of what does not need an object to be there: without one, the bucket is not there.
@@ -351,21 +383,35 @@ impl Inner {
             place: self.place_of(path),
             problem: StoreProblem::NoBucket,
         };
-        self.set_trouble(Some(error.to_string()));
+        self.begin_doubt(error.to_string());
         Err(error)
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn doubt(&self) -> MutexGuard<'_, Option<Doubt>> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes how the store is. In trouble it is asked from time to time: nobody else may ask, and somebody looks at `/health`.
-    fn set_trouble(self: &Arc<Self>, said: Option<String>) {
-        let begins = said.is_some() && !self.probing.swap(true, Ordering::Relaxed);
-        *self.trouble() = said;
+    fn is_in_trouble(&self) -> bool {
+        self.doubt().as_ref().is_some_and(|doubt| doubt.confirmed)
+    }
+
+    /// Has the store asked how it is, at once and from time to time: nobody else may ask, and somebody looks at `/health`. Only that
+    /// ends a doubt: a store that gives and does not take is in trouble as well.
+    fn begin_doubt(self: &Arc<Self>, said: String) {
+        let mut doubt = self.doubt();
+        let confirmed = doubt.as_ref().is_some_and(|doubt| doubt.confirmed);
+        let begins = doubt.replace(Doubt { said, confirmed }).is_none();
+        drop(doubt);
         if begins {
             let (inner, every) = (Arc::downgrade(self), self.patience.probe);
             self.runtime().spawn(probe(inner, every));
+        }
+    }
+
+    /// The store failed when it was asked how it is.
+    fn confirm_doubt(&self) {
+        if let Some(doubt) = &mut *self.doubt() {
+            doubt.confirmed = true;
         }
     }
 
@@ -445,15 +491,12 @@ impl Inner {
     }
 }
 
-/// Asks a store in trouble until it takes and gives an object, or nobody needs it any more.
+/// Asks a store that is in doubt until it takes and gives an object, or nobody needs it any more.
 async fn probe(inner: Weak<Inner>, every: Duration) {
+    let mut pause = Duration::ZERO;
     loop {
-        tokio::time::sleep(every).await;
+        tokio::time::sleep(mem::replace(&mut pause, every)).await;
         let Some(inner) = inner.upgrade() else { return };
-        if inner.trouble().is_none() {
-            inner.probing.store(false, Ordering::Relaxed);
-            return;
-        }
         // Other coordinators may ask the same store.
         let Ok(name) = random_name() else { continue };
         let path = inner.below(&format!("{UNFINISHED}/{name}"));
@@ -462,14 +505,15 @@ async fn probe(inner: Weak<Inner>, every: Duration) {
                 .store
                 .put(&path, PutPayload::from_static(b"probe"))
                 .await?;
-            inner.store.get(&path).await?.bytes().await?;
-            inner.store.delete(&path).await
+            inner.store.get(&path).await?.bytes().await
         };
-        if matches!(timeout(inner.patience.call, asked).await, Ok(Ok(_))) {
-            *inner.trouble() = None;
-            inner.probing.store(false, Ordering::Relaxed);
+        if matches!(timeout(inner.patience.brief, asked).await, Ok(Ok(_))) {
+            *inner.doubt() = None;
+            // What is left where this fails is deleted a day later.
+            let _ = timeout(inner.patience.call, inner.store.delete(&path)).await;
             return;
         }
+        inner.confirm_doubt();
     }
 }
 
@@ -501,7 +545,11 @@ impl Blobs for ObjectBlobs {
             let paths: Vec<Path> = some.iter().map(|cid| inner.path(*cid)).collect();
             let heads = paths.iter().map(|path| inner.store.head(path));
             let heads = join_all(heads);
-            let told = inner.block_on(async { timeout(inner.patience.call, heads).await });
+            let at_most = match inner.is_in_trouble() {
+                true => inner.patience.brief,
+                false => inner.patience.answer,
+            };
+            let told = inner.block_on(async { timeout(at_most, heads).await });
             for (at, cid) in some.iter().enumerate() {
                 sizes.push(match told.as_ref().map(|told| &told[at]) {
                     Ok(Ok(meta)) => Some(meta.size),
@@ -589,7 +637,9 @@ impl Blobs for ObjectBlobs {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.0.trouble().clone()
+        let doubt = self.0.doubt();
+        let doubt = doubt.as_ref().filter(|doubt| doubt.confirmed);
+        doubt.map(|doubt| doubt.said.clone())
     }
 }
 

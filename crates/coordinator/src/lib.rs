@@ -361,6 +361,7 @@ impl Place {
             seed: self.seed,
             holder: self.holder.clone(),
             journal: Arc::clone(journal),
+            blobs: Arc::clone(blobs),
             compact_after: compact_after.unwrap_or(limits::COMPACT_AFTER),
             hub: Arc::clone(&hub),
             metrics: Arc::clone(&metrics),

@@ -47,6 +47,14 @@ pub enum Input {
         /// Pause or resume?
         paused: bool,
     },
+    /// Nothing more is leased until [`Input::Release`], because what executors need for it is away. What is leased goes on. Not
+    /// journaled, and no pause: whoever comes after a restart sees for itself, and says it again.
+    Hold {
+        /// Why, in words for whoever waits.
+        reason: String,
+    },
+    /// What was held is leased again.
+    Release,
     /// The operator wants nothing more of an executor, until that is taken back: as if it had been caught, but it counts as no lie.
     Ban {
         /// Who waits for the reply.

@@ -77,6 +77,8 @@ pub struct Scheduler {
     leases: BTreeMap<LeaseId, Lease>,
     next_lease: u64,
     leases_reserved: u64,
+    /// Why nothing is leased for now, though nobody paused anything.
+    held: Option<String>,
 
     /// How many watch a run.
     watched: BTreeMap<RunId, u32>,
@@ -113,6 +115,7 @@ impl Scheduler {
             leases: BTreeMap::new(),
             next_lease: 1,
             leases_reserved: 0,
+            held: None,
             watched: BTreeMap::new(),
             changed_runs: BTreeSet::new(),
             changed_executors: BTreeSet::new(),
@@ -153,6 +156,9 @@ impl Scheduler {
                 run,
                 paused,
             } => self.pause(request, run, paused),
+            // What waits goes out below, once nothing is held any more.
+            Input::Hold { reason } => self.held = Some(reason),
+            Input::Release => self.held = None,
             Input::Ban {
                 request,
                 executor,

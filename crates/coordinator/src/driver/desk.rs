@@ -36,6 +36,8 @@ pub(super) struct Desk {
     pub(super) compaction: Compaction,
     /// When it is tried again, in trouble, and how long until the time after that.
     pub(super) retry: Option<(Instant, Duration)>,
+    /// Was the scheduler told to lease nothing, because of the blobs?
+    pub(super) held: bool,
     /// Hears of each batch that is durable.
     pub(super) progress: blocking::Receiver<Progress>,
 }
@@ -58,6 +60,8 @@ impl Desk {
                 self.retry = None;
                 self.advance(progress);
             }
+            // At least once a second: the renewal below sees to that.
+            self.mind_blobs();
             // Not among the branches below: under load a fact is always ready, and time would stand still.
             let now = self.parts.clock.now();
             if self.deadline().is_some_and(|at| at <= now) {
@@ -131,6 +135,29 @@ impl Desk {
         }
     }
 
+    /// What can neither be fetched nor brought back is not given out. While nothing can be made durable, nothing is anyway.
+    fn mind_blobs(&mut self) {
+        let trouble = self.parts.blobs.trouble();
+        if self.parts.trouble.is_there() || trouble.is_some() == self.held {
+            return;
+        }
+        self.held = trouble.is_some();
+        let input = match trouble {
+            Some(trouble) => {
+                warn!(trouble, "leasing nothing while blobs cannot be had");
+                Input::Hold {
+                    reason: format!("the store of the blobs is in trouble: {trouble}"),
+                }
+            }
+            None => {
+                info!("leasing again: blobs can be had");
+                Input::Release
+            }
+        };
+        self.scheduler.handle(input, self.parts.clock.now());
+        self.drain();
+    }
+
     /// When the scheduler wants to be called; never while nothing can be made durable.
     fn deadline(&self) -> Option<Timestamp> {
         self.scheduler
@@ -191,6 +218,8 @@ impl Desk {
         self.pending = Pending::new(tenure, recovered.end);
         let gone = self.scheduler.overview().executors;
         self.scheduler = recovered.scheduler;
+        // Of what was not journaled it knows nothing.
+        self.held = false;
         self.parts.clock = self.parts.clock.not_behind(recovered.latest);
         for executor in gone {
             let gone = Change::ExecutorGone(executor.key);

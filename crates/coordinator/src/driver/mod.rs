@@ -43,7 +43,7 @@ use crate::{
     hub::{Edition, Hub},
     limits::{FACTS_MAX, TERM},
     metrics::Metrics,
-    store::{Asked, Holder, Journal, JournalError, Partition, Tenure},
+    store::{Asked, Blobs, Holder, Journal, JournalError, Partition, Tenure},
 };
 
 /// Larger than any event that was accepted: a submission has the size of its request's body.
@@ -138,6 +138,8 @@ pub(crate) struct Parts {
     /// Who this coordinator is.
     pub(crate) holder: Holder,
     pub(crate) journal: Arc<dyn Journal>,
+    /// Asked only whether they are in trouble.
+    pub(crate) blobs: Arc<dyn Blobs>,
     /// Events after which the journal is compacted.
     pub(crate) compact_after: u64,
     pub(crate) hub: Arc<Hub>,
@@ -210,6 +212,7 @@ impl Driver {
             compaction: Compaction::new(recovered.count, recovered.end),
             pending: Pending::new(tenure, recovered.end),
             retry: None,
+            held: false,
             progress,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

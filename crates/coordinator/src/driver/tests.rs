@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use asterism_protocol::{
-    Effects, Files, Input as TaskInput, Instruction, Meta, Nonce, Prepared, Task, Value, Workflow,
-    blob_cid, view::RunState,
+    Effects, Files, Identity, Input as TaskInput, Instruction, Meta, Nonce, Prepared, Task, Value,
+    Workflow, blob_cid,
+    message::{Capabilities, Hello, ToCoordinator, ToExecutor, hello_bytes},
+    view::RunState,
 };
 
-use asterism_scheduler::Planned;
+use asterism_scheduler::{Checker, Planned};
 
 use super::*;
 use crate::store::{
-    MemoryJournal, Sequence,
-    faults::{Faults, FaultyJournal, How},
+    MemoryBlobs, MemoryJournal, Sequence,
+    faults::{Faults, FaultyBlobs, FaultyJournal, How},
 };
 
 /// Longer than anything takes here.
@@ -28,6 +30,7 @@ fn parts(journal: &Arc<dyn Journal>, trouble: &Arc<Trouble>) -> Parts {
             address: "http://here".to_owned(),
         },
         journal: Arc::clone(journal),
+        blobs: Arc::new(MemoryBlobs::default()),
         compact_after: u64::MAX,
         hub: Arc::new(Hub::new(Arc::clone(&metrics))),
         metrics,
@@ -268,4 +271,93 @@ async fn a_journal_that_lost_what_was_kept_is_refused() {
         error.contains("damaged") && error.contains("were kept"),
         "{error}"
     );
+}
+
+/// Waits until the first task of a run says that it waits for the store of the blobs, or does not say so.
+async fn until_held(driver: &Driver, run: RunId, held: bool) {
+    let begun = std::time::Instant::now();
+    loop {
+        let explain = move |scheduler: &Scheduler| scheduler.explain(run, 0);
+        let (explained, _) = driver.look(explain).await.unwrap();
+        let waits = explained.expect("the run is there").waits;
+        if waits.iter().any(|why| why.contains("the bucket is away")) == held {
+            return;
+        }
+        assert!(begun.elapsed() < SOON, "{waits:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_leased_while_the_blobs_are_in_trouble() {
+    let (journal, memory, faults) = breaking();
+    let trouble = Arc::new(Trouble::default());
+    let of_blobs = Arc::new(Faults::default());
+    let mut parts = parts(&journal, &trouble);
+    let blobs = FaultyBlobs(Arc::new(MemoryBlobs::default()), Arc::clone(&of_blobs));
+    parts.blobs = Arc::new(blobs);
+    let (driver, threads) = Driver::start(parts).unwrap();
+    let run = driver.submit(submission(1)).await.unwrap();
+    let end = memory.end(PARTITION).unwrap();
+    of_blobs.set_trouble(Some("the bucket is away"));
+    until_held(&driver, run, true).await;
+    assert_eq!(memory.end(PARTITION).unwrap(), end, "it is not recorded");
+    let (overview, _) = driver.look(Scheduler::overview).await.unwrap();
+    assert!(!overview.paused);
+
+    // A scheduler that is brought back is told again.
+    faults.break_down();
+    assert!(driver.submit(submission(2)).await.is_err());
+    faults.heal();
+    until_healthy(&trouble).await;
+    until_held(&driver, run, true).await;
+
+    let (identity, connection, nonce) = (Identity::from_seed(&[1; 32]), ConnectionId(1), [1; 32]);
+    let connected = driver.connected(connection, nonce, String::new());
+    let mut outbox = connected.await.unwrap();
+    let hello = Hello {
+        key: identity.public_key(),
+        proof: identity.sign(&hello_bytes(&nonce)),
+        build: "test".into(),
+        name: "test".into(),
+        capabilities: Capabilities {
+            host: "null".into(),
+            metering: Config::default().metering,
+            threads: 1,
+            memory: 4 << 30,
+            ..Capabilities::default()
+        },
+        holding: Vec::new(),
+        enrolment: String::new(),
+    };
+    let mut checker = Checker::default();
+    let wait_ms = 20_000;
+    for message in [
+        ToCoordinator::Hello(Box::new(hello)),
+        ToCoordinator::Poll { slots: 1, wait_ms },
+    ] {
+        let message = checker.check(message);
+        driver.received(connection, message).await.unwrap();
+    }
+    // What was said before was heard by now, and answered.
+    driver.look_durable(Scheduler::overview).await.unwrap();
+    let mut heard = Vec::new();
+    while let Ok(message) = outbox.queue.try_recv() {
+        heard.push(*message);
+    }
+    assert!(
+        matches!(
+            heard[..],
+            [ToExecutor::Challenge { .. }, ToExecutor::Welcome { .. }]
+        ),
+        "{heard:?}"
+    );
+    of_blobs.set_trouble(None);
+    let next = tokio::time::timeout(SOON, outbox.queue.recv()).await;
+    let next = next.expect("it goes on").expect("the connection is there");
+    assert!(
+        matches!(&*next, ToExecutor::Assign { leases } if leases.len() == 1),
+        "{next:?}"
+    );
+    driver.stop(threads).await;
 }

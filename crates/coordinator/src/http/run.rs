@@ -343,6 +343,10 @@ fn late(app: &App, summary: &RunSummary, wait: Duration) -> ApiError {
         format!(
             "the coordinator is paused: its operator resumes it with `asterism workflow resume --all`; the run is at {at}"
         )
+    } else if let Some(trouble) = app.blobs.trouble() {
+        format!(
+            "nothing is leased while the store of the blobs is in trouble ({trouble}); the run is at {at}"
+        )
     } else if summary.counts.leased == 0 && app.metrics.executors.get() == 0 {
         format!(
             "no executor is here: open /donate in a browser or start `asterism executor start`; the run is at {at}"

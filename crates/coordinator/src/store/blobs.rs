@@ -150,7 +150,8 @@ pub trait Blobs: Send + Sync + 'static {
     /// The disk failed.
     fn each(&self, see: &mut dyn FnMut(BlobEntry) -> bool) -> Result<(), BlobError>;
 
-    /// What keeps the store from being used at this moment, for `/health`. A store on this machine is asked, and fails or not.
+    /// What keeps the store from being used at this moment: it is said by `/health`, and nothing is leased meanwhile. Asked often, and
+    /// never waits. A store on this machine is asked, and fails or not.
     fn trouble(&self) -> Option<String> {
         None
     }

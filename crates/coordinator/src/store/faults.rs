@@ -32,6 +32,8 @@ pub(crate) struct Faults {
     calls: AtomicU64,
     appends: AtomicBool,
     plan: Mutex<Option<(u64, u64, How)>>,
+    /// What the blobs say of themselves, beside what becomes of calls.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Faults {
@@ -54,6 +56,12 @@ impl Faults {
     pub(crate) fn heal(&self) {
         self.appends.store(false, Ordering::SeqCst);
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The blobs say that this is wrong with them, or nothing.
+    pub(crate) fn set_trouble(&self, said: Option<&str>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = said.map(str::to_owned);
     }
 
     /// How many calls there were.
@@ -209,7 +217,9 @@ impl Blobs for FaultyBlobs {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.0.trouble()
+        let said = self.1.trouble.lock();
+        let said = said.unwrap_or_else(PoisonError::into_inner).clone();
+        said.or_else(|| self.0.trouble())
     }
 }
 

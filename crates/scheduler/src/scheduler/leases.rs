@@ -28,6 +28,9 @@ const ASSIGN_BYTES_MAX: usize = limits::FRAME_BYTES_MAX - LEASE_BYTES_MAX - (256
 impl Scheduler {
     /// Ready tasks go to those who wait, one each in turn.
     pub(super) fn assign(&mut self) {
+        if self.held.is_some() {
+            return;
+        }
         let durable_before = self.leases_reserved;
         let mut given: BTreeMap<PublicKey, (Vec<LeaseMessage>, usize)> = BTreeMap::new();
         let mut turn = 0;

@@ -292,7 +292,9 @@ impl Scheduler {
         }
         if let Some(trouble) = &work.trouble {
             view.attempts.clone_from(&trouble.attempts);
-            if let (Some(until), TaskState::Waiting) = (trouble.backoff, view.state) {
+            if let (Some(until), TaskState::Waiting, None) =
+                (trouble.backoff, view.state, &self.held)
+            {
                 let seconds = until.since_ms(self.now).div_ceil(1_000);
                 view.reason =
                     format!("after a fault: again in {seconds} s, or at once on another executor");
@@ -322,6 +324,9 @@ impl Scheduler {
                 Some(_) => self.waits_for_another(work),
                 None => String::new(),
             };
+        }
+        if let Some(reason) = &self.held {
+            return reason.clone();
         }
         let mut lacks: Vec<String> = Vec::new();
         let mut here = 0;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use asterism_protocol::{
     Await, Task, Terms, Value,
+    message::ToCoordinator,
     view::{RunState, TaskState},
 };
-use asterism_scheduler::Config;
+use asterism_scheduler::{Config, Input};
 
 use crate::driver::{Driver, awaits, config, ok, task};
 
@@ -200,6 +201,51 @@ fn a_paused_coordinator_leases_nothing() {
     assert_eq!(
         driver.assigned(&worker).len(),
         3,
+        "whoever waits gets it at once"
+    );
+}
+
+#[test]
+fn a_held_coordinator_leases_nothing_and_is_not_paused() {
+    let mut driver = Driver::new();
+    let (worker, idle) = (driver.executor(1), driver.executor(2));
+    let run = driver.submit(many("a", 4));
+    let leases = driver.poll_for(&worker, 2);
+    let before = driver.journal.len();
+    driver.handle(Input::Hold {
+        reason: "the store is away".into(),
+    });
+    driver.poll(&idle, 4);
+    assert!(driver.assigned(&idle).is_empty());
+    assert!(!driver.scheduler.overview().paused);
+    assert!(!driver.view(run).summary.paused);
+    assert_eq!(driver.task(run, 3).reason, "the store is away");
+    assert_eq!(driver.task(run, 0).reason, "", "what is leased goes on");
+    let explained = driver.scheduler.explain(run, 3).expect("it is there");
+    assert_eq!(explained.waits, ["the store is away"]);
+
+    // Who cannot have what it needs hands it back; that is no attempt, and nobody gets it meanwhile.
+    driver.say(
+        &worker,
+        ToCoordinator::HandBack {
+            leases: vec![leases[0].id],
+        },
+    );
+    driver.poll(&worker, 2);
+    driver.pass(1_000);
+    assert!(driver.assigned(&worker).is_empty());
+    assert!(driver.task(run, 0).attempts.is_empty());
+    assert_eq!(driver.journal.len(), before, "nothing of it is recorded");
+
+    let mut restarted = driver.restarted();
+    let again = restarted.executor(1);
+    assert!(
+        !restarted.poll_for(&again, 4).is_empty(),
+        "it is forgotten with a restart"
+    );
+    driver.handle(Input::Release);
+    assert!(
+        !driver.assigned(&idle).is_empty(),
         "whoever waits gets it at once"
     );
 }

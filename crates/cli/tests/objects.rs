@@ -16,13 +16,19 @@ mod s3;
 mod served;
 
 use std::{
-    fs,
+    fs, io,
+    net::{Shutdown, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex, Weak},
+    thread,
     time::{Duration, Instant},
 };
 
-use asterism_protocol::{Cid, Out, Remark, Value, blob_cid};
+use asterism_protocol::{
+    Cid, Out, Remark, Value, blob_cid,
+    view::{RunState, RunSummary, RunView, TaskState},
+};
 use common::{FakeExecutor, math, task, workflow};
 use postgres::Postgres;
 use s3::S3;
@@ -36,12 +42,17 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::reached_by(|address| address)
+    }
+
+    /// The coordinator reaches the store at what `way` makes of its address.
+    fn reached_by(way: impl FnOnce(String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = S3::start_encrypted(folder.path());
         store.make_bucket("bucket");
         let settings = format!(
             "blobs = 's3://bucket/of/us'\ns3-endpoint = 'https://{}'\ndata = 'data'\n",
-            store.address()
+            way(store.address())
         );
         fs::write(folder.path().join("asterism.toml"), settings).unwrap();
         Self { folder, store }
@@ -289,6 +300,179 @@ async fn coordinators_on_one_database_have_one_bucket() {
         "three",
     ];
     world.fails(&args, world.folder.path(), "belong to another journal");
+}
+
+/// The way to a store, which may be shut: then nobody gets through, and what is under way breaks.
+struct Gate {
+    address: String,
+    passage: Arc<Mutex<Passage>>,
+}
+
+#[derive(Default)]
+struct Passage {
+    is_shut: bool,
+    under_way: Vec<Weak<TcpStream>>,
+}
+
+impl Gate {
+    fn start(to: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let passage = Arc::new(Mutex::new(Passage::default()));
+        let of_gate = Arc::clone(&passage);
+        // It ends with the process.
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = Arc::new(client.unwrap());
+                let mut passage = of_gate.lock().unwrap();
+                if passage.is_shut {
+                    continue;
+                }
+                let server = Arc::new(TcpStream::connect(&to).unwrap());
+                for (from, into) in [(Arc::clone(&client), Arc::clone(&server)), (server, client)] {
+                    passage.under_way.retain(|stream| stream.strong_count() > 0);
+                    passage.under_way.push(Arc::downgrade(&from));
+                    // A connection that breaks is what it is for.
+                    thread::spawn(move || {
+                        let _ = io::copy(&mut &*from, &mut &*into);
+                        let _ = into.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Self { address, passage }
+    }
+
+    fn shut(&self) {
+        let mut passage = self.passage.lock().unwrap();
+        passage.is_shut = true;
+        for stream in passage.under_way.drain(..) {
+            if let Some(stream) = stream.upgrade() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    fn open(&self) {
+        self.passage.lock().unwrap().is_shut = false;
+    }
+}
+
+/// The program as an executor, which ends with the test.
+struct Executor(Child);
+
+impl Executor {
+    fn start(world: &World, coordinator: &Served) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_asterism"))
+            .args(["executor", "start", "--threads", "1", "--data", "executor"])
+            .args(["--coordinator", &coordinator.url])
+            .current_dir(world.folder.path())
+            .env("XDG_CACHE_HOME", world.at("cache"))
+            .env("XDG_CONFIG_HOME", world.at("config"))
+            .env("XDG_DATA_HOME", world.at("share"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A component whose results are too long to stand in an outcome: 20 000 bytes, which begin with a number.
+fn long_results() -> Vec<u8> {
+    wat::parse_str(
+        r#"(component
+            (core module $m
+                (memory (export "memory") 2)
+                (func (export "make") (param i32) (result i32)
+                    (i32.store (i32.const 0) (i32.const 16))
+                    (i32.store (i32.const 4) (i32.const 20000))
+                    (i32.store (i32.const 16) (local.get 0))
+                    (i32.const 0)))
+            (core instance $i (instantiate $m))
+            (func (export "make") (param "number" u32) (result (list u8))
+                (canon lift (core func $i "make") (memory (core memory $i "memory")))))"#,
+    )
+    .unwrap()
+}
+
+/// Longest that an outage takes to be noticed, or to be over, with much room.
+const OUTAGE_NOTICED: Duration = Duration::from_secs(120);
+
+/// Asks again until it is so.
+async fn until<T>(what: &str, mut so: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = so().await {
+            return found;
+        }
+        assert!(begun.elapsed() < OUTAGE_NOTICED, "not so in time: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_outage_of_the_store_costs_no_task_an_attempt() {
+    let mut gate = None;
+    let world = World::reached_by(|address| {
+        let way = gate.insert(Gate::start(address));
+        way.address.clone()
+    });
+    let gate = gate.expect("the world was made");
+    let coordinator = world.serve();
+    let post = reqwest::Method::POST;
+    let path = "/components?name=long";
+    let added = send(&coordinator, post.clone(), path, long_results());
+    assert_eq!(added.await, 201);
+    let tasks = (0..60).map(|n| task(&format!("t{n}"), "make", &format!("[{n}]")));
+    let tasks = workflow(&tasks.collect::<Vec<_>>());
+    assert_eq!(send(&coordinator, post, "/run?timeout=0", tasks).await, 504);
+    let (_, runs) = get(&coordinator, "/workflows").await;
+    let runs: Vec<RunSummary> = serde_json::from_slice(&runs).unwrap();
+    let at = format!("/workflows/{}", runs[0].workflow);
+    let view = async || -> RunView {
+        let (_, view) = get(&coordinator, &at).await;
+        serde_json::from_slice(&view).unwrap()
+    };
+    let health = async || -> (u16, serde_json::Value) {
+        let (status, health) = get(&coordinator, "/health").await;
+        (status, serde_json::from_slice(&health).unwrap())
+    };
+
+    let _executor = Executor::start(&world, &coordinator);
+    let begun = async || (view().await.summary.counts.computed >= 3).then_some(());
+    until("some are done", begun).await;
+    gate.shut();
+    // All that is held is handed back, and nothing is leased any more.
+    let held = async || {
+        let (status, health) = health().await;
+        (status == 503 && health["leases"] == 0).then_some(health)
+    };
+    let health = until("nobody holds anything", held).await;
+    assert_eq!(health["paused"], false, "{health}");
+    let during = view().await;
+    assert_eq!(during.summary.state, RunState::Running, "it was too fast");
+    let why = "the store of the blobs is in trouble: failed to ";
+    let waits = |reason: &str| reason.starts_with(why);
+    assert!(during.tasks.iter().any(|task| waits(&task.reason)));
+
+    gate.open();
+    let ended = async || {
+        let view = view().await;
+        (view.summary.state != RunState::Running).then_some(view)
+    };
+    let view = until("it goes on", ended).await;
+    assert_eq!(view.summary.state, RunState::Done);
+    for task in &view.tasks {
+        assert_eq!(task.state, TaskState::Computed);
+        assert!(task.attempts.is_empty(), "{:?}", task.attempts);
+    }
 }
 
 #[test]

@@ -119,6 +119,11 @@ impl ApiError {
         )
     }
 
+    /// Is it no fault of whoever asked, and may it work in a moment?
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// The status, for answers that carry an error inside.
     pub(crate) fn status(&self) -> u16 {
         self.status.as_u16()

@@ -2,7 +2,7 @@
 //!
 //! A frame that is not a message ends its connection with the reason; nobody else notices.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use asterism_protocol::{
     Cid, SUBPROTOCOL, encode,
@@ -235,7 +235,12 @@ fn too_long(error: &axum::Error) -> bool {
 /// How many missing blobs an executor is told of.
 const MISSING_SHOWN: usize = 3;
 
-/// Hands a message to the scheduler, unless it promises bytes that never came.
+/// Longest that a delivery waits until it is known whether its blobs are here: signs of life wait behind it, and leases end without
+/// them.
+const LINKS_LOOKED_AT_MAX: Duration = Duration::from_secs(10);
+
+/// Hands a message to the scheduler, unless it promises bytes that never came. Where that cannot be found out now, nobody is to blame: its
+/// leases are handed back.
 async fn receive(
     app: &Arc<App>,
     connection: ConnectionId,
@@ -244,7 +249,25 @@ async fn receive(
     writer: &mut Writer,
 ) -> Result<(), End> {
     if let ToCoordinator::Deliver { items, .. } = &message {
-        let missing = missing_blobs(app, items).await.map_err(|_| End::Stops)?;
+        let looked = tokio::time::timeout(LINKS_LOOKED_AT_MAX, missing_blobs(app, items)).await;
+        let late = |_| Err(ApiError::trouble("the store of the blobs does not answer"));
+        let missing = match looked.unwrap_or_else(late) {
+            Ok(missing) => missing,
+            Err(error) if error.is_unavailable() => {
+                let leases: Vec<LeaseId> = items.iter().map(|item| item.lease).collect();
+                let revoked = ToExecutor::Revoke {
+                    leases: leases.clone(),
+                    reason: error.message().to_owned(),
+                };
+                writer
+                    .binary(encode(&revoked))
+                    .await
+                    .map_err(|_| End::Gone)?;
+                let handed_back = checker.check(ToCoordinator::HandBack { leases });
+                return tell(app, connection, handed_back).await;
+            }
+            Err(_) => return Err(End::Stops),
+        };
         if !missing.is_empty() {
             // One signature covers them all, so they are refused together; faults free their leases.
             let leases: Vec<LeaseId> = items.iter().map(|item| item.lease).collect();

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use asterism_executor::{Attempt, Config, Host, Input, Job, METERING, Output, Session, ThreadId};
+use asterism_executor::{
+    Attempt, Config, Host, Input, Job, METERING, Output, Session, ThreadId, TransferError,
+};
 use asterism_protocol::{
     Cid, HTTP, Identity, Timestamp,
     message::{Capabilities, Fault, FaultKind, LeaseId, ToCoordinator},
@@ -232,11 +234,11 @@ enum Fact {
     },
     Fetched {
         cid: Cid,
-        result: Result<Vec<u8>, String>,
+        result: Result<Vec<u8>, TransferError>,
     },
     Uploaded {
         cid: Cid,
-        result: Result<(), String>,
+        result: Result<(), TransferError>,
     },
     Thread {
         thread: ThreadId,
@@ -312,9 +314,9 @@ impl Shell {
                         self.cache.insert(cid, Arc::new(bytes));
                         self.tell(Input::Fetched { cid });
                     }
-                    Err(reason) => {
-                        debug!(%cid, reason, "blob not fetched");
-                        self.tell(Input::FetchFailed { cid, reason });
+                    Err(error) => {
+                        debug!(%cid, %error, "blob not fetched");
+                        self.tell(Input::FetchFailed { cid, error });
                     }
                 }
             }
@@ -324,10 +326,10 @@ impl Shell {
             } => self.tell(Input::Uploaded { cid }),
             Fact::Uploaded {
                 cid,
-                result: Err(reason),
+                result: Err(error),
             } => {
-                debug!(%cid, reason, "blob not brought");
-                self.tell(Input::UploadFailed { cid, reason });
+                debug!(%cid, %error, "blob not brought");
+                self.tell(Input::UploadFailed { cid, error });
             }
             Fact::Thread { thread, said } => match said {
                 Said::Preparing => self.tell(Input::Preparing { thread }),
@@ -451,7 +453,7 @@ impl Shell {
         let Some(bytes) = self.cache.get(cid) else {
             return self.tell(Input::UploadFailed {
                 cid,
-                reason: "its bytes are not here any more".into(),
+                error: TransferError::Failed("its bytes are not here any more".into()),
             });
         };
         let (store, facts) = (self.store.clone(), self.facts.clone());

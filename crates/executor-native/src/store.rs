@@ -2,6 +2,7 @@
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
+use asterism_executor::TransferError;
 use asterism_protocol::{BlobHasher, Cid, limits::BLOB_BYTES_MAX};
 use reqwest::{Client, StatusCode};
 
@@ -32,8 +33,8 @@ impl Store {
         Ok(Self { client, server })
     }
 
-    /// The bytes of a blob, checked. An error is in words.
-    pub(crate) async fn fetch(&self, cid: Cid) -> Result<Vec<u8>, String> {
+    /// The bytes of a blob, checked.
+    pub(crate) async fn fetch(&self, cid: Cid) -> Result<Vec<u8>, TransferError> {
         let mut response = self
             .client
             .get(self.server.blob(cid))
@@ -41,9 +42,10 @@ impl Store {
             .await
             .map_err(words)?;
         if response.status() != StatusCode::OK {
-            return Err(format!("the coordinator answered {}", response.status()));
+            return Err(refused(response.status()));
         }
-        let too_large = || format!("it is larger than {BLOB_BYTES_MAX} bytes");
+        let too_large =
+            || TransferError::Failed(format!("it is larger than {BLOB_BYTES_MAX} bytes"));
         let announced = response.content_length().unwrap_or(0);
         if announced > BLOB_BYTES_MAX {
             return Err(too_large());
@@ -60,13 +62,14 @@ impl Store {
         }
         let is = hasher.finish();
         if is != cid {
-            return Err(format!("other bytes came, those of {is}"));
+            let reason = format!("other bytes came, those of {is}");
+            return Err(TransferError::Failed(reason));
         }
         Ok(bytes)
     }
 
-    /// Brings a blob. An error is in words.
-    pub(crate) async fn upload(&self, cid: Cid, bytes: &Arc<Vec<u8>>) -> Result<(), String> {
+    /// Brings a blob.
+    pub(crate) async fn upload(&self, cid: Cid, bytes: &Arc<Vec<u8>>) -> Result<(), TransferError> {
         let request = self
             .client
             .put(self.server.blob(cid))
@@ -76,19 +79,29 @@ impl Store {
         if response.status().is_success() {
             Ok(())
         } else {
-            Err(format!("the coordinator answered {}", response.status()))
+            Err(refused(response.status()))
         }
+    }
+}
+
+/// What another answer than the one that was asked for means.
+fn refused(status: StatusCode) -> TransferError {
+    let reason = format!("the coordinator answered {status}");
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        TransferError::Unavailable(reason)
+    } else {
+        TransferError::Failed(reason)
     }
 }
 
 /// An error with its causes: reqwest's own words leave out what went wrong.
 #[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-fn words(error: reqwest::Error) -> String {
+fn words(error: reqwest::Error) -> TransferError {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         words = format!("{words}: {error}");
         cause = error.source();
     }
-    words
+    TransferError::Failed(words)
 }

@@ -40,6 +40,8 @@ struct Coordinator {
     blobs: BTreeMap<String, Vec<u8>>,
     receipts: Vec<Receipt>,
     given_up: Vec<Vec<AttemptView>>,
+    /// So many requests for blobs are answered with 503.
+    away: u32,
 }
 
 #[derive(Clone)]
@@ -81,6 +83,7 @@ impl Shared {
             blobs,
             receipts: Vec::new(),
             given_up: Vec::new(),
+            away: 0,
         })));
         let app = Router::new()
             .route("/ws/executor", get(connect))
@@ -150,6 +153,14 @@ impl Shared {
 }
 
 impl Coordinator {
+    fn be_there(&mut self) -> Result<(), StatusCode> {
+        if self.away == 0 {
+            return Ok(());
+        }
+        self.away -= 1;
+        Err(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
     fn drain(&mut self) {
         while let Some(output) = self.scheduler.poll_output() {
             match output {
@@ -230,12 +241,10 @@ async fn get_blob(
     State(shared): State<Shared>,
     Path(cid): Path<String>,
 ) -> Result<Vec<u8>, StatusCode> {
-    shared
-        .lock()
-        .blobs
-        .get(&cid)
-        .cloned()
-        .ok_or(StatusCode::NOT_FOUND)
+    let mut coordinator = shared.lock();
+    coordinator.be_there()?;
+    let bytes = coordinator.blobs.get(&cid).cloned();
+    bytes.ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn put_blob(
@@ -246,7 +255,11 @@ async fn put_blob(
     if blob_cid(&bytes).to_string() != cid {
         return StatusCode::BAD_REQUEST;
     }
-    shared.lock().blobs.insert(cid, bytes.to_vec());
+    let mut coordinator = shared.lock();
+    if let Err(status) = coordinator.be_there() {
+        return status;
+    }
+    coordinator.blobs.insert(cid, bytes.to_vec());
     StatusCode::CREATED
 }
 
@@ -456,6 +469,29 @@ async fn a_blob_with_other_bytes_is_a_fault() {
         .await;
     let shown = format!("{:?}", coordinator.lock().given_up);
     assert!(shown.contains("other bytes came"), "{shown}");
+    executor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_unavailable_for_a_while_costs_no_attempt() {
+    let (coordinator, server) = Shared::start(|config| config.attempts_max = 1).await;
+    // As often as a blob is asked for.
+    coordinator.lock().away = 4;
+    let executor = Executor::start(&server);
+    let long = task("blob", vec![Value::Integer(20_000)]);
+    coordinator.submit(vec![long.clone()]);
+    let come = |coordinator: &Coordinator| coordinator.away == 0;
+    coordinator.until("it asks four times", come).await;
+    let done = |coordinator: &Coordinator| coordinator.receipts.len() == 1;
+    coordinator.until("it is done afterwards", done).await;
+    // The same for what is brought: another one, as this one is known.
+    coordinator.lock().away = 4;
+    let other = task("blob", vec![Value::Integer(20_001)]);
+    coordinator.submit(vec![other.clone()]);
+    let done = |coordinator: &Coordinator| coordinator.receipts.len() == 2;
+    coordinator.until("the other one is done", done).await;
+    assert!(coordinator.lock().given_up.is_empty());
+    assert!(coordinator.out(&long).is_some() && coordinator.out(&other).is_some());
     executor.stop().await;
 }
 

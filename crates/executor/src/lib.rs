@@ -20,6 +20,7 @@ pub use crate::{
     },
     null::NullHost,
     session::{
-        Config, Doing, Input, Output, Session, SignId, Status, ThreadId, TimeoutReason, links,
+        Config, Doing, Input, Output, Session, SignId, Status, ThreadId, TimeoutReason,
+        TransferError, links,
     },
 };

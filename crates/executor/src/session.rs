@@ -4,7 +4,10 @@ mod jitter;
 mod machine;
 mod transfers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use asterism_protocol::{
     Cid, PublicKey, Signature, Value,
@@ -79,8 +82,8 @@ pub enum Input {
     FetchFailed {
         /// Which.
         cid: Cid,
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        error: TransferError,
     },
     /// A blob of an attempt is with the coordinator.
     Uploaded {
@@ -91,8 +94,8 @@ pub enum Input {
     UploadFailed {
         /// Which.
         cid: Cid,
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        error: TransferError,
     },
     /// A thread began to make the component of its task ready, which may take long; until [`Input::Prepared`] the
     /// time limit of the task does not count. Shells that prepare quickly need not say either.
@@ -132,6 +135,29 @@ pub enum Input {
         /// Finish what runs first?
         finish: bool,
     },
+}
+
+/// Why a blob did not come or go, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferError {
+    /// The coordinator says that it cannot do that now (503 in HTTP). Nothing is wrong with the blob, nor with this executor.
+    Unavailable(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<String> for TransferError {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(reason) | Self::Failed(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// What the shell has to do.

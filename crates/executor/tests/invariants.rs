@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use asterism_executor::{Config, Host, Input, Job, NullHost, Output, Session, SignId, ThreadId};
+use asterism_executor::{
+    Config, Host, Input, Job, NullHost, Output, Session, SignId, ThreadId, TransferError,
+};
 use asterism_protocol::{
     Cid, Effects, Files, Instruction, Limits, Meta, Nonce, PublicKey, Signature, Task, Timestamp,
     Value, blob_cid,
@@ -70,6 +72,13 @@ enum Step {
     Wait {
         ms: u16,
     },
+}
+
+fn transfer_error(pick: u8) -> TransferError {
+    match pick % 2 {
+        0 => TransferError::Failed("r".into()),
+        _ => TransferError::Unavailable("r".into()),
+    }
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -481,9 +490,9 @@ impl World {
             Step::Fetch { pick, fail } => {
                 let cid =
                     Self::picked(&mut self.fetches, pick).unwrap_or_else(|| blob_cid(b"unknown"));
-                let reason = "r".into();
+                let error = transfer_error(pick);
                 self.input(if fail {
-                    Input::FetchFailed { cid, reason }
+                    Input::FetchFailed { cid, error }
                 } else {
                     Input::Fetched { cid }
                 });
@@ -491,9 +500,9 @@ impl World {
             Step::Upload { pick, fail } => {
                 let cid =
                     Self::picked(&mut self.uploads, pick).unwrap_or_else(|| blob_cid(b"unknown"));
-                let reason = "r".into();
+                let error = transfer_error(pick);
                 self.input(if fail {
-                    Input::UploadFailed { cid, reason }
+                    Input::UploadFailed { cid, error }
                 } else {
                     Input::Uploaded { cid }
                 });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use asterism_executor::{
     Attempt, Config, Host, Input, Job, NullHost, Output, Session, ThreadId, TimeoutReason,
+    TransferError,
 };
 use asterism_protocol::{
     Cid, Effects, Files, HTTP, Identity, Instruction, Limits, MerkleTree, Meta, Nonce, Out,
@@ -558,7 +559,7 @@ fn a_blob_that_cannot_be_had_is_tried_again_and_then_a_fault() {
             tries += 1;
             driver.input(Input::FetchFailed {
                 cid,
-                reason: "404".into(),
+                error: TransferError::Failed("404".into()),
             });
         }
         driver.heartbeat();
@@ -783,11 +784,103 @@ fn a_blob_that_cannot_be_uploaded_is_a_fault() {
         assert_eq!(driver.faulted(), None);
         driver.input(Input::UploadFailed {
             cid,
-            reason: "507".into(),
+            error: TransferError::Failed("507".into()),
         });
         driver.wait(5_000);
     }
     assert_eq!(driver.faulted(), Some((1, FaultKind::Blob)));
+}
+
+/// Fails all fetches as a coordinator in trouble does, until the lease has ended.
+fn fetch_in_vain(driver: &mut Driver) {
+    for _ in 0..4 {
+        for cid in driver.fetched() {
+            driver.input(Input::FetchFailed {
+                cid,
+                error: TransferError::Unavailable("503".into()),
+            });
+        }
+        driver.wait(4_000);
+    }
+}
+
+#[test]
+fn what_an_unavailable_coordinator_does_not_give_is_handed_back_and_asked_for_later() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.obliging = false;
+    driver.polled();
+    driver.assign(vec![lease(1)]);
+    for tried in 1..=4 {
+        driver.wait(4_000);
+        assert_eq!(driver.handed_back(), None, "after {} tries", tried - 1);
+        for cid in driver.fetched() {
+            driver.input(Input::FetchFailed {
+                cid,
+                error: TransferError::Unavailable("503".into()),
+            });
+        }
+    }
+    assert_eq!(driver.handed_back(), Some(vec![1]));
+    assert_eq!(driver.faulted(), None, "it is no attempt");
+    assert!(driver.session.status().trouble.contains("503"));
+    while driver.polled().is_some() {}
+    driver.assign(Vec::new());
+    driver.wait(1_800);
+    assert_eq!(driver.polled(), None, "it does not come back at once");
+    driver.wait(300);
+    assert!(driver.polled().is_some());
+    driver.obliging = true;
+    driver.assign(vec![lease(1)]);
+    driver.perform();
+    assert_eq!(driver.delivered_ids(), Some(vec![1]));
+}
+
+#[test]
+fn a_result_that_an_unavailable_coordinator_does_not_take_is_handed_back() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.assign(vec![lease_of(
+        1,
+        task("blob", vec![Value::Integer(20_000)]),
+    )]);
+    driver.obliging = false;
+    let (thread, id, job) = driver.run().expect("it runs");
+    let attempt = attempt(&job);
+    let cid = *attempt
+        .blobs
+        .first_key_value()
+        .expect("long bytes become a blob")
+        .0;
+    driver.end(thread, id, Ok(Box::new(attempt)));
+    for _ in 0..4 {
+        assert_eq!(driver.handed_back(), None);
+        driver.input(Input::UploadFailed {
+            cid,
+            error: TransferError::Unavailable("503".into()),
+        });
+        driver.wait(5_000);
+    }
+    assert_eq!(driver.handed_back(), Some(vec![1]));
+    assert_eq!(driver.faulted(), None, "it is no attempt");
+    assert!(driver.took(|output| *output == Output::Release { cid }));
+}
+
+#[test]
+fn what_is_unavailable_again_and_again_is_a_fault_at_last() {
+    let mut driver = Driver::welcomed(|_| {});
+    driver.obliging = false;
+    let one = task("echo", vec![Value::Integer(1)]);
+    for id in 1..=8 {
+        driver.assign(vec![lease_of(id, one.clone())]);
+        fetch_in_vain(&mut driver);
+        assert_eq!(driver.handed_back(), Some(vec![id]));
+        assert_eq!(driver.faulted(), None);
+        // The next lease comes when it is asked for.
+        while driver.polled().is_some() {}
+    }
+    driver.assign(vec![lease_of(9, one)]);
+    fetch_in_vain(&mut driver);
+    assert_eq!(driver.handed_back(), None);
+    assert_eq!(driver.faulted(), Some((9, FaultKind::Blob)));
 }
 
 #[test]

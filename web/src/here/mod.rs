@@ -9,7 +9,7 @@ use std::{
 };
 
 use asterism_component::Shelf;
-use asterism_executor::Input as ExecutorInput;
+use asterism_executor::{Input as ExecutorInput, TransferError};
 use asterism_protocol::{
     Attested, Cid, Defaults, encode, limits,
     limits::{BLOB_BYTES_MAX, WATCHED_TASKS_MAX},
@@ -346,7 +346,7 @@ impl Line for Here {
                 Some(bytes) => shell.fetched(cid, bytes).await,
                 None => ExecutorInput::FetchFailed {
                     cid,
-                    reason: "nobody added it to this tab".to_owned(),
+                    error: TransferError::Failed("nobody added it to this tab".to_owned()),
                 },
             })
         });

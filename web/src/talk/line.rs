@@ -5,7 +5,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use asterism_executor::Input;
+use asterism_executor::{Input, TransferError};
 use asterism_protocol::{
     BlobHasher, Cid, encode,
     limits::BLOB_BYTES_MAX,
@@ -66,7 +66,7 @@ impl Line for Server {
         shell.spawn(async move |shell| {
             Some(match fetch(&base, cid).await {
                 Ok(bytes) => shell.fetched(cid, bytes).await,
-                Err(reason) => Input::FetchFailed { cid, reason },
+                Err(error) => Input::FetchFailed { cid, error },
             })
         });
     }
@@ -76,7 +76,7 @@ impl Line for Server {
         shell.spawn(async move |_| {
             Some(match upload(&base, cid, bytes).await {
                 Ok(()) => Input::Uploaded { cid },
-                Err(reason) => Input::UploadFailed { cid, reason },
+                Err(error) => Input::UploadFailed { cid, error },
             })
         });
     }
@@ -157,23 +157,24 @@ impl Drop for Connection {
 
 /// Fetches a blob, and checks it while it comes: what is too large is not waited for, and when the last byte is here its name is
 /// known.
-async fn fetch(base: &str, cid: Cid) -> Result<Uint8Array, String> {
+async fn fetch(base: &str, cid: Cid) -> Result<Uint8Array, TransferError> {
     let mut answer = stream(&format!("{base}blobs/{cid}")).await?;
     if !answer.is_ok() {
-        return Err(format!("the coordinator answered with {}", answer.status));
+        let reason = format!("the coordinator answered with {}", answer.status);
+        return Err(refused(answer.status, reason));
     }
     let (mut hasher, mut chunks, mut bytes) = (BlobHasher::default(), Vec::new(), 0);
     while let Some(chunk) = answer.chunk().await? {
         bytes += u64::from(chunk.length());
         if bytes > BLOB_BYTES_MAX {
-            return Err(format!("it has more than {BLOB_BYTES_MAX} bytes"));
+            return Err(format!("it has more than {BLOB_BYTES_MAX} bytes").into());
         }
         hash(&mut hasher, &chunk);
         chunks.push(chunk);
     }
     let found = hasher.finish();
     if found != cid {
-        return Err(format!("the bytes that came are {found}"));
+        return Err(format!("the bytes that came are {found}").into());
     }
     Ok(joined(chunks, bytes as u32))
 }
@@ -193,17 +194,30 @@ fn joined(mut chunks: Vec<Uint8Array>, bytes: u32) -> Uint8Array {
 }
 
 /// Brings a blob.
-async fn upload(base: &str, cid: Cid, bytes: Uint8Array) -> Result<(), String> {
+async fn upload(base: &str, cid: Cid, bytes: Uint8Array) -> Result<(), TransferError> {
     let body: JsValue = bytes.into();
     let url = format!("{base}blobs/{cid}");
     let answer = request(Method::PUT, &url, Some(("application/octet-stream", &body))).await?;
     if answer.is_ok() {
         Ok(())
     } else {
-        Err(format!(
+        let said = answer.text();
+        let reason = format!(
             "the coordinator answered with {}: {}",
             answer.status,
-            answer.text().trim()
-        ))
+            said.trim()
+        );
+        Err(refused(answer.status, reason))
+    }
+}
+
+/// The status by which a coordinator says that it cannot do something now.
+const UNAVAILABLE: u16 = 503;
+
+/// What another answer than the one that was asked for means.
+fn refused(status: u16, reason: String) -> TransferError {
+    match status {
+        UNAVAILABLE => TransferError::Unavailable(reason),
+        _ => TransferError::Failed(reason),
     }
 }

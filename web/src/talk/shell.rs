@@ -6,7 +6,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use asterism_executor::{Config, Input, Job, METERING, Output, Session, ThreadId};
+use asterism_executor::{Config, Input, Job, METERING, Output, Session, ThreadId, TransferError};
 use asterism_protocol::{
     Cid, Timestamp,
     limits::MEMORY_BYTES_DEFAULT,
@@ -278,7 +278,7 @@ impl Shell {
         let (Some(bytes), Some(me)) = (self.blobs.borrow_mut().get(cid), self.me.upgrade()) else {
             self.tell(Input::UploadFailed {
                 cid,
-                reason: "it is not here any more".to_owned(),
+                error: TransferError::Failed("it is not here any more".to_owned()),
             });
             return;
         };

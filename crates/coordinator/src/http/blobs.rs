@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use asterism_protocol::Cid;
+use asterism_protocol::{Cid, limits::BLOB_BYTES_MAX};
 use axum::{
     Json,
-    body::{Body, Bytes},
+    body::{Body, BodyDataStream, Bytes},
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -35,6 +35,9 @@ const CHUNKS_AHEAD: usize = 4;
 
 /// Bytes of a body that is refused which are read for the sake of whoever sends them.
 const LET_BY_BYTES: u64 = 16 << 20;
+
+/// As above, where it is no fault of theirs: an executor that does not hear that it may come again later takes it for one of its own.
+const LET_BY_BYTES_UNAVAILABLE: u64 = BLOB_BYTES_MAX;
 
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
@@ -261,6 +264,16 @@ pub(super) async fn post(
     store(&app, None, &client, body).await
 }
 
+/// Reads what is left of a body, for the sake of whoever sends it: who is sending hears nothing before it has sent.
+async fn let_by(rest: &mut BodyDataStream, at_most: u64) {
+    let mut bytes = 0;
+    while bytes <= at_most
+        && let Some(Ok(chunk)) = rest.next().await
+    {
+        bytes += chunk.len() as u64;
+    }
+}
+
 /// Writes on a thread for blocking work while the body arrives.
 async fn store(
     app: &Arc<App>,
@@ -271,18 +284,22 @@ async fn store(
     let mut brought = app.counts.brings(client.network);
     let length = length_of(&client.headers);
     let is_here = match expected {
-        Some(cid) => app
-            .blocking(move |app| Ok(app.blobs.size(cid)?))
-            .await?
-            .is_some(),
+        Some(cid) => match app.blocking(move |app| Ok(app.blobs.size(cid)?)).await {
+            Ok(size) => size.is_some(),
+            Err(error) => {
+                if error.is_unavailable() {
+                    let_by(&mut body.into_data_stream(), LET_BY_BYTES_UNAVAILABLE).await;
+                }
+                return Err(error);
+            }
+        },
         None => false,
     };
     let announced = length.filter(|_| !is_here);
     if let Err(refused) = brought.add(announced.unwrap_or_default()) {
         // A client that is sending hears nothing before it has sent: what is not far too much is let by.
         if announced.is_some_and(|bytes| bytes <= LET_BY_BYTES) {
-            let mut rest = body.into_data_stream();
-            while let Some(Ok(_)) = rest.next().await {}
+            let_by(&mut body.into_data_stream(), LET_BY_BYTES).await;
         }
         return Err(refused);
     }
@@ -324,13 +341,17 @@ async fn store(
             let broken = chunk.is_err();
             // The writer gave up: its error is the answer.
             if chunks.send(chunk).await.is_err() || broken {
-                return;
+                return body;
             }
         }
         // As above.
         let _ = chunks.send(Ok(Bytes::new())).await;
+        body
     };
-    let (stored, ()) = tokio::join!(writing, sending);
+    let (stored, mut rest) = tokio::join!(writing, sending);
+    if stored.as_ref().is_err_and(ApiError::is_unavailable) {
+        let_by(&mut rest, LET_BY_BYTES_UNAVAILABLE).await;
+    }
     let Stored { cid, is_new } = stored?;
     let status = if is_new {
         StatusCode::CREATED

@@ -1,6 +1,6 @@
 //! Executors' machines: what their sessions ask for, and what comes of it.
 
-use asterism_executor::{Session, session, session::Input as Heard};
+use asterism_executor::{Session, TransferError, session, session::Input as Heard};
 
 use super::{Happening, World};
 use crate::executor::Coming;
@@ -65,7 +65,7 @@ impl World {
             Coming::Fetched(cid, true) => Heard::Fetched { cid },
             Coming::Fetched(cid, false) => Heard::FetchFailed {
                 cid,
-                reason: "the network broke".into(),
+                error: TransferError::Failed("the network broke".into()),
             },
             Coming::Uploaded(cid) => Heard::Uploaded { cid },
             Coming::Ended {

@@ -199,14 +199,47 @@ impl Session {
         };
     }
 
-    pub(super) fn transfer_failed(&mut self, failed: transfers::Failed, message: &str) {
-        match failed {
-            transfers::Failed::Goes => {}
-            transfers::Failed::GivenUp(users) => {
-                for id in users {
+    pub(super) fn transfer_failed(
+        &mut self,
+        failed: transfers::Failed,
+        error: &TransferError,
+        message: &str,
+        now: Timestamp,
+    ) {
+        let users = match failed {
+            transfers::Failed::Goes => return,
+            transfers::Failed::GivenUp(users) => users,
+        };
+        for id in users {
+            match error {
+                TransferError::Unavailable(_) if self.may_postpone(id) => {
+                    self.trouble(message.to_owned());
+                    self.end(id, Farewell::HandBack);
+                    if let Connection::Welcomed { poll_from, .. } = &mut self.connection {
+                        *poll_from = (*poll_from).max(now.after_ms(UNAVAILABLE_PAUSE_MS));
+                    }
+                }
+                TransferError::Unavailable(_) | TransferError::Failed(_) => {
                     self.fault(id, FaultKind::Blob, message);
                 }
             }
         }
+    }
+
+    /// Nobody is to blame for what the coordinator cannot do now: may this lease be handed back once more?
+    fn may_postpone(&mut self, id: LeaseId) -> bool {
+        let Some(lease) = self.leases.get(&id) else {
+            return false;
+        };
+        if self.postponed.len() >= POSTPONED_KEPT_MAX {
+            self.postponed.clear();
+        }
+        let times = self.postponed.entry(lease.instruction).or_default();
+        *times += 1;
+        if *times > POSTPONED_MAX {
+            self.postponed.remove(&lease.instruction);
+            return false;
+        }
+        true
     }
 }

@@ -24,8 +24,8 @@ use asterism_protocol::{
 use serde_bytes::ByteArray;
 
 use super::{
-    Config, Doing, Input, Output, SignId, Status, ThreadId, TimeoutReason, jitter::Backoff, links,
-    transfers, transfers::Transfers,
+    Config, Doing, Input, Output, SignId, Status, ThreadId, TimeoutReason, TransferError,
+    jitter::Backoff, links, transfers, transfers::Transfers,
 };
 use crate::{Attempt, Job};
 
@@ -44,6 +44,17 @@ const SILENCE_MS: u64 = 10_000;
 /// Pause after a poll that was answered at once with nothing, and after a refused lease, in milliseconds; it doubles
 /// with each further refusal. Without it, a coordinator that keeps offering what is kept being refused makes a busy loop.
 const POLL_PAUSE_MS: u64 = 100;
+
+/// Pause before the next poll, in milliseconds, where blobs could not be had or brought because the coordinator cannot do that now:
+/// each of them was tried for some seconds already.
+const UNAVAILABLE_PAUSE_MS: u64 = 2_000;
+
+/// How often an instruction is handed back because its blobs cannot be had or brought now. Then it is a fault: a coordinator that
+/// leases it again and again and is always unavailable for it alone would have it computed for ever.
+const POSTPONED_MAX: u32 = 8;
+
+/// Most instructions of which that is counted; beyond them all are counted anew.
+const POSTPONED_KEPT_MAX: usize = 1_024;
 
 /// Bounds of the interval of heartbeats, in milliseconds: what a coordinator asks for is not trusted.
 const HEARTBEAT_MS: std::ops::RangeInclusive<u64> = 50..=60_000;
@@ -133,6 +144,8 @@ pub struct Session {
     task_us: Option<u64>,
     trip_us: u64,
     refusals_in_a_row: u32,
+    /// How often instructions were handed back because the coordinator was unavailable for their blobs.
+    postponed: BTreeMap<Cid, u32>,
     paused: Option<String>,
     /// Why the coordinator leases nothing to this executor any more.
     excluded: Option<String>,
@@ -317,6 +330,7 @@ impl Session {
             task_us: None,
             trip_us: 1_000,
             refusals_in_a_row: 0,
+            postponed: BTreeMap::new(),
             paused: None,
             excluded: None,
             proof: None,
@@ -341,17 +355,16 @@ impl Session {
             Input::Received(message) => self.received(message, now),
             Input::Signed { id, signature } => self.signed(id, signature, now),
             Input::Fetched { cid } => self.fetched(cid),
-            Input::FetchFailed { cid, reason } => {
+            Input::FetchFailed { cid, error } => {
                 let failed = self.fetches.failed(cid, now, self.is_welcomed());
-                self.transfer_failed(failed, &format!("{cid} could not be fetched: {reason}"));
+                let message = format!("{cid} could not be fetched: {error}");
+                self.transfer_failed(failed, &error, &message, now);
             }
             Input::Uploaded { cid } => self.uploaded(cid, now),
-            Input::UploadFailed { cid, reason } => {
+            Input::UploadFailed { cid, error } => {
                 let failed = self.uploads.failed(cid, now, self.is_welcomed());
-                self.transfer_failed(
-                    failed,
-                    &format!("{cid} could not be brought to the coordinator: {reason}"),
-                );
+                let message = format!("{cid} could not be brought to the coordinator: {error}");
+                self.transfer_failed(failed, &error, &message, now);
             }
             Input::Preparing { thread } => {
                 if let Some(work) = self.work_of(thread) {

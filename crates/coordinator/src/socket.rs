@@ -235,9 +235,9 @@ fn too_long(error: &axum::Error) -> bool {
 /// How many missing blobs an executor is told of.
 const MISSING_SHOWN: usize = 3;
 
-/// Longest that a delivery waits until it is known whether its blobs are here: signs of life wait behind it, and leases end without
-/// them.
-const LINKS_LOOKED_AT_MAX: Duration = Duration::from_secs(10);
+/// Longest that a delivery waits until it is known whether its blobs are here: signs of life and other deliveries wait behind it, and
+/// leases end after fifteen seconds without them.
+const LINKS_LOOKED_AT_MAX: Duration = Duration::from_secs(3);
 
 /// Hands a message to the scheduler, unless it promises bytes that never came. Where that cannot be found out now, nobody is to blame: its
 /// leases are handed back.
@@ -250,7 +250,7 @@ async fn receive(
 ) -> Result<(), End> {
     if let ToCoordinator::Deliver { items, .. } = &message {
         let looked = tokio::time::timeout(LINKS_LOOKED_AT_MAX, missing_blobs(app, items)).await;
-        let late = |_| Err(ApiError::trouble("the store of the blobs does not answer"));
+        let late = |_| Err(ApiError::unavailable("the store of the blobs does not answer"));
         let missing = match looked.unwrap_or_else(late) {
             Ok(missing) => missing,
             Err(error) if error.is_unavailable() => {
@@ -321,6 +321,9 @@ async fn missing_blobs(app: &Arc<App>, items: &[Delivery]) -> Result<Vec<Cid>, A
         .for_each(|item| run_blobs(item.outcome.out.value(), &mut links));
     if links.is_empty() {
         return Ok(Vec::new());
+    }
+    if let Some(trouble) = app.blobs.trouble() {
+        return Err(ApiError::unavailable(trouble));
     }
     app.blocking(move |app| {
         let links = Vec::from_iter(links);

@@ -52,6 +52,7 @@ pub(crate) struct Told {
     pub(crate) signed: Signed,
     pub(crate) remark: Remark,
     pub(crate) leased: Option<Timestamp>,
+    pub(crate) started: Option<Timestamp>,
     pub(crate) delivered: Timestamp,
     /// Which of its executor's it was when it was told, or picked: a check of it covers those with smaller numbers. Of what was
     /// told after it was picked, it says nothing: whoever turns liar would hide behind it.
@@ -239,6 +240,7 @@ mod tests {
                 .unwrap(),
                 remark: Remark::default(),
                 leased: None,
+                started: None,
                 delivered: Timestamp(0),
                 number: 1,
                 pick: *pick,

@@ -554,6 +554,7 @@ impl Scheduler {
                         signed,
                         remark: *remark,
                         leased: None,
+                        started: None,
                         delivered: at,
                         number: 0,
                         pick: if picked {

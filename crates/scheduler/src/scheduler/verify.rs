@@ -151,6 +151,7 @@ impl Scheduler {
             .get(&item.lease)
             .filter(|lease| lease.key == key);
         let leased = lease.map(|lease| lease.leased);
+        let started = lease.and_then(|lease| lease.started);
         let owner = self.owner_of(&key);
         let picked = match self.works.get(id).policy {
             Policy::Spot { per_mille } if !self.trusts(&key) => {
@@ -165,6 +166,7 @@ impl Scheduler {
             signed,
             remark: item.remark,
             leased,
+            started,
             delivered: at,
             number: 0,
             pick: if picked {
@@ -304,7 +306,7 @@ impl Scheduler {
                     .find(|(vote, _)| vote.key == first.signed.key());
                 let times = Times {
                     leased: first.leased,
-                    started: None,
+                    started: first.started,
                     computed: committed.map(|(vote, _)| vote.at),
                     delivered: Some(first.delivered),
                     at,

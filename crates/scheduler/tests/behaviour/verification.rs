@@ -2,7 +2,7 @@
 
 use asterism_protocol::{
     Await, Basis, Policy, Terms, Value,
-    message::{Lease, ToExecutor},
+    message::{Lease, ToCoordinator, ToExecutor},
     view::{RunState, Standing, TaskState},
 };
 use asterism_scheduler::{Config, Event};
@@ -37,6 +37,11 @@ fn a_quorum_asks_two_and_believes_what_they_agree_on() {
     assert!(one.commit, "outcomes are committed to");
     let two = driver.poll_for_one(&second);
     assert!(driver.poll_for(&third, 1).is_empty(), "two are enough");
+    for (executor, lease) in [(&first, &one), (&second, &two)] {
+        let leases = vec![lease.id];
+        driver.say(executor, ToCoordinator::Started { leases });
+        driver.pass(5);
+    }
     assert!(
         !driver.commit(&first, &one, ok(7)),
         "it could still be copied"
@@ -56,6 +61,11 @@ fn a_quorum_asks_two_and_believes_what_they_agree_on() {
     assert_eq!(view.state, TaskState::Computed);
     assert_eq!(view.basis, Some(Basis::Agreed { executors: 2 }));
     assert_eq!(view.out, Some(ok(7)));
+    assert!(
+        view.leased.is_some() && view.leased <= view.started,
+        "{view:?}"
+    );
+    assert!(view.started < view.computed, "{view:?}");
     assert!(view.computed <= view.delivered && view.delivered <= view.verified);
     let receipt = driver
         .scheduler

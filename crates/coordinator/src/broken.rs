@@ -183,3 +183,28 @@ async fn trouble_is_said_with_its_reason_while_reading_goes_on() {
     server.post("/run?timeout=1", run("[3, 4]"), &[504]).await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_brings_a_blob_hears_that_none_is_taken_now() {
+    let (disk, faults) = (Disk::default(), Arc::new(Faults::default()));
+    let server = disk.serve(&faults, Options::default()).await.unwrap();
+    faults.take_no_blobs();
+    let bytes = b"a few bytes, which are all there when it fails".to_vec();
+    let cid = asterism_protocol::blob_cid(&bytes);
+    let client = reqwest::Client::new();
+    for request in [
+        client.post(format!("{}/blobs", server.url)),
+        client.put(format!("{}/blobs/{cid}", server.url)),
+    ] {
+        let response = request.body(bytes.clone()).send().await.unwrap();
+        assert_eq!(response.status(), 503);
+        let error: Json = response.json().await.unwrap();
+        assert!(
+            error.to_string().contains("the test asked for it"),
+            "{error}"
+        );
+    }
+    faults.heal();
+    server.post("/blobs", bytes, &[201]).await;
+    server.stop().await;
+}

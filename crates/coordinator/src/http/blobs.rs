@@ -8,12 +8,12 @@ use std::{
 use asterism_protocol::{Cid, limits::BLOB_BYTES_MAX};
 use axum::{
     Json,
-    body::{Body, BodyDataStream, Bytes},
+    body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -170,7 +170,7 @@ fn read_behind(
     mut reader: Box<dyn BlobReader>,
     from: u64,
     length: u64,
-) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
+) -> impl Stream<Item = std::io::Result<Bytes>> {
     let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         let mut left = length;
@@ -265,7 +265,7 @@ pub(super) async fn post(
 }
 
 /// Reads what is left of a body, for the sake of whoever sends it: who is sending hears nothing before it has sent.
-async fn let_by(rest: &mut BodyDataStream, at_most: u64) {
+async fn let_by<E>(mut rest: impl Stream<Item = Result<Bytes, E>> + Unpin, at_most: u64) {
     let mut bytes = 0;
     while bytes <= at_most
         && let Some(Ok(chunk)) = rest.next().await
@@ -288,7 +288,7 @@ async fn store(
             Ok(size) => size.is_some(),
             Err(error) => {
                 if error.is_unavailable() {
-                    let_by(&mut body.into_data_stream(), LET_BY_BYTES_UNAVAILABLE).await;
+                    let_by(body.into_data_stream(), LET_BY_BYTES_UNAVAILABLE).await;
                 }
                 return Err(error);
             }
@@ -299,7 +299,7 @@ async fn store(
     if let Err(refused) = brought.add(announced.unwrap_or_default()) {
         // A client that is sending hears nothing before it has sent: what is not far too much is let by.
         if announced.is_some_and(|bytes| bytes <= LET_BY_BYTES) {
-            let_by(&mut body.into_data_stream(), LET_BY_BYTES).await;
+            let_by(body.into_data_stream(), LET_BY_BYTES).await;
         }
         return Err(refused);
     }
@@ -333,7 +333,8 @@ async fn store(
         Ok(stored)
     });
     let sending = async move {
-        let mut body = body.into_data_stream();
+        // It is asked once more below, where it may have ended.
+        let mut body = body.into_data_stream().fuse();
         while let Some(chunk) = body.next().await {
             if matches!(&chunk, Ok(chunk) if chunk.is_empty()) {
                 continue;
@@ -348,9 +349,9 @@ async fn store(
         let _ = chunks.send(Ok(Bytes::new())).await;
         body
     };
-    let (stored, mut rest) = tokio::join!(writing, sending);
+    let (stored, rest) = tokio::join!(writing, sending);
     if stored.as_ref().is_err_and(ApiError::is_unavailable) {
-        let_by(&mut rest, LET_BY_BYTES_UNAVAILABLE).await;
+        let_by(rest, LET_BY_BYTES_UNAVAILABLE).await;
     }
     let Stored { cid, is_new } = stored?;
     let status = if is_new {

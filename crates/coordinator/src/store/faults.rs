@@ -14,7 +14,7 @@ use asterism_protocol::{Cid, Receipt, Remark};
 
 use super::{
     Asked, Batch, BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, ComponentRecord, Holder,
-    Journal, JournalError, Partition, Sequence, Stored, Tenure,
+    Journal, JournalError, Partition, Sequence, StoreProblem, Stored, Tenure,
 };
 
 /// What a call that fails does before it says so.
@@ -32,6 +32,8 @@ pub(crate) struct Faults {
     calls: AtomicU64,
     appends: AtomicBool,
     plan: Mutex<Option<(u64, u64, How)>>,
+    /// Does it give blobs and take none?
+    takes_none: AtomicBool,
     /// What the blobs say of themselves, beside what becomes of calls.
     trouble: Mutex<Option<String>>,
 }
@@ -52,8 +54,14 @@ impl Faults {
         self.appends.store(true, Ordering::SeqCst);
     }
 
+    /// No blob is taken to its end from now on, until [`Faults::heal`]: a store elsewhere that can only be read.
+    pub(crate) fn take_no_blobs(&self) {
+        self.takes_none.store(true, Ordering::SeqCst);
+    }
+
     /// No call fails any more.
     pub(crate) fn heal(&self) {
+        self.takes_none.store(false, Ordering::SeqCst);
         self.appends.store(false, Ordering::SeqCst);
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -233,6 +241,13 @@ impl BlobWriter for FaultyWriter {
 
     fn finish(self: Box<Self>, expected: Option<Cid>) -> Result<Stored, BlobError> {
         let Self(writer, faults) = *self;
+        if faults.takes_none.load(Ordering::SeqCst) {
+            return Err(BlobError::Store {
+                what: "write",
+                place: "elsewhere".to_owned(),
+                problem: StoreProblem::Away("the test asked for it".to_owned()),
+            });
+        }
         faults.blobs(|| writer.finish(expected))
     }
 }

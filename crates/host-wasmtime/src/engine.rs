@@ -63,8 +63,9 @@ pub(crate) struct Prepared {
     pub(crate) component: asterism_component::Component,
     /// For instances in the pool, if it fits.
     pooled: Option<(Linked, Pool)>,
-    /// For instances on demand; made when there is the first.
-    on_demand: OnceLock<Result<Linked, String>>,
+    /// For instances on demand; made when there is the first, by one thread.
+    on_demand: OnceLock<Linked>,
+    making: Mutex<()>,
 }
 
 /// A compiled component with what it imports, for one engine.
@@ -91,19 +92,24 @@ impl Prepared {
         {
             return Ok((linked, Some(place)));
         }
-        let made = self.on_demand.get_or_init(|| {
-            let Some((pooled, _)) = &self.pooled else {
-                return Err("a component that does not fit into the pool was not linked".into());
-            };
-            let made = pooled.pre.component().serialize().and_then(|code| {
-                let compiled = Code::Bytes(code).load(engine)?;
-                link_all(engine, &compiled, &self.component)
-            });
-            made.map_err(|error| format!("{error:#}"))
+        if let Some(linked) = self.on_demand.get() {
+            return Ok((linked, None));
+        }
+        // What went before it is whole, whatever became of who held it.
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(linked) = self.on_demand.get() {
+            return Ok((linked, None));
+        }
+        let Some((pooled, _)) = &self.pooled else {
+            return Err("a component that does not fit into the pool was not linked".into());
+        };
+        let made = pooled.pre.component().serialize().and_then(|code| {
+            let compiled = Code::Bytes(code).load(engine)?;
+            link_all(engine, &compiled, &self.component)
         });
-        made.as_ref()
-            .map(|linked| (linked, None))
-            .map_err(Clone::clone)
+        // A failure is not kept: the next task may find the memory.
+        let made = made.map_err(|error| format!("{error:#}"))?;
+        Ok((self.on_demand.get_or_init(|| made), None))
     }
 }
 
@@ -243,7 +249,7 @@ impl WasmtimeEngine {
             (compiled, Some(pool)) => Some((link(&pool.engine, &compiled)?, pool)),
             (compiled, None) => {
                 // It is looked at nowhere else before.
-                let _ = on_demand.set(Ok(link(self.engine(), &compiled)?));
+                let _ = on_demand.set(link(self.engine(), &compiled)?);
                 None
             }
         };
@@ -251,6 +257,7 @@ impl WasmtimeEngine {
             component,
             pooled,
             on_demand,
+            making: Mutex::default(),
         })
     }
 

@@ -13,7 +13,7 @@ use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationCon
 
 use crate::config::config;
 
-/// Most tasks in the pool at once. The room is set aside, not used: four memories of four GiB for each.
+/// Most tasks in the pool at once. The room is set aside, not used: for each, four memories of four GiB and eight tables of 80 MB.
 const TASKS_MAX: usize = 128;
 
 /// Tasks in the pool at once where there are few processors: some wait for an answer of the network.
@@ -21,7 +21,7 @@ const TASKS_MIN: usize = 16;
 
 /// What a component in the pool may have. Toolchains make one memory, a few tables and, for Python, some forty instances.
 const MEMORIES_MAX: u32 = 4;
-const TABLES_MAX: u32 = 16;
+const TABLES_MAX: u32 = 8;
 const INSTANCES_MAX: u32 = 64;
 
 /// Bytes of a memory that stay after a task, emptied by hand: what a small guest touches.
@@ -69,7 +69,7 @@ impl Pool {
                 free: Arc::new(AtomicUsize::new(tasks)),
             }),
             Err(error) => {
-                tracing::debug!(%error, "there is no room for a pool of instances: they are made on demand");
+                tracing::info!(%error, "there is no room for a pool of instances: each is made on demand, which takes longer");
                 None
             }
         }

@@ -231,13 +231,15 @@ impl Session {
         let Some(lease) = self.leases.get(&id) else {
             return false;
         };
-        if self.postponed.len() >= POSTPONED_KEPT_MAX {
-            self.postponed.clear();
+        let instruction = lease.instruction;
+        if self.postponed.len() >= POSTPONED_KEPT_MAX && !self.postponed.contains_key(&instruction)
+        {
+            self.postponed.pop_first();
         }
-        let times = self.postponed.entry(lease.instruction).or_default();
+        let times = self.postponed.entry(instruction).or_default();
         *times += 1;
         if *times > POSTPONED_MAX {
-            self.postponed.remove(&lease.instruction);
+            self.postponed.remove(&instruction);
             return false;
         }
         true

@@ -140,6 +140,8 @@ impl Session {
             if let Stage::Sent { at } = concluded.stage {
                 self.trip_us = (self.trip_us * 7 + now.since_ms(at).max(1) * 1_000) / 8;
             }
+            let instruction = concluded.delivery.outcome.instruction;
+            self.postponed.remove(&instruction);
             self.status.tasks += 1;
             self.status.fuel = self
                 .status

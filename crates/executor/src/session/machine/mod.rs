@@ -53,7 +53,7 @@ const UNAVAILABLE_PAUSE_MS: u64 = 2_000;
 /// leases it again and again and is always unavailable for it alone would have it computed for ever.
 const POSTPONED_MAX: u32 = 8;
 
-/// Most instructions of which that is counted; beyond them all are counted anew.
+/// Most instructions of which that is counted; beyond them one is forgotten.
 const POSTPONED_KEPT_MAX: usize = 1_024;
 
 /// Bounds of the interval of heartbeats, in milliseconds: what a coordinator asks for is not trusted.

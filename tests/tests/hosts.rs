@@ -103,9 +103,11 @@ fn a_machine_that_is_short_of_memory_is_a_fault_and_no_outcome_on_wasmtime() {
     let file = folder.path().join("grows.wat");
     fs::write(&file, GROWS).expect("the file can be written");
     let grow = |pages: i32| {
-        // Of writable memory of its own the process may have 256 MiB.
+        // Of writable memory of its own the process may have 256 MiB; the pool's tables want more, so this is on demand.
         Command::new("sh")
             .args(["-c", "ulimit -d 262144 && exec \"$0\" \"$@\""])
+            // Stacks of threads count.
+            .envs([("TOKIO_WORKER_THREADS", "2"), ("RAYON_NUM_THREADS", "2")])
             .arg(asterism())
             .args(["fn", "call"])
             .arg(&file)

@@ -11,15 +11,16 @@
 //! A call that fails may be one object's misfortune. So the store is tried with another object then, and only where that fails too
 //! it is in trouble: from then on nobody waits for long, until that object comes and goes again.
 
+mod doubt;
 mod http;
+mod ranges;
 mod s3;
+mod writer;
 
 use std::{
     future::Future,
-    io::{self, Cursor, Read, Seek, SeekFrom},
-    mem,
-    pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    io::Cursor,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -27,20 +28,21 @@ use asterism_protocol::{BlobHasher, Cid, limits::BLOB_BYTES_MAX};
 use axum::body::Bytes;
 use futures_util::{StreamExt as _, future::join_all, stream::BoxStream};
 use object_store::{
-    Error, GetOptions, GetRange, GetResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, PutMode, PutOptions, PutPayload, memory::InMemory, path::Path,
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    memory::InMemory, path::Path,
 };
 use tokio::{runtime::Runtime, time::timeout};
 
 pub use self::s3::S3Access;
+use self::{doubt::Doubt, ranges::Ranges, writer::ObjectWriter};
 use super::{
     BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Naming, StoreProblem, Stored,
     chunks::{ChunkReader, Chunks, Verified},
     timestamp_of,
 };
 use crate::limits::{
-    STORE_ANSWER_MAX, STORE_BRIEF_MAX, STORE_CALL_MAX, STORE_CONNECT_MAX, STORE_PART_BYTES,
-    STORE_PROBE_EVERY, STORE_RETRIES, STORE_UNFINISHED_MAX, STORE_WHOLE_BYTES, STORE_WINDOW_BYTES,
+    STORE_ANSWER_MAX, STORE_BRIEF_MAX, STORE_CALL_MAX, STORE_CONNECT_MAX, STORE_PROBE_EVERY,
+    STORE_RETRIES, STORE_UNFINISHED_MAX, STORE_WHOLE_BYTES,
 };
 
 /// Unfinished objects, below the prefix.
@@ -99,14 +101,6 @@ struct Inner {
     doubt: Mutex<Option<Doubt>>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
-}
-
-/// A call failed, or takes too long.
-struct Doubt {
-    /// What was said of it.
-    said: String,
-    /// Did another object fail after it? Then it is the store, and it is in trouble.
-    confirmed: bool,
 }
 
 /// What tells an object from one that was under its name before: its size, and its tag, or its time where there are no tags.
@@ -336,38 +330,6 @@ impl Inner {
         Err(error)
     }
 
-    /// Waits for an answer, in trouble not for long, also where that begins meanwhile. Whoever waits longer than the store may take to
-    /// begin an answer has it tried with another object.
-    async fn wait<T>(
-        self: &Arc<Self>,
-        work: impl Future<Output = T>,
-        failed: &impl Fn(StoreProblem) -> BlobError,
-    ) -> Result<T, StoreProblem> {
-        let Patience {
-            answer,
-            call,
-            brief,
-            ..
-        } = self.patience;
-        let mut work = pin!(work);
-        let mut waited = Duration::ZERO;
-        let mut pause = if self.is_in_trouble() { brief } else { answer };
-        loop {
-            pause = pause.min(call.saturating_sub(waited));
-            if let Ok(done) = timeout(pause, work.as_mut()).await {
-                return Ok(done);
-            }
-            waited += pause;
-            let seconds = waited.as_secs_f32();
-            let late = StoreProblem::Away(format!("there was no answer within {seconds} s"));
-            if waited >= call || self.is_in_trouble() {
-                return Err(late);
-            }
-            self.begin_doubt(failed(late).to_string());
-            pause = brief;
-        }
-    }
-
     /// As [`Inner::ask`], of what does not need an object to be there: without one, the bucket is not there.
     fn tell<T>(
         self: &Arc<Self>,
@@ -387,34 +349,6 @@ impl Inner {
         Err(error)
     }
 
-    fn doubt(&self) -> MutexGuard<'_, Option<Doubt>> {
-        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_in_trouble(&self) -> bool {
-        self.doubt().as_ref().is_some_and(|doubt| doubt.confirmed)
-    }
-
-    /// Has the store asked how it is, at once and from time to time: nobody else may ask, and somebody looks at `/health`. Only that
-    /// ends a doubt: a store that gives and does not take is in trouble as well.
-    fn begin_doubt(self: &Arc<Self>, said: String) {
-        let mut doubt = self.doubt();
-        let confirmed = doubt.as_ref().is_some_and(|doubt| doubt.confirmed);
-        let begins = doubt.replace(Doubt { said, confirmed }).is_none();
-        drop(doubt);
-        if begins {
-            let (inner, every) = (Arc::downgrade(self), self.patience.probe);
-            self.runtime().spawn(probe(inner, every));
-        }
-    }
-
-    /// The store failed when it was asked how it is.
-    fn confirm_doubt(&self) {
-        if let Some(doubt) = &mut *self.doubt() {
-            doubt.confirmed = true;
-        }
-    }
-
     fn stamp(self: &Arc<Self>, path: &Path) -> Result<Option<Stamp>, BlobError> {
         let meta = self.ask("look at", path, self.store.head(path))?;
         Ok(meta.as_ref().map(Stamp::of))
@@ -422,14 +356,7 @@ impl Inner {
 
     /// A chunk reader of what was verified before.
     fn reader(self: &Arc<Self>, cid: Cid, size: u64, chunks: Chunks) -> Box<dyn BlobReader> {
-        let ranges = Ranges {
-            inner: Arc::clone(self),
-            path: self.path(cid),
-            size,
-            position: 0,
-            window: Bytes::new(),
-            from: 0,
-        };
+        let ranges = Ranges::new(Arc::clone(self), self.path(cid), size);
         // Whoever brings it again must not be told that it is here and whole.
         let inner = Arc::clone(self);
         let damaged = Box::new(move || inner.verified().forget(cid));
@@ -491,32 +418,6 @@ impl Inner {
     }
 }
 
-/// Asks a store that is in doubt until it takes and gives an object, or nobody needs it any more.
-async fn probe(inner: Weak<Inner>, every: Duration) {
-    let mut pause = Duration::ZERO;
-    loop {
-        tokio::time::sleep(mem::replace(&mut pause, every)).await;
-        let Some(inner) = inner.upgrade() else { return };
-        // Other coordinators may ask the same store.
-        let Ok(name) = random_name() else { continue };
-        let path = inner.below(&format!("{UNFINISHED}/{name}"));
-        let asked = async {
-            inner
-                .store
-                .put(&path, PutPayload::from_static(b"probe"))
-                .await?;
-            inner.store.get(&path).await?.bytes().await
-        };
-        if matches!(timeout(inner.patience.brief, asked).await, Ok(Ok(_))) {
-            *inner.doubt() = None;
-            // What is left where this fails is deleted a day later.
-            let _ = timeout(inner.patience.call, inner.store.delete(&path)).await;
-            return;
-        }
-        inner.confirm_doubt();
-    }
-}
-
 /// When an object was written, in milliseconds.
 fn stored_at(meta: &ObjectMeta) -> u64 {
     u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or_default()
@@ -524,13 +425,7 @@ fn stored_at(meta: &ObjectMeta) -> u64 {
 
 impl Blobs for ObjectBlobs {
     fn begin(&self) -> Result<Box<dyn BlobWriter>, BlobError> {
-        let inner = Arc::clone(&self.0);
-        Ok(Box::new(ObjectWriter {
-            part: Vec::new(),
-            naming: Naming::default(),
-            parts: None,
-            inner,
-        }))
+        Ok(Box::new(ObjectWriter::new(Arc::clone(&self.0))))
     }
 
     fn size(&self, cid: Cid) -> Result<Option<u64>, BlobError> {
@@ -637,9 +532,7 @@ impl Blobs for ObjectBlobs {
     }
 
     fn trouble(&self) -> Option<String> {
-        let doubt = self.0.doubt();
-        let doubt = doubt.as_ref().filter(|doubt| doubt.confirmed);
-        doubt.map(|doubt| doubt.said.clone())
+        self.0.trouble()
     }
 }
 
@@ -657,219 +550,6 @@ fn next(
             place: inner.place_of(path),
             problem: StoreProblem::Gone,
         }),
-    }
-}
-
-/// A long object, fetched a window at a time.
-struct Ranges {
-    inner: Arc<Inner>,
-    path: Path,
-    size: u64,
-    position: u64,
-    /// Bytes that were fetched, and where they begin.
-    window: Bytes,
-    from: u64,
-}
-
-impl Ranges {
-    fn fetch(&self) -> Result<Bytes, BlobError> {
-        let to = self.size.min(self.position + STORE_WINDOW_BYTES);
-        let options = GetOptions {
-            range: Some(GetRange::Bounded(self.position..to)),
-            ..GetOptions::default()
-        };
-        let (inner, path) = (&self.inner, &self.path);
-        let get = async {
-            let object: GetResult = inner.store.get_opts(path, options).await?;
-            let mut stream = object.into_stream();
-            let mut window = Vec::new();
-            // No more than was asked for, whatever comes.
-            while let Some(bytes) = stream.next().await.transpose()? {
-                window.extend_from_slice(&bytes);
-                if window.len() as u64 >= to - self.position {
-                    break;
-                }
-            }
-            window.truncate(usize::try_from(to - self.position).unwrap_or(usize::MAX));
-            Ok::<_, Error>(Bytes::from(window))
-        };
-        let gone = || BlobError::Store {
-            what: "read",
-            place: inner.place_of(path),
-            problem: StoreProblem::Gone,
-        };
-        inner.ask("read", path, get)?.ok_or_else(gone)
-    }
-}
-
-impl Read for Ranges {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.position >= self.size || buffer.is_empty() {
-            return Ok(0);
-        }
-        let is_in = |at: u64| at >= self.from && at - self.from < self.window.len() as u64;
-        if !is_in(self.position) {
-            self.window = self.fetch().map_err(io::Error::other)?;
-            self.from = self.position;
-            if self.window.is_empty() {
-                return Ok(0);
-            }
-        }
-        let window = &self.window[(self.position - self.from) as usize..];
-        let length = buffer.len().min(window.len());
-        buffer[..length].copy_from_slice(&window[..length]);
-        self.position += length as u64;
-        Ok(length)
-    }
-}
-
-impl Seek for Ranges {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        let target = match position {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.size.checked_add_signed(by),
-            SeekFrom::Current(by) => self.position.checked_add_signed(by),
-        };
-        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
-    }
-}
-
-struct ObjectWriter {
-    /// Bytes that were not sent yet: less than a part.
-    part: Vec<u8>,
-    naming: Naming,
-    parts: Option<Parts>,
-    inner: Arc<Inner>,
-}
-
-/// An object that is sent in parts; nothing stays of it that nobody finishes.
-struct Parts {
-    inner: Arc<Inner>,
-    path: Path,
-    /// `None` once it is whole.
-    upload: Option<Box<dyn MultipartUpload>>,
-}
-
-impl Drop for Parts {
-    fn drop(&mut self) {
-        let (inner, path) = (Arc::clone(&self.inner), self.path.clone());
-        let upload = self.upload.take();
-        // Nobody waits for it. What is left where it fails is deleted a day later, or by the store.
-        self.inner.runtime().spawn(async move {
-            let clean = async {
-                match upload {
-                    Some(mut upload) => upload.abort().await,
-                    None => inner.store.delete(&path).await,
-                }
-            };
-            if let Ok(Err(error)) = timeout(inner.patience.call, clean).await {
-                tracing::debug!(%error, %path, "an unfinished object is left");
-            }
-        });
-    }
-}
-
-impl ObjectWriter {
-    fn send_part(&mut self) -> Result<(), BlobError> {
-        let inner = &self.inner;
-        let parts = match &mut self.parts {
-            Some(parts) => parts,
-            none => {
-                let path = inner.below(&format!("{UNFINISHED}/{}", random_name()?));
-                let upload = inner.tell("begin", &path, inner.store.put_multipart(&path))?;
-                none.insert(Parts {
-                    inner: Arc::clone(inner),
-                    path,
-                    upload: Some(upload),
-                })
-            }
-        };
-        let payload = PutPayload::from(mem::take(&mut self.part));
-        let upload = parts.upload.as_mut().expect("it is not whole yet");
-        let sent = {
-            let _entered = inner.runtime().enter();
-            upload.put_part(payload)
-        };
-        inner.tell("write a part of", &parts.path, sent)
-    }
-}
-
-/// A name that no other unfinished object has.
-fn random_name() -> Result<String, BlobError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| BlobError::Io {
-        what: "choose a name",
-        source: io::Error::other(error),
-    })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-impl BlobWriter for ObjectWriter {
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), BlobError> {
-        self.naming.update(bytes)?;
-        while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(STORE_PART_BYTES - self.part.len()));
-            let needed = self.part.len() + now.len();
-            if needed > self.part.capacity() {
-                // Doubled, as ever, but to no more than a part.
-                let room = (2 * self.part.capacity()).clamp(needed, STORE_PART_BYTES);
-                self.part.reserve_exact(room - self.part.len());
-            }
-            self.part.extend_from_slice(now);
-            if self.part.len() == STORE_PART_BYTES {
-                self.send_part()?;
-            }
-            bytes = later;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self: Box<Self>, expected: Option<Cid>) -> Result<Stored, BlobError> {
-        let naming = mem::take(&mut self.naming);
-        let size = naming.bytes();
-        let (cid, chunks) = naming.finish_with_chunks(expected)?;
-        let inner = Arc::clone(&self.inner);
-        let path = inner.path(cid);
-        let before = inner.stamp(&path)?;
-        // Whole bytes that are there already stay. What nobody looked at may be damaged: it is replaced, as that costs less.
-        if let Some(stamp) = &before
-            && inner.verified().chunks_of(cid, stamp).is_some()
-        {
-            return Ok(Stored { cid, is_new: false });
-        }
-        inner.verified().forget(cid);
-        let tag = if self.parts.is_none() {
-            let payload = PutPayload::from(mem::take(&mut self.part));
-            inner.put(&path, payload, PutMode::Overwrite)?
-        } else {
-            if !self.part.is_empty() {
-                self.send_part()?;
-            }
-            let parts = self.parts.as_mut().expect("it was seen above");
-            let upload = parts.upload.as_mut().expect("it is not whole yet");
-            inner.tell("finish", &parts.path, upload.complete())?;
-            parts.upload = None;
-            inner.tell("name", &path, inner.store.copy(&parts.path, &path))?;
-            None
-        };
-        if size > STORE_WHOLE_BYTES {
-            let stamp = match tag {
-                Some(tag) => Some(Stamp(size, tag)),
-                None => inner.stamp(&path)?,
-            };
-            // A store that says yes to a copy may have failed at it nevertheless.
-            let Some(stamp) = stamp.filter(|stamp| stamp.0 == size) else {
-                return Err(BlobError::Store {
-                    what: "name",
-                    place: inner.place_of(&path),
-                    problem: StoreProblem::Gone,
-                });
-            };
-            inner.verified().remember(cid, stamp, &chunks);
-        }
-        let is_new = before.is_none();
-        Ok(Stored { cid, is_new })
     }
 }
 

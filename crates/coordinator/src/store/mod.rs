@@ -20,6 +20,7 @@ mod objects;
 mod postgres;
 mod sqlite;
 mod terms;
+mod tls;
 
 pub(crate) use self::{
     belonging::{

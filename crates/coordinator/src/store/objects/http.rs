@@ -27,6 +27,7 @@ use object_store::{
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::Patience;
+use crate::store::tls;
 
 /// Idle connections that are kept, and for how long: S3 ends them after 20 s.
 const IDLE_MAX: usize = 16;
@@ -66,21 +67,15 @@ impl HttpConnector for Connector {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE_MAX);
-        let provider = rustls::crypto::ring::default_provider();
-        let https = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
-        let client = match https {
-            Ok(https) => {
+        let client = match tls::of_machine() {
+            Ok(tls) => {
+                let https = HttpsConnectorBuilder::new().with_tls_config(tls);
                 let https = https.https_or_http().enable_http1();
                 Speaker::Both(builder.build(https.wrap_connector(tcp)))
             }
             // A machine without certificates may still speak with a store in its own network.
             Err(_) if in_clear => Speaker::InClear(builder.build(tcp)),
-            Err(error) => {
-                return Err(unsupported(format!(
-                    "no certificates are found on this machine ({error}); install `ca-certificates`, or name a file of them \
-                     in SSL_CERT_FILE"
-                )));
-            }
+            Err(error) => return Err(unsupported(error.to_string())),
         };
         Ok(HttpClient::new(Service {
             client,

@@ -242,8 +242,10 @@ const TAKEN_OVER: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn coordinators_on_one_database_have_one_bucket() {
     let world = World::new();
-    let server = Postgres::start();
-    let database = server.database("shared");
+    // Its certificate rests on the same authority as the store's.
+    let server = Postgres::start_with(Some(world.folder.path()));
+    let encrypted = |name| format!("{}?sslmode=require", server.database(name));
+    let database = encrypted("shared");
     let serve = |data| world.serve_with(&["--journal", &database, "--data", data]);
     let first = serve("one");
     let second = serve("two");
@@ -289,7 +291,7 @@ async fn coordinators_on_one_database_have_one_bucket() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     // Another database's coordinator does not take it for its own.
-    let other = server.database("other");
+    let other = encrypted("other");
     let args = [
         "coordinator",
         "--listen",

@@ -2,9 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
-use tokio_postgres::{Config, config::Host};
+use tokio_postgres::{
+    Config,
+    config::{Host, SslMode},
+};
 
-/// The address of a PostgreSQL database, as `postgres://user:password@host:port/name`.
+/// The address of a PostgreSQL database, as `postgres://user:password@host:port/name`. `?sslmode=` behind it says whether TLS is
+/// spoken: `disable`, `prefer` (where the server can; so it is without it) or `require`. A server that speaks it has to have a
+/// certificate that is trusted here and is for its host.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Database(Config);
 
@@ -12,7 +17,8 @@ pub struct Database(Config);
 #[derive(Debug, thiserror::Error)]
 #[error(
     "it is not of the form postgres://user:password@host:port/name, where `@`, `:`, `/` and `%` in a password are written \
-     `%40`, `%3A`, `%2F` and `%25`"
+     `%40`, `%3A`, `%2F` and `%25`; behind it may be ?sslmode=disable, prefer or require, which checks the certificate as \
+     verify-full does elsewhere"
 )]
 pub struct NoDatabase;
 
@@ -31,7 +37,7 @@ impl FromStr for Database {
         if !schemes.iter().any(|scheme| text.starts_with(scheme)) {
             return Err(NoDatabase);
         }
-        let config: Config = text.parse().map_err(|_| NoDatabase)?;
+        let mut config: Config = text.parse().map_err(|_| NoDatabase)?;
         // The rest of a password with an `@` in it would be taken for a host, and shown.
         let is_name = |host: &Host| match host {
             Host::Tcp(name) => !name.is_empty() && !name.contains('@'),
@@ -41,7 +47,20 @@ impl FromStr for Database {
         if config.get_hosts().is_empty() || !config.get_hosts().iter().all(is_name) {
             return Err(NoDatabase);
         }
+        // As libpq has it, whatever `sslmode` says: nobody is in between, and no server speaks TLS there.
+        if config.get_hostaddrs().is_empty() && config.get_hosts().iter().all(is_socket) {
+            config.ssl_mode(SslMode::Disable);
+        }
         Ok(Self(config))
+    }
+}
+
+/// Is it a folder with a socket of this machine?
+const fn is_socket(host: &Host) -> bool {
+    match host {
+        Host::Tcp(_) => false,
+        #[cfg(unix)]
+        Host::Unix(_) => true,
     }
 }
 
@@ -97,6 +116,26 @@ mod tests {
     }
 
     #[test]
+    fn what_never_leaves_the_machine_is_not_encrypted() {
+        for (text, mode) in [
+            ("postgres://me@db/jobs", SslMode::Prefer),
+            ("postgres://me@db/jobs?sslmode=require", SslMode::Require),
+            ("postgres://me@%2Frun%2Fpostgresql/jobs", SslMode::Disable),
+            (
+                "postgres://me@%2Frun%2Fpostgresql/jobs?sslmode=require",
+                SslMode::Disable,
+            ),
+            (
+                "postgres://me@%2Frun%2Fpostgresql,db/jobs?sslmode=require",
+                SslMode::Require,
+            ),
+        ] {
+            let database: Database = text.parse().unwrap();
+            assert_eq!(database.config().get_ssl_mode(), mode, "{text}");
+        }
+    }
+
+    #[test]
     fn a_mistake_in_an_address_does_not_repeat_it() {
         for text in [
             "mysql://me:secret@db/jobs",
@@ -106,6 +145,7 @@ mod tests {
             "postgres://me:secret@/jobs",
             "postgres://me:secret@db:secret/jobs",
             "postgres://me@db/jobs?secret=secret",
+            "postgres://me:secret@db/jobs?sslmode=verify-full",
         ] {
             let error = text.parse::<Database>().unwrap_err();
             let said = format!("{error} {error:?}");

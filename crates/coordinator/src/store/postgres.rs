@@ -3,8 +3,11 @@
 //! A batch is one statement, so that it costs one round trip and is whole by itself: it first takes the partition's row,
 //! if that is still the writer's, and adds the events and receipts only then. Whoever was overtaken changes nothing.
 
+mod tls;
+
 use std::{
     collections::BTreeSet,
+    error::Error as _,
     future::Future,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
@@ -12,8 +15,10 @@ use std::{
 
 use asterism_protocol::{Cid, Receipt, Remark, Timestamp};
 use tokio::{runtime::Runtime, sync::Mutex, time::timeout};
-use tokio_postgres::{Client, Config, IsolationLevel, NoTls, Row, Statement, types::ToSql};
+use tokio_postgres::{Client, Config, IsolationLevel, Row, Statement, types::ToSql};
 
+use self::tls::NoHandshake;
+pub(super) use self::tls::Tls;
 use super::{
     Asked, Batch, Compacted, ComponentRecord, Computed, Database, Epoch, Holder, InOrder, Journal,
     JournalError, Partition, Sequence, Tenure, before_damage, check_kept, checked_event,
@@ -97,6 +102,7 @@ const CONNECT: &str = "connect";
 /// A journal in a database.
 pub struct PostgresJournal {
     config: Config,
+    tls: Tls,
     writer: Place,
     readers: Vec<Place>,
     next_reader: AtomicUsize,
@@ -130,6 +136,11 @@ impl PostgresJournal {
 
     /// Connects to a database, as it is.
     pub(super) fn connect(database: &Database) -> Result<Self, JournalError> {
+        Self::connect_by(database, Tls::default())
+    }
+
+    /// Connects where TLS is spoken in this way, if it is.
+    pub(super) fn connect_by(database: &Database, tls: Tls) -> Result<Self, JournalError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("postgres")
@@ -142,6 +153,7 @@ impl PostgresJournal {
         let readers = (0..DATABASE_READERS).map(|_| Mutex::default()).collect();
         let journal = Self {
             config: database.config().clone(),
+            tls,
             writer: Mutex::default(),
             readers,
             next_reader: AtomicUsize::new(0),
@@ -221,7 +233,7 @@ impl PostgresJournal {
 
     async fn link(&self) -> Result<Link, JournalError> {
         let connected = timeout(DATABASE_CONNECT_MAX, async {
-            let (client, connection) = self.config.connect(NoTls).await?;
+            let (client, connection) = self.config.connect(self.tls.clone()).await?;
             // It ends with the client, or tells it by closing.
             tokio::spawn(async move { drop(connection.await) });
             client.batch_execute(SESSION).await?;
@@ -232,7 +244,7 @@ impl PostgresJournal {
             what: CONNECT,
             source: "nobody answers".into(),
         })?;
-        connected.map_err(failed(CONNECT))
+        connected.map_err(not_connected)
     }
 
     fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
@@ -254,12 +266,25 @@ impl Drop for PostgresJournal {
 
 fn failed(what: &'static str) -> impl Fn(tokio_postgres::Error) -> JournalError {
     move |error| {
-        // The driver's own text says only "db error"; what the database said is its cause.
-        let source = match error.as_db_error() {
-            Some(said) => format!("{} ({})", said.message(), said.code().code()).into(),
-            None => error.into(),
+        // The driver's own text says only "db error", or what it was doing; what happened is its cause.
+        let source = match (error.as_db_error(), error.source()) {
+            (Some(said), _) => format!("{} ({})", said.message(), said.code().code()).into(),
+            (None, Some(cause)) => format!("{error} ({cause})").into(),
+            (None, None) => error.into(),
         };
         JournalError::Failed { what, source }
+    }
+}
+
+/// Somebody who is there and may not be believed is something else than nobody.
+fn not_connected(error: tokio_postgres::Error) -> JournalError {
+    let cause = error.source();
+    match cause.and_then(|cause| cause.downcast_ref::<NoHandshake>()) {
+        Some(refused) => JournalError::Failed {
+            what: "speak TLS",
+            source: refused.to_string().into(),
+        },
+        None => failed(CONNECT)(error),
     }
 }
 

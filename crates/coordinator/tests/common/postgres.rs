@@ -4,7 +4,10 @@
 use std::{
     fs, io,
     net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     thread,
@@ -21,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Postgres {
     folder: PathBuf,
     port: u16,
+    is_encrypted: bool,
     server: Child,
     guard: Child,
     /// The guard ends the server and removes its folder when this closes.
@@ -28,8 +32,13 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Makes one and starts it.
+    /// Makes one and starts it. It speaks no TLS.
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// One that speaks TLS where it is asked to, if there is a folder with its `certificate.pem` and `key.pem`.
+    pub(crate) fn start_with(certificate: Option<&Path>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("asterism-postgres-")
             .tempdir()
@@ -57,11 +66,23 @@ impl Postgres {
             "{}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let port = free_port();
-        let server = serve(&data, port);
+        if let Some(certificate) = certificate {
+            // By these names it looks for them. A key that others may read it refuses.
+            for (from, to) in [("certificate.pem", "server.crt"), ("key.pem", "server.key")] {
+                let to = data.join(to);
+                fs::copy(certificate.join(from), &to).unwrap();
+                fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).unwrap();
+                if is_root() {
+                    chown(&to, Some(NOBODY), Some(NOBODY)).unwrap();
+                }
+            }
+        }
+        let (port, is_encrypted) = (free_port(), certificate.is_some());
+        let server = serve(&data, port, is_encrypted);
         let mut postgres = Self {
             folder,
             port,
+            is_encrypted,
             server,
             guard,
             alive,
@@ -89,8 +110,13 @@ impl Postgres {
     pub(crate) fn kill_and_restart(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
-        self.server = serve(&self.folder.join("data"), self.port);
+        self.serve();
         self.wait();
+    }
+
+    fn serve(&mut self) {
+        let data = self.folder.join("data");
+        self.server = serve(&data, self.port, self.is_encrypted);
     }
 
     /// Waits until it answers. One that was killed leaves children for a moment, beside which no other starts.
@@ -109,7 +135,7 @@ impl Postgres {
                 panic!("PostgreSQL does not start: {log}");
             }
             if self.server.try_wait().unwrap().is_some() {
-                self.server = serve(&self.folder.join("data"), self.port);
+                self.serve();
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -136,7 +162,7 @@ const GUARD: &str = r#"
     rm -rf "$1"
 "#;
 
-fn serve(data: &Path, port: u16) -> Child {
+fn serve(data: &Path, port: u16, is_encrypted: bool) -> Child {
     let log = fs::File::options()
         .create(true)
         .append(true)
@@ -147,6 +173,7 @@ fn serve(data: &Path, port: u16) -> Child {
         .arg(data)
         .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
         .args(["-c", "unix_socket_directories="])
+        .args(["-c", if is_encrypted { "ssl=on" } else { "ssl=off" }])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

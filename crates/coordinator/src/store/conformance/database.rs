@@ -10,7 +10,7 @@ use std::{
 };
 
 use asterism_protocol::content_cid;
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 use super::{computed, events, receipt};
 use crate::store::{
@@ -22,7 +22,7 @@ use crate::store::{
 #[path = "../../../tests/common/postgres.rs"]
 mod server;
 
-use server::Postgres;
+pub(super) use server::Postgres;
 
 const P: Partition = Partition(0);
 
@@ -44,6 +44,13 @@ pub(super) fn open(url: &str) -> Result<PostgresJournal, JournalError> {
 
 /// What nobody but a test says to a database.
 fn say(url: &str, what: &str) {
+    talk(url, async |client| {
+        client.batch_execute(what).await.unwrap()
+    });
+}
+
+/// Talks with a database as somebody else would, without TLS.
+pub(super) fn talk<T>(url: &str, work: impl AsyncFnOnce(&Client) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -51,10 +58,11 @@ fn say(url: &str, what: &str) {
     runtime.block_on(async {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         let connection = tokio::spawn(connection);
-        client.batch_execute(what).await.unwrap();
+        let done = work(&client).await;
         drop(client);
         connection.await.unwrap().unwrap();
-    });
+        done
+    })
 }
 
 fn acquired(journal: &PostgresJournal, name: &str, term: Duration) -> Option<Tenure> {

@@ -4,6 +4,7 @@
 mod blobs;
 mod database;
 mod disk;
+mod encrypted;
 mod journal;
 mod objects;
 

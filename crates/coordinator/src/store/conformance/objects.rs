@@ -24,6 +24,7 @@ use crate::store::{
 mod server;
 
 use server::S3;
+pub(super) use server::certificate;
 
 const BUCKET: &str = "blobs";
 

@@ -19,6 +19,9 @@ use crate::{
     workflow::{Circle, check_count, check_task, shorten, topological_order},
 };
 
+/// What `meta` of a task may say.
+const META: &[&str] = &["memory", "time", "fuel", "requires"];
+
 /// What preparing needs to know of functions: which component exports one, and how its arguments are made canonical.
 pub trait FunctionLookup {
     /// The component that exports `func` and the function's WIT spelling; `rsc` is the component if the task names one.
@@ -512,6 +515,16 @@ impl<'a> Draft<'a> {
         self.finish(rsc, input, Nonce::Empty, meta)
     }
 
+    /// Keys of its `meta` that mean nothing: a limit that is misspelt would limit nothing. In a full workflow they may mean
+    /// something to others, and stay.
+    fn odd_meta(&self) -> Vec<SimplifiedError> {
+        let mut mistakes = Vec::new();
+        if let Some(meta) = self.meta {
+            note_unknown(meta, META, self.place(), "meta", &mut mistakes);
+        }
+        mistakes
+    }
+
     /// Its `meta`, with the defaults of what it does not say.
     fn filled_meta(&self) -> Result<BTreeMap<String, Value>, SimplifiedError> {
         let mut meta = self.meta.cloned().unwrap_or_default();
@@ -526,7 +539,7 @@ impl<'a> Draft<'a> {
         {
             Some(key) => Err(self.place().error(
                 &format!("meta.{key}"),
-                "must be a whole number that is not negative",
+                format!("must be a whole number from 0 to {}", u64::MAX),
             )),
             None => Ok(meta),
         }
@@ -650,6 +663,9 @@ fn fill_in(
             Ok((path.clone(), file))
         });
         let files = files.collect::<Result<Files, SimplifiedError>>()?;
+        if let Some(odd) = draft.odd_meta().into_iter().next() {
+            return Err(odd);
+        }
         let meta = draft.filled_meta()?;
         let rsc = format!("ipfs://{component}");
         let input = Input {
@@ -844,31 +860,40 @@ fn fields<'a>(
     path: &str,
     mistakes: &mut Vec<SimplifiedError>,
 ) -> Option<&'a BTreeMap<String, Value>> {
-    let list = || {
-        known
-            .iter()
-            .map(|key| format!("`{key}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
     let Ipld::Map(map) = value else {
         let path = if place.index.is_none() {
             "workflow"
         } else {
             path
         };
-        mistakes.push(place.error(path, format!("must be a map of {}", list())));
+        mistakes.push(place.error(path, format!("must be a map of {}", listed(known))));
         return None;
     };
+    note_unknown(map, known, place, path, mistakes);
+    Some(map)
+}
+
+/// Notes every key of a map that is none of these.
+fn note_unknown(
+    map: &BTreeMap<String, Value>,
+    known: &[&str],
+    place: Place<'_>,
+    path: &str,
+    mistakes: &mut Vec<SimplifiedError>,
+) {
     for unknown in map.keys().filter(|key| !known.contains(&key.as_str())) {
         let dot = if path.is_empty() { "" } else { "." };
         let reason = match nearest(unknown, known.iter().copied()) {
             Some(meant) => format!("not known here, did you mean `{meant}`?"),
-            None => format!("not known here: {} are", list()),
+            None => format!("not known here: {} are", listed(known)),
         };
         mistakes.push(place.error(&format!("{path}{dot}{}", shorten(unknown)), reason));
     }
-    Some(map)
+}
+
+fn listed(keys: &[&str]) -> String {
+    let quoted: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+    quoted.join(", ")
 }
 
 /// Where a mistake is.

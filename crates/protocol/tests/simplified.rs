@@ -451,7 +451,7 @@ fn equal_calls_share_an_instruction_however_they_are_written() {
 fn an_author_may_say_everything_himself() {
     let other = blob_cid(b"other component");
     let json = format!(
-        r#"{{"tasks":[{{"cause":{{"/":"{other}"}},"prf":[{{"/":"{other}"}}],"meta":{{"memory":65536,"fuel":9,"note":"x"}},
+        r#"{{"tasks":[{{"cause":{{"/":"{other}"}},"prf":[{{"/":"{other}"}}],"meta":{{"memory":65536,"fuel":9,"requires":{{"trust":"any"}}}},
         "run":{{"name":"n","op":"wasm/run","nnc":"abc","rsc":"ipfs://{other}","input":{{"func":"now","args":[]}}}}}}]}}"#
     );
     let task = &prepared(&json).expect("it is well written").workflow.tasks[0];
@@ -466,7 +466,8 @@ fn an_author_may_say_everything_himself() {
         (limits.memory, limits.fuel, limits.time_ms),
         (65_536, 9, 100_000)
     );
-    assert_eq!(task.meta.0["note"], Value::String("x".into()));
+    let requires = Value::Map([("trust".to_owned(), Value::String("any".into()))].into());
+    assert_eq!(task.meta.0["requires"], requires);
 }
 
 #[test]
@@ -684,7 +685,19 @@ fn fields_of_another_kind_are_refused_at_their_place() {
         ),
         (
             r#"},"meta":{"memory":-1}"#,
-            "tasks[0].meta.memory (task `a`): must be a whole number that is not negative",
+            "tasks[0].meta.memory (task `a`): must be a whole number from 0 to 18446744073709551615",
+        ),
+        (
+            r#"},"meta":{"fuel":18446744073709551616}"#,
+            "tasks[0].meta.fuel (task `a`): must be a whole number from 0 to 18446744073709551615",
+        ),
+        (
+            r#"},"meta":{"fule":5}"#,
+            "tasks[0].meta.fule (task `a`): not known here: `memory`, `time`, `fuel`, `requires` are",
+        ),
+        (
+            r#"},"meta":{"times":5}"#,
+            "tasks[0].meta.times (task `a`): not known here, did you mean `time`?",
         ),
         (
             r#"},"cause":1"#,

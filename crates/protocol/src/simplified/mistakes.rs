@@ -25,9 +25,17 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
             ));
         }
     }
+    // Texts of a full workflow are what they are.
+    let all_full = drafts.iter().all(Draft::is_full);
     let needs: Vec<Vec<u32>> = drafts
         .iter()
-        .map(|draft| needs_of(draft, &places, all_names_are_known, &mut mistakes))
+        .map(|draft| {
+            if all_full {
+                Vec::new()
+            } else {
+                needs_of(draft, &places, all_names_are_known, &mut mistakes)
+            }
+        })
         .collect();
     if let Err(circle) = topological_order(&needs) {
         let names = circle.iter().map(|place| drafts[*place].name);
@@ -37,9 +45,11 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
             format!("tasks wait for each other in a circle: {}", Circle(names)),
         ));
     }
-    let all_full = drafts.iter().all(Draft::is_full);
     let mut tasks = Vec::new();
     for mut draft in drafts {
+        if !all_full {
+            mistakes.extend(draft.odd_meta());
+        }
         if let Err(error) = draft.filled_meta() {
             mistakes.push(error);
         }

@@ -753,7 +753,7 @@ impl<'a> Placeholder<'a> {
     /// `None` for a string that is itself; an error for a placeholder that cannot be one.
     fn read(text: &'a str) -> Result<Option<Self>, String> {
         if !mentions_placeholder(text) {
-            return Ok(None);
+            return check_literal(text).map(|()| None);
         }
         let inner = text
             .strip_prefix("{{")
@@ -773,12 +773,7 @@ impl<'a> Placeholder<'a> {
                 .map(|cid| Some(Self::Link(cid)))
                 .map_err(|error: Error| error.to_string());
         }
-        let usage = || {
-            format!(
-                "`{}` is not a placeholder: write {{{{needs.<name>.output}}}}, {{{{needs.<name>.error}}}} or {{{{needs.<name>.result}}}}",
-                shorten(text)
-            )
-        };
+        let usage = || not_a_placeholder(text);
         let (name, branch) = inner
             .strip_prefix("needs.")
             .and_then(|inner| inner.rsplit_once('.'))
@@ -793,12 +788,63 @@ impl<'a> Placeholder<'a> {
     }
 }
 
-/// Other double braces are a text's own business (templates are data too).
+/// Other double braces are a text's own business (templates are data too), unless [`check_literal`] knows better.
 fn mentions_placeholder(text: &str) -> bool {
-    text.match_indices("{{").any(|(at, _)| {
-        let inner = text[at..].trim_start_matches('{').trim_start();
-        inner.starts_with("needs.") || inner.starts_with("cid:")
+    mentions(text, &["needs.", "cid:"])
+}
+
+/// Do double braces open before one of these?
+fn mentions(text: &str, beginnings: &[&str]) -> bool {
+    // Each part is looked at once: a text may be a million braces.
+    text.split("{{").skip(1).any(|behind| {
+        let inner = behind.trim_start_matches('{').trim_start();
+        beginnings.iter().any(|begins| inner.starts_with(begins))
     })
+}
+
+/// Refuses a string without a placeholder that was meant to have one: a guest would get the braces as its argument, and
+/// nobody would see why.
+fn check_literal(text: &str) -> Result<(), String> {
+    if mentions(text, &["args."]) {
+        return Err(format!(
+            "`{}` has no value: {{{{args.<name>}}}} is filled in by `asterism run --arg <name>=VALUE`, before a workflow is \
+             submitted; whoever submits it another way writes the value here",
+            shorten(text)
+        ));
+    }
+    if is_misspelt_placeholder(text) {
+        return Err(not_a_placeholder(text));
+    }
+    Ok(())
+}
+
+/// Is it nothing but a pair of double braces, and like a placeholder inside: its first word is nearly one of those, what
+/// follows is a CID, or it ends as what a task comes to does?
+fn is_misspelt_placeholder(text: &str) -> bool {
+    let inner = text
+        .strip_prefix("{{")
+        .and_then(|text| text.strip_suffix("}}"))
+        .map(str::trim)
+        .filter(|inner| !inner.contains("{{") && !inner.contains("}}"));
+    let Some((first, rest)) = inner.and_then(|inner| inner.split_once(['.', ':'])) else {
+        return false;
+    };
+    let (first, rest) = (first.trim().to_lowercase(), rest.trim());
+    let has_branch = || {
+        let (name, branch) = rest.rsplit_once('.').unwrap_or_default();
+        !name.is_empty() && matches!(branch, "output" | "error" | "result")
+    };
+    let is_near = || nearest(&first, ["needs", "args"].into_iter()).is_some();
+    rest.parse::<Cid>().is_ok() || !rest.is_empty() && (is_near() || has_branch())
+}
+
+/// Why a text cannot be a placeholder, and which there are.
+fn not_a_placeholder(text: &str) -> String {
+    format!(
+        "`{}` is not a placeholder: write {{{{needs.<name>.output}}}}, {{{{needs.<name>.error}}}} or {{{{needs.<name>.result}}}} for \
+         what a task comes to, {{{{cid:<CID>}}}} for a blob, or {{{{args.<name>}}}} for what `asterism run --arg` gives",
+        shorten(text)
+    )
 }
 
 /// Shows every string of a value to `see`; an error comes back with its place inside the value.

@@ -56,7 +56,12 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
         if !draft.is_call {
             continue;
         }
-        let (args, files): (Option<Vec<Value>>, Option<Files>) = stand_ins(&draft).unzip();
+        let (args, files): (Option<Vec<Value>>, Option<Files>) = if all_full {
+            let files = draft.files.cloned().unwrap_or_default();
+            (Some(draft.args.to_vec()), Some(files))
+        } else {
+            stand_ins(&draft).unzip()
+        };
         match find(&draft, functions) {
             Ok((component, func)) => {
                 if let Some(args) = args.clone() {

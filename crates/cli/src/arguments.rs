@@ -245,6 +245,8 @@ fn of_wave(ty: &Type, value: &WaveValue) -> Value {
             Value::List(names.map(|name| Value::String(name.into_owned())).collect())
         }
         Type::Option(inner) => match value.unwrap_option() {
+            // Null would be the inner `none`.
+            None if inner.can_be_null() => Value::List(Vec::new()),
             None => Value::Null,
             Some(some) if inner.can_be_null() => Value::List(vec![of_wave(inner, &some)]),
             Some(some) => of_wave(inner, &some),
@@ -299,7 +301,21 @@ mod tests {
             r#"{"label":"a","x":1.0}"#,
         );
         let nested = Type::Option(Box::new(Type::Option(Box::new(Type::U8))));
+        check(&nested, "none", "[]");
         check(&nested, "some(none)", "[null]");
+        check(&nested, "some(some(7))", "[7]");
+        check(
+            &nested,
+            "null",
+            "args[0] (`a`): null where option<option<u8>> is [] or [value]",
+        );
+        let deeper = Type::Option(Box::new(nested.clone()));
+        check(&deeper, "none", "null");
+        check(&deeper, "some(none)", "[]");
+        check(&deeper, "some(some(none))", "[null]");
+        let record = Type::Record(vec![("x".into(), nested)]);
+        check(&record, "{x: none}", r#"{"x":[]}"#);
+        check(&record, "{x: some(none)}", r#"{"x":[null]}"#);
         check(
             &Type::List(Box::new(Type::U8)),
             "[1, 2]",

@@ -233,7 +233,7 @@ impl Reader<'_> {
             Type::U16 => Val::U16(integer(ty, value)?),
             Type::S32 => Val::S32(integer(ty, value)?),
             Type::U32 => Val::U32(integer(ty, value)?),
-            Type::S64 => Val::S64(integer(ty, decimal(ty, value)?.as_ref())?),
+            Type::S64 => Val::S64(signed(ty, decimal(ty, value)?.as_ref())?),
             Type::U64 => Val::U64(integer(ty, decimal(ty, value)?.as_ref())?),
             Type::F32 => {
                 let wide = float(ty, value)?;
@@ -598,6 +598,19 @@ fn integer<T: TryFrom<i128>>(ty: &Type, value: &Value) -> Read<T> {
         Some(Ok(n)) => Ok(n),
         Some(Err(_)) => Err(Odd::new(format!("{} does not fit {ty}", shown(value)))),
         None => Err(mismatch(value, ty)),
+    }
+}
+
+/// [`integer`] of 64 bits with a sign. JSON has no integers below those: the nearest are read as a float that is just
+/// the least of them, and would be another number without a word.
+fn signed(ty: &Type, value: &Value) -> Read<i64> {
+    match value {
+        Value::Float(x) if *x <= i64::MIN as f64 => Err(Odd::new(format!(
+            "{} does not fit {ty}: its least is {}, written as a whole number",
+            shown(value),
+            i64::MIN
+        ))),
+        value => integer(ty, value),
     }
 }
 

@@ -152,6 +152,21 @@ fn what_does_not_fit_is_refused_with_its_place() {
             "\"12a\"",
             "args[0]: \"12a\" is not a decimal number",
         ),
+        (
+            &Type::S64,
+            "-9223372036854775809",
+            "args[0]: -9.223372036854776e18 does not fit s64: its least is -9223372036854775808, written as a whole number",
+        ),
+        (
+            &list(Type::S64),
+            "[1,9223372036854775808]",
+            "args[0][1]: 9223372036854775808 does not fit s64",
+        ),
+        (
+            &Type::U64,
+            "18446744073709551616",
+            "args[0]: 1.8446744073709552e19 does not fit u64",
+        ),
         (&Type::F32, "1e300", "does not fit f32"),
         (
             &Type::F64,

@@ -171,6 +171,11 @@ fn exhausted_stack_is_a_fault_and_the_host_goes_on() {
     for _ in 0..20 {
         let fault = run(&mut host, "recurse", &[], plenty).expect_err("a fault");
         assert_eq!(fault.kind, FaultKind::StackOverflow, "{}", fault.message);
+        assert!(
+            fault.message.contains("recurses too deep"),
+            "{}",
+            fault.message
+        );
     }
     assert_eq!(
         run(&mut host, "fac", &[5], limits())

@@ -77,17 +77,19 @@ impl Halt {
                 None => Self::host(format!("a trap that is not known: {text}")),
             };
         }
-        let kind = if is_stack_overflow(&name, &message) {
-            FaultKind::StackOverflow
-        } else {
-            FaultKind::Host
-        };
-        Self::Fault(Fault {
-            kind,
-            message: text,
-        })
+        if is_stack_overflow(&name, &message) {
+            return Self::Fault(Fault {
+                kind: FaultKind::StackOverflow,
+                message: STACK_OVERFLOW.to_owned(),
+            });
+        }
+        Self::host(text)
     }
 }
+
+/// Of a stack that is exhausted. Engines only say that there is no more of it.
+const STACK_OVERFLOW: &str = "the guest's stack is exhausted: it recurses too deep for this browser, or without an end; \
+     others, which may have more room, are tried; what helps is to recurse less";
 
 /// Words in messages of traps; the first that is found decides. V8's, SpiderMonkey's and JavaScriptCore's do not
 /// contradict each other.
@@ -244,6 +246,25 @@ mod tests {
             "RangeError",
             "WebAssembly.Memory(): could not allocate memory"
         ));
+    }
+
+    /// Errors are of JavaScript.
+    #[cfg(target_arch = "wasm32")]
+    #[test]
+    fn an_exhausted_stack_is_said_in_plain_words() {
+        let error = js_sys::RangeError::new("Maximum call stack size exceeded");
+        assert_eq!(
+            Halt::of_exception(&error),
+            Halt::Fault(Fault {
+                kind: FaultKind::StackOverflow,
+                message: STACK_OVERFLOW.to_owned(),
+            })
+        );
+        let error = js_sys::RangeError::new("could not allocate memory");
+        assert_eq!(
+            Halt::of_exception(&error),
+            Halt::host("RangeError: could not allocate memory")
+        );
     }
 
     #[test]

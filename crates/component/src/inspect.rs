@@ -12,7 +12,7 @@ use wasmparser::{
 use self::reader::Reader;
 use crate::{Function, Refusal, features, memories::Memories, name, refusal::Reasons};
 
-/// Largest component, in bytes: four times CPython's.
+/// Largest component, in bytes: four times CPython's. Command line and coordinator take no more.
 pub const COMPONENT_BYTES_MAX: usize = 72 << 20;
 
 /// Most component and core instances that a component consists of, counted generously: components that hold each other

@@ -48,9 +48,6 @@ pub(crate) const DOCUMENT_UNIT_BYTES: usize = 1 << 20;
 /// up to a hundred times its size.
 pub(crate) const DOCUMENTS_UNITS: usize = WORKFLOW_BYTES_MAX / DOCUMENT_UNIT_BYTES;
 
-/// Largest component, in bytes: Python's runtime has 18 MB, an inference engine with its model a few times that.
-pub(crate) const COMPONENT_BYTES_MAX: usize = 128 << 20;
-
 /// Components in the table. The panel shows them all at once.
 pub(crate) const COMPONENTS_MAX: usize = 1_000;
 

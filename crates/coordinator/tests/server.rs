@@ -585,6 +585,22 @@ async fn giant_bodies_are_refused() {
         // The client may notice first that less was sent than announced.
         Err(error) => assert!(error.is_request() || error.is_body(), "{error}"),
     }
+    // A component that would not be looked at: what is told is the same bound.
+    let announced = client
+        .post(server.at("/components"))
+        .header("content-length", (72 << 20 | 1).to_string())
+        .body(reqwest::Body::from("x"));
+    match announced.send().await {
+        Ok(response) => {
+            assert_eq!(response.status(), 413);
+            let told = response.text().await.unwrap();
+            assert!(
+                told.contains("75497472") && told.contains("strip"),
+                "{told}"
+            );
+        }
+        Err(error) => assert!(error.is_request() || error.is_body(), "{error}"),
+    }
     let chunks =
         futures_util::stream::iter((0..80).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1 << 20])));
     match client

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use asterism_component::COMPONENT_BYTES_MAX;
 use asterism_protocol::{Cid, blob_cid, limits::NAME_BYTES_MAX, message::Change, one_line};
 use axum::{
     body::Body,
@@ -13,14 +14,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Shared, body_of,
+    Shared, bounded_body,
     extract::{Asked, Client, Nothing},
     json_of_view,
 };
 use crate::{
     app::App,
     error::ApiError,
-    limits::{COMPONENT_BYTES_MAX, COMPONENTS_MAX},
+    limits::COMPONENTS_MAX,
     quota::Brought,
     store::{BlobError, ComponentRecord},
 };
@@ -54,13 +55,21 @@ pub(super) async fn add(
             "a CID names the component whose bytes it is of, and no other: choose another name";
         return Err(ApiError::invalid(reason));
     }
-    let bytes = body_of(&app, &client, body, COMPONENT_BYTES_MAX).await?;
+    // No more than what is looked at: a larger one is refused anyway.
+    let bytes = bounded_body(&app, &client, body, COMPONENT_BYTES_MAX, too_large).await?;
     let mut brought = app.counts.brings(client.network);
     brought.add(bytes.len() as u64)?;
     let view = app
         .blocking(move |app| add_component(app, name, &bytes, brought))
         .await?;
     Ok((StatusCode::CREATED, json_of_view(&view)?).into_response())
+}
+
+fn too_large() -> ApiError {
+    let reason =
+        format!("the component has more bytes than {COMPONENT_BYTES_MAX}, which are the most");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", reason)
+        .hint("strip it (`strip = true`), and hand large data over as a blob")
 }
 
 fn add_component(

@@ -214,6 +214,17 @@ async fn body_of(app: &App, client: &Client, body: Body, max: usize) -> Result<B
         .hint("put large bytes into /blobs and link to them")
         .command("`asterism blob put FILE` keeps large bytes, and a workflow may link to them by the CID that it prints")
     };
+    bounded_body(app, client, body, max, too_large).await
+}
+
+/// [`body_of`], with another error for a body that is too large.
+async fn bounded_body(
+    app: &App,
+    client: &Client,
+    body: Body,
+    max: usize,
+    too_large: impl Fn() -> ApiError,
+) -> Result<Bytes, ApiError> {
     let length = length_of(&client.headers);
     if length.is_some_and(|length| length > max as u64) {
         return Err(too_large());

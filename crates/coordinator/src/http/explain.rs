@@ -7,10 +7,12 @@ use super::answer::title;
 /// Most promises, attempts or executors that are told one by one.
 const SHOWN: usize = 8;
 
-/// Sentences, the most important first. `needs` are the tasks that it needs, `now` is what ages are counted from.
+/// Sentences, the most important first. `needs` are the tasks that it needs, `is_withheld` whether its executor has an outcome
+/// that others have to confirm, `now` is what ages are counted from.
 pub(super) fn explain(
     task: &TaskView,
     needs: &[TaskView],
+    is_withheld: bool,
     executors: &[ExecutorView],
     now: asterism_protocol::Timestamp,
 ) -> Vec<String> {
@@ -77,6 +79,11 @@ pub(super) fn explain(
                 ));
             }
         }
+        // It is done with it: nothing is told, lest others copy it.
+        TaskState::Leased if is_withheld => why.push(format!(
+            "{} has an outcome, which is withheld until somebody else has one: it waits for that answer",
+            executor(task.executor)
+        )),
         TaskState::Leased => why.push(format!(
             "{} holds it{}",
             executor(task.executor),
@@ -172,5 +179,56 @@ fn word(state: TaskState) -> &'static str {
         TaskState::Skipped => "skipped",
         TaskState::Failed => "failed",
         TaskState::Cancelled => "cancelled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asterism_protocol::{Files, Limits, Requirements, Timestamp, blob_cid, content_cid};
+
+    use super::*;
+
+    fn leased() -> TaskView {
+        TaskView {
+            index: 0,
+            name: "a".to_owned(),
+            instruction: content_cid(b"instruction"),
+            component: blob_cid(b"component"),
+            func: "f".to_owned(),
+            args: Vec::new(),
+            files: Files::default(),
+            needs: Vec::new(),
+            limits: Limits::default(),
+            requires: Requirements::default(),
+            state: TaskState::Leased,
+            reason: String::new(),
+            out: None,
+            fuel: None,
+            receipt: None,
+            outcome: None,
+            basis: None,
+            executor: None,
+            remark: None,
+            attempts: Vec::new(),
+            ready: None,
+            leased: Some(Timestamp(1_000)),
+            started: None,
+            computed: None,
+            delivered: None,
+            verified: None,
+            finished: None,
+        }
+    }
+
+    #[test]
+    fn who_is_done_with_it_does_not_hold_it() {
+        let why = |is_withheld| explain(&leased(), &[], is_withheld, &[], Timestamp(3_000));
+        assert_eq!(why(false), ["an executor holds it for 2.0 s"]);
+        assert_eq!(
+            why(true),
+            [
+                "an executor has an outcome, which is withheld until somebody else has one: it waits for that answer"
+            ]
+        );
     }
 }

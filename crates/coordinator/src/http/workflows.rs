@@ -243,15 +243,16 @@ pub(super) async fn task(
     let place = place_of(&app, run, task).await?;
     let look = move |scheduler: &Scheduler| {
         let found = scheduler.task_and_needs(run, place);
-        found.map(|found| (found, scheduler.overview()))
+        let is_withheld = scheduler.is_withheld(run, place);
+        found.map(|found| (found, is_withheld, scheduler.overview()))
     };
     let (found, _) = app.driver.look(look).await?;
-    let ((mut found, needs), overview) = found.ok_or_else(|| forgotten(run))?;
+    let ((mut found, needs), is_withheld, overview) = found.ok_or_else(|| forgotten(run))?;
     if found.remark.is_none() {
         found = with_remark(&app, found).await?;
     }
     let executors = &overview.executors;
-    let why = explain(&found, &needs, executors, app.clock.now());
+    let why = explain(&found, &needs, is_withheld, executors, app.clock.now());
     Ok(Json(json!({
         "run": run.0,
         "workflow": summary.workflow,

@@ -122,6 +122,26 @@ impl Scheduler {
         Some((view, needs))
     }
 
+    /// Is what the executor that a task's view names came to withheld, until as many have an outcome as are wanted? It
+    /// has committed to one, and nobody may learn of it who could copy it.
+    #[must_use]
+    pub fn is_withheld(&self, run: RunId, task: u32) -> bool {
+        let Some(entry) = self.runs.get(&run).filter(|entry| task < entry.len()) else {
+            return false;
+        };
+        let node = entry.contents.node_of_task[task as usize];
+        let Some(work) = self.work_of(Wanter { run, node }) else {
+            return false;
+        };
+        let work = self.works.get(work);
+        let (Some(proof), Some(first)) = (&work.proof, work.leases.first()) else {
+            return false;
+        };
+        proof.votes.iter().any(
+            |vote| matches!(&vote.said, Said::Committed { lease, asked: false, .. } if lease == first),
+        )
+    }
+
     /// The place of a run's task that has this name.
     #[must_use]
     pub fn task_named(&self, run: RunId, name: &str) -> Option<u32> {

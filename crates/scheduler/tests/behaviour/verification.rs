@@ -140,7 +140,13 @@ fn one_vote_is_never_a_quorum_however_long_it_waits() {
     let run = driver.submit_on(on(QUORUM), vec![task("a", vec![])]);
     let only = driver.executor(1);
     let lease = driver.poll_for_one(&only);
+    assert!(!driver.scheduler.is_withheld(run, 0), "it is at it");
     driver.commit(&only, &lease, ok(7));
+    assert!(driver.scheduler.is_withheld(run, 0), "it is done");
+    assert!(
+        !driver.scheduler.is_withheld(run, 1),
+        "there is no such task"
+    );
     driver.pass(3_000);
     assert!(
         driver.poll_for(&only, 4).is_empty(),

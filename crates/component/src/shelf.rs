@@ -85,6 +85,18 @@ impl Shelf {
         self.search(func, None)
     }
 
+    /// The component of this name, or with this CID. Of several with the name it is the one added last that has `func`, and
+    /// the one added last if none has it or none is asked for.
+    #[must_use]
+    pub fn component(&self, name: &str, func: Option<&str>) -> Option<Cid> {
+        let all: Vec<&Arc<Shelved>> = self.0.iter().rev().collect();
+        let of_name = named(&all, name);
+        let found = func.and_then(|func| find(&of_name, func));
+        found
+            .map(|found| found.component())
+            .or_else(|| of_name.first().map(|shelved| shelved.view.cid))
+    }
+
     /// For people and panels.
     #[must_use]
     pub fn views(&self) -> Vec<ComponentView> {
@@ -136,20 +148,14 @@ impl Shelf {
         if let Some(found) = find(&all, func) {
             return Ok(found);
         }
-        // Names of functions have slashes, too (`ns:pkg/iface#f`), and names of components may.
-        let mut splits = func.match_indices('/');
-        let named = splits.find_map(|(at, _)| {
+        // Names of functions have slashes, too (`ns:pkg/iface#f`), and names of components may: the longest that there is.
+        let mut splits = func.rmatch_indices('/');
+        let split = splits.find_map(|(at, _)| {
             let (name, func) = (&func[..at], &func[at + 1..]);
-            // Whoever says a CID means it, whatever somebody calls a component.
-            let cid = name.parse::<Cid>().ok();
-            let is_meant = |shelved: &&&Arc<Shelved>| match cid {
-                Some(cid) => shelved.view.cid == cid,
-                None => shelved.view.name == name,
-            };
-            let of_name: Vec<&Arc<Shelved>> = all.iter().filter(is_meant).copied().collect();
+            let of_name = named(&all, name);
             (!of_name.is_empty()).then_some((name, func, of_name))
         });
-        match named {
+        match split {
             None => Err(missing(
                 &match rsc {
                     Some(cid) => format!("component {cid} exports no `{func}`"),
@@ -168,6 +174,16 @@ impl Shelf {
             }),
         }
     }
+}
+
+/// Those of this name. Whoever says a CID means it, whatever somebody calls a component.
+fn named<'a>(all: &[&'a Arc<Shelved>], name: &str) -> Vec<&'a Arc<Shelved>> {
+    let cid = name.parse::<Cid>().ok();
+    let is_meant = |shelved: &&&Arc<Shelved>| match cid {
+        Some(cid) => shelved.view.cid == cid,
+        None => shelved.view.name == name,
+    };
+    all.iter().filter(is_meant).copied().collect()
 }
 
 /// The function as it is spelt, in any of these, before what a bare name may mean: who added a function of an interface

@@ -62,6 +62,30 @@ fn a_bare_name_is_of_the_last_and_a_whole_one_of_its_component() {
 }
 
 #[test]
+fn the_longest_name_of_a_component_is_meant() {
+    let mut shelf = Shelf::default();
+    let team = put(&mut shelf, "team", &["add"], "1");
+    let math = put(&mut shelf, "team/math", &["add"], "2");
+    let found = |func: &str| shelf.find(func, None).map(|(cid, _)| cid);
+    assert_eq!(found("team/math/add"), Ok(math));
+    assert_eq!(found("team/add"), Ok(team));
+}
+
+#[test]
+fn a_component_is_the_last_of_its_name_that_has_the_function() {
+    let mut shelf = Shelf::default();
+    let first = put(&mut shelf, "team/math", &["add", "halve"], "1");
+    let last = put(&mut shelf, "team/math", &["add"], "2");
+    let of = |name: &str, func| shelf.component(name, func);
+    assert_eq!(of("team/math", None), Some(last));
+    assert_eq!(of("team/math", Some("add")), Some(last));
+    assert_eq!(of("team/math", Some("halve")), Some(first));
+    assert_eq!(of("team/math", Some("double")), Some(last), "for the error");
+    assert_eq!(of(&first.to_string(), Some("add")), Some(first));
+    assert_eq!(of("math", Some("add")), None);
+}
+
+#[test]
 fn a_cid_is_never_a_name() {
     let mut shelf = Shelf::default();
     let first = put(&mut shelf, "math", &["add"], "1");

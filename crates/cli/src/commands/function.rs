@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use asterism_component::{Component, Function, outline};
+use asterism_component::{Component, Function, Shelf, Shelved, outline};
 use asterism_protocol::{
     Cid, Effects, Failure as Trap, Files, HTTP, Input, LogLine, Out, Value, blob_cid,
     check_effects, check_files, from_json, json_of, nearest, to_json, value_of_json,
@@ -170,7 +170,13 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             options,
             coordinator,
         } => {
-            let found = find(&component, &options, &coordinator, console).await?;
+            let (found, named) = find(&component, None, &options, &coordinator, console).await?;
+            if let Some(function) = named {
+                let reason = format!("`{function}` is a function, and components are inspected");
+                let hint = format!("`asterism fn schema {component}` tells its arguments");
+                return Err(Failure::new(Exit::Usage, reason).hint(hint))
+                    .doing(format_args!("inspect `{component}`"));
+            }
             inspect(&found, console);
             Ok(())
         }
@@ -180,11 +186,11 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             options,
             coordinator,
         } => {
-            let (component, named) = split(&component);
-            let found = find(component, &options, &coordinator, console).await?;
-            match function.as_deref().or(named) {
+            let wanted = function.as_deref();
+            let (found, named) = find(&component, wanted, &options, &coordinator, console).await?;
+            match function.or(named) {
                 Some(name) => {
-                    let function = function_of(&found.component, name)
+                    let function = function_of(&found.component, &name)
                         .doing(format_args!("read the schema of `{name}`"))?;
                     print(&function.schema().to_string());
                 }
@@ -206,18 +212,23 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             options,
             coordinator,
         } => {
-            let (component, named) = split(&component);
             let mut words = words;
+            let nameless = || -> Result<(), Failure> {
+                Err(Failure::new(Exit::Usage, "no function is named")
+                    .hint("`asterism fn call COMPONENT FUNCTION [ARGUMENT]…`"))
+                .doing("call a function")
+            };
+            // Before anything is built or asked for.
+            if words.is_empty() && split(&component).1.is_none() {
+                return nameless();
+            }
+            let next = words.first().map(String::as_str);
+            let (found, named) = find(&component, next, &options, &coordinator, console).await?;
             let name = match named {
-                Some(name) => name.to_owned(),
-                None if words.is_empty() => {
-                    return Err(Failure::new(Exit::Usage, "no function is named")
-                        .hint("`asterism fn call COMPONENT FUNCTION [ARGUMENT]…`"))
-                    .doing("call a function");
-                }
+                Some(name) => name,
+                None if words.is_empty() => return nameless(),
                 None => words.remove(0),
             };
-            let found = find(component, &options, &coordinator, console).await?;
             let function =
                 function_of(&found.component, &name).doing(format_args!("call `{name}`"))?;
             let args = arguments::of_texts(function, &words, console)?;
@@ -254,7 +265,8 @@ pub(crate) struct Found {
     built: Option<Built>,
 }
 
-/// `math/add` is the component `math` and its function `add`, unless there is a file of that name.
+/// `c.wat/add` is the source `c.wat` and its function `add`, unless there is a file of that name. What is no source is
+/// looked up on the coordinator as a whole: see [`meant`].
 fn split(text: &str) -> (&str, Option<&str>) {
     match text.split_once('/') {
         Some((component, function))
@@ -266,14 +278,18 @@ fn split(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A source file is built; any other word is looked for on the coordinator, and then among the packages here.
+/// A source file is built; any other word is looked for on the coordinator, and then among the packages here. `function` is
+/// the one that is wanted of it, if that is known; the function that the word itself names comes back.
 async fn find(
     text: &str,
+    function: Option<&str>,
     options: &build::Options,
     coordinator: &Coordinator,
     console: &Console,
-) -> Result<Found, Failure> {
-    let path = Path::new(text);
+) -> Result<(Found, Option<String>), Failure> {
+    let (source, named) = split(text);
+    let named = named.map(str::to_owned);
+    let path = Path::new(source);
     let has_ending = path.extension().is_some_and(|ending| {
         [
             "wasm", "wat", "ts", "js", "mjs", "mts", "py", "c", "rs", "toml",
@@ -283,18 +299,18 @@ async fn find(
     });
     // A project's folder mostly has the name of what is built of it: one word means what is built.
     let is_word = path.is_dir()
-        && text
+        && source
             .chars()
             .all(|c| c.is_alphanumeric() || "-_".contains(c));
     let is_file_name = has_ending || (path.exists() && !is_word);
     if is_file_name {
-        return built(path, options, console).await;
+        return Ok((built(path, options, console).await?, named));
     }
-    match find_there(text, coordinator).await {
-        Err(_) if is_word && path.join("Cargo.toml").is_file() => {
-            built(path, options, console).await
-        }
-        Err(failure) if is_word => Err(failure.hint(format!("`./{text}` means the folder"))),
+    match look_up(text, function, coordinator).await {
+        Err(_) if is_word && path.join("Cargo.toml").is_file() => built(path, options, console)
+            .await
+            .map(|built| (built, named)),
+        Err(failure) if is_word => Err(failure.hint(format!("`./{source}` means the folder"))),
         found => found,
     }
     .doing(format_args!("find the component `{text}`"))
@@ -316,38 +332,97 @@ async fn built(
     })
 }
 
-/// A component that the coordinator has, by its name or CID.
-pub(crate) async fn find_there(text: &str, coordinator: &Coordinator) -> Result<Found, Failure> {
-    let views = components(coordinator).await?;
-    // The one that was added last is meant, as in a workflow; a CID is never a name.
-    let cid = text.parse::<Cid>().ok();
-    let view = views.iter().rev().find(|view| match cid {
-        Some(cid) => view.cid == cid,
-        None => view.name == text,
-    });
-    let view = view.ok_or_else(|| {
-        let names = views.iter().map(|view| view.name.as_str());
-        let failure = Failure::new(
-            Exit::NotFound,
-            format!(
-                "the coordinator at {} has none of that name",
-                coordinator.url()
-            ),
-        );
-        failure.hint(match nearest(text, names) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => {
-                "`asterism fn list` lists what there is, `asterism fn add FILE` adds one".to_owned()
-            }
-        })
-    })?;
-    let answer = coordinator
-        .get(&format!("/blobs/{}", view.cid), &[])
-        .await?;
+/// A component that the coordinator has, by its name or CID, with `function` if one of the name has it.
+pub(crate) async fn find_there(
+    name: &str,
+    function: Option<&str>,
+    coordinator: &Coordinator,
+) -> Result<Found, Failure> {
+    let shelf = shelf_of(components(coordinator).await?);
+    match shelf.component(name, function) {
+        Some(cid) => fetch(&shelf, cid, coordinator).await,
+        None => Err(unknown(&shelf, name, coordinator)),
+    }
+}
+
+/// What a word means on the coordinator: a component, and the function that the word itself names.
+async fn look_up(
+    text: &str,
+    function: Option<&str>,
+    coordinator: &Coordinator,
+) -> Result<(Found, Option<String>), Failure> {
+    let shelf = shelf_of(components(coordinator).await?);
+    match meant(&shelf, text, function) {
+        Some((cid, named)) => Ok((fetch(&shelf, cid, coordinator).await?, named)),
+        None => Err(unknown(&shelf, text, coordinator)),
+    }
+}
+
+/// `math/add` is what it is in a workflow, the `add` of `math`. A word that is no function is a component's name, which may have
+/// slashes, too; and if it is not, what is before a slash may be one, whose functions are told then.
+fn meant(shelf: &Shelf, text: &str, function: Option<&str>) -> Option<(Cid, Option<String>)> {
+    if text.contains('/')
+        && let Ok(found) = shelf.function(text)
+    {
+        return Some((found.component(), Some(found.function().name.clone())));
+    }
+    if let Some(cid) = shelf.component(text, function) {
+        return Some((cid, None));
+    }
+    text.rmatch_indices('/').find_map(|(at, _)| {
+        let (name, func) = (&text[..at], &text[at + 1..]);
+        Some((shelf.component(name, Some(func))?, Some(func.to_owned())))
+    })
+}
+
+/// The components as the coordinator looks functions up in them, which asks for names alone.
+fn shelf_of(views: Vec<ComponentView>) -> Shelf {
+    let mut shelf = Shelf::default();
+    for view in views {
+        let functions = view.functions.iter().map(|function| Function {
+            name: function.name.clone(),
+            params: Vec::new(),
+            result: None,
+        });
+        let component = Component {
+            functions: functions.collect(),
+            ..Component::default()
+        };
+        shelf.add(Shelved {
+            component,
+            view,
+            reads_files: true,
+        });
+    }
+    shelf
+}
+
+fn unknown(shelf: &Shelf, text: &str, coordinator: &Coordinator) -> Failure {
+    let views = shelf.views();
+    let names = views.iter().map(|view| view.name.as_str());
+    let failure = Failure::new(
+        Exit::NotFound,
+        format!(
+            "the coordinator at {} has none of that name",
+            coordinator.url()
+        ),
+    );
+    let (before, _) = text.split_once('/').unwrap_or((text, ""));
+    let meant = nearest(text, names.clone()).or_else(|| nearest(before, names));
+    failure.hint(match meant {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => {
+            "`asterism fn list` lists what there is, `asterism fn add FILE` adds one".to_owned()
+        }
+    })
+}
+
+async fn fetch(shelf: &Shelf, cid: Cid, coordinator: &Coordinator) -> Result<Found, Failure> {
+    let answer = coordinator.get(&format!("/blobs/{cid}"), &[]).await?;
     let component = outline(&answer.body).map_err(|refusal| Failure::other(refusal.to_string()))?;
     Ok(Found {
-        name: view.name.clone(),
-        cid: view.cid,
+        name: shelf.name_of(cid).unwrap_or_default().to_owned(),
+        cid,
         bytes: answer.body.len(),
         component,
         built: None,
@@ -726,5 +801,62 @@ fn compare(called: &Value, expected: &str) -> Result<(), Failure> {
             Exit::Failed,
             format!("it is {said} and not {expected}"),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asterism_protocol::view::{Determinism, FunctionView};
+
+    use super::*;
+
+    fn view(name: &str, functions: &[&str], salt: &str) -> ComponentView {
+        let functions = functions.iter().map(|name| FunctionView {
+            name: (*name).to_owned(),
+            signature: String::new(),
+            schema: String::new(),
+        });
+        ComponentView {
+            cid: blob_cid(salt.as_bytes()),
+            name: name.to_owned(),
+            bytes: 1,
+            determinism: Determinism::Pure,
+            effects: Effects::new(),
+            functions: functions.collect(),
+        }
+    }
+
+    #[test]
+    fn words_mean_what_they_mean_in_a_workflow() {
+        let shelf = shelf_of(vec![
+            view("math", &["add", "halve"], "1"),
+            view("team", &["list"], "2"),
+            view("team/math", &["add", "ns:pkg/iface@1.0.0#crop-image"], "3"),
+            view("math", &["add"], "4"),
+        ]);
+        let check = |text: &str, next: Option<&str>, expected: Option<(&str, Option<&str>)>| {
+            let expected =
+                expected.map(|(salt, func)| (blob_cid(salt.as_bytes()), func.map(str::to_owned)));
+            assert_eq!(meant(&shelf, text, next), expected, "{text} {next:?}");
+        };
+        check("math", Some("add"), Some(("4", None)));
+        check("math", Some("halve"), Some(("1", None)));
+        check("math", Some("double"), Some(("4", None)));
+        check("math/add", Some("1"), Some(("4", Some("add"))));
+        check("math/halve", Some("1"), Some(("1", Some("halve"))));
+        check("math/double", Some("1"), Some(("4", Some("double"))));
+        check("team/math", Some("add"), Some(("3", None)));
+        check("team/math", None, Some(("3", None)));
+        check("team/math/add", None, Some(("3", Some("add"))));
+        let crop = Some("ns:pkg/iface@1.0.0#crop-image");
+        check("team/math/cropImage", None, Some(("3", crop)));
+        check("team/math/ns:pkg/iface#crop-image", None, Some(("3", crop)));
+        check(
+            &format!("{}/halve", blob_cid(b"1")),
+            None,
+            Some(("1", Some("halve"))),
+        );
+        check("add", Some("1"), None);
+        check("maths/add", None, None);
     }
 }

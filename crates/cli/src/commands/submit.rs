@@ -114,7 +114,8 @@ fn input(text: &str, console: &Console) -> Result<Map<String, Json>, Failure> {
 async fn prepare(task: Task, args: &Args, console: &Console) -> Result<Ready, Failure> {
     let (cid, component) = match &task.module {
         Module::Named(name) => {
-            let found = function::find_there(name, &args.coordinator).await?;
+            let wanted = task.function.as_deref();
+            let found = function::find_there(name, wanted, &args.coordinator).await?;
             (found.cid, found.component)
         }
         Module::Source(source) => {

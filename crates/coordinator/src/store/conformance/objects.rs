@@ -340,7 +340,8 @@ fn in_trouble_nobody_waits_for_long() {
     way.always(Mode::Stall);
     away(blobs.put(b"absent"), "no answer within");
     until("it is said that it is away", || blobs.trouble().is_some());
-    let calls: [(&str, &dyn Fn() -> Result<(), BlobError>); 4] = [
+    type Call<'a> = (&'a str, &'a dyn Fn() -> Result<(), BlobError>);
+    let calls: [Call<'_>; 4] = [
         ("put", &|| blobs.put(b"absent").map(drop)),
         ("get", &|| blobs.get(kept).map(drop)),
         ("size", &|| blobs.size(kept).map(drop)),

@@ -133,14 +133,19 @@ impl<F: Read + Seek> Read for ChunkReader<F> {
     }
 }
 
+/// Where a seek leads from `at` in `size` bytes: behind their end, too, as in a file, but not before their beginning.
+pub(super) fn sought(position: SeekFrom, at: u64, size: u64) -> io::Result<u64> {
+    let target = match position {
+        SeekFrom::Start(target) => Some(target),
+        SeekFrom::End(by) => size.checked_add_signed(by),
+        SeekFrom::Current(by) => at.checked_add_signed(by),
+    };
+    Ok(target.ok_or(io::ErrorKind::InvalidInput)?)
+}
+
 impl<F: Read + Seek> Seek for ChunkReader<F> {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        let target = match position {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.size.checked_add_signed(by),
-            SeekFrom::Current(by) => self.position.checked_add_signed(by),
-        };
-        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        self.position = sought(position, self.position, self.size)?;
         Ok(self.position)
     }
 }

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use futures_util::StreamExt as _;
 use object_store::{Error, GetOptions, GetRange, GetResult, ObjectStore as _, path::Path};
 
-use super::{BlobError, Inner, StoreProblem};
+use super::{super::chunks::sought, BlobError, Inner, StoreProblem};
 use crate::limits::STORE_WINDOW_BYTES;
 
 /// A long object, fetched a window at a time.
@@ -88,12 +88,7 @@ impl Read for Ranges {
 
 impl Seek for Ranges {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        let target = match position {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.size.checked_add_signed(by),
-            SeekFrom::Current(by) => self.position.checked_add_signed(by),
-        };
-        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        self.position = sought(position, self.position, self.size)?;
         Ok(self.position)
     }
 }

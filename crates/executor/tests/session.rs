@@ -764,8 +764,8 @@ fn blobs_are_uploaded_before_the_outcome_that_links_to_them() {
     assert_eq!(driver.delivered_ids(), Some(vec![1]));
 }
 
-#[test]
-fn a_blob_that_cannot_be_uploaded_is_a_fault() {
+/// A task's result is on its way to the coordinator, as a blob.
+fn uploading() -> (Driver, Cid) {
     let mut driver = Driver::welcomed(|_| {});
     driver.assign(vec![lease_of(
         1,
@@ -780,6 +780,12 @@ fn a_blob_that_cannot_be_uploaded_is_a_fault() {
         .expect("long bytes become a blob")
         .0;
     driver.end(thread, id, Ok(Box::new(attempt)));
+    (driver, cid)
+}
+
+#[test]
+fn a_blob_that_cannot_be_uploaded_is_a_fault() {
+    let (mut driver, cid) = uploading();
     for _ in 0..4 {
         assert_eq!(driver.faulted(), None);
         driver.input(Input::UploadFailed {
@@ -837,20 +843,7 @@ fn what_an_unavailable_coordinator_does_not_give_is_handed_back_and_asked_for_la
 
 #[test]
 fn a_result_that_an_unavailable_coordinator_does_not_take_is_handed_back() {
-    let mut driver = Driver::welcomed(|_| {});
-    driver.assign(vec![lease_of(
-        1,
-        task("blob", vec![Value::Integer(20_000)]),
-    )]);
-    driver.obliging = false;
-    let (thread, id, job) = driver.run().expect("it runs");
-    let attempt = attempt(&job);
-    let cid = *attempt
-        .blobs
-        .first_key_value()
-        .expect("long bytes become a blob")
-        .0;
-    driver.end(thread, id, Ok(Box::new(attempt)));
+    let (mut driver, cid) = uploading();
     for _ in 0..4 {
         assert_eq!(driver.handed_back(), None);
         driver.input(Input::UploadFailed {

@@ -61,7 +61,7 @@ async fn run_in_background(api: &Api, workflow: &str) -> tokio::task::JoinHandle
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_computes_what_a_server_computes_and_the_second_workflow_replays() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("tab"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("tab"));
     let api = coordinator.api();
     add_image_example(&api).await;
     let browser = Browser::start().await;
@@ -103,7 +103,7 @@ async fn a_tab_computes_what_a_server_computes_and_the_second_workflow_replays()
         ]
     );
 
-    let clean = Coordinator::start(&folder.path().join("server"));
+    let clean = Coordinator::start_with_panel(&folder.path().join("server"));
     let clean_api = clean.api();
     add_image_example(&clean_api).await;
     let _executor = Executor::start(clean.url(), &folder.path().join("executor"), 1);
@@ -135,7 +135,7 @@ async fn a_tab_computes_what_a_server_computes_and_the_second_workflow_replays()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_tab_is_replaced_by_another_executor() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("conformance", guests::CONFORMANCE).await;
     let browser = Browser::start().await;
@@ -159,7 +159,7 @@ async fn a_closed_tab_is_replaced_by_another_executor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_coordinator_goes_on_where_it_was() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("conformance", guests::CONFORMANCE).await;
     let browser = Browser::start().await;
@@ -212,7 +212,7 @@ async fn an_endless_function_is_stopped_alike_in_the_tab_and_on_the_server() {
     let endless = r#"{"tasks":[{"run":{"name":"spin","input":{"func":"spin","args":[]}},
         "meta":{"fuel":20000000,"time":60000,"memory":67108864}}]}"#;
 
-    let in_tab = Coordinator::start(&folder.path().join("tab"));
+    let in_tab = Coordinator::start_with_panel(&folder.path().join("tab"));
     in_tab
         .api()
         .add_component("conformance", guests::CONFORMANCE)
@@ -221,7 +221,7 @@ async fn an_endless_function_is_stopped_alike_in_the_tab_and_on_the_server() {
     donate(&browser, &in_tab).await;
     let tab = in_tab.api().post("/run?timeout=60000", endless).await;
 
-    let on_server = Coordinator::start(&folder.path().join("server"));
+    let on_server = Coordinator::start_with_panel(&folder.path().join("server"));
     on_server
         .api()
         .add_component("conformance", guests::CONFORMANCE)
@@ -256,7 +256,7 @@ async fn an_endless_function_is_stopped_alike_in_the_tab_and_on_the_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wall_clock_stop_is_a_fault_and_no_receipt() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("conformance", guests::CONFORMANCE).await;
     let browser = Browser::start().await;
@@ -284,7 +284,7 @@ async fn a_wall_clock_stop_is_a_fault_and_no_receipt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_wants_more_memory_than_a_donor_allows_is_left_to_others() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("conformance", guests::CONFORMANCE).await;
     let browser = Browser::start().await;
@@ -320,7 +320,7 @@ async fn what_wants_more_memory_than_a_donor_allows_is_left_to_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_now_hands_back_and_finish_and_stop_delivers() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("conformance", guests::CONFORMANCE).await;
     let browser = Browser::start().await;
@@ -350,7 +350,7 @@ async fn stop_now_hands_back_and_finish_and_stop_delivers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_boots_through_both_doors_and_works_without_a_coordinator() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let browser = Browser::start().await;
     browser.open(&format!("{}/", coordinator.url())).await;
     wait_for_text(&browser, "Workflows").await;
@@ -378,7 +378,7 @@ async fn the_page_boots_through_both_doors_and_works_without_a_coordinator() {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_proxy_that_drops_sub_protocols_a_tab_computes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("conformance", guests::CONFORMANCE).await;
     let proxy = Proxy::start(coordinator.url()).await;
@@ -412,7 +412,7 @@ fn what_a_visitor_loads_is_within_its_budgets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_left_hands_back_what_it_held() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("conformance", guests::CONFORMANCE).await;
     let browser = Browser::start().await;
@@ -437,7 +437,7 @@ async fn a_page_that_is_left_hands_back_what_it_held() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_is_found_by_its_cid_and_an_error_does_not_look_like_success() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("conformance", guests::CONFORMANCE).await;
     let _executor = Executor::start(coordinator.url(), &folder.path().join("executor"), 1);
@@ -470,7 +470,7 @@ async fn a_workflow_is_found_by_its_cid_and_an_error_does_not_look_like_success(
 #[tokio::test(flavor = "multi_thread")]
 async fn files_chosen_in_the_form_of_a_function_reach_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("files", guests::FILES).await;
     let _executor = Executor::start(coordinator.url(), &folder.path().join("executor"), 1);
@@ -506,7 +506,7 @@ async fn files_chosen_in_the_form_of_a_function_reach_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_simulated_world_holds_and_one_that_believes_a_liar_does_not() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let browser = Browser::start().await;
     browser
         .open(&format!("{}/simulate", coordinator.url()))
@@ -568,7 +568,7 @@ async fn add_arithmetic(api: &Api) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_over_four_languages_comes_to_the_same_in_a_tab_and_on_a_server() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("tab"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("tab"));
     let api = coordinator.api();
     add_arithmetic(&api).await;
     let viewer = Browser::start().await;
@@ -610,7 +610,7 @@ async fn a_workflow_over_four_languages_comes_to_the_same_in_a_tab_and_on_a_serv
         "no native executor helped"
     );
 
-    let server = Coordinator::start(&folder.path().join("server"));
+    let server = Coordinator::start_with_panel(&folder.path().join("server"));
     let server_api = server.api();
     add_arithmetic(&server_api).await;
     let _executor = Executor::start(server.url(), &folder.path().join("executor"), 2);
@@ -638,7 +638,7 @@ async fn film(browser: &Browser, name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_visit_made_ready_is_ready_at_the_next_and_a_rotten_entry_is_not_believed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("subtract", &made("subtract")).await;
     let subtract = |n: u32| {

@@ -37,12 +37,21 @@ const SOURCES: [&str; 16] = [
 /// Builds, whether or not it is needed.
 pub(crate) fn build() -> Result<()> {
     let started = SystemTime::now();
+    // Whoever looks meanwhile finds the old panel or none, but no half of one.
+    let made = workspace::root().join("target/bundle");
     trunk::step("build the panel")?
         .args(["build", "--release", "--dist"])
-        .arg(workspace::dist())
+        .arg(&made)
         .remedy("`cargo xtask bundle` again, when what it says above is mended")
         .run()?;
-    compress::folder(&workspace::dist())?;
+    compress::folder(&made)?;
+    put(&made, &workspace::dist()).with_context(|| {
+        format!(
+            "failed to move {} to {}",
+            made.display(),
+            workspace::dist().display()
+        )
+    })?;
     // The page carries the hashes of all that it loads, so it stands for the whole folder.
     let write = || {
         fs::copy(workspace::dist().join("index.html"), stamp())?;
@@ -52,6 +61,14 @@ pub(crate) fn build() -> Result<()> {
             .set_modified(started)
     };
     write().with_context(|| format!("failed to write {}", stamp().display()))
+}
+
+/// Moves a folder to where another one may be.
+fn put(folder: &Path, place: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::rename(folder, place),
+    }
 }
 
 /// Builds if the sources are newer than dist/, or somebody else wrote there.

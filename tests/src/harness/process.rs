@@ -110,11 +110,12 @@ pub struct Coordinator {
     child: Owned,
     url: String,
     data: PathBuf,
+    panel: Option<PathBuf>,
     arguments: Vec<String>,
 }
 
 impl Coordinator {
-    /// Starts one on a free port.
+    /// Starts one on a free port, without a panel.
     ///
     /// # Panics
     /// If it does not come up; its log is part of the message.
@@ -129,26 +130,34 @@ impl Coordinator {
     /// As [`Coordinator::start`].
     #[must_use]
     pub fn start_that(data: &Path, arguments: &[&str]) -> Self {
-        Self::start_at(data, "127.0.0.1:0", &root().join("dist"), arguments)
+        Self::start_at(data, "127.0.0.1:0", None, arguments)
     }
 
-    /// Starts one that serves these files instead of the panel.
+    /// Starts one that serves the bundled panel.
+    ///
+    /// # Panics
+    /// As [`Coordinator::start`], and if the panel is not bundled.
+    #[must_use]
+    pub fn start_with_panel(data: &Path) -> Self {
+        Self::start_with(data, &super::panel())
+    }
+
+    /// Starts one that serves these files.
     ///
     /// # Panics
     /// As [`Coordinator::start`].
     #[must_use]
     pub fn start_with(data: &Path, panel: &Path) -> Self {
-        Self::start_at(data, "127.0.0.1:0", panel, &[])
+        Self::start_at(data, "127.0.0.1:0", Some(panel), &[])
     }
 
-    fn start_at(data: &Path, listen: &str, panel: &Path, arguments: &[&str]) -> Self {
+    fn start_at(data: &Path, listen: &str, panel: Option<&Path>, arguments: &[&str]) -> Self {
         let mut command = Command::new(asterism());
         command
             .args(["coordinator", "--json", "--listen", listen, "--data"])
             .arg(data)
             .args(arguments);
-        // Tests without a browser come before the panel is bundled.
-        if panel.exists() {
+        if let Some(panel) = panel {
             command.arg("--panel").arg(panel);
         }
         command
@@ -169,6 +178,7 @@ impl Coordinator {
             child,
             url,
             data: data.to_owned(),
+            panel: panel.map(Path::to_owned),
             arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
         }
     }
@@ -192,7 +202,7 @@ impl Coordinator {
         self.child.0.wait().expect("it can be waited for");
         let listen = self.url.trim_start_matches("http://").to_owned();
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        Self::start_at(&self.data, &listen, &root().join("dist"), &arguments)
+        Self::start_at(&self.data, &listen, self.panel.as_deref(), &arguments)
     }
 
     /// Its process.

@@ -49,7 +49,7 @@ async fn driver(browser: &Browser, coordinator: &Coordinator) -> f64 {
 
 pub(crate) async fn run(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = Coordinator::start(&folder.path().join("data"));
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("conformance", guests::CONFORMANCE).await;
 

@@ -18,10 +18,6 @@ mod exports {
     impl Performer {
         /// A host that has nothing prepared.
         #[wasm_bindgen(constructor)]
-        #[expect(
-            clippy::new_without_default,
-            reason = "JavaScript has constructors alone"
-        )]
         #[must_use]
         pub fn new() -> Self {
             Self {

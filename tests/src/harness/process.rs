@@ -18,6 +18,14 @@ pub fn asterism() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
+        // What cargo told this process of its package is not said to another one, which would build again whatever asks for it.
+        build.env_remove("OUT_DIR");
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(name);
+            }
+        }
         // Not `--package`: the features of the whole workspace, so that what `cargo test` compiled is used again.
         build.args([
             "build",

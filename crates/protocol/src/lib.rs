@@ -42,7 +42,10 @@ pub use crate::{
     outcome::{Conditions, Failure, LogLevel, LogLine, Outcome, Remark, Statement, TrapKind},
     policy::{Basis, Evidence, Policy},
     receipt::{Attestation, Receipt},
-    simplified::{Defaults, FunctionLookup, Prepared, SimplifiedError, mistakes, nearest, prepare},
+    simplified::{
+        Defaults, FunctionLookup, Prepared, SimplifiedError, mistakes, nearest, prepare,
+        prepare_encoded,
+    },
     terms::{Requirements, Terms},
     text::{is_unruly, one_line},
     time::Timestamp,

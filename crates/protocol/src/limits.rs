@@ -30,8 +30,11 @@ pub const FILES_INLINE_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of all files of one task, once links are followed: a guest in a tab has them beside its memory.
 pub const FILES_BYTES_MAX: u64 = BLOB_BYTES_MAX;
 
-/// Largest body of a submitted workflow, in bytes.
-pub const WORKFLOW_BYTES_MAX: usize = 64 << 20;
+/// Largest document of a workflow, in bytes: what is written by people or for them takes many times its size while it is read.
+pub const DOCUMENT_BYTES_MAX: usize = 64 << 20;
+
+/// Largest full workflow in its canonical encoding, in bytes, which is read task by task: the most tasks, of 256 bytes each.
+pub const WORKFLOW_BYTES_MAX: usize = 256 << 20;
 
 /// Most tasks in one workflow.
 pub const WORKFLOW_TASKS_MAX: usize = 1_000_000;

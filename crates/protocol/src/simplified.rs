@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::mistakes::mistakes;
 use crate::{
-    Await, Cid, Effects, Error, Files, Input, Instruction, Meta, Nonce, Promise, Task, Value,
-    Workflow, WorkflowError, effects, files,
+    Await, Cid, Effects, EncodedTask, Error, Files, Input, Instruction, Meta, Nonce, Promise, Task,
+    Value, Workflow, WorkflowError, decode, effects, encode, files,
     instruction::OP_WASM_RUN,
     limits::{MEMORY_BYTES_DEFAULT, NAME_BYTES_MAX, TIME_MS_DEFAULT},
-    workflow::{Circle, check_count, check_task, shorten, topological_order},
+    workflow::{Circle, check_task, shorten, topological_order},
 };
 
 /// What `meta` of a task may say.
@@ -110,11 +110,7 @@ pub fn prepare(
     let tasks = if drafts.iter().all(Draft::is_full) {
         drafts
             .into_iter()
-            .map(|draft| {
-                draft.check_reader(draft.named_component(), functions)?;
-                draft.check_effects(draft.named_component(), functions)?;
-                draft.into_task_as_it_came()
-            })
+            .map(|draft| draft.into_checked_task(functions))
             .collect::<Result<_, _>>()?
     } else {
         fill_in(drafts, functions, defaults)?
@@ -123,6 +119,31 @@ pub fn prepare(
         workflow: Workflow { tasks },
         names,
     })
+}
+
+/// Prepares one task of a full workflow as [`prepare`] would: for whoever does not want all of them decoded at once. `None` if
+/// only the whole document tells what it stands for: it does not say everything, or is encoded in another way than its task.
+///
+/// # Errors
+/// The first mistake, with its place.
+pub fn prepare_encoded(
+    index: usize,
+    encoded: EncodedTask<'_>,
+    functions: &dyn FunctionLookup,
+) -> Result<Option<Task>, SimplifiedError> {
+    let bytes = encoded.bytes();
+    let task: Value = decode("task", bytes, bytes.len())
+        .map_err(|error| WorkflowError::Unreadable { task: index, error })?;
+    let mut mistakes = Vec::new();
+    let draft = Draft::read(index, &task, &mut mistakes);
+    if let Some(first) = mistakes.into_iter().next() {
+        return Err(first);
+    }
+    if !draft.is_full() {
+        return Ok(None);
+    }
+    let task = draft.into_checked_task(functions)?;
+    Ok((encode(&task) == bytes).then_some(task))
 }
 
 /// The tasks of a document as far as they can be read, and every mistake in how they are written.
@@ -145,7 +166,7 @@ fn drafts(document: &Value) -> (Vec<Draft<'_>>, Vec<SimplifiedError>) {
         None => &[],
     };
     if mistakes.is_empty()
-        && let Err(error) = check_count(tasks.len())
+        && let Err(error) = Workflow::check_count(tasks.len())
     {
         mistakes.push(error.into());
         return (Vec::new(), mistakes);
@@ -499,6 +520,13 @@ impl<'a> Draft<'a> {
             && self
                 .values()
                 .all(|(_, value)| visit_strings(value, &mut |text| plain(text)).is_ok())
+    }
+
+    /// The task of a full workflow: its instruction to the letter, where its component can have what it asks for.
+    fn into_checked_task(self, functions: &dyn FunctionLookup) -> Result<Task, SimplifiedError> {
+        self.check_reader(self.named_component(), functions)?;
+        self.check_effects(self.named_component(), functions)?;
+        self.into_task_as_it_came()
     }
 
     /// The task of a full workflow: its instruction to the letter.

@@ -6,8 +6,8 @@ use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cid, Error, Nonce, Promise, Requirements, Task, Value, check_effects, check_files, content_cid,
-    encode,
+    Cid, DecodeError, Error, Nonce, Promise, Requirements, Task, Value, check_effects, check_files,
+    content_cid, encode,
     instruction::OP_WASM_RUN,
     limits::{NAME_BYTES_MAX, VALUE_DEPTH_MAX, WORKFLOW_TASKS_MAX},
     value,
@@ -58,6 +58,14 @@ pub enum WorkflowError {
         /// What is wrong with it.
         error: Error,
     },
+    /// Bytes that are no task.
+    #[error("tasks[{task}]: {error}")]
+    Unreadable {
+        /// Its place in the list.
+        task: usize,
+        /// What is wrong with them.
+        error: DecodeError,
+    },
     /// An operation other than `wasm/run`.
     #[error("tasks[{task}]: op `{op}` is not known, `wasm/run` is")]
     Operation {
@@ -101,16 +109,38 @@ impl Workflow {
     /// # Errors
     /// The first task that is not, or too few or too many tasks.
     pub fn check(&self) -> Result<(), WorkflowError> {
-        check_count(self.tasks.len())?;
-        self.tasks.iter().enumerate().try_for_each(|(index, task)| {
-            if task.run.op != OP_WASM_RUN {
-                return Err(WorkflowError::Operation {
-                    task: index,
-                    op: shorten(&task.run.op),
-                });
-            }
-            check_task(task).map_err(|error| WorkflowError::Task { task: index, error })
-        })
+        Self::check_count(self.tasks.len())?;
+        let mut tasks = self.tasks.iter().enumerate();
+        tasks.try_for_each(|(index, task)| Self::check_task(index, task))
+    }
+
+    /// Checks that a workflow may have so many tasks.
+    ///
+    /// # Errors
+    /// None, or more than [`WORKFLOW_TASKS_MAX`].
+    pub fn check_count(tasks: usize) -> Result<(), WorkflowError> {
+        match tasks {
+            0 => Err(WorkflowError::Empty),
+            1..=WORKFLOW_TASKS_MAX => Ok(()),
+            _ => Err(WorkflowError::TooManyTasks {
+                tasks,
+                max: WORKFLOW_TASKS_MAX,
+            }),
+        }
+    }
+
+    /// [`Workflow::check`] of the task at one place, for whoever has one at a time.
+    ///
+    /// # Errors
+    /// It is not one that this project can perform, within the bounds.
+    pub fn check_task(index: usize, task: &Task) -> Result<(), WorkflowError> {
+        if task.run.op != OP_WASM_RUN {
+            return Err(WorkflowError::Operation {
+                task: index,
+                op: shorten(&task.run.op),
+            });
+        }
+        check_task(task).map_err(|error| WorkflowError::Task { task: index, error })
     }
 
     /// Checks the workflow and reads its edges.
@@ -119,19 +149,28 @@ impl Workflow {
     /// As [`Workflow::check`]; tasks that wait for each other.
     pub fn graph(&self) -> Result<Graph, WorkflowError> {
         self.check()?;
-        self.graph_of(self.tasks.iter().map(|task| task.run.cid()).collect())
+        let instructions = self.tasks.iter().map(|task| task.run.cid()).collect();
+        let promises = (0..).zip(&self.tasks).flat_map(|(index, task)| {
+            let promises = task.run.promises().into_iter();
+            promises.map(move |promise| (index, promise))
+        });
+        Graph::of(instructions, promises)
     }
+}
 
-    /// [`Workflow::graph`] of a workflow that was checked, for whoever knows the CID of each task's instruction already
-    /// (see [`crate::EncodedTask`]).
+impl Graph {
+    /// The edges between tasks, of which the instructions and the promises are known (see [`crate::EncodedTask`]): promises are
+    /// told with the place of the task that waits for them, in the order of the tasks.
     ///
     /// # Errors
     /// Tasks wait for each other.
     ///
     /// # Panics
-    /// There are not as many instructions as tasks.
-    pub fn graph_of(&self, instructions: Vec<Cid>) -> Result<Graph, WorkflowError> {
-        assert_eq!(instructions.len(), self.tasks.len(), "each task has one");
+    /// A promise is of a task that is not there.
+    pub fn of(
+        instructions: Vec<Cid>,
+        promises: impl IntoIterator<Item = (u32, Promise)>,
+    ) -> Result<Self, WorkflowError> {
         // Sorted once and searched: no map of a million nodes, and no hash that an author could make collide.
         let mut places: Vec<(Cid, u32)> = instructions.iter().copied().zip(0..).collect();
         places.sort_unstable();
@@ -144,44 +183,29 @@ impl Workflow {
         };
 
         let mut external = Vec::new();
-        let needs: Vec<Vec<u32>> = (0..)
-            .zip(&self.tasks)
-            .map(|(index, task)| {
-                let mut needs = Vec::new();
-                for promise in task.run.promises() {
-                    match place(&promise.instruction) {
-                        Some(place) => needs.push(place),
-                        None => external.push((index, promise)),
-                    }
-                }
-                needs.sort_unstable();
-                needs.dedup();
-                needs
-            })
-            .collect();
+        let mut needs: Vec<Vec<u32>> = vec![Vec::new(); instructions.len()];
+        for (index, promise) in promises {
+            match place(&promise.instruction) {
+                Some(place) => needs[index as usize].push(place),
+                None => external.push((index, promise)),
+            }
+        }
+        for needs in &mut needs {
+            needs.sort_unstable();
+            needs.dedup();
+        }
         let first = (0..)
             .zip(&instructions)
             .map(|(index, cid)| place(cid).unwrap_or(index))
             .collect();
         let order = topological_order(&needs).map_err(|cycle| WorkflowError::Cycle { cycle })?;
-        Ok(Graph {
+        Ok(Self {
             instructions,
             first,
             needs,
             external,
             order,
         })
-    }
-}
-
-pub(crate) fn check_count(tasks: usize) -> Result<(), WorkflowError> {
-    match tasks {
-        0 => Err(WorkflowError::Empty),
-        1..=WORKFLOW_TASKS_MAX => Ok(()),
-        _ => Err(WorkflowError::TooManyTasks {
-            tasks,
-            max: WORKFLOW_TASKS_MAX,
-        }),
     }
 }
 

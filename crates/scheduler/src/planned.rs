@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use asterism_protocol::{
-    Await, Cid, EncodedTask, Limits, Prepared, Requirements, Task, Workflow, WorkflowError,
+    Await, Cid, EncodedTask, Graph, Limits, Prepared, Promise, Requirements, Task, Workflow,
+    WorkflowError, decode,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -67,17 +68,37 @@ impl Planned {
     pub fn read(prepared: &Prepared) -> Result<Self, WorkflowError> {
         // Before they are encoded: that is done for bounded depths.
         prepared.workflow.check()?;
-        Self::of(Tasks::new(prepared), &prepared.workflow)
+        let mut found = Found::default();
+        for (index, task) in (0..).zip(&prepared.workflow.tasks) {
+            found.add(index, task);
+        }
+        Self::of(Tasks::new(prepared), found)
     }
 
-    /// Reads the graph of a workflow that was checked, and encoded.
-    fn of(encoded: Tasks, workflow: &Workflow) -> Result<Self, WorkflowError> {
+    /// Reads tasks that were encoded before, one at a time as `read` decodes and checks them: decoded together they take ten
+    /// times as much memory, and most of the time goes by until the system has given it.
+    ///
+    /// # Errors
+    /// What `read` says of the first task that is none; the tasks are not a workflow.
+    pub fn of_encoded<E: From<WorkflowError>>(
+        encoded: Tasks,
+        mut read: impl FnMut(usize, EncodedTask<'_>) -> Result<Task, E>,
+    ) -> Result<Self, E> {
+        Workflow::check_count(encoded.len())?;
+        let mut found = Found::default();
+        for (index, bytes) in encoded.parts().enumerate() {
+            found.add(index as u32, &read(index, bytes)?);
+        }
+        Self::of(encoded, found).map_err(E::from)
+    }
+
+    /// Reads the graph of tasks that are checked and encoded.
+    fn of(encoded: Tasks, mut found: Found) -> Result<Self, WorkflowError> {
         let instructions = encoded.parts().map(EncodedTask::instruction).collect();
-        let graph = workflow.graph_of(instructions)?;
-        let tasks = &workflow.tasks;
+        let graph = Graph::of(instructions, found.promises.iter().copied())?;
         // Equal instructions share a node, which works for the task with the largest limits.
-        let mut node_of_task = vec![0_u32; tasks.len()];
-        let mut task_of_node: Vec<u32> = Vec::with_capacity(tasks.len());
+        let mut node_of_task = vec![0_u32; encoded.len()];
+        let mut task_of_node: Vec<u32> = Vec::with_capacity(encoded.len());
         for (task, first) in graph.first.iter().enumerate() {
             if *first as usize == task {
                 node_of_task[task] = task_of_node.len() as u32;
@@ -86,7 +107,8 @@ impl Planned {
                 let node = node_of_task[*first as usize];
                 node_of_task[task] = node;
                 let chosen = &mut task_of_node[node as usize];
-                if rank(&tasks[task].limits()) > rank(&tasks[*chosen as usize].limits()) {
+                let limits = |task: usize| rank(&found.kinds.of_task(task).limits);
+                if limits(task) > limits(*chosen as usize) {
                     *chosen = task as u32;
                 }
             }
@@ -118,15 +140,23 @@ impl Planned {
                 digests.len() as u32 - 1
             });
         }
-        let mut promises = Vec::new();
-        for (node, task) in task_of_node.iter().enumerate() {
-            for promise in tasks[*task as usize].run.promises() {
-                let digest = promise.instruction.digest();
-                let producer = inside(&digest).or_else(|| outside.get(&digest).copied());
-                let producer = producer.expect("whatever is not inside was noted outside");
-                promises.push((node as u32, producer, promise.branch));
-            }
+        // Those of the task that each node works for.
+        let node_of = |task: u32| {
+            let node = node_of_task[task as usize];
+            (task_of_node[node as usize] == task).then_some(node)
+        };
+        let mut promises = Vec::with_capacity(found.promises.len());
+        for (task, promise) in std::mem::take(&mut found.promises) {
+            let Some(node) = node_of(task) else {
+                continue;
+            };
+            let digest = promise.instruction.digest();
+            let producer = inside(&digest).or_else(|| outside.get(&digest).copied());
+            let producer = producer.expect("whatever is not inside was noted outside");
+            promises.push((node, producer, promise.branch));
         }
+        // Nodes are not in the order of the tasks that they work for; most are.
+        promises.sort_by_key(|(node, _, _)| *node);
         let first_of = |task: &u32| graph.first[*task as usize] == *task;
         let order = (nodes as u32..digests.len() as u32)
             .chain(
@@ -137,24 +167,21 @@ impl Planned {
                     .map(|task| node_of_task[*task as usize]),
             )
             .collect();
-        let chosen = || task_of_node.iter().map(|task| &tasks[*task as usize]);
         let bytes: Vec<EncodedTask<'_>> = encoded.parts().collect();
         let invocations = task_of_node
             .iter()
             .map(|task| bytes[*task as usize].invocation().digest())
             .collect();
         drop(bytes);
-        let (kinds, kind_of_node) = kinds(chosen());
-        let blobs = (0..).zip(chosen()).filter_map(|(node, task)| {
-            let blobs = links(task.run.input.values());
-            (!blobs.is_empty()).then_some((node, blobs))
-        });
-        let blobs = blobs.collect();
-        let needs = (0..).zip(chosen()).filter_map(|(node, task)| {
-            let needs = Requirements::of_task(task).ok()?;
-            (!needs.is_empty()).then_some((node, Needs(needs)))
-        });
-        let needs = needs.collect();
+        let Found {
+            kinds,
+            blobs,
+            needs,
+            promises: _,
+        } = found;
+        let (kinds, kind_of_node) = kinds.of_nodes(&task_of_node);
+        let blobs = by_node(blobs, node_of);
+        let needs = by_node(needs, node_of);
         Ok(Self {
             tasks: Arc::new(encoded),
             contents: Arc::new(Contents {
@@ -231,9 +258,15 @@ impl<'de> Deserialize<'de> for Planned {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
         // A store is not trusted more than anybody else.
-        let (tasks, workflow) = Tasks::read(deserializer)?;
-        workflow.check().map_err(D::Error::custom)?;
-        Self::of(tasks, &workflow).map_err(D::Error::custom)
+        let tasks = Tasks::read(deserializer)?;
+        let read = |index, encoded: EncodedTask<'_>| {
+            let bytes = encoded.bytes();
+            let task: Task = decode("task", bytes, bytes.len())
+                .map_err(|error| WorkflowError::Unreadable { task: index, error })?;
+            Workflow::check_task(index, &task)?;
+            Ok::<_, WorkflowError>(task)
+        };
+        Self::of_encoded(tasks, read).map_err(D::Error::custom)
     }
 }
 
@@ -245,34 +278,116 @@ impl Contents {
     }
 }
 
-fn kinds<'a>(tasks: impl Iterator<Item = &'a Task>) -> (Vec<Kind>, Vec<u32>) {
-    let mut kinds: Vec<Kind> = Vec::new();
-    /// Limits, function, component, effectful?
-    type Alike<'a> = ((u64, u64, u64), &'a str, &'a str, bool);
-    let mut numbers: BTreeMap<Alike<'_>, u32> = BTreeMap::new();
-    let kind_of_node: Vec<u32> = tasks
-        .map(|task| {
-            let (limits, func) = (task.limits(), task.run.input.func.as_str());
-            let is_effectful = task.run.is_effectful();
-            let key = (rank(&limits), func, task.run.rsc.as_str(), is_effectful);
-            *numbers.entry(key).or_insert_with(|| {
-                let component = task.run.component();
-                kinds.push(Kind {
-                    limits,
-                    func: func.into(),
-                    component: Mark::of(
-                        &component.expect("the tasks of a workflow name components"),
-                    ),
-                    is_effectful,
-                });
-                kinds.len() as u32 - 1
-            })
-        })
-        .collect();
-    if kinds.len() == 1 {
-        (kinds, Vec::new())
-    } else {
-        (kinds, kind_of_node)
+/// What is asked of tasks once they are encoded.
+#[derive(Default)]
+struct Found {
+    /// With the task that waits for each.
+    promises: Vec<(u32, Promise)>,
+    kinds: Kinds,
+    blobs: BTreeMap<u32, Vec<Mark>>,
+    needs: BTreeMap<u32, Needs>,
+}
+
+impl Found {
+    /// Reads the next task.
+    fn add(&mut self, index: u32, task: &Task) {
+        let promises = task.run.promises().into_iter();
+        self.promises
+            .extend(promises.map(|promise| (index, promise)));
+        self.kinds.add(task);
+        let blobs = links(task.run.input.values());
+        if !blobs.is_empty() {
+            self.blobs.insert(index, blobs);
+        }
+        if let Ok(needs) = Requirements::of_task(task)
+            && !needs.is_empty()
+        {
+            self.needs.insert(index, Needs(needs));
+        }
+    }
+}
+
+/// What is known of tasks, of the nodes that work for them.
+fn by_node<T>(of_task: BTreeMap<u32, T>, node_of: impl Fn(u32) -> Option<u32>) -> BTreeMap<u32, T> {
+    let of_task = of_task.into_iter();
+    of_task
+        .filter_map(|(task, known)| Some((node_of(task)?, known)))
+        .collect()
+}
+
+/// Kinds, and of which one each task is.
+#[derive(Default)]
+struct Kinds {
+    all: Vec<Kind>,
+    of_task: Vec<u32>,
+    numbers: BTreeMap<Alike, u32>,
+    /// Neighbours are alike, most often.
+    last: Option<(Alike, u32)>,
+}
+
+/// What makes tasks one kind.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Alike {
+    limits: (u64, u64, u64),
+    func: String,
+    component: String,
+    is_effectful: bool,
+}
+
+impl Alike {
+    fn is_like(&self, task: &Task) -> bool {
+        self.limits == rank(&task.limits())
+            && self.func == task.run.input.func
+            && self.component == task.run.rsc
+            && self.is_effectful == task.run.is_effectful()
+    }
+}
+
+impl Kinds {
+    /// Reads the next task.
+    fn add(&mut self, task: &Task) {
+        let last = self.last.as_ref().filter(|(last, _)| last.is_like(task));
+        let number = match last {
+            Some((_, number)) => *number,
+            None => self.find(task),
+        };
+        self.of_task.push(number);
+    }
+
+    fn find(&mut self, task: &Task) -> u32 {
+        let limits = task.limits();
+        let alike = Alike {
+            limits: rank(&limits),
+            func: task.run.input.func.clone(),
+            component: task.run.rsc.clone(),
+            is_effectful: task.run.is_effectful(),
+        };
+        let number = *self.numbers.entry(alike.clone()).or_insert_with(|| {
+            let component = task.run.component();
+            self.all.push(Kind {
+                limits,
+                func: alike.func.as_str().into(),
+                component: Mark::of(&component.expect("the tasks of a workflow name components")),
+                is_effectful: alike.is_effectful,
+            });
+            self.all.len() as u32 - 1
+        });
+        self.last = Some((alike, number));
+        number
+    }
+
+    fn of_task(&self, task: usize) -> &Kind {
+        &self.all[self.of_task[task] as usize]
+    }
+
+    /// All of them, and of which one each node is; nothing is said of that if there is only one.
+    fn of_nodes(self, task_of_node: &[u32]) -> (Vec<Kind>, Vec<u32>) {
+        let Self { all, of_task, .. } = self;
+        if all.len() == 1 {
+            return (all, Vec::new());
+        }
+        let of_node = task_of_node.iter().map(|task| of_task[*task as usize]);
+        (all, of_node.collect())
     }
 }
 
@@ -284,8 +399,7 @@ pub(crate) fn rank(limits: &Limits) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use asterism_protocol::{
-        Effects, Files, Input, Instruction, Meta, Nonce, Promise, Value, blob_cid, content_cid,
-        decode, encode,
+        Effects, Files, Input, Instruction, Meta, Nonce, Value, blob_cid, content_cid, encode,
     };
 
     use super::*;

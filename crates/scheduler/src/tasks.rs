@@ -73,6 +73,14 @@ impl Tasks {
         decode("task", bytes, bytes.len()).expect("it was encoded from a task")
     }
 
+    /// Each task, decoded when it is asked for: no more than one needs to be there.
+    ///
+    /// # Panics
+    /// What is asked for is no task: it came from [`Tasks::of_bytes`], and nobody looked at it.
+    pub fn iter(&self) -> impl Iterator<Item = Task> {
+        (0..self.len() as u32).map(|index| self.get(index))
+    }
+
     /// A task's name; empty for none.
     #[must_use]
     pub fn name(&self, index: u32) -> &str {
@@ -105,34 +113,32 @@ impl Tasks {
         })
     }
 
-    /// What was written, and the workflow in it: whether they are tasks is found out here, once.
-    pub(crate) fn read<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<(Self, Workflow), D::Error> {
+    /// What was written; whether its tasks are such is found out where they are decoded.
+    pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
         let Written { names, workflow } = Written::deserialize(deserializer)?;
-        let read: Workflow =
-            decode("workflow", &workflow, workflow.len()).map_err(D::Error::custom)?;
-        let tasks = Self::of_bytes(workflow.into_vec(), &names, read.tasks.len());
-        let tasks = tasks
-            .ok_or_else(|| D::Error::custom("the workflow is not written as workflows are"))?;
-        Ok((tasks, read))
+        Self::of_bytes(workflow.into_vec(), &names)
+            .ok_or_else(|| D::Error::custom("the workflow is not written as workflows are"))
     }
 
-    /// What was encoded before; `None` if the bytes are not those of a workflow.
-    fn of_bytes(bytes: Vec<u8>, names: &[String], count: usize) -> Option<Self> {
-        let mut rest = bytes.strip_prefix(&*head(count as u32))?;
-        let mut ends = Vec::with_capacity(count + 1);
+    /// What was encoded before; `None` if the bytes do not look like those of a full workflow. Whether its tasks are such is for
+    /// [`Planned::of_encoded`](crate::Planned::of_encoded) to say.
+    #[must_use]
+    pub fn of_bytes(bytes: Vec<u8>, names: &[String]) -> Option<Self> {
+        let count = count(&bytes)?;
+        let mut rest = bytes.strip_prefix(&*head(count))?;
+        // Each task has bytes: no more room is asked for than they justify.
+        let mut ends = Vec::with_capacity((count as usize).min(rest.len()) + 1);
         ends.push((bytes.len() - rest.len()) as u32);
         for _ in 0..count {
             (_, rest) = EncodedTask::first_of(rest)?;
             ends.push((bytes.len() - rest.len()) as u32);
         }
-        Some(Self {
+        rest.is_empty().then(|| Self {
             cid: content_cid(&bytes),
+            names: Names::new(names),
             bytes,
             ends,
-            names: Names::new(names),
         })
     }
 }
@@ -160,6 +166,18 @@ impl Names {
         };
         &self.text[begin as usize..*end as usize]
     }
+}
+
+/// How many tasks the head of a workflow says there are.
+fn count(bytes: &[u8]) -> Option<u32> {
+    let (list, behind) = bytes.get(head(0).len() - 1..)?.split_first()?;
+    Some(match *list {
+        0x80..0x98 => u32::from(*list - 0x80),
+        0x98 => u32::from(*behind.first()?),
+        0x99 => u32::from(u16::from_be_bytes(*behind.first_chunk()?)),
+        0x9a => u32::from_be_bytes(*behind.first_chunk()?),
+        _ => return None,
+    })
 }
 
 /// What stands before the tasks: a map of one entry, its key, and the head of a list.
@@ -255,11 +273,25 @@ mod tests {
         }
     }
 
-    struct Read(Tasks, Workflow);
+    struct Read(Tasks);
 
     impl<'de> Deserialize<'de> for Read {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            Tasks::read(deserializer).map(|(tasks, workflow)| Self(tasks, workflow))
+            Tasks::read(deserializer).map(Self)
+        }
+    }
+
+    #[test]
+    fn what_does_not_end_with_its_last_task_is_no_workflow() {
+        let bytes = Tasks::new(&prepared(24)).bytes;
+        assert!(Tasks::of_bytes(bytes.clone(), &[]).is_some());
+        let short = bytes[..bytes.len() - 1].to_vec();
+        let long = [&*bytes, b"\x00"].concat();
+        let many = [&bytes[..7], b"\x9a\xff\xff\xff\xff", &bytes[9..]].concat();
+        // A count in more bytes than it needs.
+        let padded = [&bytes[..7], b"\x99\x00\x18", &bytes[9..]].concat();
+        for bytes in [short, long, many, padded, Vec::new(), bytes[..7].to_vec()] {
+            assert!(Tasks::of_bytes(bytes, &[]).is_none());
         }
     }
 
@@ -267,9 +299,8 @@ mod tests {
     fn what_is_written_is_read_again() {
         let tasks = Tasks::new(&prepared(300));
         let bytes = encode(&tasks);
-        let Read(read, workflow) = decode("tasks", &bytes, bytes.len()).unwrap();
+        let Read(read) = decode("tasks", &bytes, bytes.len()).unwrap();
         assert!(read == tasks);
-        assert_eq!(workflow, prepared(300).workflow);
         assert_eq!(read.ends, tasks.ends);
         assert_eq!(read.prepared(), prepared(300));
     }

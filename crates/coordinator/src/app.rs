@@ -17,8 +17,8 @@ use crate::{
     hub::Hub,
     library::Library,
     limits::{
-        BODIES_MAX, DOCUMENTS_UNITS, EXECUTORS_MAX, LARGE_ANSWERS_MAX, PENDING_RUNS_MAX,
-        WATCHERS_MAX, WHOLES_MAX,
+        BODIES_MAX, DOCUMENTS_UNITS, EXECUTORS_MAX, LARGE_ANSWERS_MAX, LARGE_WORKFLOWS_MAX,
+        PENDING_RUNS_MAX, WATCHERS_MAX, WHOLES_MAX,
     },
     metrics::Metrics,
     origin::Origins,
@@ -59,6 +59,7 @@ pub(crate) struct App {
 pub(crate) struct Room {
     pub(crate) connections: Arc<Places>,
     pub(crate) bodies: Arc<Places>,
+    pub(crate) large_workflows: Arc<Places>,
     pub(crate) pending_runs: Arc<Places>,
     pub(crate) large_answers: Arc<Places>,
     pub(crate) executors: Arc<Places>,
@@ -74,6 +75,7 @@ impl Default for Room {
         Self {
             connections: Places::new("connections", connections_max()),
             bodies: Places::new("large bodies", BODIES_MAX),
+            large_workflows: Places::new("workflows larger than documents", LARGE_WORKFLOWS_MAX),
             pending_runs: Places::new("requests that wait for runs to end", PENDING_RUNS_MAX),
             large_answers: Places::new("answers with all of a large run", LARGE_ANSWERS_MAX),
             executors: Places::new("executors", EXECUTORS_MAX),

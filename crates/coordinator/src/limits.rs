@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use asterism_protocol::limits::WORKFLOW_BYTES_MAX;
+use asterism_protocol::limits::DOCUMENT_BYTES_MAX;
 
 // Of connections, executors, watchers, waiting requests, large bodies and large answers one network has at most half: see
 // `places`.
@@ -29,8 +29,11 @@ pub(crate) const WHOLES_MAX: usize = 2;
 /// Answers with all of a large run that are made or on their way at the same time: of 200,000 tasks one is 60 MB of text.
 pub(crate) const LARGE_ANSWERS_MAX: usize = 32;
 
-/// Large bodies read into memory at the same time: workflows and components. Bounds memory by this times the largest body.
+/// Large bodies read into memory at the same time: documents and components. Bounds memory by this times the largest of them.
 pub(crate) const BODIES_MAX: usize = 16;
+
+/// Workflows that are larger than any document, read at the same time. One is there as it came, and its graph beside it.
+pub(crate) const LARGE_WORKFLOWS_MAX: usize = 2;
 
 /// Bytes a second that a body needs on average, after a grace: the uplink of a bad mobile network.
 pub(crate) const BODY_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
@@ -46,7 +49,7 @@ pub(crate) const DOCUMENT_UNIT_BYTES: usize = 1 << 20;
 
 /// So many of them may be read at the same time: one of the largest, or many small ones. While it is read, a workflow takes
 /// up to a hundred times its size.
-pub(crate) const DOCUMENTS_UNITS: usize = WORKFLOW_BYTES_MAX / DOCUMENT_UNIT_BYTES;
+pub(crate) const DOCUMENTS_UNITS: usize = DOCUMENT_BYTES_MAX / DOCUMENT_UNIT_BYTES;
 
 /// Components in the table. The panel shows them all at once.
 pub(crate) const COMPONENTS_MAX: usize = 1_000;

@@ -11,7 +11,7 @@ use std::{
 
 use asterism_protocol::{
     Cid, Out, Receipt, Value, blob_cid,
-    limits::WORKFLOW_BYTES_MAX,
+    limits::DOCUMENT_BYTES_MAX,
     to_json, to_value,
     view::{RunId, TaskState, TaskView},
 };
@@ -382,7 +382,7 @@ impl Client {
             },
             _ => return Err(usage()),
         };
-        if body.len() > WORKFLOW_BYTES_MAX {
+        if body.len() > DOCUMENT_BYTES_MAX {
             return Err(usage());
         }
         if self.following.len() >= SUBSCRIPTIONS_MAX {

@@ -14,7 +14,7 @@ use std::{
 
 use asterism_protocol::{
     Cid, DecodeError, FunctionLookup, SimplifiedError, Value, blob_cid, decode, json_of,
-    limits::WORKFLOW_BYTES_MAX, mistakes, value_of_json,
+    limits::DOCUMENT_BYTES_MAX, mistakes, value_of_json,
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,7 @@ fn without_bom(bytes: &[u8]) -> &[u8] {
 pub fn read(bytes: &[u8]) -> Result<Value, Vec<Finding>> {
     match Format::of(bytes) {
         Format::Cbor => {
-            decode("workflow", bytes, WORKFLOW_BYTES_MAX).map_err(|error| vec![nowhere(&error)])
+            decode("workflow", bytes, DOCUMENT_BYTES_MAX).map_err(|error| vec![nowhere(&error)])
         }
         Format::Json => read_json(text_of(bytes)?),
         Format::Yaml => {
@@ -305,9 +305,9 @@ impl FunctionLookup for AnyFunction {
 }
 
 fn text_of(bytes: &[u8]) -> Result<&str, Vec<Finding>> {
-    if bytes.len() > WORKFLOW_BYTES_MAX {
+    if bytes.len() > DOCUMENT_BYTES_MAX {
         let size = bytes.len();
-        let message = format!("the document has {size} bytes, and may have {WORKFLOW_BYTES_MAX}");
+        let message = format!("the document has {size} bytes, and may have {DOCUMENT_BYTES_MAX}");
         return Err(vec![at(String::new(), message, None)]);
     }
     let bytes = without_bom(bytes);

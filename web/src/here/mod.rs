@@ -126,10 +126,10 @@ impl Here {
     }
 
     fn submission(&self, workflow: &str, name: String) -> Result<Submission, String> {
-        if workflow.len() > limits::WORKFLOW_BYTES_MAX {
+        if workflow.len() > limits::DOCUMENT_BYTES_MAX {
             return Err(format!(
                 "the workflow has more than {} bytes",
-                limits::WORKFLOW_BYTES_MAX
+                limits::DOCUMENT_BYTES_MAX
             ));
         }
         let document = value_of_json(workflow.as_bytes()).map_err(|error| error.to_string())?;

@@ -21,7 +21,8 @@ use asterism_coordinator::store::{
     BlobPlace, BlobsElsewhere, Database, NoBlobPlace, NoDatabase, S3Access, WrongBlobs,
     WrongJournal,
 };
-use asterism_protocol::limits::{BLOB_BYTES_MAX, WORKFLOW_BYTES_MAX};
+use asterism_document::Format;
+use asterism_protocol::limits::{BLOB_BYTES_MAX, DOCUMENT_BYTES_MAX, WORKFLOW_BYTES_MAX};
 
 use crate::{
     console::Console,
@@ -34,10 +35,20 @@ pub(crate) fn read(path: &Path, console: &Console) -> Result<Vec<u8>, Failure> {
     read_at_most(path, BLOB_BYTES_MAX, console).doing(format_args!("read {}", path.display()))
 }
 
-/// As [`read`], of a document: as many as a workflow may have.
+/// As [`read`], of a workflow: as many as a document may have, or one that is encoded.
 pub(crate) fn read_workflow(path: &Path, console: &Console) -> Result<Vec<u8>, Failure> {
-    let most = WORKFLOW_BYTES_MAX as u64;
-    read_at_most(path, most, console).doing(format_args!("read {}", path.display()))
+    let read = read_at_most(path, WORKFLOW_BYTES_MAX as u64, console).and_then(|bytes| {
+        let is_document = Format::of(&bytes) != Format::Cbor;
+        if is_document && bytes.len() > DOCUMENT_BYTES_MAX {
+            return Err(larger_than(DOCUMENT_BYTES_MAX as u64));
+        }
+        Ok(bytes)
+    });
+    read.doing(format_args!("read {}", path.display()))
+}
+
+fn larger_than(most: u64) -> Failure {
+    Failure::invalid(format!("it is larger than {most} bytes"))
 }
 
 fn read_at_most(path: &Path, most: u64, console: &Console) -> Result<Vec<u8>, Failure> {
@@ -55,7 +66,7 @@ fn read_at_most(path: &Path, most: u64, console: &Console) -> Result<Vec<u8>, Fa
     };
     read.map_err(|error| Failure::invalid(error.to_string()))?;
     if bytes.len() as u64 > most {
-        return Err(Failure::invalid(format!("it is larger than {most} bytes")));
+        return Err(larger_than(most));
     }
     Ok(bytes)
 }

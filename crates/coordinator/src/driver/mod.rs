@@ -46,8 +46,8 @@ use crate::{
     store::{Asked, Blobs, Holder, Journal, JournalError, Partition, Tenure},
 };
 
-/// Larger than any event that was accepted: a submission has the size of its request's body.
-const EVENT_BYTES_MAX: usize = 4 * asterism_protocol::limits::WORKFLOW_BYTES_MAX;
+/// Larger than any event that was accepted: a submission has a workflow in its encoding, its names, and receipts that were brought.
+const EVENT_BYTES_MAX: usize = 2 * asterism_protocol::limits::WORKFLOW_BYTES_MAX;
 
 /// All workflows are in one partition: one coordinator decides at a time.
 pub(crate) const PARTITION: Partition = Partition(0);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use asterism_component::{Found, Function, args_by_name, args_by_text, canonical_args};
-use asterism_protocol::{Value, limits::WORKFLOW_BYTES_MAX, value_of_json};
+use asterism_protocol::{Value, limits::DOCUMENT_BYTES_MAX, value_of_json};
 use axum::{
     Json,
     body::Body,
@@ -233,7 +233,7 @@ async fn of_body(
     body: Body,
 ) -> Result<Vec<Value>, ApiError> {
     let function = found.function();
-    let body = body_of(app, client, body, WORKFLOW_BYTES_MAX).await?;
+    let body = body_of(app, client, body, DOCUMENT_BYTES_MAX).await?;
     if body.trim_ascii().is_empty() {
         return args_by_name(function, &Default::default()).map_err(refused(function));
     }

@@ -1,14 +1,17 @@
 //! A workflow that came over HTTP: read, prepared, looked at before a run exists.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use asterism_document::Finding;
-use asterism_protocol::{
-    Cid, Defaults, Input, Prepared, Receipt, SimplifiedError, Terms, Value,
-    limits::{FILES_BYTES_MAX, NAME_BYTES_MAX},
-    one_line, prepare,
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
 };
-use asterism_scheduler::{Planned, Submission};
+
+use asterism_document::{Finding, Format};
+use asterism_protocol::{
+    Cid, Defaults, Input, Prepared, Receipt, SimplifiedError, Task, Terms, Value,
+    limits::{DOCUMENT_BYTES_MAX, FILES_BYTES_MAX, NAME_BYTES_MAX},
+    one_line, prepare, prepare_encoded,
+};
+use asterism_scheduler::{Planned, Submission, Tasks};
 use axum::body::Bytes;
 use serde_json::json;
 
@@ -16,12 +19,82 @@ use super::{
     run::RunQuery,
     weight::{Document, Weight},
 };
-use crate::{app::App, error::ApiError, limits::LINKS_AT_ONCE};
+use crate::{app::App, error::ApiError, limits::LINKS_AT_ONCE, places::Place};
 
 /// A submission, looked at from all sides but the scheduler's.
 pub(super) struct Ready {
     pub(super) submission: Submission,
     pub(super) workflow: Cid,
+}
+
+/// What came to be run.
+pub(super) enum Submitted {
+    /// A document in either form.
+    Written(Written),
+    /// A full workflow in its encoding: read task by task, so it may be larger.
+    Planned {
+        plan: Box<Planned>,
+        /// For as long as it is there.
+        _place: Option<Place>,
+    },
+}
+
+impl Submitted {
+    /// Reads JSON, YAML or DAG-CBOR.
+    pub(super) fn read(app: &App, mut document: Document) -> Result<Self, ApiError> {
+        if Format::of(&document.bytes) != Format::Cbor {
+            return Written::read(document).map(Self::Written);
+        }
+        let is_large = document.bytes.len() > DOCUMENT_BYTES_MAX;
+        // What is large is not there twice.
+        let bytes = match is_large {
+            true => std::mem::take(&mut document.bytes).into(),
+            false => document.bytes.to_vec(),
+        };
+        let plan = match Tasks::of_bytes(bytes, &[]) {
+            Some(tasks) => planned(app, tasks),
+            None => Err(ApiError::invalid(format!(
+                "what has more than {DOCUMENT_BYTES_MAX} bytes must be a full workflow in its canonical encoding"
+            ))),
+        };
+        match plan {
+            Ok(plan) => Ok(Self::Planned {
+                plan: Box::new(plan),
+                _place: document.place,
+            }),
+            Err(error) if is_large => Err(error),
+            // Where there is room for that, names are looked up, and every mistake is told.
+            Err(_) => Written::read(document).map(Self::Written),
+        }
+    }
+}
+
+/// A full workflow, read as [`prepare`] would.
+fn planned(app: &App, tasks: Tasks) -> Result<Planned, ApiError> {
+    let shelf = app.library.shelf();
+    let plan = Planned::of_encoded(tasks, |index, task| {
+        let prepared = prepare_encoded(index, task, &*shelf)?;
+        prepared.ok_or_else(|| SimplifiedError::At {
+            path: format!("tasks[{index}]"),
+            task: String::new(),
+            reason: format!(
+                "it is not a full task in its canonical encoding, as a workflow of more than {DOCUMENT_BYTES_MAX} bytes needs: \
+                 without names and placeholders, with `rsc`, `op` and `nnc`"
+            ),
+        })
+    });
+    plan.map_err(|error: SimplifiedError| refused(&error, None))
+}
+
+/// A mistake, with its place apart, in its own words or better ones.
+fn refused(error: &SimplifiedError, words: Option<String>) -> ApiError {
+    let details = match error {
+        SimplifiedError::At { path, task, reason } => {
+            json!({ "path": path, "task": task, "reason": reason })
+        }
+        SimplifiedError::Workflow(_) => json!({}),
+    };
+    ApiError::invalid(words.unwrap_or_else(|| error.to_string())).details(details)
 }
 
 /// A document as it came, and what it stands for.
@@ -35,7 +108,7 @@ pub(super) struct Written {
 impl Written {
     /// Reads JSON, YAML or DAG-CBOR.
     pub(super) fn read(document: Document) -> Result<Self, ApiError> {
-        let Document { bytes, weight } = document;
+        let Document { bytes, weight, .. } = document;
         match asterism_document::read(&bytes) {
             Ok(document) => Ok(Self {
                 bytes,
@@ -89,18 +162,10 @@ pub(super) fn prepared_of(
     let seed = fresh()?;
     let shelf = app.library.shelf();
     let prepared = prepare(workflow, &*shelf, &Defaults { nonce, seed }).map_err(|error| {
-        let details = match &error {
-            SimplifiedError::At { path, task, reason } => {
-                json!({ "path": path, "task": task, "reason": reason })
-            }
-            SimplifiedError::Workflow(_) => json!({}),
-        };
         // Whoever corrects one mistake would like to know of the others.
         let findings = asterism_document::check_value(bytes, document, &*shelf);
         let first = findings.first().map(ToString::to_string);
-        ApiError::invalid(first.unwrap_or_else(|| error.to_string()))
-            .details(details)
-            .also("findings", json!(findings))
+        refused(&error, first).also("findings", json!(findings))
     })?;
     Ok((name, prepared))
 }
@@ -135,7 +200,7 @@ pub(super) fn findings(app: &App, document: Document) -> Result<Vec<Finding>, Ap
             "",
         )]);
     }
-    let obstacle = obstacle(app, &prepared)?;
+    let obstacle = obstacle(app, Source::Prepared(&prepared.workflow.tasks))?;
     let finding = |obstacle: Obstacle| {
         let (path, message) = (obstacle.path(), obstacle.message());
         asterism_document::finding(&written.bytes, path, &message, &obstacle.hint())
@@ -144,9 +209,18 @@ pub(super) fn findings(app: &App, document: Document) -> Result<Vec<Finding>, Ap
 }
 
 /// Everything that can be refused before a run exists, and what the store knows of its tasks.
-pub(super) fn ready(app: &App, written: &Written, query: RunQuery) -> Result<Ready, ApiError> {
-    let (name_inside, prepared) = prepared_of(app, written, query.nonce.clone())?;
-    ready_as(app, name_inside, &prepared, query)
+pub(super) fn ready(app: &App, submitted: Submitted, query: RunQuery) -> Result<Ready, ApiError> {
+    match submitted {
+        Submitted::Written(written) => {
+            let (name_inside, prepared) = prepared_of(app, &written, query.nonce.clone())?;
+            ready_as(app, name_inside, &prepared, query)
+        }
+        Submitted::Planned { plan, _place } => {
+            let obstacle = obstacle(app, Source::Encoded(plan.tasks()))?;
+            let title = title(Source::Encoded(plan.tasks()));
+            ready_of(app, *plan, obstacle, title, query)
+        }
+    }
 }
 
 /// As [`ready`], of what was prepared before.
@@ -157,13 +231,26 @@ pub(super) fn ready_as(
     query: RunQuery,
 ) -> Result<Ready, ApiError> {
     let plan = Planned::read(prepared).map_err(|error| ApiError::invalid(error.to_string()))?;
-    if let Some(obstacle) = obstacle(app, prepared)? {
+    let tasks = Source::Prepared(&prepared.workflow.tasks);
+    let obstacle = obstacle(app, tasks)?;
+    let title = name_inside.unwrap_or_else(|| title(tasks));
+    ready_of(app, plan, obstacle, title, query)
+}
+
+fn ready_of(
+    app: &App,
+    plan: Planned,
+    obstacle: Option<Obstacle>,
+    title: String,
+    query: RunQuery,
+) -> Result<Ready, ApiError> {
+    if let Some(obstacle) = obstacle {
         return Err(obstacle.error());
     }
     let wanted: Vec<Cid> = plan.instructions().collect();
     let known: Vec<Receipt> = app.journal.receipts_of(&wanted)?;
     let name = if query.name.is_empty() {
-        name_inside.unwrap_or_else(|| title(prepared))
+        title
     } else {
         query.name
     };
@@ -204,15 +291,35 @@ pub(super) fn ready_as(
     })
 }
 
+/// Tasks that are gone through more than once.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Prepared(&'a [Task]),
+    Encoded(&'a Tasks),
+}
+
+impl<'a> Source<'a> {
+    fn iter(self) -> Box<dyn Iterator<Item = Cow<'a, Task>> + 'a> {
+        match self {
+            Self::Prepared(tasks) => Box::new(tasks.iter().map(Cow::Borrowed)),
+            Self::Encoded(tasks) => Box::new(tasks.iter().map(Cow::Owned)),
+        }
+    }
+}
+
 /// What a workflow without a name is called: its functions.
-fn title(prepared: &Prepared) -> String {
+fn title(tasks: Source<'_>) -> String {
     const SHOWN: usize = 3;
-    let tasks = &prepared.workflow.tasks;
-    let mut funcs: Vec<&str> = tasks
-        .iter()
-        .map(|task| task.run.input.func.rsplit('#').next().unwrap_or_default())
-        .collect();
-    funcs.dedup();
+    let mut funcs: Vec<String> = Vec::new();
+    for task in tasks.iter() {
+        let func = task.run.input.func.rsplit('#').next().unwrap_or_default();
+        if funcs.last().is_none_or(|last| last != func) {
+            funcs.push(func.to_owned());
+        }
+        if funcs.len() > SHOWN {
+            break;
+        }
+    }
     let more = if funcs.len() > SHOWN { ", …" } else { "" };
     funcs.truncate(SHOWN);
     let title: String = funcs.join(", ").chars().take(NAME_BYTES_MAX / 8).collect();
@@ -276,8 +383,8 @@ impl Obstacle {
 
 /// Components and linked bytes must be here before executors are sent to fetch them, and files within what these hold: the
 /// first that is not so. What promises come to is seen when they are kept.
-fn obstacle(app: &App, prepared: &Prepared) -> Result<Option<Obstacle>, ApiError> {
-    let mut sizes = sizes_of(app, prepared)?;
+fn obstacle(app: &App, tasks: Source<'_>) -> Result<Option<Obstacle>, ApiError> {
+    let mut sizes = sizes_of(app, tasks)?;
     let mut size = |cid: Cid| -> Result<Option<u64>, ApiError> {
         if let Some(size) = sizes.get(&cid) {
             return Ok(Some(*size));
@@ -286,7 +393,7 @@ fn obstacle(app: &App, prepared: &Prepared) -> Result<Option<Obstacle>, ApiError
         sizes.extend(size.map(|size| (cid, size)));
         Ok(size)
     };
-    for (index, task) in prepared.workflow.tasks.iter().enumerate() {
+    for (index, task) in tasks.iter().enumerate() {
         let run = format!("tasks[{index}].run");
         let absent = |place: &str, what, cid| {
             let path = format!("{run}.{place}");
@@ -334,9 +441,9 @@ fn obstacle(app: &App, prepared: &Prepared) -> Result<Option<Obstacle>, ApiError
 }
 
 /// How large the blobs are that a workflow names, as far as all of them are here: asked for together, as a store may be far away.
-fn sizes_of(app: &App, prepared: &Prepared) -> Result<BTreeMap<Cid, u64>, ApiError> {
+fn sizes_of(app: &App, tasks: Source<'_>) -> Result<BTreeMap<Cid, u64>, ApiError> {
     let mut links = BTreeSet::new();
-    for task in &prepared.workflow.tasks {
+    for task in tasks.iter() {
         links.extend(task.run.component().ok());
         let values = task.run.input.values();
         values.for_each(|value| collect_blobs(value, &mut links));

@@ -162,6 +162,7 @@ fn gateway(routes: Routes) -> Routes {
             .details("A WebSocket here speaks the JSON-RPC of Homestar's client.")
             .answer(200, "Functions by name with the schema of their arguments", &[JSON, "text/html"]))
         .on("POST", "/run", run::run, run_options(run)
+            .details("A document may have 64 MiB; a full workflow in its canonical DAG-CBOR 256 MiB, if the request says its length.")
             .header("idempotency-key", "A name for this request: when it comes again it is the same run, as long as the coordinator remembers (its latest ten thousand, until it restarts)")
             .answer(200, RESULT, &[ANY, EVENTS])
             .answer(202, "With wait=false: {run, workflow, at, token, needs_token}", &[JSON]))

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use asterism_protocol::{
     Cid, Invocation, Prepared, blob_cid,
-    limits::{PAGE_TASKS_MAX, WATCHED_TASKS_MAX, WORKFLOW_BYTES_MAX},
+    limits::{DOCUMENT_BYTES_MAX, PAGE_TASKS_MAX, WATCHED_TASKS_MAX, WORKFLOW_BYTES_MAX},
     to_value,
     view::{RunId, RunState, RunSummary, RunView, TaskView},
 };
@@ -26,8 +26,9 @@ use super::{
     answer::{everything, last, with_skipped},
     body_of, events,
     extract::{Asked, Client},
+    length_of,
     once::{self, Key},
-    prepare::{Ready, Written, findings, prepared_of, ready},
+    prepare::{Ready, Submitted, Written, findings, prepared_of, ready},
     weight::{Document, give_back_soon},
 };
 use crate::{
@@ -77,17 +78,29 @@ pub(super) async fn run(
     client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body_of(&app, &client, body, WORKFLOW_BYTES_MAX).await?;
+    // Only who says so at once may send a workflow that is larger than a document.
+    let is_large =
+        length_of(&client.headers).is_some_and(|length| length > DOCUMENT_BYTES_MAX as u64);
+    let place = is_large
+        .then(|| app.room.large_workflows.take(client.network))
+        .transpose()?;
+    let max = if is_large {
+        WORKFLOW_BYTES_MAX
+    } else {
+        DOCUMENT_BYTES_MAX
+    };
+    let body = body_of(&app, &client, body, max).await?;
     let key = once::key_of(&client.headers)?;
     let wanted = Wanted::of(&query);
-    let body = Document::of(&app, body).await?;
-    let prepare = move |_: &App| {
+    let mut body = Document::of(&app, body).await?;
+    body.place = place;
+    let prepare = move |app: &App| {
         // Who says the same key means the same request.
         let what = key.map(|key| (key, blob_cid(&body.bytes)));
-        Ok((what, Written::read(body)?))
+        Ok((what, Submitted::read(app, body)?))
     };
-    let (key, written) = app.blocking(prepare).await?;
-    let ready = move |app: &App| ready(app, &written, query);
+    let (key, submitted) = app.blocking(prepare).await?;
+    let ready = move |app: &App| ready(app, submitted, query);
     answer(&app, key, wanted, ready, &client).await
 }
 
@@ -99,7 +112,7 @@ pub(super) async fn submit(
     client: &Client,
 ) -> Result<Response, ApiError> {
     let wanted = Wanted::of(&query);
-    let ready = move |app: &App| ready(app, &written, query);
+    let ready = move |app: &App| ready(app, Submitted::Written(written), query);
     answer(app, None, wanted, ready, client).await
 }
 
@@ -176,7 +189,7 @@ pub(crate) async fn start(app: &Arc<App>, body: Bytes) -> Result<(RunId, String)
     }
     let body = Document::of(app, body).await?;
     let Ready { submission, .. } = app
-        .blocking(move |app| ready(app, &Written::read(body)?, RunQuery::default()))
+        .blocking(move |app| ready(app, Submitted::read(app, body)?, RunQuery::default()))
         .await?;
     let name = submission.name.clone();
     Ok((app.driver.submit(submission).await?, name))
@@ -205,7 +218,7 @@ pub(super) async fn prepare_only(
     client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body_of(&app, &client, body, WORKFLOW_BYTES_MAX).await?;
+    let body = body_of(&app, &client, body, DOCUMENT_BYTES_MAX).await?;
     let body = Document::of(&app, body).await?;
     prepared_answer(&app, move |app| {
         prepared_of(app, &Written::read(body)?, query.nonce)
@@ -219,7 +232,7 @@ pub(super) async fn validate(
     client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body_of(&app, &client, body, WORKFLOW_BYTES_MAX).await?;
+    let body = body_of(&app, &client, body, DOCUMENT_BYTES_MAX).await?;
     let body = Document::of(&app, body).await?;
     let findings = app.blocking(move |app| findings(app, body)).await?;
     Ok(Json(json!({ "findings": findings })).into_response())

@@ -9,19 +9,26 @@ use crate::{
     app::App,
     error::ApiError,
     limits::{DOCUMENT_UNIT_BYTES, DOCUMENTS_UNITS, SMALL_BODY_BYTES},
+    places::Place,
 };
 
 /// A document as it came, and its place among those that are read.
 pub(super) struct Document {
     pub(super) bytes: Bytes,
     pub(super) weight: Weight,
+    /// Its place among those that are larger than documents may be.
+    pub(super) place: Option<Place>,
 }
 
 impl Document {
     /// Waits until those that are being read leave room for it.
     pub(super) async fn of(app: &App, bytes: Bytes) -> Result<Self, ApiError> {
         let weight = Weight::of(app, bytes.len()).await?;
-        Ok(Self { bytes, weight })
+        Ok(Self {
+            bytes,
+            weight,
+            place: None,
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The gateway as authors use it: functions as paths, runs in every way they can be waited for, errors of one form.
 
+mod large;
+
 use std::{net::IpAddr, time::Duration};
 
 use crate::common::{FakeExecutor, SOON, Server, compute, socket, task, workflow};

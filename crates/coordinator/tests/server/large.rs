@@ -7,8 +7,10 @@ use asterism_protocol::{
 use futures_util::stream;
 use serde_json::json;
 
-use super::json_of;
-use crate::common::{FakeExecutor, Server};
+use crate::{
+    common::{FakeExecutor, Server},
+    gateway::json_of,
+};
 
 /// More bytes than a document may have, in few tasks.
 fn large(component: Cid) -> Workflow {

@@ -1,7 +1,5 @@
 //! The gateway as authors use it: functions as paths, runs in every way they can be waited for, errors of one form.
 
-mod large;
-
 use std::{net::IpAddr, time::Duration};
 
 use crate::common::{FakeExecutor, SOON, Server, compute, socket, task, workflow};
@@ -14,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 const SUM: &str = r#"{"tasks":[{"run":{"name":"sum","input":{"func":"add","args":[3.1,5.2]}}}]}"#;
 
-async fn json_of(response: reqwest::Response) -> (u16, Json) {
+pub(crate) async fn json_of(response: reqwest::Response) -> (u16, Json) {
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
     let json =

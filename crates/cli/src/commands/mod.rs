@@ -1,4 +1,4 @@
-//! One file for each noun.
+//! One module for each noun.
 
 pub(crate) mod blob;
 pub(crate) mod component;

@@ -3,78 +3,27 @@
 //! A batch is one statement, so that it costs one round trip and is whole by itself: it first takes the partition's row,
 //! if that is still the writer's, and adds the events and receipts only then. Whoever was overtaken changes nothing.
 
+mod connections;
+mod tables;
 mod tls;
 
-use std::{
-    collections::BTreeSet,
-    error::Error as _,
-    future::Future,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::atomic::AtomicUsize, time::Duration};
 
 use asterism_protocol::{Cid, Receipt, Remark, Timestamp};
-use tokio::{runtime::Runtime, sync::Mutex, time::timeout};
-use tokio_postgres::{Client, Config, IsolationLevel, Row, Statement, types::ToSql};
+use tokio::{runtime::Runtime, sync::Mutex};
+use tokio_postgres::{Client, Config, IsolationLevel, Row, types::ToSql};
 
-use self::tls::NoHandshake;
 pub(super) use self::tls::Tls;
+use self::{
+    connections::{CONNECT, Link, Place},
+    tables::migrate,
+};
 use super::{
     Asked, Batch, Compacted, ComponentRecord, Computed, Database, Epoch, Holder, InOrder, Journal,
     JournalError, Partition, Sequence, Tenure, before_damage, check_kept, checked_event,
     checked_remark, receipt_of_bytes, sum_of_event, whole_receipts,
 };
-use crate::limits::{
-    DATABASE_CALL_MAX, DATABASE_CONNECT_MAX, DATABASE_READ_MAX, DATABASE_READERS,
-    RECEIPTS_PER_INSTRUCTION_MAX,
-};
-
-/// What makes tables of each version those of the next. Tables of a newer version than the last are refused.
-const MIGRATIONS: [&str; 1] = ["
-    CREATE TABLE partitions (
-        partition INTEGER PRIMARY KEY,
-        epoch BIGINT NOT NULL,
-        next BIGINT NOT NULL DEFAULT 0,
-        compacted BIGINT NOT NULL DEFAULT 0,
-        kept BIGINT NOT NULL DEFAULT 0,
-        holder TEXT,
-        address TEXT,
-        held_until TIMESTAMPTZ
-    ) WITH (fillfactor = 50);
-    CREATE TABLE events (
-        partition INTEGER NOT NULL,
-        sequence BIGINT NOT NULL,
-        event BYTEA NOT NULL,
-        sum BIGINT NOT NULL,
-        PRIMARY KEY (partition, sequence)
-    );
-    CREATE TABLE receipts (
-        number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        cid BYTEA NOT NULL UNIQUE,
-        instruction BYTEA NOT NULL,
-        receipt BYTEA NOT NULL,
-        remark BYTEA NOT NULL,
-        sum BIGINT NOT NULL
-    );
-    CREATE INDEX receipts_by_instruction ON receipts (instruction, number);
-    CREATE TABLE components (
-        number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        cid TEXT NOT NULL UNIQUE,
-        name TEXT NOT NULL,
-        bytes BIGINT NOT NULL,
-        added BIGINT NOT NULL
-    );
-"];
-
-/// Keeps coordinators that start at the same time from making the tables at the same time; any number will do.
-const MIGRATION_LOCK: i64 = 0x6173_7465_7269_736d;
-
-/// A commit is on the disk before it counts, whatever the server's settings say; nobody waits for ever.
-const SESSION: &str = "
-    SET synchronous_commit = on;
-    SET statement_timeout = '60s';
-    SET idle_in_transaction_session_timeout = '10s';
-";
+use crate::limits::{DATABASE_READERS, RECEIPTS_PER_INSTRUCTION_MAX};
 
 /// Appends a batch whole, or nothing of it where the partition is not the writer's or elsewhere.
 const APPEND: &str = "
@@ -96,9 +45,6 @@ const APPEND: &str = "
     )
     SELECT count(*) FROM tenant";
 
-/// What fails when nobody answers; completes "failed to".
-const CONNECT: &str = "connect";
-
 /// A journal in a database.
 pub struct PostgresJournal {
     config: Config,
@@ -108,15 +54,6 @@ pub struct PostgresJournal {
     next_reader: AtomicUsize,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
-}
-
-/// A connection that is not in use, if there is one.
-type Place = Mutex<Option<Link>>;
-
-struct Link {
-    client: Client,
-    /// The statement that appends, understood by the database once.
-    append: Option<Statement>,
 }
 
 type Params<'a> = [&'a (dyn ToSql + Sync)];
@@ -182,145 +119,6 @@ impl PostgresJournal {
             Ok(row.map(|row| row.get(0)))
         })
     }
-
-    /// Does something over the connection that writes; calls follow one another.
-    fn write<T>(
-        &self,
-        what: &'static str,
-        work: impl AsyncFnOnce(&mut Link) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T, JournalError> {
-        self.run(&self.writer, what, DATABASE_CALL_MAX, work)
-    }
-
-    /// Does something over one of the connections that nobody has to wait for who appends.
-    fn look<T>(
-        &self,
-        what: &'static str,
-        work: impl AsyncFnOnce(&mut Client) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T, JournalError> {
-        let turn = self.next_reader.fetch_add(1, Ordering::Relaxed);
-        let reader = &self.readers[turn % self.readers.len()];
-        self.run(reader, what, DATABASE_READ_MAX, async |link| {
-            work(&mut link.client).await
-        })
-    }
-
-    fn run<T>(
-        &self,
-        place: &Place,
-        what: &'static str,
-        at_most: Duration,
-        work: impl AsyncFnOnce(&mut Link) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T, JournalError> {
-        self.block_on(async {
-            let mut place = place.lock().await;
-            // Taken out: a call that is given up halfway leaves no connection behind that is in the middle of it.
-            let mut link = match place.take().filter(|link| !link.client.is_closed()) {
-                Some(link) => link,
-                None => self.link().await?,
-            };
-            let done = timeout(at_most, work(&mut link)).await;
-            let done = done.map_err(|_| JournalError::Failed {
-                what,
-                source: format!("there was no answer within {} s", at_most.as_secs()).into(),
-            })?;
-            if !link.client.is_closed() {
-                *place = Some(link);
-            }
-            done.map_err(failed(what))
-        })
-    }
-
-    async fn link(&self) -> Result<Link, JournalError> {
-        let connected = timeout(DATABASE_CONNECT_MAX, async {
-            let (client, connection) = self.config.connect(self.tls.clone()).await?;
-            // It ends with the client, or tells it by closing.
-            tokio::spawn(async move { drop(connection.await) });
-            client.batch_execute(SESSION).await?;
-            let append = None;
-            Ok(Link { client, append })
-        });
-        let connected = connected.await.map_err(|_| JournalError::Failed {
-            what: CONNECT,
-            source: "nobody answers".into(),
-        })?;
-        connected.map_err(not_connected)
-    }
-
-    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        let runtime = self.runtime.as_ref();
-        let _entered = runtime.expect("it is there until it is dropped").enter();
-        // Not the runtime's own way to wait, which must not be used on a thread of another runtime: the scheduler has one, and
-        // comes back from trouble there. And without a share of that other runtime's turn, which never ends meanwhile.
-        futures_executor::block_on(tokio::task::unconstrained(work))
-    }
-}
-
-impl Drop for PostgresJournal {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-fn failed(what: &'static str) -> impl Fn(tokio_postgres::Error) -> JournalError {
-    move |error| {
-        // The driver's own text says only "db error", or what it was doing; what happened is its cause.
-        let source = match (error.as_db_error(), error.source()) {
-            (Some(said), _) => format!("{} ({})", said.message(), said.code().code()).into(),
-            (None, Some(cause)) => format!("{error} ({cause})").into(),
-            (None, None) => error.into(),
-        };
-        JournalError::Failed { what, source }
-    }
-}
-
-/// Somebody who is there and may not be believed is something else than nobody.
-fn not_connected(error: tokio_postgres::Error) -> JournalError {
-    let cause = error.source();
-    match cause.and_then(|cause| cause.downcast_ref::<NoHandshake>()) {
-        Some(refused) => JournalError::Failed {
-            what: "speak TLS",
-            source: refused.to_string().into(),
-        },
-        None => failed(CONNECT)(error),
-    }
-}
-
-/// Makes tables, or brings them up to date; an error inside says that they are newer.
-async fn migrate(client: &mut Client) -> Result<Result<(), JournalError>, tokio_postgres::Error> {
-    let transaction = client.transaction().await?;
-    transaction
-        .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
-        .await?;
-    transaction
-        .batch_execute(
-            "CREATE TABLE IF NOT EXISTS asterism (
-                 version BIGINT NOT NULL, name TEXT NOT NULL DEFAULT gen_random_uuid()::text
-             );
-             INSERT INTO asterism (version) SELECT 0 WHERE NOT EXISTS (SELECT FROM asterism)",
-        )
-        .await?;
-    let row = transaction
-        .query_one("SELECT version FROM asterism", &[])
-        .await?;
-    let found: i64 = row.get(0);
-    let known = MIGRATIONS.len() as i64;
-    let done = usize::try_from(found).unwrap_or_default();
-    let Some(missing) = MIGRATIONS.get(done..) else {
-        return Ok(Err(JournalError::Newer { found, known }));
-    };
-    for migration in missing {
-        transaction.batch_execute(migration).await?;
-    }
-    if !missing.is_empty() {
-        transaction
-            .execute("UPDATE asterism SET version = $1", &[&known])
-            .await?;
-    }
-    transaction.commit().await?;
-    Ok(Ok(()))
 }
 
 /// PostgreSQL counts in signed integers; events, bytes and milliseconds stay far below their end.

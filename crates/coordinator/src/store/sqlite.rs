@@ -1,5 +1,8 @@
 //! A journal in SQLite: one file, write-ahead log, every commit on the disk before it counts.
 
+mod partitions;
+mod tables;
+
 use std::{
     cmp::Ordering,
     collections::BTreeSet,
@@ -14,54 +17,16 @@ use rusqlite::{
     params,
 };
 
+use self::{
+    partitions::{check_tenant, end, partition_of, row_of, set_epoch},
+    tables::{MIGRATIONS, migrate, version},
+};
 use super::{
-    Asked, Batch, Compacted, ComponentRecord, Computed, Epoch, Holder, InOrder, Journal,
-    JournalError, Partition, ReceiptRow, Sequence, Tenure, before_damage, check_kept,
-    checked_event, checked_remark, receipt_of_bytes, sum_of_event, sum_of_remark, terms::Terms,
-    whole_receipts,
+    Asked, Batch, ComponentRecord, Computed, Epoch, Holder, InOrder, Journal, JournalError,
+    Partition, ReceiptRow, Sequence, Tenure, before_damage, check_kept, checked_event,
+    checked_remark, receipt_of_bytes, sum_of_event, terms::Terms, whole_receipts,
 };
 use crate::limits::RECEIPTS_PER_INSTRUCTION_MAX;
-
-/// What makes a file of each version one of the next. A file of a newer version than the last is refused.
-const MIGRATIONS: [&str; 3] = [
-    "
-    CREATE TABLE events (sequence INTEGER PRIMARY KEY, event BLOB NOT NULL) STRICT;
-    CREATE TABLE receipts (
-        number INTEGER PRIMARY KEY,
-        cid BLOB NOT NULL UNIQUE,
-        instruction BLOB NOT NULL,
-        receipt BLOB NOT NULL,
-        remark BLOB NOT NULL
-    ) STRICT;
-    CREATE INDEX receipts_by_instruction ON receipts (instruction, number);
-    CREATE TABLE components (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        cid TEXT NOT NULL UNIQUE,
-        name TEXT NOT NULL,
-        bytes INTEGER NOT NULL,
-        added INTEGER NOT NULL
-    ) STRICT;
-    ",
-    "
-    CREATE TABLE partitions (
-        partition INTEGER PRIMARY KEY,
-        epoch INTEGER NOT NULL,
-        compacted INTEGER NOT NULL DEFAULT 0,
-        kept INTEGER NOT NULL DEFAULT 0
-    ) STRICT;
-    ",
-    // What was there before is summed up as it is: see `sum_up`.
-    "
-    ALTER TABLE events ADD COLUMN sum INTEGER NOT NULL DEFAULT -1;
-    ALTER TABLE receipts ADD COLUMN sum INTEGER NOT NULL DEFAULT -1;
-    ",
-];
-
-/// The first version whose events and remarks have sums.
-const SUMMED: i64 = 3;
-
-/// The number of a partition's first row in `events`: a log has the rows up to that of the next partition.
-const ROWS_PER_PARTITION: i64 = 1 << 44;
 
 /// A journal in a file. Who holds a partition is only remembered while it is open: the file has one process.
 pub struct SqliteJournal {
@@ -172,56 +137,6 @@ impl SqliteJournal {
     }
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), JournalError> {
-    const WHAT: &str = "bring its tables up to date";
-    let transaction = begin(connection, WHAT)?;
-    let found = version(&transaction)?;
-    let known = MIGRATIONS.len() as i64;
-    let done = usize::try_from(found).unwrap_or_default();
-    let Some(missing) = MIGRATIONS.get(done..) else {
-        return Err(JournalError::Newer { found, known });
-    };
-    for migration in missing {
-        transaction.execute_batch(migration).trying(WHAT)?;
-    }
-    if found < SUMMED {
-        sum_up(&transaction).trying(WHAT)?;
-    }
-    if !missing.is_empty() {
-        transaction
-            .pragma_update(None, "user_version", known)
-            .trying(WHAT)?;
-    }
-    transaction.commit().trying(WHAT)
-}
-
-/// Gives sums to what was written before there were any.
-fn sum_up(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    let mut select = transaction.prepare("SELECT sequence, event FROM events")?;
-    let mut update = transaction.prepare("UPDATE events SET sum = ?2 WHERE sequence = ?1")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let (number, event): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        let (partition, sequence) = place_of(number);
-        update.execute(params![number, sum_of_event(partition, sequence, &event)])?;
-    }
-    let mut select = transaction.prepare("SELECT number, cid, remark FROM receipts")?;
-    let mut update = transaction.prepare("UPDATE receipts SET sum = ?2 WHERE number = ?1")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let (number, cid, remark): (i64, Vec<u8>, Vec<u8>) =
-            (row.get(0)?, row.get(1)?, row.get(2)?);
-        update.execute(params![number, sum_of_remark(&cid, &remark)])?;
-    }
-    Ok(())
-}
-
-fn version(connection: &Connection) -> Result<i64, JournalError> {
-    connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .trying("read its version")
-}
-
 /// A transaction that writes from its beginning: it waits for another's end then, and not in its middle.
 fn begin<'a>(
     connection: &'a mut Connection,
@@ -265,79 +180,6 @@ fn signed(number: u64) -> i64 {
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
-}
-
-/// The row of an event.
-fn row_of(partition: Partition, sequence: u64) -> i64 {
-    let first = i64::from(partition.0) * ROWS_PER_PARTITION;
-    first + signed(sequence).min(ROWS_PER_PARTITION - 1)
-}
-
-/// Whose event a row is.
-fn place_of(row: i64) -> (Partition, u64) {
-    let partition = u16::try_from(row / ROWS_PER_PARTITION).unwrap_or(u16::MAX);
-    (Partition(partition), unsigned(row % ROWS_PER_PARTITION))
-}
-
-/// What the file says of a partition: its epoch, and what was dropped.
-fn partition_of(
-    connection: &Connection,
-    partition: Partition,
-) -> Result<(Epoch, Compacted), JournalError> {
-    let row = connection
-        .prepare_cached("SELECT epoch, compacted, kept FROM partitions WHERE partition = ?1")
-        .and_then(|mut select| {
-            select
-                .query_row([partition.0], |row| {
-                    let (before, kept) = (unsigned(row.get(1)?), unsigned(row.get(2)?));
-                    Ok((Epoch(unsigned(row.get(0)?)), Compacted { before, kept }))
-                })
-                .optional()
-        })
-        .trying("look at a partition")?;
-    Ok(row.unwrap_or_default())
-}
-
-/// Is the partition still the tenant's?
-fn check_tenant(connection: &Connection, tenure: Tenure) -> Result<Compacted, JournalError> {
-    let (found, compacted) = partition_of(connection, tenure.partition)?;
-    if found == tenure.epoch {
-        return Ok(compacted);
-    }
-    Err(JournalError::Fenced { tenure, found })
-}
-
-fn set_epoch(
-    connection: &Connection,
-    partition: Partition,
-    epoch: Epoch,
-) -> Result<(), JournalError> {
-    connection
-        .execute(
-            "INSERT INTO partitions (partition, epoch) VALUES (?1, ?2)
-             ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch",
-            params![partition.0, signed(epoch.0)],
-        )
-        .trying("note who holds a partition")
-        .map(drop)
-}
-
-fn end(
-    connection: &Connection,
-    partition: Partition,
-    compacted: Compacted,
-) -> Result<u64, JournalError> {
-    let last: Option<i64> = connection
-        .prepare_cached("SELECT max(sequence) FROM events WHERE sequence BETWEEN ?1 AND ?2")
-        .and_then(|mut select| {
-            select.query_row(
-                params![row_of(partition, 0), row_of(partition, u64::MAX)],
-                |row| row.get(0),
-            )
-        })
-        .trying("find the last event")?;
-    let end = last.map_or(0, |last| unsigned(last - row_of(partition, 0)) + 1);
-    Ok(end.max(compacted.before))
 }
 
 /// What is in the rows, one after the other.

@@ -1,9 +1,9 @@
 //! Tasks that reach the world outside: a guest that sends requests, an executor whose owner allows it, a server that counts.
 #![cfg(not(target_arch = "wasm32"))]
 
-#[path = "../../crates/coordinator/tests/common/s3.rs"]
+#[path = "../../crates/coordinator/tests/common/servers/mod.rs"]
 #[expect(dead_code, reason = "a part of what tests of stores need")]
-mod s3;
+mod servers;
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,7 +19,7 @@ use asterism_tests::{
     harness::{Api, Coordinator, Executor, asterism_fails, asterism_in, asterism_says, wait_until},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse};
-use s3::S3;
+use servers::{certificate, s3::S3};
 
 /// What the server was asked: path, body, and the key by which it would know that again.
 type Asked = Arc<Mutex<Vec<(String, Vec<u8>, String)>>>;
@@ -283,7 +283,7 @@ fn a_secure_server_is_reached_if_its_certificate_is_trusted() {
     let server = S3::start_encrypted(folder.path());
     let other = folder.path().join("other");
     std::fs::create_dir(&other).expect("it can be made");
-    s3::certificate::make(&other);
+    certificate::make(&other);
     let here = server.address();
     let name = here.replace("127.0.0.1", "localhost");
     let ask = |authority: &str, trusted: &std::path::Path| {

@@ -7,8 +7,9 @@ mod common;
 #[path = "../../coordinator/tests/common/steady.rs"]
 mod steady;
 
-#[path = "../../coordinator/tests/common/postgres.rs"]
-mod postgres;
+#[path = "../../coordinator/tests/common/servers/mod.rs"]
+#[expect(dead_code, reason = "a part of what tests of stores need")]
+mod servers;
 
 mod random_kills;
 mod served;

@@ -5,13 +5,9 @@
 #[expect(dead_code, reason = "a part of what tests of the server need")]
 mod common;
 
-#[path = "../../coordinator/tests/common/postgres.rs"]
+#[path = "../../coordinator/tests/common/servers/mod.rs"]
 #[expect(dead_code, reason = "a part of what tests of stores need")]
-mod postgres;
-
-#[path = "../../coordinator/tests/common/s3.rs"]
-#[expect(dead_code, reason = "a part of what tests of stores need")]
-mod s3;
+mod servers;
 
 mod served;
 
@@ -30,9 +26,8 @@ use asterism_protocol::{
     view::{RunState, RunSummary, RunView, TaskState},
 };
 use common::{FakeExecutor, math, task, workflow};
-use postgres::Postgres;
-use s3::S3;
 use served::Served;
+use servers::{postgres::Postgres, s3::S3};
 
 /// A store, and a folder from which the program is run with settings that lead to it.
 struct World {

@@ -30,8 +30,8 @@ use serde_json::Value as Json;
 use super::{
     common::{math, task, workflow},
     post,
-    postgres::Postgres,
     served::Served,
+    servers::postgres::Postgres,
     steady::{Accepted, work},
 };
 

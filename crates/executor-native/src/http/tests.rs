@@ -1,4 +1,4 @@
-#[path = "../../../coordinator/tests/common/certificate.rs"]
+#[path = "../../../coordinator/tests/common/servers/certificate.rs"]
 mod certificate;
 
 use std::{

@@ -17,13 +17,9 @@ mod native;
 #[cfg(not(target_arch = "wasm32"))]
 mod path;
 #[cfg(not(target_arch = "wasm32"))]
-#[expect(dead_code, reason = "tests kill it, too")]
-#[path = "../../../../crates/coordinator/tests/common/postgres.rs"]
-mod postgres;
-#[cfg(not(target_arch = "wasm32"))]
-#[expect(dead_code, reason = "tests ask more of it")]
-#[path = "../../../../crates/coordinator/tests/common/s3.rs"]
-mod s3;
+#[expect(dead_code, reason = "tests ask more of them, and kill them, too")]
+#[path = "../../../../crates/coordinator/tests/common/servers/mod.rs"]
+mod servers;
 #[cfg(not(target_arch = "wasm32"))]
 mod sizes;
 #[cfg(not(target_arch = "wasm32"))]

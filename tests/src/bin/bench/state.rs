@@ -25,8 +25,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
 use crate::{
-    postgres::Postgres,
-    s3::S3,
+    servers::{postgres::Postgres, s3::S3},
     table::{Row, Table, median},
 };
 

@@ -12,17 +12,12 @@ use std::{
 use asterism_protocol::content_cid;
 use tokio_postgres::{Client, NoTls};
 
-use super::{computed, events, receipt};
+use super::{computed, events, receipt, servers::postgres::Postgres};
 use crate::store::{
     Asked, Batch, DataDirectory, Database, Holder, Journal as _, JournalError, Partition,
     PostgresJournal, Sequence, Tenure, WrongJournal, open_existing_in, open_in, open_inside,
     path_inside,
 };
-
-#[path = "../../../tests/common/postgres.rs"]
-mod server;
-
-pub(super) use server::Postgres;
 
 const P: Partition = Partition(0);
 

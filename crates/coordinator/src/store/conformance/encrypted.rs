@@ -13,8 +13,8 @@ use rustls::{
 };
 
 use super::{
-    database::{Postgres, new_database, talk},
-    objects::certificate,
+    database::{new_database, talk},
+    servers::{certificate, postgres::Postgres},
 };
 use crate::store::{JournalError, PostgresJournal, postgres::Tls, tls};
 

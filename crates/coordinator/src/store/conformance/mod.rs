@@ -7,6 +7,9 @@ mod disk;
 mod encrypted;
 mod journal;
 mod objects;
+#[path = "../../../tests/common/servers/mod.rs"]
+#[expect(dead_code, reason = "the program's tests need more of it")]
+mod servers;
 
 use std::collections::BTreeMap;
 

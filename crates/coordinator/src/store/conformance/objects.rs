@@ -14,17 +14,11 @@ use std::{
 use asterism_protocol::blob_cid;
 use object_store::memory::InMemory;
 
+use super::servers::s3::S3;
 use crate::store::{
     BlobEntry, BlobError, BlobPlace, Blobs, BlobsElsewhere, DataDirectory, ObjectBlobs, Owner,
     S3Access, StoreProblem, WrongBlobs, objects::Patience, open_blobs, open_existing_blobs,
 };
-
-#[path = "../../../tests/common/s3.rs"]
-#[expect(dead_code, reason = "the program's tests need more of it")]
-mod server;
-
-use server::S3;
-pub(super) use server::certificate;
 
 const BUCKET: &str = "blobs";
 

@@ -3,22 +3,20 @@
 
 use std::{
     fs, io,
-    net::TcpListener,
     os::unix::{
         fs::{PermissionsExt as _, chown},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use super::{PATIENCE, free_port, guard::Guard};
+
 /// Who runs it where the test is root: PostgreSQL refuses root. By Debian's numbers that is `nobody`.
 const NOBODY: u32 = 65_534;
-
-/// For the slowest machine to start it.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server, and the folder with all of its data.
 pub(crate) struct Postgres {
@@ -26,9 +24,8 @@ pub(crate) struct Postgres {
     port: u16,
     is_encrypted: bool,
     server: Child,
-    guard: Child,
-    /// The guard ends the server and removes its folder when this closes.
-    alive: Option<ChildStdin>,
+    /// It also removes the folder.
+    guard: Guard,
 }
 
 impl Postgres {
@@ -44,13 +41,7 @@ impl Postgres {
             .tempdir()
             .unwrap()
             .keep();
-        let mut guard = Command::new("sh")
-            .args(["-c", GUARD, "guard"])
-            .arg(&folder)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let alive = guard.stdin.take();
+        let guard = Guard::start(Command::new("sh").args(["-c", GUARD, "guard"]).arg(&folder));
         if is_root() {
             chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
         }
@@ -85,7 +76,6 @@ impl Postgres {
             is_encrypted,
             server,
             guard,
-            alive,
         };
         postgres.wait();
         postgres
@@ -144,8 +134,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        drop(self.alive.take());
-        let _ = self.guard.wait();
+        self.guard.end();
         let _ = self.server.wait();
     }
 }
@@ -179,11 +168,6 @@ fn serve(data: &Path, port: u16, is_encrypted: bool) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn is_root() -> bool {

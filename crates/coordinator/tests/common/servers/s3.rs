@@ -1,31 +1,28 @@
 //! Something that speaks like S3, of the test's own: moto's server, from the folder that `cargo xtask test` installs it
 //! into, on a port of its own. It keeps everything in memory, and ends with the test, however that ends.
 
-#[path = "certificate.rs"]
-pub(crate) mod certificate;
-
 use std::{
     io::Write as _,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use certificate::python;
-
-/// For the slowest machine to start it.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::{
+    PATIENCE,
+    certificate::{self, python},
+    free_port,
+    guard::Guard,
+};
 
 /// A server, without buckets.
 pub(crate) struct S3 {
     port: u16,
     /// The authority that its certificate rests on, where connections are encrypted.
     authority: Option<PathBuf>,
-    guard: Child,
-    /// The server ends when this closes.
-    alive: Option<ChildStdin>,
+    _guard: Guard,
 }
 
 impl S3 {
@@ -44,26 +41,21 @@ impl S3 {
     }
 
     fn start_with(args: &[&str], authority: Option<PathBuf>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let mut guard = Command::new("sh")
-            .args(["-c", GUARD, "guard"])
-            .arg(python())
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p"])
-            .arg(port.to_string())
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let alive = guard.stdin.take();
+        let port = free_port();
+        let guard = Guard::start(
+            Command::new("sh")
+                .args(["-c", GUARD, "guard"])
+                .arg(python())
+                .args(["-m", "moto.server", "-H", "127.0.0.1", "-p"])
+                .arg(port.to_string())
+                .args(args)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
         let server = Self {
             port,
             authority,
-            guard,
-            alive,
+            _guard: guard,
         };
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -111,13 +103,6 @@ impl S3 {
         let (status, body) = answer.split_at(4);
         let status = std::str::from_utf8(status).unwrap().trim();
         (status.parse().unwrap(), body.to_vec())
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        drop(self.alive.take());
-        let _ = self.guard.wait();
     }
 }
 

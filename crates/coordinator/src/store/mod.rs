@@ -16,6 +16,7 @@ mod folder;
 mod journal;
 mod lock;
 mod memory;
+mod numbers;
 mod objects;
 mod postgres;
 mod sqlite;

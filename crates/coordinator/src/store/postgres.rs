@@ -21,7 +21,9 @@ use self::{
 use super::{
     Asked, Batch, Compacted, ComponentRecord, Computed, Database, Epoch, Holder, InOrder, Journal,
     JournalError, Partition, Sequence, Tenure, before_damage, check_kept, checked_event,
-    checked_remark, receipt_of_bytes, sum_of_event, whole_receipts,
+    checked_remark,
+    numbers::{signed, unsigned},
+    receipt_of_bytes, sum_of_event, whole_receipts,
 };
 use crate::limits::{DATABASE_READERS, RECEIPTS_PER_INSTRUCTION_MAX};
 
@@ -119,15 +121,6 @@ impl PostgresJournal {
             Ok(row.map(|row| row.get(0)))
         })
     }
-}
-
-/// PostgreSQL counts in signed integers; events, bytes and milliseconds stay far below their end.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or_default()
 }
 
 fn id(partition: Partition) -> i32 {

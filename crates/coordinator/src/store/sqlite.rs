@@ -24,7 +24,11 @@ use self::{
 use super::{
     Asked, Batch, ComponentRecord, Computed, Epoch, Holder, InOrder, Journal, JournalError,
     Partition, ReceiptRow, Sequence, Tenure, before_damage, check_kept, checked_event,
-    checked_remark, receipt_of_bytes, sum_of_event, terms::Terms, whole_receipts,
+    checked_remark,
+    numbers::{signed, unsigned},
+    receipt_of_bytes, sum_of_event,
+    terms::Terms,
+    whole_receipts,
 };
 use crate::limits::RECEIPTS_PER_INSTRUCTION_MAX;
 
@@ -171,15 +175,6 @@ fn damaged(place: impl Into<String>, reason: impl std::fmt::Display) -> JournalE
         reason: format!("{reason}"),
         last: None,
     }
-}
-
-/// SQLite counts in signed integers; events, bytes and milliseconds stay far below their end.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or_default()
 }
 
 /// What is in the rows, one after the other.

@@ -2,8 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Trying as _, signed, unsigned};
-use crate::store::{Compacted, Epoch, JournalError, Partition, Tenure};
+use super::Trying as _;
+use crate::store::{
+    Compacted, Epoch, JournalError, Partition, Tenure,
+    numbers::{signed, unsigned},
+};
 
 /// The number of a partition's first row in `events`: a log has the rows up to that of the next partition.
 const ROWS_PER_PARTITION: i64 = 1 << 44;

@@ -239,3 +239,6 @@ async fn missing_blobs(app: Arc<App>, links: BTreeSet<Cid>) -> Result<Vec<Cid>, 
     drop(wanted);
     looked
 }
+
+#[cfg(test)]
+mod tests;

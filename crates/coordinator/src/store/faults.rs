@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -36,6 +36,9 @@ pub(crate) struct Faults {
     takes_none: AtomicBool,
     /// What the blobs say of themselves, beside what becomes of calls.
     trouble: Mutex<Option<String>>,
+    /// Is nobody told whether a blob is here?
+    stalls: Mutex<bool>,
+    goes_on: Condvar,
 }
 
 impl Faults {
@@ -57,6 +60,20 @@ impl Faults {
     /// No blob is taken to its end from now on, until [`Faults::heal`]: a store elsewhere that can only be read.
     pub(crate) fn take_no_blobs(&self) {
         self.takes_none.store(true, Ordering::SeqCst);
+    }
+
+    /// Whoever asks whether a blob is here waits as long as what is returned is there, as for a store elsewhere that stalls. A test
+    /// that fails drops it: its runtime would wait for those who wait.
+    #[must_use]
+    pub(crate) fn stall(self: &Arc<Self>) -> Stall {
+        *self.stalls.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        Stall(Arc::clone(self))
+    }
+
+    fn wait_while_stalled(&self) {
+        let stalls = self.stalls.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.goes_on.wait_while(stalls, |stalls| *stalls);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// No call fails any more.
@@ -107,6 +124,17 @@ impl Faults {
             what: "do anything",
             source: io::Error::other("the disk is broken (a fault that the test asked for)"),
         })
+    }
+}
+
+/// A store that stalls; see [`Faults::stall`].
+pub(crate) struct Stall(Arc<Faults>);
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        let Self(faults) = self;
+        *faults.stalls.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        faults.goes_on.notify_all();
     }
 }
 
@@ -209,6 +237,7 @@ impl Blobs for FaultyBlobs {
     }
 
     fn size(&self, cid: Cid) -> Result<Option<u64>, BlobError> {
+        self.1.wait_while_stalled();
         self.1.blobs(|| self.0.size(cid))
     }
 

@@ -167,6 +167,10 @@ async fn talk(
         let silence = if greeted { SILENCE_MAX } else { FIRST_WORD_MAX };
         tokio::select! {
             looked = deliveries.looked() => {
+                if deliveries.are_many() {
+                    // Nobody listened until now, so it was not silent.
+                    heard = Instant::now();
+                }
                 if let Err(end) = deliveries.conclude(app, connection, &mut checker, looked, writer).await {
                     return end;
                 }

@@ -58,9 +58,22 @@ const GROWS: &str = r#"(component
     (core instance $i (instantiate $m))
     (func (export "grow") (param "pages" s32) (result s32) (canon lift (core func $i "grow"))))"#;
 
-/// Pages that are there and pages that are not, where there is a quarter of a GiB.
+/// The same with elements of tables: what many of them take, of eight bytes each, is too much for all four and not for three.
+const GROWS_TABLES: &str = r#"(component
+    (core module $m
+        (table $a 1 funcref) (table $b 1 funcref) (table $c 1 funcref) (table $d 1 funcref)
+        (func (export "grow") (param i32) (result i32)
+            (drop (table.grow $a (ref.null func) (local.get 0)))
+            (drop (table.grow $b (ref.null func) (local.get 0)))
+            (drop (table.grow $c (ref.null func) (local.get 0)))
+            (table.grow $d (ref.null func) (local.get 0))))
+    (core instance $i (instantiate $m))
+    (func (export "grow") (param "elements" s32) (result s32) (canon lift (core func $i "grow"))))"#;
+
+/// Pages, or elements, that are there and such that are not, where there is a quarter of a GiB.
 const FEW: i32 = 16;
 const MANY: i32 = 8_192;
+const MANY_ELEMENTS: i32 = 9_000_000;
 
 #[test]
 fn a_machine_that_is_short_of_memory_is_a_fault_and_no_outcome_in_node() {
@@ -101,8 +114,7 @@ fn a_machine_that_is_short_of_memory_is_a_fault_and_no_outcome_in_node() {
 fn a_machine_that_is_short_of_memory_is_a_fault_and_no_outcome_on_wasmtime() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("grows.wat");
-    fs::write(&file, GROWS).expect("the file can be written");
-    let grow = |pages: i32| {
+    let grow = |by: i32| {
         // Of writable memory of its own the process may have 256 MiB; the pool's tables want more, so this is on demand.
         Command::new("sh")
             .args(["-c", "ulimit -d 262144 && exec \"$0\" \"$@\""])
@@ -111,18 +123,21 @@ fn a_machine_that_is_short_of_memory_is_a_fault_and_no_outcome_on_wasmtime() {
             .arg(asterism())
             .args(["fn", "call"])
             .arg(&file)
-            .args(["grow", &pages.to_string()])
+            .args(["grow", &by.to_string()])
             .output()
             .expect("the shell runs")
     };
-    let few = grow(FEW);
-    assert!(few.status.success(), "{few:?}");
-    assert_eq!(String::from_utf8_lossy(&few.stdout).trim(), "1");
-    let many = grow(MANY);
-    let said = String::from_utf8_lossy(&many.stderr);
-    assert!(!many.status.success(), "{many:?}");
-    assert!(said.contains("the machine is short of memory"), "{said}");
-    assert!(many.stdout.is_empty(), "{many:?}");
+    for (component, many) in [(GROWS, MANY), (GROWS_TABLES, MANY_ELEMENTS)] {
+        fs::write(&file, component).expect("the file can be written");
+        let few = grow(FEW);
+        assert!(few.status.success(), "{few:?}");
+        assert_eq!(String::from_utf8_lossy(&few.stdout).trim(), "1");
+        let many = grow(many);
+        let said = String::from_utf8_lossy(&many.stderr);
+        assert!(!many.status.success(), "{many:?}");
+        assert!(said.contains("the machine is short of memory"), "{said}");
+        assert!(many.stdout.is_empty(), "{many:?}");
+    }
 }
 
 /// Compares so many calls of generated components on Wasmtime and in node.

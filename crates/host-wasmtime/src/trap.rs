@@ -8,7 +8,7 @@ use asterism_protocol::{
     message::{Fault, FaultKind},
 };
 use asterism_world::End;
-use wasmtime::{Error, Trap, WasmBacktrace};
+use wasmtime::{Error, OutOfMemory, Trap, WasmBacktrace};
 
 use crate::limiter::Limiter;
 
@@ -21,10 +21,18 @@ pub(crate) enum Interruption {
     Stopped,
 }
 
+/// What of the memory that the guest was allowed the machine did not have. No outcome may depend on it.
+fn shortage(error: &Error, limiter: &Limiter) -> Option<String> {
+    let exhausted = limiter.exhausted.clone();
+    // Whatever is not a memory of the guest's comes from the allocator of the process, as tables on demand do.
+    let refused = error.downcast_ref::<OutOfMemory>();
+    exhausted.or_else(|| refused.map(ToString::to_string))
+}
+
 /// How a call that failed ended: as the guest's doing, or as a fault.
 pub(crate) fn ended(error: &Error, limiter: &Limiter, time_ms: u64) -> Result<Ended, Fault> {
     let fault = |kind, message: String| Err(Fault { kind, message });
-    if let Some(reason) = &limiter.exhausted {
+    if let Some(reason) = shortage(error, limiter) {
         return fault(
             FaultKind::Host,
             format!("the machine is short of memory: {reason}"),
@@ -78,7 +86,7 @@ pub(crate) fn not_instantiated(
         || error.is::<End>()
         || error.is::<Interruption>()
         || error.is::<WasmBacktrace>();
-    if by_guest || limiter.exhausted.is_some() {
+    if by_guest || shortage(error, limiter).is_some() {
         return ended(error, limiter, time_ms);
     }
     if limiter.refused {
@@ -145,4 +153,28 @@ fn backtrace(error: &Error) -> Vec<String> {
         frames.push(name);
     }
     frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_process_does_not_get_is_a_fault_and_no_outcome() {
+        let error = Error::from(OutOfMemory::new(80_000_000));
+        let mut limiter = Limiter::new(1 << 30);
+        for refused in [false, true] {
+            // That something else was refused before is no reason.
+            limiter.refused = refused;
+            for fault in [
+                ended(&error, &limiter, 1),
+                not_instantiated(&error, &limiter, 1),
+            ] {
+                let fault = fault.expect_err("nobody knows what it would have come to");
+                assert_eq!(fault.kind, FaultKind::Host);
+                let said = &fault.message;
+                assert!(said.contains("the machine is short of memory"), "{said}");
+            }
+        }
+    }
 }

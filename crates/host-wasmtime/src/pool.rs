@@ -97,10 +97,13 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, process::Command, thread};
 
     use asterism_executor::{Attempt, Host as _, Job};
-    use asterism_protocol::{Effects, Files, Limits, Out, Value, blob_cid};
+    use asterism_protocol::{
+        Effects, Files, Limits, Out, Value, blob_cid,
+        message::{Fault, FaultKind},
+    };
 
     use super::*;
     use crate::WasmtimeEngine;
@@ -144,6 +147,14 @@ mod tests {
     }
 
     fn run(engine: &WasmtimeEngine, component: &[u8]) -> Attempt {
+        run_with(engine, component, Vec::new()).expect("it comes to an outcome")
+    }
+
+    fn run_with(
+        engine: &WasmtimeEngine,
+        component: &[u8],
+        args: Vec<Value>,
+    ) -> Result<Attempt, Fault> {
         let mut host = engine.host();
         let cid = blob_cid(component);
         host.prepare(cid, component).expect("it is fit");
@@ -151,13 +162,12 @@ mod tests {
             instruction: cid,
             component: cid,
             func: "run".to_owned(),
-            args: Vec::new(),
+            args,
             files: Files::new(),
             effects: Effects::new(),
             blobs: BTreeMap::new(),
             limits: Limits::default(),
         })
-        .expect("it comes to an outcome")
     }
 
     #[test]
@@ -184,6 +194,96 @@ mod tests {
             assert_eq!(run(&engine, &component).outcome, with_place);
             drop(place);
             assert_eq!(run(&engine, &component).outcome, with_place);
+        }
+    }
+
+    #[test]
+    fn tasks_that_find_no_place_at_the_same_time_come_to_the_same() {
+        let pool = Pool::of(1).expect("there is room for one");
+        let engine = WasmtimeEngine::with_pool(None, Some(pool.clone())).expect("Wasmtime runs");
+        let component = leaving(1);
+        let with_place = run(&engine, &component).outcome;
+        assert!(with_place.fuel.is_some(), "{with_place:?}");
+        let _place = pool.take().expect("the task before gave it back");
+        // The first of them links it, and the others wait for that.
+        thread::scope(|scope| {
+            let run = || run(&engine, &component).outcome;
+            let runs: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+            for run in runs {
+                assert_eq!(run.join().expect("it does not panic"), with_place);
+            }
+        });
+    }
+
+    #[test]
+    fn what_could_not_be_linked_on_demand_is_linked_when_it_can_be() {
+        let pool = Pool::of(1).expect("there is room for one");
+        let engine = WasmtimeEngine::with_pool(None, Some(pool.clone())).expect("Wasmtime runs");
+        let component = leaving(1);
+        let with_place = run(&engine, &component).outcome;
+        let _place = pool.take().expect("the task before gave it back");
+        let prepared = engine.get(blob_cid(&component)).expect("it is prepared");
+        // It does not take our code, as one that finds no memory for it.
+        let mut others = config();
+        others.consume_fuel(false);
+        let others = Engine::new(&others).expect("Wasmtime runs here");
+        for _ in 0..2 {
+            assert!(prepared.linked(&others).is_err());
+        }
+        assert_eq!(run(&engine, &component).outcome, with_place);
+    }
+
+    /// A component whose memory begins with so many pages, and whose `run` grows it by some, and says how many there were, or -1.
+    fn growing(pages: i32) -> Vec<u8> {
+        let text = format!(
+            r#"(component
+                (core module $m
+                    (memory {pages})
+                    (func (export "run") (param i32) (result i32) (memory.grow (local.get 0))))
+                (core instance $i (instantiate $m))
+                (func (export "run") (param "pages" s32) (result s32) (canon lift (core func $i "run"))))"#
+        );
+        wat::parse_str(text).expect("the text of the test is right")
+    }
+
+    /// Set where there is little memory.
+    const IN_LITTLE: &str = "ASTERISM_TEST_IN_LITTLE_MEMORY";
+
+    /// Pages that are there and pages that are not, beside a pool for one task where there is a GiB.
+    const FEW: i32 = 16;
+    const MANY: i32 = 8_192;
+
+    #[test]
+    fn a_pool_that_runs_out_of_memory_is_a_fault_and_no_outcome() {
+        if std::env::var_os(IN_LITTLE).is_none() {
+            // Of writable memory of its own the process may have a GiB, of which the tables of the pool are 640 MB.
+            let alone = Command::new("sh")
+                .args(["-c", "ulimit -d 1048576 && exec \"$0\" \"$@\""])
+                .arg(std::env::current_exe().expect("this is a program"))
+                .arg("a_pool_that_runs_out_of_memory_is_a_fault_and_no_outcome")
+                // Stacks of threads count.
+                .envs([(IN_LITTLE, "1"), ("RAYON_NUM_THREADS", "2")])
+                .output()
+                .expect("the shell runs");
+            let said = String::from_utf8_lossy(&alone.stdout);
+            assert!(alone.status.success(), "{alone:?}");
+            assert!(said.contains("1 passed"), "{said}");
+            return;
+        }
+        let pool = Pool::of(1).expect("it is less than there is");
+        let engine = WasmtimeEngine::with_pool(None, Some(pool)).expect("Wasmtime runs here");
+        let pages = |pages: i32| Value::Integer(pages.into());
+        let grow = |begins_with, by| run_with(&engine, &growing(begins_with), vec![pages(by)]);
+        for _ in 0..2 {
+            let fault = grow(FEW, MANY).expect_err("there is not so much");
+            assert_eq!(fault.kind, FaultKind::Host);
+            let said = fault.message;
+            assert!(said.contains("the machine is short of memory"), "{said}");
+            let fault = grow(MANY, FEW).expect_err("there is not so much");
+            assert_eq!(fault.kind, FaultKind::Host, "{}", fault.message);
+            // The place is back, and good for the next one.
+            let out = grow(FEW, FEW).expect("there is as much").outcome.out;
+            assert_eq!(out, Out::Ok(pages(FEW)));
         }
     }
 }

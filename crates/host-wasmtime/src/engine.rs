@@ -54,7 +54,7 @@ struct Components {
 
 struct Slot {
     used: u64,
-    /// Filled once: whoever asks while it is being compiled waits for it.
+    /// Filled once: whoever asks while it is being compiled waits for it, and hears the same.
     prepared: Arc<OnceLock<Result<Arc<Prepared>, Unfit>>>,
 }
 
@@ -208,10 +208,17 @@ impl WasmtimeEngine {
             }
             slot
         };
-        slot.get_or_init(|| self.compile(cid, bytes).map(Arc::new))
-            .as_ref()
-            .map(|_| ())
-            .map_err(Clone::clone)
+        let prepared = slot.get_or_init(|| self.compile(cid, bytes).map(Arc::new));
+        let Err(unfit) = prepared else {
+            return Ok(());
+        };
+        // A failure is not kept: the machine may have been short of memory, and what is unfit is found out soon.
+        let mut components = self.lock();
+        let kept = components.by_cid.get(&cid);
+        if kept.is_some_and(|kept| Arc::ptr_eq(&kept.prepared, &slot)) {
+            components.by_cid.remove(&cid);
+        }
+        Err(unfit.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Components> {

@@ -233,6 +233,18 @@ mod tests {
         assert_eq!(run(&engine, &component).outcome, with_place);
     }
 
+    #[test]
+    fn what_could_not_be_prepared_is_prepared_when_it_can_be() {
+        let engine = WasmtimeEngine::with_pool(None, Pool::of(1)).expect("Wasmtime runs here");
+        let component = leaving(1);
+        let cid = blob_cid(&component);
+        // Whatever the reason is; this one cannot be had otherwise.
+        let unfit = engine.prepare(cid, b"no component");
+        assert!(unfit.is_err());
+        assert_eq!(engine.prepare(cid, &component), Ok(()));
+        assert!(engine.host().holds(cid));
+    }
+
     /// A component whose memory begins with so many pages, and whose `run` grows it by some, and says how many there were, or -1.
     fn growing(pages: i32) -> Vec<u8> {
         let text = format!(

@@ -20,7 +20,6 @@ use crate::{
         common::{FakeExecutor, compute, math, task, workflow},
     },
     driver::PARTITION,
-    limits::TERM,
     store::{Holder, Journal as _},
 };
 
@@ -167,7 +166,7 @@ async fn while_nobody_decides_that_is_said_and_then_it_is_over() {
         // Nobody listens there.
         address: "http://127.0.0.1:9".to_owned(),
     };
-    disk.journal.acquire(PARTITION, &dead, TERM).unwrap();
+    disk.journal.acquire(PARTITION, &dead, LONG).unwrap();
     let server = disk.serve(&Arc::default(), options()).await.unwrap();
     let answer = reqwest::get(format!("{}/health", server.url))
         .await
@@ -180,6 +179,8 @@ async fn while_nobody_decides_that_is_said_and_then_it_is_over() {
         message.contains("no coordinator decides now: http://127.0.0.1:9 does not answer"),
         "{said}"
     );
+    // Its term is over.
+    disk.journal.expire(PARTITION);
     let begun = Instant::now();
     while server.json("/health").await.is_none() {
         assert!(begun.elapsed() < LONG, "it does not take over");

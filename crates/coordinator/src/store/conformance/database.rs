@@ -113,17 +113,16 @@ fn newer_tables_are_refused_politely() {
 fn another_process_takes_over_and_the_one_before_can_write_no_more() {
     let url = new_database();
     let (one, two) = (open(&url).unwrap(), open(&url).unwrap());
-    let term = Duration::from_millis(500);
-    let first = acquired(&one, "one", term).unwrap();
+    let short = Duration::from_millis(500);
+    let first = acquired(&one, "one", short).unwrap();
     one.append(first, Sequence(0), &events(&["a"])).unwrap();
+    // It stays beyond its first term, since it said that it is there.
+    one.renew(first, LONG).unwrap();
+    thread::sleep(2 * short);
     assert_eq!(acquired(&two, "two", LONG), None);
-    // As long as it says that it is there, it stays.
-    for _ in 0..5 {
-        thread::sleep(term / 2);
-        one.renew(first, term).unwrap();
-        assert_eq!(acquired(&two, "two", LONG), None);
-    }
-    thread::sleep(2 * term);
+    // And for no longer than it said last.
+    one.renew(first, short).unwrap();
+    thread::sleep(2 * short);
     let second = acquired(&two, "two", LONG).unwrap();
     assert!(second.epoch > first.epoch);
     let late = Batch {
@@ -191,7 +190,7 @@ fn a_database_that_was_away_loses_nothing_and_is_found_again() {
     let end = loop {
         match journal.append(tenure, Sequence(2), &events(&["c"])) {
             Ok(end) => break end,
-            Err(JournalError::Failed { .. }) if begun.elapsed() < Duration::from_secs(10) => {}
+            Err(JournalError::Failed { .. }) if begun.elapsed() < Duration::from_secs(60) => {}
             Err(error) => panic!("{error}"),
         }
     };

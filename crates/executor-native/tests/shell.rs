@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -31,6 +34,9 @@ use axum::{
 use tokio::{net::TcpListener, sync::mpsc, sync::oneshot, task::JoinHandle};
 
 const COMPONENT: &[u8] = b"a component of a null host";
+
+/// Longer than anything takes here.
+const SOON: Duration = Duration::from_secs(60);
 
 /// A coordinator without a disk: the scheduler, and what it decided so far.
 struct Coordinator {
@@ -70,7 +76,8 @@ impl Shared {
     async fn start(change: impl FnOnce(&mut Config)) -> (Self, String) {
         let mut config = Config {
             heartbeat_ms: 100,
-            lease_ms: 1_000,
+            // None runs out, however busy the machine is.
+            lease_ms: 120_000,
             backoff_base_ms: 10,
             ..Config::default()
         };
@@ -134,10 +141,7 @@ impl Shared {
     async fn until(&self, what: &str, so: impl Fn(&Coordinator) -> bool) {
         let start = Instant::now();
         while !so(&self.lock()) {
-            assert!(
-                start.elapsed() < Duration::from_secs(60),
-                "not so in time: {what}"
-            );
+            assert!(start.elapsed() < SOON, "not so in time: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -268,6 +272,8 @@ async fn put_blob(
 struct TestHost {
     null: NullHost,
     stopped: Arc<Mutex<bool>>,
+    /// Does a task hang in any host of the executor, or did one? It can be stopped then.
+    hangs: Arc<AtomicBool>,
 }
 
 impl Host for TestHost {
@@ -288,6 +294,7 @@ impl Host for TestHost {
             "panic" => panic!("as a host must not"),
             "hang" => {
                 *self.stopped.lock().expect("nobody panics with it") = false;
+                self.hangs.store(true, Ordering::SeqCst);
                 while !*self.stopped.lock().expect("nobody panics with it") {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -312,6 +319,7 @@ impl Host for TestHost {
 struct Executor {
     stop: oneshot::Sender<()>,
     done: JoinHandle<()>,
+    hangs: Arc<AtomicBool>,
     _data: tempfile::TempDir,
 }
 
@@ -323,25 +331,32 @@ impl Executor {
             ..Options::new(server, data.path())
         };
         let (stop, stopped) = oneshot::channel();
+        let hangs = Arc::<AtomicBool>::default();
+        let of_hosts = Arc::clone(&hangs);
+        let host = move || TestHost {
+            hangs: Arc::clone(&of_hosts),
+            ..TestHost::default()
+        };
         let done = tokio::spawn(async move {
             let shutdown = async {
                 // A test that fails drops it, which is a reason to stop as well.
                 let _ = stopped.await;
             };
-            run(options, || Box::new(TestHost::default()), shutdown)
+            run(options, move || Box::new(host()), shutdown)
                 .await
                 .expect("it starts");
         });
         Self {
             stop,
             done,
+            hangs,
             _data: data,
         }
     }
 
     async fn stop(self) {
         self.stop.send(()).expect("it runs");
-        tokio::time::timeout(Duration::from_secs(10), self.done)
+        tokio::time::timeout(SOON, self.done)
             .await
             .expect("it ends soon")
             .expect("it does not panic");
@@ -524,11 +539,9 @@ async fn shutting_down_hands_back_what_runs() {
     let executor = Executor::start(&server);
     coordinator.submit(vec![task("hang", vec![])]);
     coordinator
-        .until("it runs", |coordinator| {
-            coordinator.scheduler.leases().count() == 1
-        })
+        .until("it runs", |_| executor.hangs.load(Ordering::SeqCst))
         .await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(coordinator.lock().scheduler.leases().count(), 1);
     executor.stop().await;
     coordinator
         .until("it is handed back", |coordinator| {

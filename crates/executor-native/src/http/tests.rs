@@ -429,7 +429,6 @@ async fn trouble_is_told_as_what_it_is() {
     let silent = Server::start("").await;
     let here = format!("127.0.0.1:{}", silent.port);
     let hasty = HttpRequest {
-        connect: Some(Duration::from_millis(50)),
         first_byte: Some(Duration::from_millis(50)),
         ..get(&here)
     };

@@ -370,10 +370,10 @@ mod tests {
 
     #[test]
     fn program_that_ignores_interrupts_is_killed_and_reported() {
-        let step =
-            Step::new("stay", "sh").args(["-c", "trap '' INT; while :; do sleep 0.05; done"]);
-        let running = step.start().unwrap();
-        thread::sleep(Duration::from_millis(300));
+        let step = Step::new("stay", "sh")
+            .args(["-c", "trap '' INT; echo here; while :; do sleep 0.05; done"]);
+        let (running, lines) = step.start_piped().unwrap();
+        assert_eq!(lines.recv_timeout(Duration::from_secs(60)).unwrap(), "here");
         let error = running
             .stop(Duration::from_millis(300))
             .unwrap_err()

@@ -2,7 +2,14 @@
 //! record. Other hosts are held to the same files. `ASTERISM_RECORD=1` writes them anew.
 #![cfg(not(target_arch = "wasm32"))]
 
-use std::{collections::BTreeMap, env, fs, path::Path, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use asterism_executor::{
     Attempt, Host, Job,
@@ -112,16 +119,23 @@ fn a_run_is_stopped_from_another_thread_and_the_next_one_is_not() {
     let stop = host.stopper().expect("this host has one");
     // Nothing is under way: it does nothing.
     stop();
-    let stopping = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(100));
-        stop();
+    let has_ended = AtomicBool::new(false);
+    let fault = thread::scope(|scope| {
+        // Again and again, as nobody knows from when on it is under way.
+        scope.spawn(|| {
+            while !has_ended.load(Ordering::Relaxed) {
+                stop();
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let ended = host.run(&spin);
+        has_ended.store(true, Ordering::Relaxed);
+        ended.expect_err("it never ends by itself")
     });
-    let fault = host.run(&spin).expect_err("it never ends by itself");
     assert_eq!(
         (fault.kind, fault.message.as_str()),
         (FaultKind::Host, "the run was stopped")
     );
-    stopping.join().expect("it only stops");
     let add = job(
         guests::CONFORMANCE,
         "asterism:conformance/arith#add",

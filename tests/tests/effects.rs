@@ -315,11 +315,15 @@ async fn a_server_that_never_answers_holds_no_task_beyond_its_time() {
     let coordinator = Coordinator::start(&folder.path().join("data"));
     let api = coordinator.api();
     api.add_component("outside", guests::HTTP).await;
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .expect("a free port");
-    let server = listener.local_addr().expect("it listens").to_string();
-    let allow = ["--allow-http", &server];
+    let silent = async || {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("it listens").to_string();
+        (listener, address)
+    };
+    let (_silent, server) = silent().await;
+    let (other, elsewhere) = silent().await;
+    let allow = ["--allow-http", &server, "--allow-http", &elsewhere];
     let data = folder.path().join("open");
     let _open = Executor::start_with(coordinator.url(), &data, 1, &allow);
     let workflow = format!(
@@ -345,11 +349,11 @@ async fn a_server_that_never_answers_holds_no_task_beyond_its_time() {
     .await;
     let id = run.summary.run.0;
     api.post(&format!("/workflows/{id}/cancel"), "").await;
-    let long = asking(&server, "", EFFECTS);
+    let long = asking(&elsewhere, "", EFFECTS);
     let answer = api.post("/run?wait=false", long).await;
     assert!(answer.status < 300, "{}", answer.text());
-    api.wait_for_task(TaskState::Leased).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked = tokio::time::timeout(Duration::from_secs(60), other.accept()).await;
+    let _asked = asked.expect("it asks").expect("it is heard");
     let id = api.newest_run().await.summary.run.0;
     api.post(&format!("/workflows/{id}/cancel"), "").await;
     let next = r#"{"tasks": [{"run": {"nnc": "next", "input": {"func": "roll", "args": []}}}]}"#;

@@ -5,10 +5,14 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
 use serde_json::json;
+
+/// Longer than a page takes to show what it has, also where the machine has much else to do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A headless Chromium with an empty profile.
 pub struct Browser {
@@ -107,12 +111,9 @@ impl Browser {
     /// The element at this XPath.
     ///
     /// # Panics
-    /// If there is none within ten seconds.
+    /// If there is none within a minute.
     async fn element(&self, path: &str) -> Element {
-        let wait = self
-            .client
-            .wait()
-            .at_most(std::time::Duration::from_secs(10));
+        let wait = self.client.wait().at_most(PATIENCE);
         let found = wait.for_element(Locator::XPath(path)).await;
         found.unwrap_or_else(|e| panic!("there is no {path}: {e}"))
     }
@@ -120,7 +121,7 @@ impl Browser {
     /// Presses the button with this text.
     ///
     /// # Panics
-    /// If there is none within ten seconds.
+    /// If there is none within a minute.
     pub async fn press(&self, text: &str) {
         let path = format!("//button[contains(normalize-space(.), '{text}') and not(@disabled)]");
         let button = self.element(&path).await;
@@ -138,7 +139,7 @@ impl Browser {
     /// Moves the slider with this label to its lower end, by its keyboard.
     ///
     /// # Panics
-    /// If there is none within ten seconds.
+    /// If there is none within a minute.
     pub async fn slide_down(&self, label: &str) {
         // The Home key, as WebDriver names it.
         let path =
@@ -149,7 +150,7 @@ impl Browser {
     /// Types into the element at this XPath; into a file input, the paths of files, a line each.
     ///
     /// # Panics
-    /// If there is none within ten seconds.
+    /// If there is none within a minute.
     pub async fn give(&self, path: &str, text: &str) {
         let given = self.element(path).await.send_keys(text).await;
         given.unwrap_or_else(|e| panic!("{path} takes nothing: {e}"));
@@ -158,7 +159,7 @@ impl Browser {
     /// Types into the field at this XPath, instead of what it has.
     ///
     /// # Panics
-    /// If there is none within ten seconds.
+    /// If there is none within a minute.
     pub async fn give_instead(&self, path: &str, text: &str) {
         let cleared = self.element(path).await.clear().await;
         cleared.unwrap_or_else(|e| panic!("{path} cannot be emptied: {e}"));
@@ -168,7 +169,7 @@ impl Browser {
     /// Chooses this of the page's only list of choices.
     ///
     /// # Panics
-    /// If there is none within ten seconds, or not this one.
+    /// If there is none within a minute, or not this one.
     pub async fn choose(&self, label: &str) {
         let chosen = self.element("//select").await.select_by_label(label).await;
         chosen.unwrap_or_else(|e| panic!("{label:?} is no choice: {e}"));

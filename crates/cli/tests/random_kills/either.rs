@@ -7,8 +7,8 @@ use super::*;
 /// Kills of the test: after most of them the other one has to take over, which takes it some seconds.
 const KILLS: u32 = 6;
 
-/// Five seconds are what is promised, and as much again for a machine that is busy with other tests.
-const TAKEN_OVER_MAX: Duration = Duration::from_secs(10);
+/// Five seconds are what is promised, and much more for a machine that is busy with other tests.
+const TAKEN_OVER_MAX: Duration = Duration::from_secs(30);
 
 /// Waits until this coordinator answers for the one that holds the journal, and says how long that took.
 async fn decides(url: &str, seed: u64) -> Duration {

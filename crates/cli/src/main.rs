@@ -18,6 +18,7 @@ mod local;
 mod rerun;
 mod scaffold;
 mod settings;
+mod values;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -118,6 +118,32 @@ fn mistakes_on_the_command_line_say_what_was_meant() {
 }
 
 #[test]
+fn a_template_is_validated_with_the_values_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = r#"{"tasks": [{"run": {"name": "a", "input":
+  {"func": "add", "args": ["{{args.a}}", "{{args.b}}"]}}}]}"#;
+    std::fs::write(folder.path().join("t.json"), template).unwrap();
+    let validate = |args: &[&str]| {
+        let mut all = vec!["workflow", "validate", "--offline", "t.json"];
+        all.extend(args);
+        asterism(folder.path(), &all, &[])
+    };
+    let whole = validate(&["--arg", "a=1", "--arg", "b=2"]);
+    assert!(whole.status.success(), "{}", stderr(&whole));
+    let open = validate(&["--arg", "a=1"]);
+    assert_eq!(open.status.code(), Some(5));
+    assert_eq!(
+        stdout(&open),
+        "t.json:2:42: tasks[0].run.input.args[1]: `{{args.b}}` has no value \
+         (`--arg b=VALUE` gives it one, here as in `asterism run`)\n"
+    );
+    let unasked = validate(&["--arg", "c=1"]);
+    assert_eq!(unasked.status.code(), Some(5));
+    let said = stderr(&unasked);
+    assert!(said.contains("nothing in it says {{args.c}}"), "{said}");
+}
+
+#[test]
 fn settings_that_are_not_understood_stop_everything_with_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("asterism.toml");

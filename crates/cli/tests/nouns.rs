@@ -486,3 +486,18 @@ fn dag_cbor_is_a_workflow_as_well() {
     assert_eq!(place.run("run twice.cbor"), "7\n");
     assert_eq!(place.run("workflow validate twice.cbor"), "");
 }
+
+#[test]
+fn a_template_is_validated_as_it_would_run_and_mistakes_are_where_they_stand_in_the_file() {
+    let mut place = Place::new(&["coordinator", "--listen", "127.0.0.1:0"]);
+    place.run("fn add guest.wat");
+    let mut found = |args: &str| place.run(&format!("workflow validate twice.json {args}"));
+    assert_eq!(found("--arg start=2"), "");
+    let at = "twice.json:3:71: tasks[0].run.input.args[1]: ";
+    let wrong = found("--arg start=two");
+    assert!(wrong.starts_with(at), "{wrong}");
+    let open = found("");
+    let said = format!("{at}`{{{{args.start}}}}` has no value (`--arg start=VALUE`");
+    assert!(open.starts_with(&said), "{open}");
+    assert_eq!(open.lines().count(), 1, "{open}");
+}

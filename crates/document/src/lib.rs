@@ -3,21 +3,20 @@
 //! Pure: text in, a value or findings out. What a workflow means is the protocol's to say; this crate knows how texts are
 //! written and where in them something stands.
 
+mod fill;
 mod json;
 mod place;
 mod yaml;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::fmt;
 
 use asterism_protocol::{
-    Cid, DecodeError, FunctionLookup, SimplifiedError, Value, blob_cid, decode, json_of,
+    Cid, DecodeError, FunctionLookup, SimplifiedError, Value, blob_cid, decode,
     limits::DOCUMENT_BYTES_MAX, mistakes, value_of_json,
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::fill::{Filled, with_args};
 use crate::place::Node;
 
 /// A mistake in a document.
@@ -96,69 +95,6 @@ pub fn read(bytes: &[u8]) -> Result<Value, Vec<Finding>> {
                 .map_err(|error| vec![node.finding(String::new(), &error)])
         }
     }
-}
-
-/// The document with a value for every `{{args.NAME}}`: a string that is exactly that becomes the value, within a longer
-/// string it becomes its text.
-///
-/// # Errors
-/// A name without a value, and a value without a place, each as a sentence.
-pub fn with_args(document: &Value, args: &BTreeMap<String, Value>) -> Result<Value, String> {
-    let mut used = BTreeSet::new();
-    let filled = fill(document, args, &mut used)?;
-    match args.keys().find(|name| !used.contains(*name)) {
-        Some(name) => Err(format!("nothing in it says {{{{args.{name}}}}}")),
-        None => Ok(filled),
-    }
-}
-
-fn fill<'a>(
-    value: &Value,
-    args: &'a BTreeMap<String, Value>,
-    used: &mut BTreeSet<&'a String>,
-) -> Result<Value, String> {
-    const OPEN: &str = "{{args.";
-    let mut of = |name: &str| {
-        let (name, value) = args
-            .get_key_value(name.trim())
-            .ok_or_else(|| format!("`{}` has no value", name.trim()))?;
-        used.insert(name);
-        Ok::<_, String>(value)
-    };
-    Ok(match value {
-        Value::String(text) => {
-            let whole = text
-                .strip_prefix(OPEN)
-                .and_then(|rest| rest.strip_suffix("}}"));
-            if let Some(name) = whole.filter(|name| !name.contains("{{")) {
-                return of(name).cloned();
-            }
-            let (mut filled, mut rest) = (String::new(), text.as_str());
-            while let Some((before, behind)) = rest.split_once(OPEN) {
-                let Some((name, behind)) = behind.split_once("}}") else {
-                    break;
-                };
-                filled.push_str(before);
-                match of(name)? {
-                    Value::String(text) => filled.push_str(text),
-                    other => filled.push_str(&json_of(other)),
-                }
-                rest = behind;
-            }
-            Value::String(filled + rest)
-        }
-        Value::List(items) => {
-            let items = items.iter().map(|item| fill(item, args, used));
-            Value::List(items.collect::<Result<_, _>>()?)
-        }
-        Value::Map(map) => {
-            let entries = map
-                .iter()
-                .map(|(key, item)| Ok((key.clone(), fill(item, args, used)?)));
-            Value::Map(entries.collect::<Result<_, String>>()?)
-        }
-        other => other.clone(),
-    })
 }
 
 /// Every mistake in a document that is to be a workflow; empty when all is well.

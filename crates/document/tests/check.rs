@@ -1,7 +1,7 @@
 //! Texts and what is found in them.
 
-use asterism_document::{Finding, Format, check, read};
-use asterism_protocol::{Cid, FunctionLookup, Value, blob_cid, encode, value_of_json};
+use asterism_document::{Filled, Finding, Format, check, read};
+use asterism_protocol::{Cid, FunctionLookup, Value, blob_cid, encode, json_of, value_of_json};
 use proptest::prelude::*;
 
 /// `add` of two numbers.
@@ -245,6 +245,38 @@ fn arguments_of_a_document_are_filled_in() {
     assert!(refused(args(&[("n", Value::Integer(5))])).contains("`t` has no value"));
     let more = args(&[("n", Value::Null), ("t", Value::Null), ("u", Value::Null)]);
     assert!(refused(more).contains("nothing in it says {{args.u}}"));
+}
+
+#[test]
+fn what_has_no_value_is_told_where_it_stands_and_the_rest_is_where_it_was_written() {
+    let yaml = "tasks:
+  - run:
+      name: a
+      input: {func: add, args: ['{{args.n}}', '{{args.t}}']}
+    meta: {memory: '{{args.m}}', tme: 5}
+  - run: {name: b, input: {func: '{{args.f}}', args: [1, 'x {{args.n}} {{args.g}}']}}
+";
+    let document = read(yaml.as_bytes()).unwrap();
+    let args = [
+        ("n".to_owned(), Value::Integer(1)),
+        ("t".to_owned(), Value::String("x".into())),
+    ]
+    .into();
+    let filled = Filled::of(&document, &args).unwrap();
+    let sent = json_of(&filled.document);
+    let found = filled.findings(yaml.as_bytes(), check(sent.as_bytes(), &Add));
+    let said: Vec<String> = found.iter().map(Finding::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "4:47: tasks[0].run.input.args[1]: a string is not a number (task `a`)",
+            "5:20: tasks[0].meta.memory: `{{args.m}}` has no value",
+            "5:39: tasks[0].meta.tme: not known here, did you mean `time`? (task `a`)",
+            "6:34: tasks[1].run.input.func: `{{args.f}}` has no value",
+            "6:58: tasks[1].run.input.args[1]: `{{args.g}}` has no value",
+        ]
+    );
+    assert!(found[1].hint.contains("--arg m=VALUE"), "{found:?}");
 }
 
 #[test]

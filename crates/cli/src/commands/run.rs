@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use asterism_protocol::{Value as Ipld, json_of as dag_json, value_of_json};
 use clap::ValueEnum;
 use serde_json::json;
 
@@ -17,6 +16,7 @@ use crate::{
     console::{Console, print},
     failure::{Doing as _, Exit, Failure},
     follow::{Event, Progress, ended, follow, is_final, submit},
+    values::Values,
 };
 
 /// What to run.
@@ -24,9 +24,8 @@ use crate::{
 pub(crate) struct Args {
     /// Workflow, simplified or full, as JSON, YAML or DAG-CBOR; `-` for standard input
     file: PathBuf,
-    /// Value of {{args.NAME}} in the workflow: JSON, or else text; may be repeated
-    #[arg(long = "arg", value_name = "NAME=VALUE")]
-    args: Vec<String>,
+    #[command(flatten)]
+    values: Values,
     /// Print the result of every task, as JSON
     #[arg(long)]
     all: bool,
@@ -66,7 +65,8 @@ enum Output {
 /// Runs the workflow and prints what its last task came to.
 pub(crate) async fn execute(args: Args, console: &Console) -> Result<(), Failure> {
     let doing = format!("run {}", args.file.display());
-    let body = with_args(read_workflow(&args.file, console)?, &args.args).doing(&doing)?;
+    let written = read_workflow(&args.file, console)?;
+    let body = args.values.fill(written).doing(&doing)?;
     let name = args.name.clone().or_else(|| name_of(&args.file));
     let query: Vec<(&str, String)> = [
         name.map(|name| ("name", name)),
@@ -172,37 +172,6 @@ pub(crate) fn write(answer: &Answer, console: &Console) {
     } else {
         let _ = stdout.write_all(&answer.body).and_then(|()| stdout.flush());
     }
-}
-
-/// The document with a value for every `{{args.NAME}}`.
-fn with_args(body: Vec<u8>, args: &[String]) -> Result<Vec<u8>, Failure> {
-    let asks = body.windows(7).any(|bytes| bytes == b"{{args.");
-    if args.is_empty() && !asks {
-        return Ok(body);
-    }
-    let mut values = BTreeMap::new();
-    for arg in args {
-        let Some((name, value)) = arg.split_once('=') else {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!("`--arg {arg}` is not of the form NAME=VALUE"),
-            ));
-        };
-        let value =
-            value_of_json(value.as_bytes()).unwrap_or_else(|_| Ipld::String(value.to_owned()));
-        values.insert(name.to_owned(), value);
-    }
-    let document = asterism_document::read(&body).map_err(|findings| {
-        Failure::invalid(
-            findings
-                .first()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-        )
-    })?;
-    let filled = asterism_document::with_args(&document, &values)
-        .map_err(|why| Failure::invalid(why).hint("`--arg NAME=VALUE` fills in {{args.NAME}}"))?;
-    Ok(dag_json(&filled).into_bytes())
 }
 
 fn name_of(file: &Path) -> Option<String> {

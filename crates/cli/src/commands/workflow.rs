@@ -1,8 +1,11 @@
 //! `asterism workflow`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use asterism_document::Finding;
+use asterism_protocol::json_of as dag_json;
 use clap::{Subcommand, ValueEnum};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,6 +16,7 @@ use crate::{
     failure::{Doing as _, Exit, Failure},
     follow::{Counted, Progress, counted, ended, follow, note, title},
     graph::Graph,
+    values::Values,
 };
 
 /// What to do with workflows and their runs. RUN is the number of a run, or the CID of a workflow for its latest one.
@@ -79,6 +83,8 @@ pub(crate) enum Command {
     Validate {
         /// Workflow, simplified or full, as JSON, YAML or DAG-CBOR; `-` for standard input
         file: PathBuf,
+        #[command(flatten)]
+        values: Values,
         /// Ask no coordinator: functions and arguments are not looked at
         #[arg(long)]
         offline: bool,
@@ -155,21 +161,47 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         } => graph(&what, format, &coordinator, console).await,
         Command::Validate {
             file,
+            values,
             offline,
             coordinator,
         } => {
-            let bytes = read_workflow(&file, console)?;
-            let findings = if offline {
-                let found = asterism_document::check(&bytes, &asterism_document::AnyFunction);
-                json!(found)
-            } else {
-                let answer = coordinator.post("/validate", &[], bytes).await;
-                json_of(&answer.doing(format_args!("validate {}", file.display()))?)?["findings"]
-                    .take()
-            };
-            report(&file.display().to_string(), &findings, console)
+            let at = (!offline).then_some(&coordinator);
+            validate(&file, &values, at, console).await
         }
     }
+}
+
+/// Looks for mistakes there, or here without a coordinator.
+async fn validate(
+    file: &Path,
+    values: &Values,
+    coordinator: Option<&Coordinator>,
+    console: &Console,
+) -> Result<(), Failure> {
+    let doing = format!("validate {}", file.display());
+    let written = read_workflow(file, console)?;
+    let filled = values.fill_as_far_as_given(&written).doing(&doing)?;
+    let body = match &filled {
+        Some(filled) => dag_json(&filled.document).into_bytes(),
+        None => written.clone(),
+    };
+    let mut findings = match coordinator {
+        None => json!(asterism_document::check(
+            &body,
+            &asterism_document::AnyFunction
+        )),
+        Some(coordinator) => {
+            let answer = coordinator.post("/validate", &[], body).await;
+            json_of(&answer.doing(&doing)?)?["findings"].take()
+        }
+    };
+    if let Some(filled) = &filled
+        // A coordinator of another version may say it in another way.
+        && let Ok(found) = Vec::<Finding>::deserialize(&findings)
+    {
+        findings = json!(filled.findings(&written, found));
+    }
+    report(&file.display().to_string(), &findings, console)
 }
 
 /// Findings are what was asked for: data, as `FILE:LINE:COLUMN: PATH: MESSAGE`.

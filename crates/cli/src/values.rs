@@ -1,0 +1,73 @@
+//! `--arg NAME=VALUE`: what is filled in before a workflow is sent.
+
+use std::collections::BTreeMap;
+
+use asterism_document::Filled;
+use asterism_protocol::{Value as Ipld, json_of as dag_json, value_of_json};
+
+use crate::failure::{Exit, Failure};
+
+/// Values for the places that a workflow leaves open.
+#[derive(clap::Args)]
+pub(crate) struct Values {
+    /// Value of {{args.NAME}} in the workflow: JSON, or else text; may be repeated
+    #[arg(long = "arg", value_name = "NAME=VALUE")]
+    args: Vec<String>,
+}
+
+impl Values {
+    /// The document with a value for every `{{args.NAME}}`.
+    pub(crate) fn fill(&self, written: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        let values = self.by_name()?;
+        if values.is_empty() && !asks(&written) {
+            return Ok(written);
+        }
+        let document = asterism_document::read(&written).map_err(|findings| {
+            Failure::invalid(
+                findings
+                    .first()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            )
+        })?;
+        let filled = asterism_document::with_args(&document, &values).map_err(refused)?;
+        Ok(dag_json(&filled).into_bytes())
+    }
+
+    /// As [`Values::fill`], and leaves open what has no value. `None` where nothing is to be filled in, or the text cannot
+    /// be read: whoever looks for mistakes says why.
+    pub(crate) fn fill_as_far_as_given(&self, written: &[u8]) -> Result<Option<Filled>, Failure> {
+        let values = self.by_name()?;
+        if values.is_empty() && !asks(written) {
+            return Ok(None);
+        }
+        let Ok(document) = asterism_document::read(written) else {
+            return Ok(None);
+        };
+        Filled::of(&document, &values).map(Some).map_err(refused)
+    }
+
+    fn by_name(&self) -> Result<BTreeMap<String, Ipld>, Failure> {
+        let values = self.args.iter().map(|arg| {
+            let Some((name, value)) = arg.split_once('=') else {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("`--arg {arg}` is not of the form NAME=VALUE"),
+                ));
+            };
+            let value =
+                value_of_json(value.as_bytes()).unwrap_or_else(|_| Ipld::String(value.to_owned()));
+            Ok((name.to_owned(), value))
+        });
+        values.collect()
+    }
+}
+
+/// Is there anything to be filled in?
+fn asks(written: &[u8]) -> bool {
+    written.windows(7).any(|bytes| bytes == b"{{args.")
+}
+
+fn refused(why: String) -> Failure {
+    Failure::invalid(why).hint("`--arg NAME=VALUE` fills in {{args.NAME}}")
+}

@@ -1,0 +1,167 @@
+//! What is filled in before a workflow is sent: `{{args.NAME}}`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use asterism_protocol::{Value, json_of};
+
+use crate::{FINDINGS_MAX, Finding, at, places};
+
+/// How a place begins that is filled in.
+const OPEN: &str = "{{args.";
+
+/// The document with a value for every `{{args.NAME}}`: a string that is exactly that becomes the value, within a longer
+/// string it becomes its text.
+///
+/// # Errors
+/// A name without a value, and a value without a place, each as a sentence.
+pub fn with_args(document: &Value, args: &BTreeMap<String, Value>) -> Result<Value, String> {
+    let filled = Filled::of(document, args)?;
+    match filled.open.first() {
+        Some((_, name)) => Err(format!("`{name}` has no value")),
+        None => Ok(filled.document),
+    }
+}
+
+/// A document with the values that there are, for whoever looks at it before all of them are known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filled {
+    /// What has no value stands there as it stood.
+    pub document: Value,
+    /// Names without a value, each after the path of a place where it stands.
+    pub open: Vec<(String, String)>,
+}
+
+impl Filled {
+    /// As [`with_args`], as far as there are values.
+    ///
+    /// # Errors
+    /// A value without a place, as a sentence.
+    pub fn of(document: &Value, args: &BTreeMap<String, Value>) -> Result<Self, String> {
+        let mut filling = Filling {
+            args,
+            used: BTreeSet::new(),
+            open: Vec::new(),
+            path: String::new(),
+        };
+        let document = filling.fill(document);
+        match args
+            .keys()
+            .find(|name| !filling.used.contains(name.as_str()))
+        {
+            Some(name) => Err(format!("nothing in it says {{{{args.{name}}}}}")),
+            None => Ok(Self {
+                document,
+                open: filling.open,
+            }),
+        }
+    }
+
+    /// What was found in the filled document, at its places in the text that the author wrote. What is open is a finding
+    /// itself, instead of whatever else was found there: nobody wrote that value.
+    #[must_use]
+    pub fn findings(&self, written: &[u8], found: Vec<Finding>) -> Vec<Finding> {
+        let root = places(written);
+        let is_open: BTreeSet<&str> = self.open.iter().map(|(path, _)| path.as_str()).collect();
+        let mut findings: Vec<Finding> = found
+            .into_iter()
+            .filter(|finding| !is_open.contains(finding.path.as_str()))
+            .map(|finding| Finding {
+                hint: finding.hint,
+                ..at(finding.path, finding.message, root.as_ref())
+            })
+            .collect();
+        let open = self.open.iter().take(FINDINGS_MAX);
+        findings.extend(open.map(|(path, name)| Finding {
+            hint: format!("`--arg {name}=VALUE` gives it one, here as in `asterism run`"),
+            ..at(
+                path.clone(),
+                format!("`{{{{args.{name}}}}}` has no value"),
+                root.as_ref(),
+            )
+        }));
+        // That more follow has no path, and is said at the end.
+        findings
+            .sort_by(|one, other| (one.path.is_empty(), one).cmp(&(other.path.is_empty(), other)));
+        findings
+    }
+}
+
+/// A walk through a document.
+struct Filling<'a> {
+    args: &'a BTreeMap<String, Value>,
+    used: BTreeSet<&'a str>,
+    open: Vec<(String, String)>,
+    /// Of the value that is looked at.
+    path: String,
+}
+
+impl<'a> Filling<'a> {
+    fn fill(&mut self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => self.fill_text(text),
+            Value::List(items) => {
+                let items = items.iter().enumerate();
+                let items = items.map(|(index, item)| self.fill_below(&format!("[{index}]"), item));
+                Value::List(items.collect())
+            }
+            Value::Map(map) => {
+                let dot = if self.path.is_empty() { "" } else { "." };
+                let entries = map.iter().map(|(key, item)| {
+                    let item = self.fill_below(&format!("{dot}{key}"), item);
+                    (key.clone(), item)
+                });
+                Value::Map(entries.collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    fn fill_below(&mut self, step: &str, value: &Value) -> Value {
+        let above = self.path.len();
+        self.path.push_str(step);
+        let filled = self.fill(value);
+        self.path.truncate(above);
+        filled
+    }
+
+    fn fill_text(&mut self, text: &str) -> Value {
+        let whole = text
+            .strip_prefix(OPEN)
+            .and_then(|rest| rest.strip_suffix("}}"));
+        if let Some(name) = whole.filter(|name| !name.contains("{{")) {
+            return match self.value(name) {
+                Some(value) => value.clone(),
+                None => Value::String(text.to_owned()),
+            };
+        }
+        let (mut filled, mut rest) = (String::new(), text);
+        while let Some((before, behind)) = rest.split_once(OPEN) {
+            let Some((name, behind)) = behind.split_once("}}") else {
+                break;
+            };
+            filled.push_str(before);
+            match self.value(name) {
+                Some(Value::String(text)) => filled.push_str(text),
+                Some(other) => filled.push_str(&json_of(other)),
+                None => filled.push_str(&format!("{OPEN}{name}}}}}")),
+            }
+            rest = behind;
+        }
+        Value::String(filled + rest)
+    }
+
+    /// The value of a name; one without is noted with its place.
+    fn value(&mut self, name: &str) -> Option<&'a Value> {
+        let (name, args) = (name.trim(), self.args);
+        match args.get_key_value(name) {
+            Some((name, value)) => {
+                self.used.insert(name.as_str());
+                Some(value)
+            }
+            None => {
+                self.open.push((self.path.clone(), name.to_owned()));
+                None
+            }
+        }
+    }
+}

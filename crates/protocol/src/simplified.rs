@@ -3,6 +3,7 @@
 //! A task may leave out what has a default. A full workflow, where every task says all of `rsc`, `op`, `input`
 //! and `nnc` and none has a name or a placeholder, keeps the CIDs it came with.
 
+mod grammar;
 mod mistakes;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
+use self::grammar::{INPUT, META, RUN, TASK, WORKFLOW};
 pub use self::mistakes::mistakes;
 use crate::{
     Await, Cid, Effects, EncodedTask, Error, Files, Input, Instruction, Meta, Nonce, Promise, Task,
@@ -18,9 +20,6 @@ use crate::{
     limits::{MEMORY_BYTES_DEFAULT, NAME_BYTES_MAX, TIME_MS_DEFAULT},
     workflow::{Circle, check_task, shorten, topological_order},
 };
-
-/// What `meta` of a task may say.
-const META: &[&str] = &["memory", "time", "fuel", "requires"];
 
 /// What preparing needs to know of functions: which component exports one, and how its arguments are made canonical.
 pub trait FunctionLookup {
@@ -153,7 +152,7 @@ fn drafts(document: &Value) -> (Vec<Draft<'_>>, Vec<SimplifiedError>) {
         task: "",
     };
     let mut mistakes = Vec::new();
-    let top = fields(document, &["tasks"], nowhere, "", &mut mistakes);
+    let top = fields(document, WORKFLOW, nowhere, "", &mut mistakes);
     let tasks = match top.map(|top| top.get("tasks")) {
         Some(Some(Ipld::List(tasks))) => tasks.as_slice(),
         Some(_) => {
@@ -226,8 +225,7 @@ impl<'a> Draft<'a> {
             index: Some(index),
             task: "",
         };
-        let known = &["run", "cause", "meta", "prf"];
-        let Some(task) = fields(task, known, nameless, "", mistakes) else {
+        let Some(task) = fields(task, TASK, nameless, "", mistakes) else {
             return Self::unread(index, "", true);
         };
         let Some(run) = task.get("run") else {
@@ -237,7 +235,6 @@ impl<'a> Draft<'a> {
             }
             return Self::unread(index, "", true);
         };
-        const RUN: &[&str] = &["name", "input", "rsc", "op", "nnc"];
         // The name first: the other mistakes are told with it.
         let name = match run {
             Ipld::Map(run) => match run.get("name") {
@@ -356,7 +353,6 @@ impl<'a> Draft<'a> {
         Option<&'a Files>,
         Effects,
     ) {
-        const INPUT: &[&str] = &["func", "args", "files", "effects"];
         let before = mistakes.len();
         let Some(input) = fields(input, INPUT, place, "run.input", mistakes) else {
             return (None, None, None, Effects::new());
@@ -957,9 +953,12 @@ fn note_unknown(
 ) {
     for unknown in map.keys().filter(|key| !known.contains(&key.as_str())) {
         let dot = if path.is_empty() { "" } else { "." };
-        let reason = match nearest(unknown, known.iter().copied()) {
-            Some(meant) => format!("not known here, did you mean `{meant}`?"),
-            None => format!("not known here: {} are", listed(known)),
+        let reason = if let Some(right) = grammar::place_of(unknown) {
+            format!("not known here: it stands {right}")
+        } else if let Some(meant) = nearest(unknown, known.iter().copied()) {
+            format!("not known here, did you mean `{meant}`?")
+        } else {
+            format!("not known here: {} are", listed(known))
         };
         mistakes.push(place.error(&format!("{path}{dot}{}", shorten(unknown)), reason));
     }

@@ -735,6 +735,46 @@ fn misspelt_fields_are_refused_with_the_likely_one() {
 }
 
 #[test]
+fn fields_at_another_level_are_told_where_they_stand() {
+    for (text, message) in [
+        (
+            r#"{"tasks":[{"run":{"name":"a","input":{"func":"now"},"meta":{"time":5}}}]}"#,
+            "tasks[0].run.meta: not known here: it stands in a task, beside `run`",
+        ),
+        (
+            r#"{"tasks":[{"run":{"name":"a","input":{"func":"now","rsc":"ipfs://x"}}}]}"#,
+            "tasks[0].run.input.rsc (task `a`): not known here: it stands in a task's `run`",
+        ),
+        (
+            r#"{"tasks":[{"run":{"name":"a","func":"now","input":{}}}]}"#,
+            "tasks[0].run.func: not known here: it stands in the `input` of a task's `run`",
+        ),
+        (
+            r#"{"tasks":[{"input":{"func":"now"}}]}"#,
+            "tasks[0].input: not known here: it stands in a task's `run`",
+        ),
+        (
+            r#"{"tasks":[{"run":{"name":"a","input":{"func":"now"}},"time":5}]}"#,
+            "tasks[0].time: not known here: it stands in a task's `meta`, beside `run`",
+        ),
+        (
+            r#"{"tasks":[{"run":{"name":"a","input":{"func":"now"}},"meta":{"nnc":"x"}}]}"#,
+            "tasks[0].meta.nnc (task `a`): not known here: it stands in a task's `run`",
+        ),
+        (
+            r#"{"tasks":[{"tasks":[]}]}"#,
+            "tasks[0].tasks: not known here: it stands at the top of the workflow",
+        ),
+        (
+            r#"{"run":{"input":{"func":"now"}}}"#,
+            "run: not known here: it stands in each of `tasks`",
+        ),
+    ] {
+        check_refused(text, message);
+    }
+}
+
+#[test]
 fn fields_of_another_kind_are_refused_at_their_place() {
     let task = |rest: &str| {
         format!(r#"{{"tasks":[{{"run":{{"name":"a","input":{{"func":"now"}}{rest}}}]}}"#)

@@ -24,7 +24,7 @@ use hyper::{
     HeaderMap, Method, Request, Uri,
     body::{Body as _, Bytes},
     client::conn::http1::{SendRequest, handshake},
-    header::{HOST, HeaderName, HeaderValue},
+    header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue},
 };
 use hyper_rustls::ConfigBuilderExt as _;
 use reqwest::Url;
@@ -294,6 +294,15 @@ fn message(
     *message.uri_mut() = path.clone().into();
     *message.headers_mut() = headers(request, key)?;
     message.headers_mut().insert(HOST, host);
+    // The length of a body that there is, is written later. A server that expects one is told if there is none (RFC 9110, 8.6).
+    let expects_body = matches!(
+        *message.method(),
+        Method::POST | Method::PUT | Method::PATCH
+    );
+    if expects_body && request.body.is_empty() {
+        let none = HeaderValue::from_static("0");
+        message.headers_mut().insert(CONTENT_LENGTH, none);
+    }
     Ok(message)
 }
 

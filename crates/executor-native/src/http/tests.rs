@@ -379,6 +379,21 @@ async fn what_may_change_something_carries_the_name_of_its_instruction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_expected_and_empty_is_said_to_be() {
+    let server = Server::start(FINE).await;
+    let here = format!("127.0.0.1:{}", server.port);
+    let of = |method: &str| HttpRequest {
+        method: method.into(),
+        ..get(&here)
+    };
+    let methods = ["POST", "PUT", "PATCH", "GET", "HEAD", "DELETE", "OPTIONS"];
+    send(&[&here], methods.map(of).into()).await;
+    let said = |asked: &String| asked.contains("content-length: 0\r\n");
+    let said: Vec<_> = server.asked().iter().map(said).collect();
+    assert_eq!(said, [true, true, true, false, false, false, false]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn trouble_is_told_as_what_it_is() {
     let refused = {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

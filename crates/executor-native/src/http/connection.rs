@@ -96,15 +96,20 @@ fn not_connected(error: impl Into<Box<dyn Error + Send + Sync>>) -> HttpError {
 
 /// What a handshake failed of. Errors are wrapped in others, which do not name them as their sources.
 fn no_handshake(error: &io::Error) -> HttpError {
-    let Some(inner) = error.get_ref() else {
-        return HttpError::Tls;
-    };
-    if let Some(inner) = inner.downcast_ref::<io::Error>() {
+    let inner = error.get_ref();
+    if let Some(inner) = inner.and_then(|inner| inner.downcast_ref::<io::Error>()) {
         return no_handshake(inner);
     }
-    match inner.downcast_ref::<rustls::Error>() {
+    match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(_)) => HttpError::Certificate,
-        Some(_) | None => HttpError::Tls,
+        Some(_) => HttpError::Tls,
+        // It ended before either of the two had anything to say of TLS.
+        None => match error.kind() {
+            io::ErrorKind::TimedOut => HttpError::ConnectionTimeout,
+            // The system has other words for what ends a connection.
+            io::ErrorKind::InvalidData | io::ErrorKind::Other => HttpError::Tls,
+            _ => HttpError::ConnectionTerminated,
+        },
     }
 }
 

@@ -296,20 +296,33 @@ async fn a_secure_request_reaches_whom_a_trusted_certificate_is_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trouble_with_tls_is_told_as_what_it_is() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let plain = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        // One that speaks something else, and one that says nothing.
-        for said in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
+    let here = listener.local_addr().unwrap().to_string();
+    // What is answered to the beginning of a handshake, and then the connection ends.
+    let answers: [(&[u8], HttpError); 3] = [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", HttpError::Tls),
+        // An alert: no parameters that both have.
+        (&[21, 3, 3, 0, 2, 2, 40], HttpError::Tls),
+        (b"", HttpError::ConnectionTerminated),
+    ];
+    for (said, expected) in answers {
+        let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(said.as_bytes()).await.unwrap();
-        }
-    });
-    for _ in 0..2 {
-        assert_eq!(
-            send_secure(trusting(&plain, &[]), get(&plain)).await,
-            Err(HttpError::Tls)
-        );
+            let mut hello = [0; 4096];
+            assert!(stream.read(&mut hello).await.unwrap() > 0);
+            stream.write_all(said).await.unwrap();
+        };
+        let asked = send_secure(trusting(&here, &[]), get(&here));
+        let (answer, ()) = tokio::join!(asked, server);
+        assert_eq!(answer, Err(expected), "{said:?}");
     }
+    // What was sent and is not read makes a reset of an end.
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.readable().await.unwrap();
+    };
+    let asked = send_secure(trusting(&here, &[]), get(&here));
+    let (answer, ()) = tokio::join!(asked, server);
+    assert_eq!(answer, Err(HttpError::ConnectionTerminated));
     // The handshake is a part of connecting.
     let silent = Server::start("").await;
     let here = format!("127.0.0.1:{}", silent.port);

@@ -66,7 +66,7 @@ pub enum StoreProblem {
         "there is no such bucket; make it, or look at AWS_ENDPOINT_URL and AWS_REGION, which say where it is"
     )]
     NoBucket,
-    /// What was being read was deleted meanwhile.
+    /// What was being read or written was deleted meanwhile.
     #[error("it is gone")]
     Gone,
     /// It cannot be used as it is set up.

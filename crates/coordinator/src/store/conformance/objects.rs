@@ -502,6 +502,31 @@ fn refusals_name_the_object_and_what_helps() {
     );
 }
 
+#[test]
+fn a_404_is_told_in_the_words_of_the_store() {
+    let way = Way::start();
+    let store = way.store();
+    let blobs: &dyn Blobs = &store;
+    let said = |done: Result<(), BlobError>| done.unwrap_err().to_string();
+    way.always(Mode::Answer("404 Not Found"));
+    let lost = said(blobs.put(b"lost").map(drop));
+    assert!(lost.contains("404 Not Found (AsTheTestWants)"), "{lost}");
+    assert!(!lost.contains("bucket; make it"), "{lost}");
+    way.pass();
+    until("it is found out that all is well", || {
+        blobs.put(b"kept").is_ok()
+    });
+    // A store that has forgotten an upload, as one does that cleans up.
+    let bytes = many(12_000_000);
+    let mut writer = blobs.begin().unwrap();
+    writer.write(&bytes[..6_000_000]).unwrap();
+    way.always(Mode::Answer("404 Not Found"));
+    let lost = said(writer.write(&bytes[6_000_000..]));
+    assert!(lost.contains("failed to write a part of s3://"), "{lost}");
+    assert!(!lost.contains("bucket; make it"), "{lost}");
+    way.pass();
+}
+
 #[tokio::test]
 async fn it_waits_on_threads_of_other_runtimes_too() {
     let store = tokio::task::spawn_blocking(new_store).await.unwrap();

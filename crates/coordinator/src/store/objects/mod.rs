@@ -301,50 +301,46 @@ impl Inner {
         futures_executor::block_on(tokio::task::unconstrained(work))
     }
 
-    /// Has the store do something; `None` where it says that there is no such object.
+    /// As [`Inner::tell`], of an object that may not be there: `None` where the store says just that.
     fn ask<T>(
         self: &Arc<Self>,
         what: &'static str,
         path: &Path,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<Option<T>, BlobError> {
-        let failed = |problem| BlobError::Store {
-            what,
-            place: self.place_of(path),
-            problem,
+        let work = async {
+            match work.await {
+                Ok(done) => Ok(Some(done)),
+                Err(error) if s3::is_absent(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
         };
-        let problem = match self.block_on(self.wait(work, &failed)) {
-            Ok(Ok(done)) => return Ok(Some(done)),
-            Ok(Err(error)) => match s3::problem(&error) {
-                Some(problem) => {
-                    // Not the answer itself: some stores repeat keys in it.
-                    tracing::debug!(%problem, what, "the object store did not do it");
-                    problem
-                }
-                None => return Ok(None),
-            },
-            Err(problem) => problem,
-        };
-        let error = failed(problem);
-        self.begin_doubt(error.to_string());
-        Err(error)
+        self.tell(what, path, work)
     }
 
-    /// As [`Inner::ask`], of what does not need an object to be there: without one, the bucket is not there.
+    /// Has the store do something.
     fn tell<T>(
         self: &Arc<Self>,
         what: &'static str,
         path: &Path,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, BlobError> {
-        if let Some(done) = self.ask(what, path, work)? {
-            return Ok(done);
-        }
-        let error = BlobError::Store {
+        let failed = |problem| BlobError::Store {
             what,
             place: self.place_of(path),
-            problem: StoreProblem::NoBucket,
+            problem,
         };
+        let problem = match self.block_on(self.wait(work, &failed)) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => {
+                let problem = s3::problem(&error);
+                // Not the answer itself: some stores repeat keys in it.
+                tracing::debug!(%problem, what, "the object store did not do it");
+                problem
+            }
+            Err(problem) => problem,
+        };
+        let error = failed(problem);
         self.begin_doubt(error.to_string());
         Err(error)
     }

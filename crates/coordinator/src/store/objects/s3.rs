@@ -13,6 +13,9 @@ use crate::store::{BlobError, StoreProblem};
 /// Where machines of Amazon ask for keys of their own.
 const OWN_KEYS: &str = "169.254.";
 
+/// What a store answers where there is no such bucket. Without this word an answer is of an object.
+const NO_BUCKET: &str = "NoSuchBucket";
+
 /// How a store is reached. What is not said here is taken from the environment, by the names that Amazon's own tools know.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct S3Access {
@@ -101,13 +104,22 @@ fn setting(error: &Error) -> String {
     .to_owned()
 }
 
-/// Why a store did not do what it was asked for; `None` where there just is no such object.
-pub(super) fn problem(error: &Error) -> Option<StoreProblem> {
+/// Does a store say that there is no such object, and nothing else?
+pub(super) fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::NotFound { .. }) && word(&error.to_string()) != Some(NO_BUCKET)
+}
+
+/// Why a store did not do what it was asked for.
+pub(super) fn problem(error: &Error) -> StoreProblem {
     let said = error.to_string();
     let answer = answer(&said);
-    Some(match error {
-        _ if word(&said) == Some("NoSuchBucket") => StoreProblem::NoBucket,
-        Error::NotFound { .. } => return None,
+    match error {
+        _ if word(&said) == Some(NO_BUCKET) => StoreProblem::NoBucket,
+        Error::NotFound { .. } => match word(&said) {
+            // Whoever cleans up there took what was begun.
+            Some("NoSuchKey" | "NoSuchUpload") => StoreProblem::Gone,
+            Some(_) | None => StoreProblem::Setting(elsewhere(&answer)),
+        },
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => denied(&said),
         // Not all that is asked has an error of its own for it.
         _ if answer.contains("answered 403") || answer.contains("answered 401") => denied(&said),
@@ -119,10 +131,15 @@ pub(super) fn problem(error: &Error) -> Option<StoreProblem> {
         ),
         _ if said.contains("AWS_ALLOW_HTTP") => StoreProblem::Setting(answer),
         _ if answer.contains(" 301 ") || said.contains("AuthorizationHeaderMalformed") => {
-            StoreProblem::Setting(format!("{answer}; look at AWS_REGION and AWS_ENDPOINT_URL"))
+            StoreProblem::Setting(elsewhere(&answer))
         }
         _ => StoreProblem::Away(answer),
-    })
+    }
+}
+
+/// An answer of whoever may not be the store that is meant.
+fn elsewhere(answer: &str) -> String {
+    format!("{answer}; look at AWS_REGION and AWS_ENDPOINT_URL")
 }
 
 fn denied(said: &str) -> StoreProblem {
@@ -188,22 +205,48 @@ mod tests {
                 "the store's answer was not understood",
             ),
         ] {
-            let problem = problem(&generic(said)).unwrap();
+            let problem = problem(&generic(said));
             assert_eq!(problem, StoreProblem::Away(told.to_owned()));
         }
         let denied = "Error performing list request: Error performing GET https://s3/b in 1s - Server returned non-2xx status \
              code: 403 Forbidden: <Code>AccessDenied</Code>";
-        let said = problem(&generic(denied)).unwrap().to_string();
+        let said = problem(&generic(denied)).to_string();
         assert!(
             said.starts_with("access is denied (AccessDenied);"),
             "{said}"
         );
         let nowhere = "Error performing list request: Error performing GET https://s3/b in 1s - Server returned non-2xx status \
              code: 404 Not Found: <Code>NoSuchBucket</Code>";
-        assert_eq!(problem(&generic(nowhere)), Some(StoreProblem::NoBucket));
+        assert_eq!(problem(&generic(nowhere)), StoreProblem::NoBucket);
         let moved = "Error performing GET https://s3/b in 1s - Server returned non-2xx status code: 301 Moved Permanently: ";
-        let problem = problem(&generic(moved)).unwrap().to_string();
+        let problem = problem(&generic(moved)).to_string();
         assert!(problem.contains("look at AWS_REGION"), "{problem}");
+    }
+
+    #[test]
+    fn what_is_not_found_is_a_bucket_only_where_the_store_says_so() {
+        let asked = "Error performing PUT http://10.0.0.7:9000/b/tmp/a in 1s";
+        let not_found = |code: &str| {
+            let answered = "Server returned non-2xx status code: 404 Not Found";
+            Error::NotFound {
+                path: "tmp/a".to_owned(),
+                source: format!("{asked} - {answered}: {code}").into(),
+            }
+        };
+        let bucket = not_found("<Error><Code>NoSuchBucket</Code></Error>");
+        assert!(!is_absent(&bucket));
+        assert_eq!(problem(&bucket), StoreProblem::NoBucket);
+        for code in ["NoSuchKey", "NoSuchUpload"] {
+            let gone = not_found(&format!("<Error><Code>{code}</Code></Error>"));
+            assert!(is_absent(&gone));
+            assert_eq!(problem(&gone), StoreProblem::Gone, "{code}");
+        }
+        // Of a server that is no such store.
+        let page = not_found("<html>");
+        assert_eq!(
+            problem(&page).to_string(),
+            "the store answered 404 Not Found; look at AWS_REGION and AWS_ENDPOINT_URL"
+        );
     }
 
     #[test]

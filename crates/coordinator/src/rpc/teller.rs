@@ -6,14 +6,16 @@ use asterism_protocol::{
     Cid, Out, Receipt, Value, blob_cid, to_json, to_value,
     view::{RunId, TaskState, TaskView},
 };
+use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
-use super::{Notification, notification_of};
+use super::{INTERNAL, Notification, Refused, error_of, notification_of};
 use crate::{
     app::App,
     error::ApiError,
     follow::{self, News},
     http,
+    limits::{RETRY_MAX, RETRY_MIN},
     places::Place,
 };
 
@@ -29,81 +31,133 @@ pub(super) struct Teller {
     pub(super) notifications: mpsc::Sender<Notification>,
 }
 
-/// The client went away.
-struct Gone;
+/// Why something is not told.
+enum Untold {
+    /// The client went away.
+    Gone,
+    /// It cannot be read, or is not heard of any more.
+    Trouble(ApiError),
+}
 
 impl Teller {
     pub(super) async fn tell(self, place: Place) {
         let mut news = follow::follow(&self.app, self.run, place);
         let mut told = BTreeSet::new();
         let mut workflow = None;
-        while let Some(news) = news.recv().await {
-            let heard = match news {
-                News::Run(summary) => {
-                    workflow = Some(summary.workflow);
-                    Ok(())
+        let end = loop {
+            match news.recv().await {
+                Some(News::Run(summary)) => workflow = Some(summary.workflow),
+                Some(News::Task(task)) if task.receipt.is_some() => {
+                    match self.tell_task(workflow, *task, &mut told).await {
+                        Ok(()) => {}
+                        // It is told at the end: who waits here does not hear of the others in time.
+                        Err(Untold::Trouble(error)) if error.is_unavailable() => {}
+                        Err(untold) => break Err(untold),
+                    }
                 }
-                News::Task(task) if task.receipt.is_some() => {
-                    self.tell_task(workflow, *task, &mut told).await
+                Some(News::Task(_)) => {}
+                Some(News::Ended) => break self.tell_rest(workflow, &mut told).await,
+                Some(News::Trouble(error)) => break Err(Untold::Trouble(error)),
+                None => {
+                    let error = ApiError::unavailable("what was told was not read in time");
+                    break Err(Untold::Trouble(error));
                 }
-                News::Task(_) => Ok(()),
-                News::Ended => self.tell_rest(workflow, &mut told).await,
-                News::Trouble(_) => break,
-            };
-            if heard.is_err() {
-                return;
             }
+        };
+        // A client that went away does not hear what follows.
+        if let Err(Untold::Trouble(error)) = end {
+            let text = Notification::Text(self.early_end(&error));
+            let _ = self.notifications.send(text).await;
         }
-        // A client that went away does not hear it.
         let _ = self
             .notifications
             .send(Notification::Ended(self.subscription))
             .await;
     }
 
-    /// What was skipped, or missed. Whoever has no receipt by now gets none.
-    async fn tell_rest(&self, workflow: Option<Cid>, told: &mut BTreeSet<u32>) -> Result<(), Gone> {
-        let mut from = 0;
-        while let Ok(tasks) = http::tasks_from(&self.app, self.run, from).await
-            && let Some(last) = tasks.last()
-        {
-            from = last.index + 1;
-            for task in tasks {
-                self.tell_task(workflow, task, told).await?;
-            }
-        }
-        Ok(())
+    /// Why nothing more comes, as an error that answers no request. Homestar's client tells its user of such a one; whatever has the
+    /// name of a subscription it takes for a task's receipt, and counts it.
+    fn early_end(&self, error: &ApiError) -> String {
+        let (subscription, run) = (&self.subscription, self.run.0);
+        let refused = Refused {
+            code: INTERNAL,
+            message: format!(
+                "subscription {subscription} ends before all of run {run} is told: {}; subscribe to the workflow again, what is \
+                 known is replayed",
+                error.message()
+            ),
+            data: json!({ "subscription": subscription, "run": run }),
+        };
+        error_of(&Json::Null, refused).to_string()
     }
 
+    /// What was skipped, or missed. Whoever has no receipt by now gets none. What cannot be read at this moment is tried again, for
+    /// as long as the client is there.
+    async fn tell_rest(
+        &self,
+        workflow: Option<Cid>,
+        told: &mut BTreeSet<u32>,
+    ) -> Result<(), Untold> {
+        let (mut from, mut pause) = (0, RETRY_MIN);
+        loop {
+            match self.tell_from(&mut from, workflow, told).await {
+                Err(Untold::Trouble(error)) if error.is_unavailable() => {
+                    tokio::time::sleep(pause).await;
+                    pause = RETRY_MAX.min(2 * pause);
+                }
+                end => return end,
+            }
+        }
+    }
+
+    /// Tells from a place on, which is behind all that was told then.
+    async fn tell_from(
+        &self,
+        from: &mut u32,
+        workflow: Option<Cid>,
+        told: &mut BTreeSet<u32>,
+    ) -> Result<(), Untold> {
+        loop {
+            let tasks = http::tasks_from(&self.app, self.run, *from).await;
+            let tasks = tasks.map_err(Untold::Trouble)?;
+            if tasks.is_empty() {
+                return Ok(());
+            }
+            for task in tasks {
+                let next = task.index + 1;
+                self.tell_task(workflow, task, told).await?;
+                *from = next;
+            }
+        }
+    }
+
+    /// Tells a task once.
     async fn tell_task(
         &self,
         workflow: Option<Cid>,
         task: TaskView,
         told: &mut BTreeSet<u32>,
-    ) -> Result<(), Gone> {
-        if let Some(workflow) = workflow
-            && told.insert(task.index)
-            && let Some(text) = self.notification(workflow, task).await
-        {
-            let sent = self.notifications.send(Notification::Text(text)).await;
-            return sent.map_err(|_| Gone);
-        }
+    ) -> Result<(), Untold> {
+        let index = task.index;
+        let Some(workflow) = workflow.filter(|_| !told.contains(&index)) else {
+            return Ok(());
+        };
+        let text = self.notification(workflow, task).await;
+        let text = Notification::Text(text.map_err(Untold::Trouble)?);
+        let sent = self.notifications.send(text).await;
+        sent.map_err(|_| Untold::Gone)?;
+        told.insert(index);
         Ok(())
     }
 
-    async fn notification(&self, workflow: Cid, task: TaskView) -> Option<String> {
+    async fn notification(&self, workflow: Cid, task: TaskView) -> Result<String, ApiError> {
         let replayed = matches!(task.state, TaskState::Replayed | TaskState::Skipped);
-        let receipt = self
-            .app
-            .blocking(move |app| receipt_of(app, &task))
-            .await
-            .ok()?;
+        let receipt = self.app.blocking(move |app| receipt_of(app, &task)).await?;
         let cid = receipt.cid();
         let receipt = self
             .app
             .blocking(move |app| with_bytes(app, receipt))
-            .await
-            .ok()?;
+            .await?;
         let map = |entries: [(&str, Value); 3]| {
             Value::Map(entries.map(|(key, value)| (key.to_owned(), value)).into())
         };
@@ -119,7 +173,7 @@ impl Teller {
             ("receipt", to_value(&receipt)),
             ("receipt_cid", Value::Link(cid.to_link())),
         ]);
-        Some(notification_of(
+        Ok(notification_of(
             "subscribe_run_workflow",
             &self.subscription,
             &to_json(&notification),
@@ -167,3 +221,6 @@ fn with_bytes(app: &App, mut receipt: Receipt) -> Result<Receipt, ApiError> {
     }
     Ok(receipt)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     io,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -32,6 +32,8 @@ pub(crate) struct Faults {
     calls: AtomicU64,
     appends: AtomicBool,
     plan: Mutex<Option<(u64, u64, How)>>,
+    /// What becomes of reading a receipt by its name, where that fails.
+    receipts: Mutex<Option<fn() -> JournalError>>,
     /// Does it give blobs and take none?
     takes_none: AtomicBool,
     /// What the blobs say of themselves, beside what becomes of calls.
@@ -57,6 +59,15 @@ impl Faults {
         self.appends.store(true, Ordering::SeqCst);
     }
 
+    /// No receipt can be read by its name from now on, until [`Faults::heal`].
+    pub(crate) fn break_receipts(&self, fault: fn() -> JournalError) {
+        *self.receipts() = Some(fault);
+    }
+
+    fn receipts(&self) -> MutexGuard<'_, Option<fn() -> JournalError>> {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// No blob is taken to its end from now on, until [`Faults::heal`]: a store elsewhere that can only be read.
     pub(crate) fn take_no_blobs(&self) {
         self.takes_none.store(true, Ordering::SeqCst);
@@ -80,6 +91,7 @@ impl Faults {
     pub(crate) fn heal(&self) {
         self.takes_none.store(false, Ordering::SeqCst);
         self.appends.store(false, Ordering::SeqCst);
+        *self.receipts() = None;
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -138,7 +150,7 @@ impl Drop for Stall {
     }
 }
 
-fn broken() -> JournalError {
+pub(crate) fn broken() -> JournalError {
     JournalError::Failed {
         what: "do anything",
         source: "no space is left (a fault that the test asked for)".into(),
@@ -207,7 +219,11 @@ impl Journal for FaultyJournal {
     }
 
     fn receipt(&self, cid: Cid) -> Result<Option<Receipt>, JournalError> {
-        self.1.journal(|| self.0.receipt(cid))
+        let fault = *self.1.receipts();
+        self.1.journal(|| match fault {
+            Some(fault) => Err(fault()),
+            None => self.0.receipt(cid),
+        })
     }
 
     fn remark(&self, receipt: Cid) -> Result<Option<Remark>, JournalError> {

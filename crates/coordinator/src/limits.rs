@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use asterism_protocol::limits::DOCUMENT_BYTES_MAX;
 
-// Of connections, executors, watchers, waiting requests, large bodies and large answers one network has at most half: see
+// Of connections, executors, watchers, waiting requests, large bodies, uploads and answers one network has at most half: see
 // `places`.
 
 /// Open TCP connections: one executor or panel each, and a browser's six for blobs.
@@ -34,6 +34,13 @@ pub(crate) const BODIES_MAX: usize = 16;
 
 /// Workflows that are larger than any document, read at the same time. One is there as it came, and its graph beside it.
 pub(crate) const LARGE_WORKFLOWS_MAX: usize = 2;
+
+/// Large blobs that are written while they arrive. Each holds a thread for blocking work, of which there are 512, and where blobs are in
+/// an object store up to [`STORE_PART_BYTES`]: 640 MiB together. More wait, and nothing of them is read meanwhile.
+pub(crate) const UPLOADS_MAX: usize = 128;
+
+/// Longest such wait: within the grace that a body has, and below what clients wait.
+pub(crate) const UPLOAD_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes a second that a body needs on average, after a grace: the uplink of a bad mobile network.
 pub(crate) const BODY_BYTES_PER_SECOND_MIN: u64 = 8 << 10;

@@ -1,4 +1,4 @@
-//! Places of what is bounded and held for a while: connections, executors, watchers, requests that wait, large bodies.
+//! Places of what is bounded and held for a while: connections, executors, watchers, requests that wait, large bodies and uploads.
 //!
 //! A network may take one more while it holds fewer than are free. Alone it gets half of them, so whoever comes next finds
 //! some; the more networks there are, the less each may hold, without a number to choose. This is the dynamic threshold of
@@ -7,9 +7,14 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use serde_json::json;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use crate::{error::ApiError, peer::Network};
 
@@ -19,6 +24,8 @@ pub(crate) struct Places {
     who: &'static str,
     max: usize,
     held: Mutex<Held>,
+    /// Tells who waits that a place was given back.
+    given_back: Notify,
 }
 
 #[derive(Default)]
@@ -39,6 +46,7 @@ impl Places {
             who,
             max,
             held: Mutex::default(),
+            given_back: Notify::new(),
         })
     }
 
@@ -73,6 +81,26 @@ impl Places {
             network,
         })
     }
+
+    /// As [`Places::take`], for whoever would rather wait for a while.
+    pub(crate) async fn take_within(
+        self: &Arc<Self>,
+        network: Network,
+        longest: Duration,
+    ) -> Result<Place, ApiError> {
+        let latest = Instant::now() + longest;
+        loop {
+            // Listens before it looks, or what is given back in between is not heard of.
+            let given_back = self.given_back.notified();
+            let busy = match self.take(network) {
+                Ok(place) => return Ok(place),
+                Err(busy) => busy,
+            };
+            if timeout_at(latest, given_back).await.is_err() {
+                return Err(busy);
+            }
+        }
+    }
 }
 
 impl Drop for Place {
@@ -85,6 +113,8 @@ impl Drop for Place {
                 held.by.remove(&self.network);
             }
         }
+        drop(held);
+        self.places.given_back.notify_waiters();
     }
 }
 
@@ -128,5 +158,25 @@ mod tests {
             .expect_err("they are full");
         assert_eq!(refused.status(), 429);
         drop(held);
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_what_is_given_back_and_is_refused_in_the_end() {
+        let places = Places::new("uploads", 2);
+        let network = Network::V4([192, 0, 2, 1]);
+        let first = places.take(network).expect("a place");
+        let brief = places.take_within(network, Duration::from_millis(10));
+        let refused = brief.await.map(drop).expect_err("it has its half");
+        assert_eq!(refused.status(), 429);
+        let of_waiting = Arc::clone(&places);
+        let waiting = tokio::spawn(async move {
+            let long = Duration::from_secs(20);
+            of_waiting.take_within(network, long).await.is_ok()
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert!(waiting.await.unwrap());
+        assert_eq!(places.held().all, 0);
     }
 }

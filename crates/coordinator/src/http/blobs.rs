@@ -25,8 +25,11 @@ use super::{
 use crate::{
     app::App,
     error::ApiError,
-    limits::BLOB_CHUNK_BYTES,
-    media, quota,
+    limits::{BLOB_CHUNK_BYTES, SMALL_BODY_BYTES, UPLOAD_WAIT_MAX},
+    media,
+    peer::Network,
+    places::Place,
+    quota,
     store::{BlobError, BlobReader, Stored},
 };
 
@@ -274,6 +277,22 @@ async fn let_by<E>(mut rest: impl Stream<Item = Result<Bytes, E>> + Unpin, at_mo
     }
 }
 
+/// A place among the large uploads that are written, after a moment where there is none now.
+async fn place_of(
+    app: &App,
+    network: Network,
+    length: Option<u64>,
+) -> Result<Option<Place>, ApiError> {
+    if length.is_some_and(|bytes| bytes <= SMALL_BODY_BYTES as u64) {
+        return Ok(None);
+    }
+    let place = app.room.uploads.take_within(network, UPLOAD_WAIT_MAX).await;
+    // Not 429, of which an executor would have to think that it is to blame.
+    place.map(Some).map_err(|busy| {
+        ApiError::unavailable(busy.message()).hint("try again when some of them have arrived")
+    })
+}
+
 /// Writes on a thread for blocking work while the body arrives.
 async fn store(
     app: &Arc<App>,
@@ -303,8 +322,17 @@ async fn store(
         }
         return Err(refused);
     }
+    let place = match place_of(app, client.network, length).await {
+        Ok(place) => place,
+        Err(error) => {
+            let_by(body.into_data_stream(), LET_BY_BYTES_UNAVAILABLE).await;
+            return Err(error);
+        }
+    };
     let (chunks, mut received) = mpsc::channel::<Result<Bytes, axum::Error>>(CHUNKS_AHEAD);
     let writing = app.blocking(move |app| {
+        // Given back once the writer is gone.
+        let _place = place;
         let mut writer = app.blobs.begin()?;
         let mut whole = false;
         while let Some(chunk) = received.blocking_recv() {

@@ -114,6 +114,38 @@ async fn one_network_leaves_places_for_large_bodies_to_others() {
 }
 
 #[tokio::test]
+async fn large_uploads_of_one_network_wait_for_each_other_and_for_nobody_else() {
+    let server = Server::in_memory().await;
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        held.push(slow(&server, "/blobs", 1_000_000).await);
+    }
+    let upload = |from: [u8; 4], byte: u8, bytes: usize| {
+        let client = reqwest::Client::builder().local_address(IpAddr::from(from));
+        let request = client.build().unwrap().post(server.at("/blobs"));
+        let request = request.body(vec![byte; bytes]);
+        async move { request.send().await.unwrap().status() }
+    };
+    let (here, elsewhere) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+    // As many as half of all, once all of them have been seen.
+    let begun = Instant::now();
+    let moment = Duration::from_millis(300);
+    while timeout(moment, upload(here, 1, 200_000)).await.is_ok() {
+        assert!(begun.elapsed() < SOON, "somebody has to wait at last");
+    }
+    let waiting = tokio::spawn(upload(here, 2, 200_000));
+    assert_eq!(upload(elsewhere, 3, 200_000).await, 201);
+    assert_eq!(upload(here, 4, 1_000).await, 201, "small ones do not count");
+    tokio::time::sleep(moment).await;
+    assert!(!waiting.is_finished());
+    drop(held.pop());
+    let stored = timeout(SOON, waiting).await.expect("there is a place");
+    assert_eq!(stored.unwrap(), 201);
+    drop(held);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_refused_or_was_here_before_counts_for_nothing() {
     let server = of_100_kb().await;
     let put = |cid: Cid, bytes: Vec<u8>| {

@@ -624,7 +624,8 @@ impl World {
                 pick: 0,
                 fault: false,
             });
-            self.step(Step::Accept { pick: 0 });
+            // All at once: who leaves without finishing does not wait long.
+            (0..self.delivered.len()).for_each(|_| self.step(Step::Accept { pick: 0 }));
             if self.poll.is_some() {
                 self.step(Step::Assign { leases: 0 });
             }

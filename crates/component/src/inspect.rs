@@ -4,9 +4,10 @@ mod reader;
 
 use asterism_protocol::limits::TABLE_ELEMENTS_MAX;
 use wasmparser::{
-    BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentInstance, ComponentType,
-    ComponentTypeRef, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser,
-    Payload, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures, types::Types,
+    BinaryReader, BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentInstance,
+    ComponentType, ComponentTypeRef, Encoding, FuncToValidate, FuncValidatorAllocations,
+    FunctionBody, Parser, Payload, TypeRef, ValidPayload, Validator, ValidatorResources,
+    WasmFeatures, types::Types,
 };
 
 use self::reader::Reader;
@@ -25,6 +26,19 @@ const MEMORIES_MAX: u64 = 64;
 /// Most blocks, loops and ifs within each other. Compilers make hundreds; engines take memory that grows with the square of
 /// it (Cranelift gigabytes for tens of thousands).
 const NESTING_MAX: usize = 5_000;
+
+/// Largest function, in bytes. Engines of browsers compile 7,654,321 (the limits of the JavaScript API), and where its fuel is counted it takes
+/// twice as many; real ones have some hundred thousand.
+const FUNCTION_BYTES_MAX: usize = 3_000_000;
+
+/// Most parameters and locals of a function: 50,000 of the same limits without those that counting adds.
+const LOCALS_MAX: u32 = 49_900;
+
+/// Most entries of a branch table, beside the default one. The limits say nothing of them; V8 compiles so many.
+const BRANCHES_MAX: u32 = 65_520;
+
+/// The code of `br_table`.
+const BR_TABLE: u8 = 0x0e;
 
 /// What a component says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,10 +133,35 @@ fn check_code(
 ) -> Result<FuncValidatorAllocations, Invalid> {
     let mut function = function.into_validator(allocations);
     let mut reader = body.get_binary_reader();
+    let start = body.range().start;
+    let bytes = body.as_bytes().len();
+    if bytes > FUNCTION_BYTES_MAX {
+        return Err(Invalid(format!(
+            "a function has {bytes} bytes (at offset {start:#x}), which browsers do not compile once its fuel is counted; \
+             {FUNCTION_BYTES_MAX} is the most: split it"
+        )));
+    }
     function.read_locals(&mut reader)?;
+    let locals = function.len_locals();
+    if locals > LOCALS_MAX {
+        return Err(Invalid(format!(
+            "a function has {locals} parameters and locals (at offset {start:#x}), which browsers do not compile once its fuel \
+             is counted; {LOCALS_MAX} is the most: split it"
+        )));
+    }
     while !reader.eof() {
         let at = reader.original_position();
         reader.visit_operator(&mut function.visitor(at))??;
+        let operator = &body.as_bytes()[at - start..reader.original_position() - start];
+        if let Some((&BR_TABLE, targets)) = operator.split_first() {
+            let targets = BinaryReader::new(targets, 0).read_var_u32()?;
+            if targets > BRANCHES_MAX {
+                return Err(Invalid(format!(
+                    "a function has a branch table of {targets} entries (at offset {at:#x}), which browsers do not compile; \
+                     {BRANCHES_MAX} is the most: split it"
+                )));
+            }
+        }
         if function.control_stack_height() as usize > NESTING_MAX {
             return Err(Invalid(format!(
                 "a function nests more than {NESTING_MAX} blocks (at offset {at:#x}): split it"

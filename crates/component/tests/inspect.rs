@@ -420,6 +420,31 @@ fn functions_that_nest_deeper_than_engines_like_are_refused() {
 }
 
 #[test]
+fn functions_that_browsers_do_not_compile_are_refused() {
+    let with = |function: &str| {
+        reasons(&component(&format!(
+            "(core module $large (func {function})) (func $run (result u32) (canon lift (core func $i \"run\"))) (export \"run\" (func $run))"
+        )))
+    };
+    let local = |count: usize| format!("(local {})", "i64 ".repeat(count));
+    let branches = |count: usize| format!("i32.const 0 br_table {}", "0 ".repeat(count + 1));
+    let code = |nops: usize| "nop ".repeat(nops);
+    for (most, more, expected) in [
+        (local(49_900), local(49_901), "49901 parameters and locals"),
+        (branches(65_520), branches(65_521), "65521 entries"),
+        // One byte says that there are no locals, one is the end.
+        (code(2_999_998), code(2_999_999), "3000001 bytes"),
+    ] {
+        assert_eq!(with(&most), [""; 0], "as many as there may be");
+        let reasons = with(&more);
+        assert!(
+            matches!(&reasons[..], [reason] if reason.contains(expected) && reason.contains("split it")),
+            "{expected}: {reasons:?}"
+        );
+    }
+}
+
+#[test]
 fn other_files_are_told_apart() {
     for (bytes, expected) in [
         (&b"(module)"[..], "WebAssembly text"),

@@ -340,6 +340,22 @@ impl Shell {
                     }
                     self.ended(thread, lease, result);
                 }
+                Said::Unfit { lease, reason } => {
+                    if let Some(state) = self.threads.get_mut(&thread) {
+                        state.ended();
+                    }
+                    debug!(
+                        thread = thread.0,
+                        lease = lease.0,
+                        reason,
+                        "component unfit"
+                    );
+                    self.tell(Input::Unfit {
+                        thread,
+                        lease,
+                        reason,
+                    });
+                }
             },
         }
     }

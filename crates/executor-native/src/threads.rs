@@ -36,6 +36,8 @@ pub(crate) enum Said {
         lease: LeaseId,
         result: Result<Box<Attempt>, Fault>,
     },
+    /// Its host cannot run the component.
+    Unfit { lease: LeaseId, reason: String },
 }
 
 /// A compute thread. It ends when this is dropped and its task is done.
@@ -69,14 +71,17 @@ impl ComputeThread {
                 for order in queue {
                     let attempt =
                         catch_unwind(AssertUnwindSafe(|| perform(&mut *host, &order, &say)));
-                    let result = attempt.unwrap_or_else(|panic| {
+                    say(attempt.unwrap_or_else(|panic| {
                         host = new_host();
-                        Err(fault(format!("the host panicked: {}", words(&*panic))))
-                    });
-                    say(Said::Ended {
-                        lease: order.lease,
-                        result,
-                    });
+                        let message = format!("the host panicked: {}", words(&*panic));
+                        Said::Ended {
+                            lease: order.lease,
+                            result: Err(Fault {
+                                kind: FaultKind::Host,
+                                message,
+                            }),
+                        }
+                    }));
                 }
             })?;
         Ok(Self {
@@ -110,23 +115,25 @@ impl ComputeThread {
     }
 }
 
-fn perform(host: &mut dyn Host, order: &Order, say: &impl Fn(Said)) -> Result<Box<Attempt>, Fault> {
+/// Performs an order; what it says last is returned.
+fn perform(host: &mut dyn Host, order: &Order, say: &impl Fn(Said)) -> Said {
+    let lease = order.lease;
     let prepare = !host.holds(order.job.component);
     if prepare {
         say(Said::Preparing);
-        host.prepare(order.job.component, &order.component)
-            .map_err(|unfit| fault(unfit.to_string()))?;
+        if let Err(unfit) = host.prepare(order.job.component, &order.component) {
+            return Said::Unfit {
+                lease,
+                reason: unfit.to_string(),
+            };
+        }
     }
     if prepare || order.announce {
         say(Said::Prepared);
     }
-    host.run(&order.job).map(Box::new)
-}
-
-fn fault(message: String) -> Fault {
-    Fault {
-        kind: FaultKind::Host,
-        message,
+    Said::Ended {
+        lease,
+        result: host.run(&order.job).map(Box::new),
     }
 }
 

@@ -15,7 +15,7 @@ use asterism_protocol::{
     Await, Cid, Effects, Files, Instruction, Meta, Nonce, Out, Prepared, Promise, Receipt,
     SUBPROTOCOL, Task, Timestamp, Value, Workflow, blob_cid, encode,
     message::{Fault, FaultKind, ToExecutor, decode_frame},
-    view::AttemptView,
+    view::{AttemptView, RunId},
 };
 use asterism_scheduler::{
     Checker, Config, ConnectionId, Event, Input, Output, Planned, RequestId, Scheduler, Submission,
@@ -267,6 +267,9 @@ async fn put_blob(
     StatusCode::CREATED
 }
 
+/// How a component begins that the host below cannot run.
+const UNFIT: &[u8] = b"unfit";
+
 /// A null host that can also be slow, and break.
 #[derive(Default)]
 struct TestHost {
@@ -286,6 +289,11 @@ impl Host for TestHost {
     }
 
     fn prepare(&mut self, component: Cid, bytes: &[u8]) -> Result<(), Unfit> {
+        if bytes.starts_with(UNFIT) {
+            return Err(Unfit {
+                reason: "it asks for too much".into(),
+            });
+        }
         self.null.prepare(component, bytes)
     }
 
@@ -444,6 +452,35 @@ async fn long_bytes_travel_as_blobs() {
             .blobs
             .contains_key(&blob_cid(&bytes).to_string())
     );
+    executor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_its_host_cannot_run_is_left_to_others() {
+    let (coordinator, server) = Shared::start(|_| {}).await;
+    let unfit = blob_cid(UNFIT);
+    coordinator
+        .lock()
+        .blobs
+        .insert(unfit.to_string(), UNFIT.to_vec());
+    let executor = Executor::start(&server);
+    let mut asking = task("echo", Vec::new());
+    asking.run.rsc = format!("ipfs://{unfit}");
+    coordinator.submit(vec![asking]);
+    coordinator
+        .until("it is refused, and why is known", |coordinator| {
+            let explained = coordinator.scheduler.explain(RunId(1), 0);
+            explained.is_some_and(|explained| {
+                let lacks = explained.candidates.iter().map(|seen| &seen.lacks);
+                lacks.clone().count() == 1
+                    && lacks
+                        .clone()
+                        .all(|lacks| lacks.ends_with("it asks for too much"))
+            })
+        })
+        .await;
+    let given_up = coordinator.lock().given_up.len();
+    assert_eq!(given_up, 0);
     executor.stop().await;
 }
 

@@ -117,6 +117,16 @@ pub enum Input {
         /// What came of it; blobs of the attempt stay with the shell (their CIDs are all that is read here).
         result: Result<Box<Attempt>, Fault>,
     },
+    /// A thread found that its host cannot run the component of what it was given ([`Unfit`](crate::Unfit)): the task is left to
+    /// others, and so are, for some minutes, all with this component.
+    Unfit {
+        /// Which thread.
+        thread: ThreadId,
+        /// The lease.
+        lease: LeaseId,
+        /// What stands in the way.
+        reason: String,
+    },
     /// The owner allows this many threads from now on.
     Threads(u32),
     /// The owner allows this share of time, in percent.
@@ -204,7 +214,7 @@ pub enum Output {
         blobs: Vec<Cid>,
     },
     /// End a thread at once, with all it was given, and have a fresh one: its task ran too long or is not wanted any more.
-    /// No [`Input::Ended`] follows.
+    /// Neither [`Input::Ended`] nor [`Input::Unfit`] follows.
     Kill {
         /// Which.
         thread: ThreadId,

@@ -519,6 +519,13 @@ impl World {
                 let Some((lease, mut job)) = self.take(thread) else {
                     return;
                 };
+                if fault && pick & 1 == 1 {
+                    return self.input(Input::Unfit {
+                        thread,
+                        lease,
+                        reason: "unfit".into(),
+                    });
+                }
                 let broken = || Fault {
                     kind: FaultKind::Host,
                     message: "broken".into(),

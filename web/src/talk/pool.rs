@@ -135,6 +135,16 @@ impl Pool {
         self.threads.get_mut(&thread)?.given.pop_front()
     }
 
+    /// The thread cannot make a component ready. It has none of what it was given to do any more, all of which is for this
+    /// component: what it still says of that is not listened to.
+    pub(crate) fn unfit(&mut self, thread: ThreadId, component: Cid) -> VecDeque<LeaseId> {
+        let Some(thread) = self.threads.get_mut(&thread) else {
+            return VecDeque::new();
+        };
+        thread.components.remove(&component);
+        std::mem::take(&mut thread.given)
+    }
+
     /// Ends a thread at once, with all it was given. Another starts in its place at its next task.
     pub(crate) fn kill(&mut self, thread: ThreadId) -> VecDeque<LeaseId> {
         self.threads

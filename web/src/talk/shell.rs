@@ -344,11 +344,20 @@ impl Shell {
                 }
                 self.tell(Input::Prepared { thread });
             }
-            Said::From(FromCompute::Prepared { unfit, .. }, _) => {
-                end(Err(Fault {
-                    kind: FaultKind::Host,
-                    message: unfit,
-                }));
+            Said::From(
+                FromCompute::Prepared {
+                    component, unfit, ..
+                },
+                _,
+            ) => {
+                let given = self.pool.borrow_mut().unfit(thread, component);
+                for lease in given {
+                    self.tell(Input::Unfit {
+                        thread,
+                        lease,
+                        reason: unfit.clone(),
+                    });
+                }
             }
             Said::From(
                 FromCompute::Ended {

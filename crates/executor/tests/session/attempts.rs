@@ -67,6 +67,68 @@ fn while_one_task_runs_another_is_made_ready_and_a_third_is_fetched() {
 }
 
 #[test]
+fn tasks_whose_component_cannot_run_here_are_left_to_others() {
+    let mut driver = Driver::welcomed(|config| config.pipeline = true);
+    driver.assign(vec![lease(1)]);
+    assert!(driver.run().is_some());
+    let unfit = |lease| Input::Unfit {
+        thread: ThreadId(0),
+        lease: LeaseId(lease),
+        reason: "it has too many locals".into(),
+    };
+    driver.input(unfit(2));
+    assert_eq!(driver.refused(), None, "the thread has no such lease");
+    driver.input(unfit(1));
+    let refused = |id| Some((id, "it has too many locals".to_owned()));
+    assert_eq!(driver.refused(), refused(1), "and that is no attempt");
+    assert_eq!(driver.faulted(), None);
+
+    // Nor is it tried again with another task, and others are not kept from this thread.
+    driver.wait(5_000);
+    let mut other = task("echo", Vec::new());
+    other.run.rsc = format!("ipfs://{}", blob_cid(b"another component"));
+    driver.assign(vec![lease(2)]);
+    assert_eq!(driver.refused(), refused(2));
+    driver.wait(5_000);
+    driver.assign(vec![lease_of(3, other)]);
+    let (thread, id, job) = driver.run().expect("the other one runs");
+    assert_eq!(id, 3);
+    driver.end(thread, id, Ok(Box::new(attempt(&job))));
+
+    for _ in 0..60 {
+        driver.wait(10_000);
+        driver.assign(Vec::new());
+    }
+    driver.wait(1_000);
+    driver.assign(vec![lease(4)]);
+    assert_eq!(driver.refused(), None, "what it was may have passed");
+    assert!(driver.run().is_some());
+}
+
+#[test]
+fn a_task_whose_component_is_not_ready_in_time_is_handed_back_some_times() {
+    let mut driver = Driver::welcomed(|_| {});
+    for id in 1..=9 {
+        driver.polled();
+        driver.assign(vec![lease_of(id, task("echo", Vec::new()))]);
+        assert!(driver.run().is_some());
+        driver.input(Input::Preparing {
+            thread: ThreadId(0),
+        });
+        for _ in 0..7 {
+            driver.wait(9_000);
+            driver.assign(Vec::new());
+        }
+        let ended = (driver.handed_back(), driver.faulted());
+        if id < 9 {
+            assert_eq!(ended, (Some(vec![id]), None), "nobody is to blame");
+        } else {
+            assert_eq!(ended, (None, Some((id, FaultKind::TimeLimit))));
+        }
+    }
+}
+
+#[test]
 fn a_revoked_task_is_killed_and_its_thread_goes_on() {
     let mut driver = Driver::welcomed(|_| {});
     driver.assign(vec![lease(1), lease(2)]);

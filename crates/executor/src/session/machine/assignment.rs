@@ -28,7 +28,7 @@ impl Session {
             let (phase, blobs) = if wanted == 0 || !self.may_begin() {
                 (Phase::Ending(Farewell::HandBack), Vec::new())
             } else {
-                match self.job_of(lease, instruction) {
+                match self.job_of(lease, instruction, now) {
                     Ok((job, blobs)) => (Phase::Fetching { job, missing: 0 }, blobs),
                     Err(reason) => {
                         refused = true;
@@ -74,6 +74,7 @@ impl Session {
         &self,
         lease: Leased,
         instruction: Cid,
+        now: Timestamp,
     ) -> Result<(Box<Job>, Vec<Cid>), String> {
         let run = lease.task.into_inner().run;
         if run.op != OPERATION {
@@ -83,6 +84,11 @@ impl Session {
             ));
         }
         let component = run.component().map_err(|error| error.to_string())?;
+        if let Some((reason, until)) = self.unfit.get(&component)
+            && now < *until
+        {
+            return Err(reason.clone());
+        }
         check_files(&run.input.files).map_err(|error| error.to_string())?;
         // What is not known is offered by nobody.
         let offers = &self.config.capabilities.offers;
@@ -215,9 +221,7 @@ impl Session {
                 TransferError::Unavailable(_) if self.may_postpone(id) => {
                     self.trouble(message.to_owned());
                     self.end(id, Farewell::HandBack);
-                    if let Connection::Welcomed { poll_from, .. } = &mut self.connection {
-                        *poll_from = (*poll_from).max(now.after_ms(UNAVAILABLE_PAUSE_MS));
-                    }
+                    self.pause_polls(now);
                 }
                 TransferError::Unavailable(_) | TransferError::Failed(_) => {
                     self.fault(id, FaultKind::Blob, message);
@@ -226,8 +230,15 @@ impl Session {
         }
     }
 
-    /// Nobody is to blame for what the coordinator cannot do now: may this lease be handed back once more?
-    fn may_postpone(&mut self, id: LeaseId) -> bool {
+    /// Others have time to take what was handed back.
+    pub(super) fn pause_polls(&mut self, now: Timestamp) {
+        if let Connection::Welcomed { poll_from, .. } = &mut self.connection {
+            *poll_from = (*poll_from).max(now.after_ms(POSTPONED_PAUSE_MS));
+        }
+    }
+
+    /// Nobody is to blame for what cannot be done now: may this lease be handed back once more?
+    pub(super) fn may_postpone(&mut self, id: LeaseId) -> bool {
         let Some(lease) = self.leases.get(&id) else {
             return false;
         };

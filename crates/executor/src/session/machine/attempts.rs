@@ -8,7 +8,7 @@ impl Session {
         &mut self,
         thread: ThreadId,
         lease: LeaseId,
-        result: Result<Box<Attempt>, Fault>,
+        result: Result<Box<Attempt>, Farewell>,
         now: Timestamp,
     ) {
         let Some(state) = self.threads.get_mut(&thread) else {
@@ -36,6 +36,30 @@ impl Session {
         });
     }
 
+    /// Remembers that the component of what a thread was given cannot run here.
+    pub(super) fn learn_unfit(
+        &mut self,
+        thread: ThreadId,
+        lease: LeaseId,
+        reason: &str,
+        now: Timestamp,
+    ) {
+        let Some(state) = self.threads.get(&thread) else {
+            return;
+        };
+        let mut given = state.work.iter().chain(&state.next);
+        let Some(work) = given.find(|work| work.lease == lease) else {
+            return;
+        };
+        let component = work.component;
+        if self.unfit.len() >= UNFIT_KEPT_MAX && !self.unfit.contains_key(&component) {
+            self.unfit.pop_first();
+        }
+        let reason = cut(reason.to_owned(), TEXT_BYTES_MAX);
+        self.unfit
+            .insert(component, (reason, now.after_ms(UNFIT_MS)));
+    }
+
     /// A thread has begun what it was given beforehand; if that is not wanted any more, nothing but its end stops it.
     fn take_next(&mut self, thread: ThreadId, now: Timestamp) {
         let next = self.threads.get_mut(&thread).and_then(|t| t.next.take());
@@ -59,7 +83,7 @@ impl Session {
         self.release_unneeded(made);
     }
 
-    pub(super) fn release_made(&mut self, result: &Result<Box<Attempt>, Fault>) {
+    pub(super) fn release_made(&mut self, result: &Result<Box<Attempt>, Farewell>) {
         if let Ok(attempt) = result {
             self.release_unneeded(attempt.blobs.keys().copied().collect());
         }
@@ -77,7 +101,7 @@ impl Session {
     pub(super) fn take_result(
         &mut self,
         id: LeaseId,
-        result: Result<Box<Attempt>, Fault>,
+        result: Result<Box<Attempt>, Farewell>,
         now: Timestamp,
     ) {
         let Some(lease) = self.leases.get(&id) else {
@@ -105,8 +129,10 @@ impl Session {
                     &format!("the host answered for instruction {other} instead"),
                 );
             }
-            Err(fault) if fault.kind == FaultKind::TimeLimit => self.out_of_time(id),
-            Err(fault) => self.end(id, Farewell::Fault(fault)),
+            Err(Farewell::Fault(fault)) if fault.kind == FaultKind::TimeLimit => {
+                self.out_of_time(id)
+            }
+            Err(farewell) => self.end(id, farewell),
         }
     }
 
@@ -315,9 +341,7 @@ impl Session {
             .collect();
         for (id, preparing) in overdue {
             if preparing {
-                let message =
-                    format!("its component was not made ready within {PREPARE_MS} ms here");
-                self.fault(id, FaultKind::TimeLimit, &message);
+                self.not_ready_in_time(id, now);
             } else {
                 self.out_of_time(id);
             }
@@ -326,6 +350,19 @@ impl Session {
         let threads = self.config.capabilities.threads;
         self.threads
             .retain(|id, thread| id.0 < threads || thread.work.is_some());
+    }
+
+    /// That says something of this machine and what else it does now, and nothing of the task. It may be tried again here: some hosts
+    /// go on making the component ready, and are done then.
+    fn not_ready_in_time(&mut self, id: LeaseId, now: Timestamp) {
+        let message = format!("its component was not made ready within {PREPARE_MS} ms here");
+        if self.may_postpone(id) {
+            self.trouble(format!("a task was handed back: {message}"));
+            self.end(id, Farewell::HandBack);
+            self.pause_polls(now);
+        } else {
+            self.fault(id, FaultKind::TimeLimit, &message);
+        }
     }
 
     /// A task took as long as it may: as it asks for itself, or as its executor's owner allows.

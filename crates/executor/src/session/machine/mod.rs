@@ -45,16 +45,23 @@ const SILENCE_MS: u64 = 10_000;
 /// with each further refusal. Without it, a coordinator that keeps offering what is kept being refused makes a busy loop.
 const POLL_PAUSE_MS: u64 = 100;
 
-/// Pause before the next poll, in milliseconds, where blobs could not be had or brought because the coordinator cannot do that now:
-/// each of them was tried for some seconds already.
-const UNAVAILABLE_PAUSE_MS: u64 = 2_000;
+/// Pause before the next poll, in milliseconds, where a task was handed back because it cannot be done now: its blobs could not be had
+/// or brought because the coordinator cannot do that, or its component was not ready in time. That took some seconds already.
+const POSTPONED_PAUSE_MS: u64 = 2_000;
 
-/// How often an instruction is handed back because its blobs cannot be had or brought now. Then it is a fault: a coordinator that
-/// leases it again and again and is always unavailable for it alone would have it computed for ever.
+/// How often an instruction is handed back for that. Then it is a fault: a coordinator that leases it again and again and is always
+/// unavailable for it alone would have it computed for ever.
 const POSTPONED_MAX: u32 = 8;
 
 /// Most instructions of which that is counted; beyond them one is forgotten.
 const POSTPONED_KEPT_MAX: usize = 1_024;
+
+/// How long tasks whose component cannot run here are left to others without another look, in milliseconds. Nearly always that is so for
+/// good; but a machine may have been short of memory when it was found.
+const UNFIT_MS: u64 = 600_000;
+
+/// Most components of which that is remembered; beyond them one is forgotten.
+const UNFIT_KEPT_MAX: usize = 256;
 
 /// Bounds of the interval of heartbeats, in milliseconds: what a coordinator asks for is not trusted.
 const HEARTBEAT_MS: std::ops::RangeInclusive<u64> = 50..=60_000;
@@ -144,8 +151,10 @@ pub struct Session {
     task_us: Option<u64>,
     trip_us: u64,
     refusals_in_a_row: u32,
-    /// How often instructions were handed back because the coordinator was unavailable for their blobs.
+    /// How often instructions were handed back because they could not be done then.
     postponed: BTreeMap<Cid, u32>,
+    /// Components that cannot run here: why not, and until when that is believed.
+    unfit: BTreeMap<Cid, (String, Timestamp)>,
     paused: Option<String>,
     /// Why the coordinator leases nothing to this executor any more.
     excluded: Option<String>,
@@ -186,7 +195,7 @@ enum Connection {
 #[derive(Debug)]
 struct Ended {
     lease: LeaseId,
-    result: Result<Box<Attempt>, Fault>,
+    result: Result<Box<Attempt>, Farewell>,
     at: Timestamp,
 }
 
@@ -331,6 +340,7 @@ impl Session {
             trip_us: 1_000,
             refusals_in_a_row: 0,
             postponed: BTreeMap::new(),
+            unfit: BTreeMap::new(),
             paused: None,
             excluded: None,
             proof: None,
@@ -382,7 +392,15 @@ impl Session {
                 thread,
                 lease,
                 result,
-            } => self.ended(thread, lease, result, now),
+            } => self.ended(thread, lease, result.map_err(Farewell::Fault), now),
+            Input::Unfit {
+                thread,
+                lease,
+                reason,
+            } => {
+                self.learn_unfit(thread, lease, &reason, now);
+                self.ended(thread, lease, Err(Farewell::Refuse(reason)), now);
+            }
             Input::Threads(threads) => {
                 self.set_threads(threads);
                 self.trim();

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use asterism_protocol::is_unruly;
+use asterism_protocol::one_line;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -102,7 +102,10 @@ impl Console {
 /// Writes rows in columns as wide as what is in them, as data.
 pub(crate) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let heads = heads.iter().map(|head| (*head).to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
+    let rows = std::iter::once(heads).chain(rows);
+    let rows: Vec<Vec<String>> = rows
+        .map(|row: Vec<String>| row.iter().map(|cell| one_line(cell)).collect())
+        .collect();
     let mut widths: Vec<usize> = Vec::new();
     for (column, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
         let width = cell.chars().count();
@@ -114,7 +117,7 @@ pub(crate) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     for row in &rows {
         let cells = row.iter().zip(&widths);
         let cells: Vec<String> = cells
-            .map(|(cell, width)| format!("{:width$}", harmless(cell)))
+            .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
         print(cells.join("  ").trim_end());
     }
@@ -125,20 +128,34 @@ pub(crate) fn print(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
+/// Writes a text of a guest as data: as it is, unless that is to a terminal, which it must not command.
+pub(crate) fn print_text(text: &str) {
+    if std::io::stdout().is_terminal() {
+        print(&visible(text).join("\n"));
+    } else {
+        print(text);
+    }
+}
+
 /// May standard error have colours? `NO_COLOR` (any value but none) forbids them: <https://no-color.org>.
 pub(crate) fn colourful() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::io::stderr().is_terminal()
 }
 
-/// Text of others, which must not command a terminal: control characters become visible.
+/// Words of ours with text of others among them, which must not command a terminal: what would becomes visible. Lines after
+/// the first are indented, as no line of ours is: `hint:` at the beginning of one was not written by a guest.
 pub(crate) fn harmless(text: &str) -> String {
-    let visible = |c: char| match c {
-        '\n' | '\t' => c,
-        c if is_unruly(c) => '\u{fffd}',
-        c => c,
+    visible(text).join("\n    ")
+}
+
+/// The lines of a text of others, for a terminal, which they cannot command.
+fn visible(text: &str) -> Vec<String> {
+    let visible = |line: &str| {
+        let cells: Vec<String> = line.split('\t').map(one_line).collect();
+        cells.join("\t")
     };
-    text.chars().map(visible).collect()
+    text.lines().map(visible).collect()
 }
 
 #[cfg(test)]
@@ -149,7 +166,15 @@ mod tests {
     fn text_of_others_does_not_command_a_terminal() {
         assert_eq!(
             harmless("\x1b[2Jred\u{9b}31m\tok\u{202e}\n"),
-            "\u{fffd}[2Jred\u{fffd}31m\tok\u{fffd}\n"
+            "\\u001b[2Jred\\u009b31m\tok\\u202e"
+        );
+    }
+
+    #[test]
+    fn text_of_others_does_not_begin_a_line() {
+        assert_eq!(
+            harmless("it failed: trap (a\nhint: do it\r\nb\rc)"),
+            "it failed: trap (a\n    hint: do it\n    b\\rc)"
         );
     }
 }

@@ -213,9 +213,7 @@ impl Failure {
             }
             let logs = details.and_then(|details| details["logs"].as_array());
             for line in logs.into_iter().flatten() {
-                let text = |name: &str| harmless(line[name].as_str().unwrap_or_default());
-                let (level, context) = (text("level"), text("context"));
-                eprintln!("  guest log: {level} {context} {}", text("message"));
+                eprintln!("  guest log: {}", crate::follow::guest_line(line));
             }
             if !self.hint.is_empty() {
                 eprintln!("hint: {}", harmless(&self.hint));

@@ -5,13 +5,14 @@ use std::{
     time::Duration,
 };
 
+use asterism_protocol::one_line;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     client::{Coordinator, Patience, json_of},
-    console::{Console, harmless},
+    console::Console,
     failure::Failure,
 };
 
@@ -339,7 +340,7 @@ impl<'a> Progress<'a> {
             } else {
                 String::new()
             };
-            bar.set_message(harmless(&format!("{}{more}", names.join(", "))));
+            bar.set_message(format!("{}{more}", names.join(", ")));
             return;
         }
         let is_news = self.told.get(&place).map(String::as_str) != Some(state);
@@ -368,16 +369,22 @@ pub(crate) fn line_of(task: &Value) -> String {
     format!("{}: {state}{took}{error}", title(task))
 }
 
-/// What a task is called: its name, or its place and function.
+/// What a task is called, on one line: its name, or its place and function.
 pub(crate) fn title(task: &Value) -> String {
     match task["name"].as_str().filter(|name| !name.is_empty()) {
-        Some(name) => name.to_owned(),
+        Some(name) => one_line(name),
         None => format!(
             "tasks[{}] {}",
             task["index"],
-            task["func"].as_str().unwrap_or_default()
+            one_line(task["func"].as_str().unwrap_or_default())
         ),
     }
+}
+
+/// A line of a guest's log, whatever the guest wrote: `info guest:rust:add 3.1 + 5.2 = 8.3`.
+pub(crate) fn guest_line(line: &Value) -> String {
+    let text = |name: &str| one_line(line[name].as_str().unwrap_or_default());
+    format!("{} {} {}", text("level"), text("context"), text("message"))
 }
 
 /// Tasks of a run.
@@ -415,7 +422,19 @@ pub(crate) fn is_final(state: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_a_guest_says_is_one_line() {
+        let line = json!({ "level": "info", "context": "a\u{202e}", "message": "b\ncritical c \u{1b}[2J" });
+        assert_eq!(guest_line(&line), r"info a\u202e b\ncritical c \u001b[2J");
+        assert_eq!(
+            title(&json!({ "name": "a\nb: computed" })),
+            r"a\nb: computed"
+        );
+    }
 
     #[test]
     fn events_are_read_as_they_come() {

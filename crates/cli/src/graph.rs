@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use asterism_protocol::one_line;
+
 /// Tasks and their needs.
 #[derive(Default)]
 pub(crate) struct Graph {
@@ -19,10 +21,8 @@ const TITLE_MAX: usize = 40;
 
 impl Graph {
     pub(crate) fn add(&mut self, title: &str, state: &str, needs: Vec<usize>) {
-        let mut shown: String = crate::console::harmless(title)
-            .chars()
-            .take(TITLE_MAX)
-            .collect();
+        let title = one_line(title);
+        let mut shown: String = title.chars().take(TITLE_MAX).collect();
         if title.chars().count() > TITLE_MAX {
             shown.push('…');
         }

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     client::{Answer, Coordinator, json_of},
     commands::read_workflow,
-    console::{Console, print},
+    console::{Console, print, print_text},
     failure::{Doing as _, Exit, Failure},
     follow::{Event, Progress, ended, follow, is_final, submit},
     values::Values,
@@ -160,7 +160,10 @@ pub(crate) fn write(answer: &Answer, console: &Console) {
         || media_type.contains("svg");
     let mut stdout = std::io::stdout().lock();
     // As `print`: a reader that went away is no error.
-    if is_text {
+    if is_text && stdout.is_terminal() {
+        // Locked by this thread, which may lock it again.
+        print_text(&String::from_utf8_lossy(&answer.body));
+    } else if is_text {
         let _ = stdout
             .write_all(&answer.body)
             .and_then(|()| writeln!(stdout));

@@ -11,7 +11,7 @@ use crate::{
     build,
     client::Coordinator,
     commands::{read, read_workflow},
-    console::{Console, print},
+    console::{Console, print, print_text},
     corebrum::{self, Fetch, Given, Module, Task},
     failure::{Doing as _, Exit, Failure},
     follow::{self, Progress},
@@ -80,10 +80,10 @@ async fn submit(args: &Args, console: &Console) -> Result<(), Failure> {
         .output(&value)
         .map_err(|wrong| Failure::new(Exit::Failed, wrong))
         .doing(format_args!("accept what `{}` came to", task.name))?;
-    print(&match output {
-        Json::String(text) if !console.json => text,
-        output => output.to_string(),
-    });
+    match output {
+        Json::String(text) if !console.json => print_text(&text),
+        output => print(&output.to_string()),
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `asterism task`.
 
-use asterism_protocol::{is_effect, view::Determinism};
+use asterism_protocol::{is_effect, one_line, view::Determinism};
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::{
     client::{Coordinator, json_of},
     console::{Console, harmless, print},
     failure::{Doing as _, Failure},
-    follow::title,
+    follow::{guest_line, title},
 };
 
 /// What to ask of a task.
@@ -66,7 +66,7 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
                 print(&if console.json {
                     line.to_string()
                 } else {
-                    line_of(line)
+                    guest_line(line)
                 });
             }
         }
@@ -96,10 +96,10 @@ async fn look(which: &Which) -> Result<Value, Failure> {
 fn explain(answer: &Value) {
     let task = &answer["task"];
     let state = task["state"].as_str().unwrap_or_default();
-    print(&harmless(&format!("{}: {state}", title(task))));
+    print(&format!("{}: {state}", title(task)));
     for why in answer["why"].as_array().into_iter().flatten() {
         let why = why.as_str().unwrap_or_default();
-        print(&harmless(&format!("- {why}")));
+        print(&format!("- {}", one_line(why)));
     }
 }
 
@@ -122,11 +122,6 @@ async fn cancel(which: &Which, token: &RunToken, console: &Console) -> Result<()
     Ok(())
 }
 
-fn line_of(line: &Value) -> String {
-    let text = |name: &str| harmless(line[name].as_str().unwrap_or_default());
-    format!("{} {} {}", text("level"), text("context"), text("message"))
-}
-
 fn show(task: &Value) {
     let offered = task["requires"]["capabilities"].as_array();
     let is_effectful = offered
@@ -138,7 +133,7 @@ fn show(task: &Value) {
             Value::Null => return,
             Value::String(text) if text.is_empty() => return,
             Value::String(text) => harmless(text),
-            other => other.to_string(),
+            other => one_line(&other.to_string()),
         };
         print(&format!("{name:<12} {shown}"));
     };

@@ -142,9 +142,9 @@ fn unless_any(problems: &[String]) -> Result<(), Failure> {
         [] => Ok(()),
         [only] => Err(Failure::other(only)),
         many => Err(Failure::other(format!(
-            "there are {} problems:\n  {}",
+            "there are {} problems:\n{}",
             many.len(),
-            many.join("\n  ")
+            many.join("\n")
         ))),
     }
 }

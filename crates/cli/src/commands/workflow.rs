@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use asterism_document::Finding;
-use asterism_protocol::json_of as dag_json;
+use asterism_protocol::{json_of as dag_json, one_line};
 use clap::{Subcommand, ValueEnum};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -226,7 +226,8 @@ fn report(file: &str, findings: &Value, console: &Console) -> Result<(), Failure
         } else {
             format!(" ({})", text("hint"))
         };
-        print(&format!("{file}{place}:{path} {}{hint}", text("message")));
+        let line = format!("{file}{place}:{path} {}{hint}", text("message"));
+        print(&one_line(&line));
     }
     if found.is_empty() {
         console.say("no mistakes found");
@@ -342,7 +343,7 @@ async fn get(which: &Which, console: &Console) -> Result<(), Failure> {
         return Ok(());
     }
     let summary = &view["summary"];
-    let text = |name: &str| summary[name].as_str().unwrap_or_default();
+    let text = |name: &str| one_line(summary[name].as_str().unwrap_or_default());
     print(&format!("run       {}", summary["run"]));
     print(&format!("workflow  {}", text("workflow")));
     print(&format!("name      {}", text("name")));

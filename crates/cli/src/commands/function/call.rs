@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use asterism_component::{Component, Function};
 use asterism_protocol::{
     Cid, Effects, Failure as Trap, Files, HTTP, Input, LogLine, Out, Value, blob_cid,
-    check_effects, check_files, json_of, to_json,
+    check_effects, check_files, json_of, one_line, to_json,
 };
 use serde_json::json;
 
@@ -245,8 +245,9 @@ fn reason(value: &Value, said: &str) -> String {
     }
 }
 
-/// `info guest:rust:add: 3.1 + 5.2 = 8.3`.
+/// `guest log: info guest:rust:add: 3.1 + 5.2 = 8.3`.
 fn log_line(line: &LogLine) -> String {
     let level = format!("{:?}", line.level).to_lowercase();
-    format!("guest log: {level} {}: {}", line.context, line.message)
+    let (context, message) = (one_line(&line.context), one_line(&line.message));
+    format!("guest log: {level} {context}: {message}")
 }

@@ -7,7 +7,7 @@ mod result;
 use std::path::{Path, PathBuf};
 
 use asterism_component::Component;
-use asterism_protocol::Cid;
+use asterism_protocol::{Cid, one_line};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -253,7 +253,7 @@ fn inspect(found: &Found, console: &Console) {
     if console.json {
         return print(&described(name, *cid, *bytes, component));
     }
-    print(&format!("name      {name}"));
+    print(&format!("name      {}", one_line(name)));
     print(&format!("cid       {cid}"));
     print(&format!("bytes     {bytes}"));
     let class = asterism_world::determinism(&component.import_functions).name();
@@ -286,7 +286,7 @@ async fn list(coordinator: &Coordinator, console: &Console) -> Result<(), Failur
                         .to_string(),
                 );
             } else {
-                print(&format!("{}/{}", view.name, function.signature));
+                print(&one_line(&format!("{}/{}", view.name, function.signature)));
             }
         }
     }

@@ -9,7 +9,7 @@ use asterism_protocol::{Cid, Value, json_of, value_of_json};
 
 use crate::{
     client::Coordinator,
-    console::{Console, print},
+    console::{Console, print, print_text},
     failure::{Exit, Failure},
 };
 
@@ -60,7 +60,7 @@ pub(crate) fn show(value: &Value, console: &Console) {
             // As `print`: a reader that went away is no error.
             let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
         }
-        value => print(&text_of(value)),
+        value => print_text(&text_of(value)),
     }
 }
 

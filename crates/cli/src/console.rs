@@ -10,6 +10,8 @@ use asterism_protocol::one_line;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
+use crate::log::{Fields, Line};
+
 /// What holds for every command. Data goes through [`print()`], talk through [`Console::say`].
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Console {
@@ -64,8 +66,12 @@ impl Console {
             .with_ansi(colourful())
             .with_target(false);
         match self.log_format {
-            LogFormat::Text => subscriber.init(),
-            LogFormat::Json => subscriber.json().flatten_event(true).init(),
+            LogFormat::Text => subscriber.fmt_fields(Fields).init(),
+            LogFormat::Json => subscriber
+                .json()
+                .flatten_event(true)
+                .map_event_format(Line)
+                .init(),
         }
     }
 

@@ -15,6 +15,7 @@ mod folders;
 mod follow;
 mod graph;
 mod local;
+mod log;
 mod rerun;
 mod scaffold;
 mod settings;

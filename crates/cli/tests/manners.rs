@@ -114,6 +114,14 @@ fn mistakes_on_the_command_line_say_what_was_meant() {
     );
     check(&["run"], &["<FILE>", "hint: Usage: asterism run"]);
     check(&["run", "a.json", "--timeout", "soon"], &["'soon'"]);
+    check(
+        &["fn", "add", "a.wat", "--name", "a/b"],
+        &["it has a `/`", "1 to 256 bytes"],
+    );
+    check(
+        &["component", "add", "a.wasm", "--name", ""],
+        &["it is empty"],
+    );
     check(&["--json", "rum"], &["\"code\":\"usage\"", "\"hint\":"]);
 }
 

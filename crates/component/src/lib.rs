@@ -3,6 +3,7 @@
 
 pub mod abi;
 mod call;
+mod component_name;
 mod features;
 mod inspect;
 mod memories;
@@ -19,6 +20,7 @@ mod wrap;
 pub use crate::wrap::{DECLARATION_SECTION, wrap, wrap_as};
 pub use crate::{
     call::{args_by_name, args_by_text, value_of_text},
+    component_name::{COMPONENT_NAMES, check_component_name, component_name},
     features::features,
     inspect::{COMPONENT_BYTES_MAX, Component, Import, check, inspect, outline},
     refusal::Refusal,

@@ -151,6 +151,8 @@ impl Here {
     }
 
     fn add_component(&self, name: String, bytes: Uint8Array) -> Result<Cid, String> {
+        asterism_component::check_component_name(&name)
+            .map_err(|reason| format!("a component cannot have this name: {reason}"))?;
         let read = bytes.to_vec();
         let cid = self.put(bytes)?;
         // The code of its functions is left to the engine to validate: a second validator would be a quarter of the worker.

@@ -1,5 +1,6 @@
 //! Components and their functions: what can be called, a form to call it, a place to add more.
 
+use asterism_component::component_name;
 use asterism_protocol::view::{ComponentView, Determinism, FunctionView};
 use js_sys::Uint8Array;
 use leptos::prelude::*;
@@ -69,7 +70,7 @@ fn AddComponent() -> impl IntoView {
     let add = move |file: web_sys::File| {
         word.set(Ok(format!("Adding {}…", file.name())));
         leptos::task::spawn_local(async move {
-            let name = file.name().trim_end_matches(".wasm").to_owned();
+            let name = component_name(file.name().trim_end_matches(".wasm"));
             let added = match read(&file).await {
                 Ok(bytes) => coordinator.add_component(name.clone(), bytes).await,
                 Err(reason) => Err(reason),

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use asterism_component::{COMPONENT_BYTES_MAX, Component, check, wrap};
+use asterism_component::{COMPONENT_BYTES_MAX, Component, check, component_name, wrap};
 use asterism_protocol::{Cid, blob_cid};
 use tokio::process::Command;
 
@@ -190,14 +190,14 @@ async fn build_kind(source: &Path, options: &Options, console: &Console) -> Resu
         Kind::JavaScript => javascript::build(source, options, console).await?,
         Kind::Python => python::build(source, options, console).await?,
     };
-    made_of(name, &bytes)
+    made_of(&name, &bytes)
 }
 
-/// The component that WebAssembly is or becomes, checked for what hosts can run.
+/// The component that WebAssembly is or becomes, checked for what hosts can run; called as nearly so as a component may be.
 ///
 /// # Errors
 /// It is none, or asks for what no host has: all reasons at once.
-pub(crate) fn made_of(name: String, bytes: &[u8]) -> Result<Built, Failure> {
+pub(crate) fn made_of(name: &str, bytes: &[u8]) -> Result<Built, Failure> {
     let refused = |refusal: asterism_component::Refusal| {
         Failure::invalid(refusal.reasons.join("; "))
             .hint("`asterism help fn build` lists what can be built")
@@ -205,7 +205,7 @@ pub(crate) fn made_of(name: String, bytes: &[u8]) -> Result<Built, Failure> {
     let bytes = wrap(bytes).map_err(refused)?;
     let component = check(&bytes, &asterism_world::provides).map_err(refused)?;
     Ok(Built {
-        name,
+        name: component_name(name),
         bytes,
         component,
     })
@@ -302,6 +302,25 @@ mod tests {
         check("lib.rs", None);
         check("a.exe", None);
         check("a", None);
+    }
+
+    #[test]
+    fn what_is_built_has_a_name_that_a_component_may_have() {
+        let module = wat::parse_str(
+            r#"(component
+                (core module $m (func (export "f") (result i32) i32.const 1))
+                (core instance $i (instantiate $m))
+                (func (export "f") (result u32) (canon lift (core func $i "f"))))"#,
+        )
+        .unwrap();
+        for (source, expect) in [
+            ("dir/math.wasm", "math"),
+            ("a\u{202e}b.wat", "a-b"),
+            ("...py", "component"),
+        ] {
+            let built = made_of(&name_of(Path::new(source)), &module).unwrap();
+            assert_eq!(built.name, expect, "{source:?}");
+        }
     }
 
     #[test]

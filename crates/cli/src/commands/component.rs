@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use asterism_component::component_name;
 use clap::Subcommand;
 use serde_json::Value;
 
 use crate::{
     client::Coordinator,
-    commands::read,
+    commands::{component_named, read},
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
@@ -20,7 +21,7 @@ pub(crate) enum Command {
         /// WebAssembly file; `-` for standard input
         file: PathBuf,
         /// Name for people; the file's without it
-        #[arg(long)]
+        #[arg(long, value_parser = component_named)]
         name: Option<String>,
         #[command(flatten)]
         coordinator: Coordinator,
@@ -35,9 +36,10 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         coordinator,
     } = command;
     let bytes = read(&file, console)?;
-    let name = name
-        .or_else(|| file.file_stem()?.to_str().map(str::to_owned))
-        .filter(|name| name != "-");
+    let name = name.or_else(|| {
+        let stem = file.file_stem()?.to_str()?;
+        (stem != "-").then(|| component_name(stem))
+    });
     let query: Vec<_> = name.into_iter().map(|name| ("name", name)).collect();
     let answer = coordinator
         .post("/components", &query, bytes)

@@ -17,6 +17,7 @@ pub(crate) mod workflow;
 
 use std::{io::Read as _, path::Path};
 
+use asterism_component::{COMPONENT_NAMES, check_component_name};
 use asterism_coordinator::store::{
     BlobPlace, BlobsElsewhere, Database, NoBlobPlace, NoDatabase, S3Access, WrongBlobs,
     WrongJournal,
@@ -69,6 +70,12 @@ fn read_at_most(path: &Path, most: u64, console: &Console) -> Result<Vec<u8>, Fa
         return Err(larger_than(most));
     }
     Ok(bytes)
+}
+
+/// A component's name, as somebody chose it on the command line.
+pub(crate) fn component_named(text: &str) -> Result<String, String> {
+    check_component_name(text).map_err(|reason| format!("{reason}; {COMPONENT_NAMES}"))?;
+    Ok(text.to_owned())
 }
 
 /// Ends when somebody presses Ctrl-C.

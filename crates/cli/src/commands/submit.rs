@@ -120,7 +120,7 @@ async fn prepare(task: Task, args: &Args, console: &Console) -> Result<Ready, Fa
         }
         Module::Source(source) => {
             let bytes = source.bytes(&args.fetch, console).await?;
-            let built = build::made_of(task.name.clone(), &bytes)?;
+            let built = build::made_of(&task.name, &bytes)?;
             function::add(&built, &args.coordinator).await?;
             (built.cid(), built.component)
         }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use asterism_component::COMPONENT_BYTES_MAX;
-use asterism_protocol::{Cid, blob_cid, limits::NAME_BYTES_MAX, message::Change, one_line};
+use asterism_component::{
+    COMPONENT_BYTES_MAX, COMPONENT_NAMES, check_component_name, component_name,
+};
+use asterism_protocol::{blob_cid, message::Change};
 use axum::{
     body::Body,
     extract::State,
@@ -29,8 +31,7 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AddQuery {
-    #[serde(default)]
-    name: String,
+    name: Option<String>,
 }
 
 pub(super) async fn list(State(app): Shared, _: Asked<Nothing>) -> Result<Response, ApiError> {
@@ -44,16 +45,11 @@ pub(super) async fn add(
     client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let name = one_line(&name);
-    if name.len() > NAME_BYTES_MAX {
-        return Err(ApiError::invalid(format!(
-            "a component's name has at most {NAME_BYTES_MAX} bytes"
-        )));
-    }
-    if name.parse::<Cid>().is_ok() {
-        let reason =
-            "a CID names the component whose bytes it is of, and no other: choose another name";
-        return Err(ApiError::invalid(reason));
+    if let Some(name) = &name {
+        check_component_name(name).map_err(|reason| {
+            ApiError::invalid(format!("a component cannot have this name: {reason}"))
+                .hint(COMPONENT_NAMES)
+        })?;
     }
     // No more than what is looked at: a larger one is refused anyway.
     let bytes = bounded_body(&app, &client, body, COMPONENT_BYTES_MAX, too_large).await?;
@@ -74,7 +70,7 @@ fn too_large() -> ApiError {
 
 fn add_component(
     app: &App,
-    name: String,
+    name: Option<String>,
     bytes: &[u8],
     brought: Brought,
 ) -> Result<asterism_protocol::view::ComponentView, ApiError> {
@@ -103,14 +99,11 @@ fn add_component(
     let is_new = known.is_none();
     let name = if let Some(known) = known {
         known.to_owned()
-    } else if name.is_empty() {
-        component
-            .functions
-            .first()
-            .map_or("component", |function| &function.name)
-            .to_owned()
     } else {
-        name
+        name.unwrap_or_else(|| {
+            let function = component.functions.first();
+            component_name(function.map_or("", |function| function.path().1))
+        })
     };
     let record = ComponentRecord {
         cid,
@@ -150,4 +143,35 @@ pub(crate) fn restore(app: &Arc<App>) -> Result<(), crate::ServeError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{
+        Options,
+        disk::{Disk, common::math},
+        store::{Journal as _, faults::Faults},
+    };
+
+    #[tokio::test]
+    async fn a_name_from_before_names_were_looked_at_stays() {
+        let (disk, faults) = (Disk::default(), Arc::new(Faults::default()));
+        let server = disk.serve(&faults, Options::default()).await.unwrap();
+        server.post("/components?name=math", math(), &[201]).await;
+        server.stop().await;
+        let mut record = disk.journal.components().unwrap().remove(0);
+        record.name = "team/math".to_owned();
+        disk.journal.add_component(&record).unwrap();
+
+        let server = disk.serve(&faults, Options::default()).await.unwrap();
+        let components = server.json("/components").await.unwrap();
+        assert_eq!(components[0]["name"], "team/math");
+        let call = format!("{}/team%2Fmath%2Fadd", server.url);
+        let response = reqwest::get(format!("{call}?a=1")).await.unwrap();
+        let said = response.text().await.unwrap();
+        assert!(said.contains("b: it is missing"), "it is found: {said}");
+        server.stop().await;
+    }
 }

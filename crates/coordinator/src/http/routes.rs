@@ -346,7 +346,12 @@ fn things(routes: Routes) -> Routes {
                 "components",
                 "Add a component, or a core module that carries its world",
             )
-            .query("name", "string", "A name for people")
+            .query(
+                "name",
+                "string",
+                "What it is called: 1 to 256 bytes, without `/`, control characters, marks of direction and white space at its \
+                 ends; neither `.`, `..` nor a CID. Without it, as its first function",
+            )
             .body("WebAssembly", json!({ "application/wasm": {} }))
             .answer(201, "What it exports", &[JSON]),
         )

@@ -19,6 +19,7 @@ pub(crate) use self::{
 use crate::{
     build::{self, Built},
     client::Coordinator,
+    commands::component_named,
     console::{Console, print},
     failure::{Doing as _, Exit, Failure},
     scaffold,
@@ -50,7 +51,7 @@ pub(crate) enum Command {
         /// The source, as for `build`
         source: PathBuf,
         /// Name for people; the source's without it
-        #[arg(long)]
+        #[arg(long, value_parser = component_named)]
         name: Option<String>,
         #[command(flatten)]
         options: build::Options,

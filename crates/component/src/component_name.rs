@@ -1,0 +1,115 @@
+//! What people may call a component.
+
+use asterism_protocol::{Cid, is_unruly, limits::NAME_BYTES_MAX};
+
+/// What a component may be called, for whoever chooses a name.
+pub const COMPONENT_NAMES: &str = "a component's name has 1 to 256 bytes, without `/`, control characters, marks of direction and \
+                                   white space at its ends; `.`, `..` and CIDs are none";
+
+/// Called so if its own name is none that a component may have.
+const NAMELESS: &str = "component";
+
+/// May a component that is added be called this? Those that were added before keep the names that they have.
+///
+/// # Errors
+/// It may not, and why: what completes "because …".
+pub fn check_component_name(name: &str) -> Result<(), String> {
+    let unruly = name.chars().find(|c| is_unruly(*c));
+    Err(match (name, unruly) {
+        ("", _) => "it is empty".to_owned(),
+        ("." | "..", _) => "it means a folder".to_owned(),
+        _ if name.len() > NAME_BYTES_MAX => {
+            format!("it has {} bytes, more than {NAME_BYTES_MAX}", name.len())
+        }
+        (_, Some(c)) => format!(
+            "it has the character U+{:04X}, which changes what it stands beside",
+            u32::from(c)
+        ),
+        // A task that calls `a/b` calls the function `b`.
+        _ if name.contains('/') => {
+            "it has a `/`, which stands between a component and its function".to_owned()
+        }
+        _ if name.trim() != name => "white space stands at one of its ends".to_owned(),
+        _ if name.parse::<Cid>().is_ok() => {
+            "a CID names the component whose bytes it is of, and no other".to_owned()
+        }
+        _ => return Ok(()),
+    })
+}
+
+/// What a component is called of whom nobody said it, after its file, its package or its function.
+#[must_use]
+pub fn component_name(like: &str) -> String {
+    let mut name = String::new();
+    for c in like.trim().chars() {
+        let c = if c == '/' || is_unruly(c) { '-' } else { c };
+        if name.len() + c.len_utf8() > NAME_BYTES_MAX {
+            break;
+        }
+        name.push(c);
+    }
+    name.truncate(name.trim_end().len());
+    match check_component_name(&name) {
+        Ok(()) => name,
+        Err(_) => NAMELESS.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_mean_something_else_are_refused() {
+        let check = |name: &str, words: &str| match check_component_name(name) {
+            Ok(()) => assert_eq!(words, "", "{name:?} is allowed"),
+            Err(reason) => assert!(
+                !words.is_empty() && reason.contains(words),
+                "{name:?}: {reason}"
+            ),
+        };
+        for name in [
+            "math",
+            "Zürich → 🛰",
+            "two words",
+            "a.b",
+            "...",
+            "עברית",
+            "a\\b",
+        ] {
+            check(name, "");
+        }
+        check(&"ü".repeat(NAME_BYTES_MAX / 2), "");
+        check("", "empty");
+        check(".", "folder");
+        check("..", "folder");
+        check("a/b", "`/`");
+        check(&"a".repeat(NAME_BYTES_MAX + 1), "257 bytes");
+        check("a\0", "U+0000");
+        check("a\nb", "U+000A");
+        check("a\u{9b}", "U+009B");
+        check("a\u{202e}b", "U+202E");
+        check(" a", "white space");
+        check("a\u{a0}", "white space");
+        check(&asterism_protocol::blob_cid(b"a").to_string(), "CID");
+        assert!(COMPONENT_NAMES.contains(&format!("1 to {NAME_BYTES_MAX} bytes")));
+    }
+
+    #[test]
+    fn what_was_not_chosen_as_a_name_becomes_one() {
+        let cid = asterism_protocol::blob_cid(b"a").to_string();
+        for (like, expect) in [
+            ("math", "math"),
+            ("a/b\nc\u{202e}", "a-b-c-"),
+            (" two words\n", "two words"),
+            ("", NAMELESS),
+            ("..", NAMELESS),
+            (cid.as_str(), NAMELESS),
+        ] {
+            assert_eq!(component_name(like), expect, "{like:?}");
+        }
+        // Cut between letters, and not before white space.
+        let long = "a".repeat(NAME_BYTES_MAX - 2) + " üb";
+        assert_eq!(component_name(&long), "a".repeat(NAME_BYTES_MAX - 2));
+    }
+}

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use asterism_protocol::one_line;
+use asterism_protocol::{lines_of, one_line};
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -137,7 +137,7 @@ pub(crate) fn print(line: &str) {
 /// Writes a text of a guest as data: as it is, unless that is to a terminal, which it must not command.
 pub(crate) fn print_text(text: &str) {
     if std::io::stdout().is_terminal() {
-        print(&visible(text).join("\n"));
+        print(&lines_of(text).join("\n"));
     } else {
         print(text);
     }
@@ -152,16 +152,7 @@ pub(crate) fn colourful() -> bool {
 /// Words of ours with text of others among them, which must not command a terminal: what would becomes visible. Lines after
 /// the first are indented, as no line of ours is: `hint:` at the beginning of one was not written by a guest.
 pub(crate) fn harmless(text: &str) -> String {
-    visible(text).join("\n    ")
-}
-
-/// The lines of a text of others, for a terminal, which they cannot command.
-fn visible(text: &str) -> Vec<String> {
-    let visible = |line: &str| {
-        let cells: Vec<String> = line.split('\t').map(one_line).collect();
-        cells.join("\t")
-    };
-    text.lines().map(visible).collect()
+    lines_of(text).join("\n    ")
 }
 
 #[cfg(test)]

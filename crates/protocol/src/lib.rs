@@ -47,7 +47,7 @@ pub use crate::{
         prepare_encoded,
     },
     terms::{Requirements, Terms},
-    text::{is_unruly, one_line},
+    text::{is_unruly, lines_of, one_line},
     time::Timestamp,
     value::{Out, Value, bytes_of, json_of, value_of_json},
     workflow::{Graph, Invocation, Workflow, WorkflowError},

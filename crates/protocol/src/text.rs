@@ -31,6 +31,16 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// The lines of a text of somebody else, for where it stands alone: it keeps its tabs, the rest is as in [`one_line`].
+#[must_use]
+pub fn lines_of(text: &str) -> Vec<String> {
+    let line = |line: &str| {
+        let cells: Vec<String> = line.split('\t').map(one_line).collect();
+        cells.join("\t")
+    };
+    text.lines().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +56,14 @@ mod tests {
         check("\u{1b}[31m\u{7f}\u{9b}31m", r"\u001b[31m\u007f\u009b31m");
         check("\u{202e}\u{2067}\u{2028}", r"\u202e\u2067\u2028");
         check("\u{61c}\u{200e}\u{200f}", r"\u061c\u200e\u200f");
+    }
+
+    #[test]
+    fn text_that_stands_alone_keeps_its_lines() {
+        assert_eq!(
+            lines_of("a\tb\r\n\n\u{202e}c\rd\n"),
+            ["a\tb", "", r"\u202ec\rd"]
+        );
     }
 
     #[test]

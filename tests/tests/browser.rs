@@ -468,6 +468,37 @@ async fn a_workflow_is_found_by_its_cid_and_an_error_does_not_look_like_success(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_s_name_does_not_turn_what_stands_beside_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));
+    let api = coordinator.api();
+    api.add_component("conformance", guests::CONFORMANCE).await;
+    let turning =
+        r#"{"tasks":[{"run":{"name":"a\u202eb\nc","input":{"func":"work","args":[1]}}}]}"#;
+    let answer = api.post("/run?wait=false", turning).await;
+    assert!(answer.status < 300, "{}", answer.text());
+    let workflow = api.newest_run().await.summary.workflow;
+
+    const SHOWN: &str = r"a\u202eb\nc";
+    let browser = Browser::start().await;
+    browser
+        .open(&format!("{}/workflows/{workflow}", coordinator.url()))
+        .await;
+    browser.press(SHOWN).await;
+    let script = "return [...document.querySelectorAll('button bdi, h2 bdi, svg text')]\
+                  .map((element) => element.textContent)";
+    let shown = wait_until("the task is told in full", || async {
+        let shown = browser.client.execute(script, vec![]).await;
+        let shown = serde_json::from_value::<Vec<String>>(shown.expect("the page answers"));
+        shown
+            .ok()
+            .filter(|shown| shown.iter().filter(|text| *text == SHOWN).count() == 3)
+    })
+    .await;
+    assert!(!shown.concat().contains('\u{202e}'), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_chosen_in_the_form_of_a_function_reach_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let coordinator = Coordinator::start_with_panel(&folder.path().join("data"));

@@ -1,12 +1,13 @@
 //! The page where time is given.
 
+use asterism_protocol::one_line;
 use leptos::prelude::*;
 
 use super::{Donation, MEMORIES, State, sentence};
 use crate::{
     coordinator::Coordinator,
     format::{count, duration_ms, fuel, short_func, short_key},
-    pages::ui::{Clock, Icon, Notice, Tone, icon},
+    pages::ui::{Clock, Icon, Notice, Said, Tone, icon},
     route::{Link, Route},
     talk::message::Doing,
     watch::Reach,
@@ -217,7 +218,7 @@ fn Threads() -> impl IntoView {
                     <li class="thread">
                         {number}
                         <span class="thread-what">
-                            <code>{short_func(&doing.func).to_owned()}</code> " of " <b>{what}</b> ", submitted by " <b>{who}</b>
+                            <code><Said text=short_func(&doing.func)/></code> " of " <b><Said text=what/></b> ", submitted by " <b><Said text=who/></b>
                         </span>
                         <span class="thread-time">{move || duration_ms(clock.now.get().since_ms(since))}</span>
                     </li>
@@ -238,7 +239,7 @@ fn Threads() -> impl IntoView {
             n => notes.push(format!("{n} components were ready from your last visit")),
         }
         if !work.trouble.is_empty() && donation.state.get() != State::Off {
-            notes.push(format!("Last trouble: {}", work.trouble));
+            notes.push(format!("Last trouble: {}", one_line(&work.trouble)));
         }
         notes.join(" · ")
     };

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
-use asterism_protocol::view::{TaskState, TaskView};
+use asterism_protocol::{
+    one_line,
+    view::{TaskState, TaskView},
+};
 use leptos::{html::Div, prelude::*};
 use wasm_bindgen::JsCast as _;
 use web_sys::{Element, KeyboardEvent, PointerEvent, WheelEvent};
@@ -563,11 +566,12 @@ fn Node(
         )
     };
     let (title, func) = signal.with_untracked(|task| {
-        let func = short_func(&task.func).to_owned();
+        // In a picture each text has its own direction; what would turn it becomes visible.
+        let func = one_line(short_func(&task.func));
         if task.name.is_empty() {
             (func, String::new())
         } else {
-            (task.name.clone(), func)
+            (one_line(&task.name), func)
         }
     });
     let look = Memo::new(move |_| signal.with(look_of));

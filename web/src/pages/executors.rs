@@ -6,7 +6,7 @@ use asterism_protocol::{
 };
 use leptos::prelude::*;
 
-use super::ui::{Clock, Constellation, Copy};
+use super::ui::{Clock, Constellation, Copy, Said};
 use crate::{
     coordinator::Coordinator,
     donate::Donation,
@@ -123,7 +123,7 @@ fn Row(executor: ExecutorView) -> impl IntoView {
     let reason = executor.reason.clone();
     let offers = executor.offers.iter().cloned();
     let offers = offers.map(|name| {
-        view! { " " <span class="tag" title="Tasks that require it may come here">"offers " {name}</span> }
+        view! { " " <span class="tag" title="Tasks that require it may come here">"offers " <Said text=name/></span> }
     });
     let offers = offers.collect_view();
     let connected = executor.connected;
@@ -131,7 +131,7 @@ fn Row(executor: ExecutorView) -> impl IntoView {
         <article class="row executor">
             <span class="row-main">
                 <span class="row-title">
-                    {name} " " <span class="tag">{executor.host}</span>
+                    <Said text=name/> " " <span class="tag"><Said text=executor.host/></span>
                     {offers}
                     {standing.map(|(class, word)| view! { " " <span class=class>{word}</span> })}
                     {move || (mine.get() == Some(key)).then(|| view! { " " <span class="tag mine">"this browser"</span> })}
@@ -140,12 +140,12 @@ fn Row(executor: ExecutorView) -> impl IntoView {
                     <code title=key.did()>{short_key(&key)}</code> <Copy text=key.did() what="key"/>
                     {if connected { " here for " } else { " gone, excluded for " }}
                     {move || duration_ms(clock.now.get().since_ms(since))}
-                    {(!owner.is_empty()).then(|| format!(" · owner: {owner}"))}
+                    {(!owner.is_empty()).then(|| view! { " · owner: " <Said text=owner/> })}
                 </span>
-                {(!reason.is_empty()).then(|| view! { <span class="notice bad">{reason}</span> })}
+                {(!reason.is_empty()).then(|| view! { <span class="notice bad"><Said text=reason/></span> })}
             </span>
             <dl class="figures">
-                <div><dt>"Doing"</dt><dd>{doing}</dd></div>
+                <div><dt>"Doing"</dt><dd><Said text=doing/></dd></div>
                 <div><dt>"Threads"</dt><dd>{executor.threads}</dd></div>
                 <div><dt>"Tasks"</dt><dd>{count(executor.tasks)}</dd></div>
                 <div><dt>"Fuel"</dt><dd>{fuel(executor.fuel)}</dd></div>

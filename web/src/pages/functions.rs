@@ -7,7 +7,7 @@ use leptos::prelude::*;
 
 use super::{
     schema::{Field, Kind, fields_of},
-    ui::{CidText, Constellation, Icon, icon},
+    ui::{CidText, Constellation, Icon, Said, icon},
     workflows::{all_chosen, chosen, read},
 };
 use crate::{
@@ -134,7 +134,7 @@ fn Component(component: ComponentView) -> impl IntoView {
     view! {
         <section class="card component">
             <header class="component-head">
-                <h2>{name}</h2>
+                <h2><Said text=name/></h2>
                 <p class="muted">
                     {plural(functions.len() as u64, "function", "functions")} " · " {bytes(size)} " · " <span title=depends>{determinism.name()}</span> {effects} " " <span class="nowrap">"· " <CidText cid=cid what="component CID"/></span>
                 </p>

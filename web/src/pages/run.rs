@@ -3,8 +3,8 @@
 use asterism_protocol::{
     Cid, Files, LogLevel, Out, Promise, PublicKey, Value,
     limits::WATCHED_TASKS_MAX,
+    lines_of,
     message::FaultKind,
-    one_line,
     view::{Counts, RunId, RunState, RunSummary, TaskView},
 };
 use leptos::prelude::*;
@@ -12,8 +12,8 @@ use leptos::prelude::*;
 use super::{
     absent::NoCoordinator,
     ui::{
-        CidText, Clock, Copy, CountsBar, Icon, Notice, RunBadge, StateBadge, Tone, counts_text,
-        icon, look_of,
+        CidText, Clock, Copy, CountsBar, Icon, Notice, RunBadge, Said, StateBadge, Tone,
+        counts_text, icon, look_of,
     },
     value::{ValueView, pretty},
 };
@@ -215,9 +215,9 @@ fn RunHead(watched: Watched) -> impl IntoView {
     view! {
         <header class="page-head run-head">
             <div>
-                <h1>{ellipsis(&name, 120)}</h1>
+                <h1><Said text=ellipsis(&name, 120)/></h1>
                 <p class="muted">
-                    {(!submitter.is_empty()).then(|| format!("by {} · ", ellipsis(&submitter, 60)))} {times} " · workflow "
+                    {(!submitter.is_empty()).then(|| view! { "by " <Said text=ellipsis(&submitter, 60)/> " · " })} {times} " · workflow "
                     <CidText cid=workflow what="workflow CID"/>
                 </p>
             </div>
@@ -243,7 +243,7 @@ fn RunHead(watched: Watched) -> impl IntoView {
             let then = cancel_as_operator.clone();
             (!reason.is_empty()).then(|| view! {
                 <Notice tone=Tone::Bad>
-                    <p>{reason}</p>
+                    <p><Said text=reason/></p>
                     {wants_token.then(|| view! { <TokenForm then=then/> })}
                 </Notice>
             })
@@ -355,9 +355,9 @@ fn TaskList(watched: Watched, selected: RwSignal<Option<u32>>) -> impl IntoView 
         view! {
             <tr aria-current=current>
                 <th scope="row">
-                    <button class="link" type="button" on:click=move |_| selected.set(Some(index as u32))>{ellipsis(&title, 40)}</button>
+                    <button class="link" type="button" on:click=move |_| selected.set(Some(index as u32))><Said text=ellipsis(&title, 40)/></button>
                 </th>
-                <td class="wide"><code>{ellipsis(short_func(&func), 40)}</code></td>
+                <td class="wide"><code><Said text=ellipsis(short_func(&func), 40)/></code></td>
                 <td>{move || view! { <StateBadge look=look_of(&state.read())/> }}</td>
                 <td class="number">{move || measure.read().fuel.map_or_else(|| "–".to_owned(), fuel)}</td>
             </tr>
@@ -425,14 +425,16 @@ fn Inspector(
     view! {
         <aside class="inspector" aria-label="Task">
             <header>
-                <h2>{ellipsis(&title, 60)}</h2>
+                <h2><Said text=ellipsis(&title, 60)/></h2>
                 <button class="copy" type="button" aria-label="Close" on:click=move |_| selected.set(None)><Icon path=icon::CROSS/></button>
             </header>
             <p>
                 {move || view! { <StateBadge look=look_of(&head.read())/> }} " "
                 <span class="muted">{move || {
-                    let task = signal.read();
-                    if task.reason.is_empty() { look_of(&task).meaning.to_owned() } else { task.reason.clone() }
+                    let text = signal.with(|task| {
+                        if task.reason.is_empty() { look_of(task).meaning.to_owned() } else { task.reason.clone() }
+                    });
+                    view! { <Said text=text/> }
                 }}</span>
             </p>
             <section>
@@ -457,7 +459,7 @@ fn Inspector(
                             {attempts.into_iter().map(|attempt| view! {
                                 <li>
                                     <b>{fault_name(attempt.fault.kind)}</b> " on " <code>{short_key(&attempt.executor)}</code>
-                                    <br/><span class="muted">{attempt.fault.message}</span>
+                                    <br/><span class="muted"><Said text=attempt.fault.message/></span>
                                 </li>
                             }).collect_view()}
                         </ol>
@@ -467,7 +469,7 @@ fn Inspector(
             <section>
                 <h3>"Facts"</h3>
                 <dl class="facts">
-                    <dt>"Function"</dt><dd><code>{fixed.func.clone()}</code></dd>
+                    <dt>"Function"</dt><dd><code><Said text=fixed.func.clone()/></code></dd>
                     {fixed.determinism().map(|class| view! {
                         <dt>"Class"</dt>
                         <dd title="It reaches the world outside: what it comes to is not compared, and is replayed under its own nonce alone">
@@ -499,7 +501,7 @@ fn Inspector(
                             rows.push(("Final", ago(finished, now)));
                         }
                         rows.push(("Limits", format!("{} fuel, {} memory, {}", fuel(task.limits.fuel), bytes(task.limits.memory), duration_ms(task.limits.time_ms))));
-                        rows.into_iter().map(|(name, text)| view! { <dt>{name}</dt><dd>{text}</dd> }).collect_view()
+                        rows.into_iter().map(|(name, text)| view! { <dt>{name}</dt><dd><Said text=text/></dd> }).collect_view()
                     }}
                 </dl>
             </section>
@@ -534,7 +536,7 @@ fn fault_name(kind: FaultKind) -> &'static str {
 fn Failed(value: Value) -> AnyView {
     match asterism_protocol::Failure::of_value(&value) {
         Some(failure) => view! {
-            <p class="trouble">"Trapped: " <b>{failure.trap.name()}</b> " in " <code>{failure.func}</code></p>
+            <p class="trouble">"Trapped: " <b>{failure.trap.name()}</b> " in " <code><Said text=failure.func/></code></p>
         }
         .into_any(),
         None => view! { <p class="trouble">"The function returned an error:"</p> <ValueView value=value/> }.into_any(),
@@ -553,16 +555,17 @@ fn Remarks(remark: asterism_protocol::Remark) -> impl IntoView {
                 LogLevel::Error => ("error", "log bad"),
                 LogLevel::Critical => ("critical", "log bad"),
             };
-            view! { <li class=class><span class="level">{level}</span> " " <span class="muted">{line.context}</span> " " {line.message}</li> }
+            view! { <li class=class><span class="level">{level}</span> " " <span class="muted"><Said text=line.context/></span> " " <Said text=line.message/></li> }
         });
         view! { <section><h3>"Log"</h3><ol class="logs">{lines.collect_view()}</ol></section> }
     });
     let message = remark.message.map(|message| {
-        let frames = remark.backtrace.join("\n");
+        let said = std::iter::once(message).chain(remark.backtrace);
+        let lines: Vec<String> = said.flat_map(|text| lines_of(&text)).collect();
         view! {
             <section>
                 <h3>"What the engine said"</h3>
-                <pre class="value" tabindex="0">{message} {(!frames.is_empty()).then(|| format!("\n{frames}"))}</pre>
+                <pre class="value" tabindex="0">{lines.join("\n")}</pre>
             </section>
         }
     });
@@ -585,8 +588,8 @@ fn Inputs(
     let (paths, contents): (Vec<_>, Vec<_>) = files.into_iter().unzip();
     let contents = inputs(contents, &watched, selected);
     let files = paths.into_iter().zip(contents).map(|(path, content)| {
-        let path = ellipsis(&one_line(&path), 100);
-        view! { <dt><code>{path}</code></dt> <dd>{content}</dd> }
+        let path = ellipsis(&path, 100);
+        view! { <dt><code><Said text=path/></code></dt> <dd>{content}</dd> }
     });
     let files = files.collect::<Vec<_>>();
     let args = args.into_iter().map(|arg| view! { <li>{arg}</li> });
@@ -608,7 +611,7 @@ fn inputs(values: Vec<Value>, watched: &Watched, selected: RwSignal<Option<u32>>
                 let title = watched.tasks[index].with_untracked(title_of);
                 view! {
                     <button class="link" type="button" on:click=move |_| selected.set(Some(index as u32))>
-                        "what " <b>{title}</b> " came to"
+                        "what " <b><Said text=title/></b> " came to"
                     </button>
                     " " <code>{promise.branch.key()}</code>
                 }
@@ -622,7 +625,8 @@ fn inputs(values: Vec<Value>, watched: &Watched, selected: RwSignal<Option<u32>>
                     view! { <ValueView value=arg/> }.into_any()
                 } else {
                     let copied = text.clone();
-                    view! { <code class="arg">{ellipsis(&text, 600)}</code> " " <Copy text=copied what="input"/> }.into_any()
+                    let text = lines_of(&ellipsis(&text, 600)).join("\n");
+                    view! { <code class="arg"><bdi>{text}</bdi></code> " " <Copy text=copied what="input"/> }.into_any()
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The pieces that pages are made of.
 
 use asterism_protocol::{
-    Cid, Out, Timestamp,
+    Cid, Out, Timestamp, one_line,
     view::{Counts, RunState, TaskState, TaskView},
 };
 use gloo_timers::callback::{Interval, Timeout};
@@ -82,6 +82,17 @@ pub fn Constellation() -> impl IntoView {
             <path class="star" d="M48 18c2 13 7 18 20 20-13 2-18 7-20 20-2-13-7-18-20-20 13-2 18-7 20-20z"/>
         </svg>
     }
+}
+
+/// What somebody else wrote, a name or a line. It changes nothing of what stands beside it: it is on one line, what would turn
+/// the direction of writing is visible, and letters that run from right to left do so within it.
+#[component]
+pub fn Said(
+    /// What they wrote.
+    #[prop(into)]
+    text: String,
+) -> impl IntoView {
+    view! { <bdi>{one_line(&text)}</bdi> }
 }
 
 /// How a notice is meant.

@@ -1,6 +1,6 @@
 //! A value as people look at it: text, numbers, JSON, pictures, bytes.
 
-use asterism_protocol::{Cid, Value, json_of};
+use asterism_protocol::{Cid, Value, json_of, lines_of};
 use js_sys::{Array, Uint8Array};
 use leptos::prelude::*;
 use web_sys::{Blob, BlobPropertyBag, Url};
@@ -82,7 +82,7 @@ fn TextView(text: String) -> impl IntoView {
         )
     });
     view! {
-        <pre class="value" tabindex="0">{shown}</pre>
+        <pre class="value" tabindex="0">{lines_of(&shown).join("\n")}</pre>
         {more.map(|more| view! { <p class="hint">{more}</p> })}
     }
 }
@@ -114,7 +114,7 @@ fn BytesView(bytes: Uint8Array) -> AnyView {
         .into_any();
     }
     let text = match printable(&head) {
-        Some(text) => text.to_owned(),
+        Some(text) => lines_of(text).join("\n"),
         None => head
             .iter()
             .take(HEX_MAX)

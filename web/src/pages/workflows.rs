@@ -8,7 +8,7 @@ use web_sys::HtmlInputElement;
 
 use super::{
     absent::NoCoordinator,
-    ui::{Clock, Constellation, CountsBar, Icon, RunBadge, counts_text, icon},
+    ui::{Clock, Constellation, CountsBar, Icon, RunBadge, Said, counts_text, icon},
 };
 use crate::{
     coordinator::Coordinator,
@@ -114,8 +114,8 @@ fn Row(summary: RunSummary) -> impl IntoView {
     view! {
         <Link to=Route::Run(summary.run) class="row run-row">
             <span class="row-main">
-                <span class="row-title">{name} " " <span class="muted">"#" {summary.run.0}</span></span>
-                <span class="muted">"by " {submitter} " · " {when}</span>
+                <span class="row-title"><Said text=name/> " " <span class="muted">"#" {summary.run.0}</span></span>
+                <span class="muted">"by " <Said text=submitter/> " · " {when}</span>
             </span>
             <span class="row-side">
                 <RunBadge state=summary.state/>

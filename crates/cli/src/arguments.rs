@@ -3,14 +3,13 @@
 //! WAVE is WebAssembly's own notation for values (`{x: 1, label: some("a")}`). The function's types decide how a text is
 //! read, so that `42` is a number for an `f64` and a text for a `string`.
 
-use std::{borrow::Cow, collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
-use asterism_component::{Function, Type, canonical_args};
-use asterism_protocol::{Value, value_of_json};
-use wasm_wave::{
-    value::{Type as WaveType, Value as WaveValue},
-    wasm::WasmValue as _,
-};
+use asterism_component::{Function, Type, canonical_args, float_of_text, value_of_text};
+use asterism_document::Format;
+use asterism_protocol::{DecodeError, Value, value_of_json};
+use serde::de::IgnoredAny;
+use wasm_wave::{ast::Node, parser::ParserError, untyped::UntypedValue};
 
 use crate::{
     commands::read,
@@ -65,7 +64,7 @@ pub(crate) fn of_texts(
 }
 
 fn of_text(ty: &Type, text: &str, console: &Console) -> Result<Value, String> {
-    if let Some(path) = text.strip_prefix('@').filter(|_| ty.is_bytes()) {
+    if let Some(path) = text.strip_prefix('@').filter(|_| plain(ty).is_bytes()) {
         let bytes =
             read(Path::new(path), console).map_err(|failure| failure.reason().to_owned())?;
         return Ok(Value::Bytes(bytes));
@@ -75,39 +74,86 @@ fn of_text(ty: &Type, text: &str, console: &Console) -> Result<Value, String> {
         if let "NaN" | "Infinity" | "-Infinity" = text {
             return Ok(Value::String(text.to_owned()));
         }
-        let is_infinite = match plain {
-            Type::F32 => text.parse::<f32>().is_ok_and(f32::is_infinite),
-            _ => text.parse::<f64>().is_ok_and(f64::is_infinite),
-        };
-        if is_infinite && text.contains(|c: char| c.is_ascii_digit()) {
-            return Err(format!(
-                "{text} is more than {ty} can tell: write Infinity or -Infinity if that is meant"
-            ));
+        if let Some(number) = float_of_text(plain, text)? {
+            return Ok(Value::Float(number));
         }
     }
-    if let Ok(value) = value_of_json(text.as_bytes())
-        && fits(ty, &value).is_ok()
+    let json = value_of_json(text.as_bytes());
+    if let Ok(value) = &json
+        && fits(ty, value).is_ok()
     {
-        return Ok(value);
+        return Ok(value.clone());
     }
-    let wave = match wave_type(ty) {
-        Some(wave) => wasm_wave::from_str::<WaveValue>(&wave, text),
-        None => return Err("this type cannot be written on a command line".to_owned()),
+    let wave = match (UntypedValue::parse(text), &json) {
+        (Ok(written), _) => of_wave(ty, written.node(), text)
+            .map_err(|reason| reason.trim_start_matches(": ").to_owned()),
+        (Err(_), Err(error)) if is_json(text) => Err(fault_of_json(text, error)),
+        (Err(error), _) => Err(format!("{text:?} is neither JSON nor WAVE: {error}")),
     };
-    match (wave, plain(ty)) {
-        (Ok(value), _) => Ok(of_wave(ty, &value)),
+    let reason = match wave {
+        // JSON rounds what it has no digits for, WAVE does not: its value is the one to tell of.
+        Ok(value) => return fits(ty, &value).map(|()| value),
+        Err(reason) => reason,
+    };
+    match (plain(ty), json) {
+        (Type::String, Err(error)) if is_quoted(text) => Err(format!(
+            "{text} is in quotes and cannot be read so: {error}"
+        )),
         // What is not quoted is meant as it stands.
-        (Err(_), Type::String) => Ok(Value::String(text.to_owned())),
-        (Err(_), Type::Char | Type::Enum(_)) => {
+        (Type::String, _) => {
+            let path = text.strip_prefix('@').map(Path::new);
+            if path.is_some_and(Path::is_file) {
+                console.say(&format!(
+                    "{text} is taken as a text; it means the bytes of the file where list<u8> is wanted"
+                ));
+            }
+            Ok(Value::String(text.to_owned()))
+        }
+        (Type::Char | Type::Enum(_), _) => {
             let value = Value::String(text.to_owned());
             fits(ty, &value).map(|()| value)
         }
-        (Err(error), _) => match value_of_json(text.as_bytes()) {
-            // JSON of the wrong type: what the type says of it is the better message.
-            Ok(value) => Err(fits(ty, &value).err().unwrap_or_default()),
-            Err(_) => Err(format!("{text:?} is neither JSON nor WAVE: {error}")),
-        },
+        // JSON of the wrong type: what the type says of it is the better message.
+        (plain, Ok(value)) => {
+            let as_written = match &value {
+                Value::Float(_) => value_of_text(plain, text).err(),
+                _ => None,
+            };
+            Err(as_written
+                .or_else(|| fits(ty, &value).err())
+                .unwrap_or_default())
+        }
+        (_, Err(_)) => Err(reason),
     }
+}
+
+/// Is it one text in quotes, whatever is in it?
+pub(crate) fn is_quoted(text: &str) -> bool {
+    let Some(inside) = text.strip_prefix('"') else {
+        return false;
+    };
+    let mut is_escaped = false;
+    let end = inside.find(|c: char| {
+        let is_end = c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        is_end
+    });
+    end.is_some_and(|end| end + 1 == inside.len())
+}
+
+/// Is it JSON, whatever is in it?
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+/// What keeps JSON from being a value, such as a key that stands twice, with its place where it has one.
+fn fault_of_json(text: &str, error: &DecodeError) -> String {
+    let found = match Format::of(text.as_bytes()) {
+        Format::Json => asterism_document::read(text.as_bytes()).err(),
+        Format::Yaml | Format::Cbor => None,
+    };
+    let first = found.and_then(|findings| findings.first().map(ToString::to_string));
+    first.unwrap_or_else(|| error.to_string())
 }
 
 /// The type itself where it is optional.
@@ -132,130 +178,127 @@ fn fits(ty: &Type, value: &Value) -> Result<(), String> {
         })
 }
 
-fn wave_type(ty: &Type) -> Option<WaveType> {
-    let optional = |ty: &Option<Box<Type>>| match ty {
-        Some(ty) => wave_type(ty).map(Some),
-        None => Some(None),
+/// The IPLD form of a WAVE value, as the type's reader accepts it; [`canonical_args`] makes the canonical one of it. Whole
+/// numbers keep their digits, so that the reader can tell what does not fit.
+///
+/// # Errors
+/// What is not of the type's kind, as a path within the value and a sentence.
+fn of_wave(ty: &Type, node: &Node, text: &str) -> Result<Value, String> {
+    let written = || text.get(node.span()).unwrap_or_default();
+    let odd = |_: ParserError| format!(": {} where {ty} is wanted", written());
+    let single =
+        |key: &str, value: Value| Value::Map(std::iter::once((key.to_owned(), value)).collect());
+    let below = |ty: &Type, node: &Node, step: &str| {
+        of_wave(ty, node, text).map_err(|reason| format!("{step}{reason}"))
     };
-    Some(match ty {
-        Type::Bool => WaveType::BOOL,
-        Type::S8 => WaveType::S8,
-        Type::U8 => WaveType::U8,
-        Type::S16 => WaveType::S16,
-        Type::U16 => WaveType::U16,
-        Type::S32 => WaveType::S32,
-        Type::U32 => WaveType::U32,
-        Type::S64 => WaveType::S64,
-        Type::U64 => WaveType::U64,
-        Type::F32 => WaveType::F32,
-        Type::F64 => WaveType::F64,
-        Type::Char => WaveType::CHAR,
-        Type::String => WaveType::STRING,
-        Type::List(element) | Type::FixedList(element, _) => WaveType::list(wave_type(element)?),
+    // Of one that is missing, the reader says so.
+    let payload = |ty: Option<&Type>, node: Option<&Node>, step: &str| match (ty, node) {
+        (Some(ty), Some(node)) => below(ty, node, step),
+        (None, Some(_)) => Err(format!("{step}: a value where the case has no payload")),
+        (_, None) => Ok(Value::Null),
+    };
+    Ok(match ty {
+        Type::Bool => Value::Bool(node.as_bool().map_err(odd)?),
+        Type::S8
+        | Type::U8
+        | Type::S16
+        | Type::U16
+        | Type::S32
+        | Type::U32
+        | Type::S64
+        | Type::U64 => Value::Integer(node.as_number(text).map_err(odd)?),
+        Type::F32 | Type::F64 => {
+            let number: f64 = node.as_number(text).map_err(odd)?;
+            let whole = written().parse::<i128>();
+            match (float_of_text(ty, written()), whole) {
+                (Ok(Some(number)), _) => Value::Float(number),
+                // The reader says so, with its place.
+                (Err(_), Ok(whole)) => Value::Integer(whole),
+                (Err(reason), Err(_)) => return Err(format!(": {reason}")),
+                (Ok(None), _) if number.is_nan() => Value::String("NaN".into()),
+                (Ok(None), _) if number > 0.0 => Value::String("Infinity".into()),
+                (Ok(None), _) => Value::String("-Infinity".into()),
+            }
+        }
+        Type::Char => Value::String(node.as_char(text).map_err(odd)?.into()),
+        Type::String => Value::String(node.as_str(text).map_err(odd)?.into_owned()),
+        Type::List(element) | Type::FixedList(element, _) => {
+            let items = node.as_list().map_err(odd)?.enumerate();
+            let items = items.map(|(index, item)| below(element, item, &format!("[{index}]")));
+            Value::List(items.collect::<Result<_, _>>()?)
+        }
         // WAVE has no maps: as the list of pairs that a map is.
         Type::Map(key, item) => {
-            let pair = [wave_type(key)?, wave_type(item)?];
-            WaveType::list(WaveType::tuple(pair)?)
-        }
-        Type::Record(fields) => {
-            let fields = fields
-                .iter()
-                .map(|(name, ty)| Some((name.as_str(), wave_type(ty)?)));
-            WaveType::record(fields.collect::<Option<Vec<_>>>()?)?
+            let pair = Type::Tuple(vec![Type::clone(key), Type::clone(item)]);
+            of_wave(&Type::List(Box::new(pair)), node, text)?
         }
         Type::Tuple(types) => {
-            WaveType::tuple(types.iter().map(wave_type).collect::<Option<Vec<_>>>()?)?
+            let items: Vec<&Node> = node.as_tuple().map_err(odd)?.collect();
+            if items.len() != types.len() {
+                let (count, wanted) = (items.len(), types.len());
+                return Err(format!(": a list of {count} where {ty} has {wanted}"));
+            }
+            let items = types.iter().zip(items).enumerate();
+            let items = items.map(|(index, (ty, item))| below(ty, item, &format!("[{index}]")));
+            Value::List(items.collect::<Result<_, _>>()?)
+        }
+        Type::Record(fields) => {
+            let given = node.as_record(text).map_err(odd)?;
+            let field = |(name, item): (&str, &Node)| -> Result<_, String> {
+                let known = fields.iter().find(|(known, _)| known == name);
+                // Of a field that is not there, the reader says what there is.
+                let value = match known {
+                    Some((_, ty)) => below(ty, item, &format!(".{name}"))?,
+                    None => Value::Null,
+                };
+                Ok((name.to_owned(), value))
+            };
+            Value::Map(given.map(field).collect::<Result<_, _>>()?)
         }
         Type::Variant(cases) => {
-            let cases = cases.iter().map(|(name, ty)| {
-                let payload = match ty {
-                    Some(ty) => Some(wave_type(ty)?),
-                    None => None,
-                };
-                Some((name.as_str(), payload))
-            });
-            WaveType::variant(cases.collect::<Option<Vec<_>>>()?)?
+            let (name, value) = node.as_variant(text).map_err(odd)?;
+            let case = cases.iter().find(|(case, _)| case == name);
+            match (case, value) {
+                (Some((_, ty)), Some(_)) => {
+                    single(name, payload(ty.as_ref(), value, &format!(".{name}"))?)
+                }
+                // Of a case that is not there, the reader says which there are.
+                (None, _) | (_, None) => Value::String(name.to_owned()),
+            }
         }
-        Type::Enum(names) => WaveType::enum_ty(names.iter().map(String::as_str))?,
-        Type::Flags(names) => WaveType::flags(names.iter().map(String::as_str))?,
-        Type::Option(some) => WaveType::option(wave_type(some)?),
-        Type::Result { ok, err } => WaveType::result(optional(ok)?, optional(err)?),
+        Type::Enum(_) => Value::String(node.as_enum(text).map_err(odd)?.to_owned()),
+        Type::Flags(_) => {
+            let names = node.as_flags(text).map_err(odd)?;
+            Value::List(names.map(|name| Value::String(name.to_owned())).collect())
+        }
+        Type::Option(inner) => {
+            let some = match node.as_option() {
+                Ok(some) => some,
+                // A value is some of itself, but for those that look like options themselves.
+                Err(_) if is_plain(inner) => Some(node),
+                Err(error) => return Err(odd(error)),
+            };
+            match some {
+                // Null would be the inner `none`.
+                None if inner.can_be_null() => Value::List(Vec::new()),
+                None => Value::Null,
+                Some(some) if inner.can_be_null() => Value::List(vec![of_wave(inner, some, text)?]),
+                Some(some) => of_wave(inner, some, text)?,
+            }
+        }
+        Type::Result { ok, err } => match (node.as_result(), ok.as_deref()) {
+            (Ok(Ok(value)), ok) => single("ok", payload(ok, value, ".ok")?),
+            (Ok(Err(value)), _) => single("err", payload(err.as_deref(), value, ".err")?),
+            // As with options.
+            (Err(_), Some(ok)) if is_plain(ok) => single("ok", of_wave(ok, node, text)?),
+            (Err(error), _) => return Err(odd(error)),
+        },
     })
 }
 
-/// The IPLD form that the type's reader accepts; [`canonical_args`] makes the canonical one of it.
-fn of_wave(ty: &Type, value: &WaveValue) -> Value {
-    let float = |number: f64| match number {
-        number if number.is_nan() => Value::String("NaN".into()),
-        f64::INFINITY => Value::String("Infinity".into()),
-        f64::NEG_INFINITY => Value::String("-Infinity".into()),
-        number => Value::Float(number),
-    };
-    let single =
-        |key: &str, value: Value| Value::Map(std::iter::once((key.to_owned(), value)).collect());
-    let payload = |ty: Option<&Type>, value: Option<Cow<'_, WaveValue>>| match (ty, value) {
-        (Some(ty), Some(value)) => of_wave(ty, &value),
-        _ => Value::Null,
-    };
-    match ty {
-        Type::Bool => Value::Bool(value.unwrap_bool()),
-        Type::S8 => Value::Integer(value.unwrap_s8().into()),
-        Type::U8 => Value::Integer(value.unwrap_u8().into()),
-        Type::S16 => Value::Integer(value.unwrap_s16().into()),
-        Type::U16 => Value::Integer(value.unwrap_u16().into()),
-        Type::S32 => Value::Integer(value.unwrap_s32().into()),
-        Type::U32 => Value::Integer(value.unwrap_u32().into()),
-        Type::S64 => Value::Integer(value.unwrap_s64().into()),
-        Type::U64 => Value::Integer(value.unwrap_u64().into()),
-        Type::F32 => float(value.unwrap_f32().into()),
-        Type::F64 => float(value.unwrap_f64()),
-        Type::Char => Value::String(value.unwrap_char().into()),
-        Type::String => Value::String(value.unwrap_string().into_owned()),
-        Type::List(element) | Type::FixedList(element, _) => {
-            let items = value.unwrap_list();
-            Value::List(items.map(|item| of_wave(element, &item)).collect())
-        }
-        Type::Map(key, item) => {
-            let pair = |pair: Cow<'_, WaveValue>| {
-                let parts = [key, item].into_iter().zip(pair.unwrap_tuple());
-                Value::List(parts.map(|(ty, part)| of_wave(ty, &part)).collect())
-            };
-            Value::List(value.unwrap_list().map(pair).collect())
-        }
-        Type::Tuple(types) => {
-            let items = types.iter().zip(value.unwrap_tuple());
-            Value::List(items.map(|(ty, item)| of_wave(ty, &item)).collect())
-        }
-        Type::Record(fields) => {
-            let fields = fields.iter().zip(value.unwrap_record());
-            Value::Map(
-                fields
-                    .map(|((name, ty), (_, field))| (name.clone(), of_wave(ty, &field)))
-                    .collect(),
-            )
-        }
-        Type::Variant(cases) => {
-            let (name, value) = value.unwrap_variant();
-            let case = cases.iter().find(|(case, _)| *case == name);
-            single(&name, payload(case.and_then(|(_, ty)| ty.as_ref()), value))
-        }
-        Type::Enum(_) => Value::String(value.unwrap_enum().into_owned()),
-        Type::Flags(_) => {
-            let names = value.unwrap_flags();
-            Value::List(names.map(|name| Value::String(name.into_owned())).collect())
-        }
-        Type::Option(inner) => match value.unwrap_option() {
-            // Null would be the inner `none`.
-            None if inner.can_be_null() => Value::List(Vec::new()),
-            None => Value::Null,
-            Some(some) if inner.can_be_null() => Value::List(vec![of_wave(inner, &some)]),
-            Some(some) => of_wave(inner, &some),
-        },
-        Type::Result { ok, err } => match value.unwrap_result() {
-            Ok(value) => single("ok", payload(ok.as_deref(), value)),
-            Err(value) => single("err", payload(err.as_deref(), value)),
-        },
-    }
+/// May it stand in WAVE without the `some` or `ok` around it?
+fn is_plain(ty: &Type) -> bool {
+    !matches!(ty, Type::Option(_) | Type::Result { .. })
 }
 
 #[cfg(test)]
@@ -326,6 +369,99 @@ mod tests {
             err: None,
         };
         check(&result, "ok(7)", r#"{"ok":7}"#);
+        check(&result, "7", r#"{"ok":7}"#);
+        check(&result, "err", r#"{"err":null}"#);
+        let shape = Type::Variant(vec![
+            ("circle".into(), Some(Type::F64)),
+            ("nothing".into(), None),
+        ]);
+        check(&shape, "circle(1.5)", r#"{"circle":1.5}"#);
+        check(&shape, "circle(-inf)", r#"{"circle":"-Infinity"}"#);
+        check(&shape, "nothing", r#"{"nothing":null}"#);
+        let flags = Type::Flags(vec!["read".into(), "write".into()]);
+        check(&flags, "{write}", r#"["write"]"#);
+        let pair = Type::Tuple(vec![Type::Char, Type::Bool]);
+        check(&pair, "('a', true)", r#"["a",true]"#);
+        let ages = Type::Map(Box::new(Type::String), Box::new(Type::U8));
+        check(&ages, r#"[("ann", 7)]"#, r#"{"ann":7}"#);
+    }
+
+    #[test]
+    fn whole_numbers_are_floats_only_where_they_stay_themselves() {
+        let floats = Type::List(Box::new(Type::F64));
+        let on = Type::Record(vec![("x".into(), Type::F32)]);
+        let not = |reason: &str| format!("args[0] (`a`): {reason}");
+        check(
+            &Type::F64,
+            "9007199254740993",
+            &not("9007199254740993 has no exact f64"),
+        );
+        check(
+            &Type::Option(Box::new(Type::F32)),
+            "16777217",
+            &not("16777217 has no exact f32"),
+        );
+        check(
+            &floats,
+            "[1, 9007199254740993]",
+            &not("[1]: 9007199254740993 has no exact f64"),
+        );
+        check(&on, "{x: 16777217}", &not(".x: 16777217 has no exact f32"));
+        check(
+            &floats,
+            "[1e400]",
+            &not(
+                "[0]: 1e400 is more than f64 can tell: write Infinity or -Infinity if that is meant",
+            ),
+        );
+        check(
+            &floats,
+            "[9007199254740992, 0.1]",
+            "[9007199254740992.0,0.1]",
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_the_words_that_were_written() {
+        let not = |reason: &str| format!("args[0] (`a`): {reason}");
+        check(
+            &Type::U64,
+            "99999999999999999999",
+            &not("99999999999999999999 does not fit u64"),
+        );
+        check(
+            &Type::U8,
+            "12345678901234567890123456789012345678901",
+            &not("12345678901234567890123456789012345678901 does not fit u8"),
+        );
+        let bytes = Type::List(Box::new(Type::U8));
+        check(
+            &bytes,
+            "[1, 99999999999999999999]",
+            &not("[1]: 99999999999999999999 does not fit u8"),
+        );
+        let point = Type::Record(vec![("x".into(), Type::U8)]);
+        check(
+            &point,
+            r#"{"x":1,"x":2}"#,
+            &not("1:8: the key `x` stands twice in one map"),
+        );
+        check(
+            &point,
+            "{x: 1, y: 2}",
+            &not("there is no field `y`, only x"),
+        );
+        check(&Type::String, r#""a" or "b""#, r#""\"a\" or \"b\"""#);
+        check(&Type::String, "@file", "\"@file\"");
+        let function = Function {
+            name: "f".into(),
+            params: vec![("a".into(), Type::String)],
+            result: None,
+        };
+        let halved = r#""\ud800""#.to_owned();
+        let failure = of_texts(&function, &[halved], &Console::default()).unwrap_err();
+        let told = r#"args[0] (`a`): "\ud800" is in quotes and cannot be read so: "#;
+        assert!(failure.reason().starts_with(told), "{}", failure.reason());
     }
 
     #[test]

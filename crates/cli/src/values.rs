@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use asterism_document::Filled;
 use asterism_protocol::{Value as Ipld, json_of as dag_json, value_of_json};
 
-use crate::failure::{Exit, Failure};
+use crate::{
+    arguments::is_quoted,
+    failure::{Exit, Failure},
+};
 
 /// Values for the places that a workflow leaves open.
 #[derive(clap::Args)]
@@ -55,8 +58,15 @@ impl Values {
                     format!("`--arg {arg}` is not of the form NAME=VALUE"),
                 ));
             };
-            let value =
-                value_of_json(value.as_bytes()).unwrap_or_else(|_| Ipld::String(value.to_owned()));
+            let value = match value_of_json(value.as_bytes()) {
+                Ok(value) => value,
+                Err(error) if is_quoted(value) => {
+                    return Err(Failure::invalid(format!(
+                        "the value of `--arg {arg}` is in quotes and cannot be read so: {error}"
+                    )));
+                }
+                Err(_) => Ipld::String(value.to_owned()),
+            };
             Ok((name.to_owned(), value))
         });
         values.collect()

@@ -89,6 +89,10 @@ pub fn value_of_text(ty: &Type, text: &str) -> Result<Value, String> {
             // Digits first: JSON has no `+5` and no `007`, people do.
             match (trimmed.parse::<i128>(), json()) {
                 (Ok(number), _) => Ok(Value::Integer(number)),
+                // JSON would tell it rounded.
+                (Err(_), _) if is_whole(trimmed) => {
+                    Err(format!("{} does not fit {ty}", short(trimmed)))
+                }
                 (Err(_), Ok(value @ (Value::Float(_) | Value::Integer(_) | Value::Map(_)))) => {
                     Ok(value)
                 }
@@ -97,9 +101,9 @@ pub fn value_of_text(ty: &Type, text: &str) -> Result<Value, String> {
         }
         Type::F32 | Type::F64 => match text.trim() {
             "NaN" | "Infinity" | "-Infinity" => Ok(Value::String(text.trim().to_owned())),
-            trimmed => match (trimmed.parse::<f64>(), json()) {
-                (Ok(number), _) if number.is_finite() => Ok(Value::Float(number)),
-                (_, Ok(value @ Value::Map(_))) => Ok(value),
+            trimmed => match (float_of_text(ty, trimmed)?, json()) {
+                (Some(number), _) => Ok(Value::Float(number)),
+                (None, Ok(value @ Value::Map(_))) => Ok(value),
                 _ => Err(format!("`{}` is not a number", short(text))),
             },
         },
@@ -123,6 +127,44 @@ pub fn value_of_text(ty: &Type, text: &str) -> Result<Value, String> {
             json().map_err(|_| format!("`{}` is not JSON, which {ty} is written in", short(text)))
         }
     }
+}
+
+/// The number that a text means where `ty`, a float, is wanted; none if it is not written in digits.
+///
+/// # Errors
+/// A whole number that the type cannot hold exactly, as JSON's are refused, and a number beyond it: a sentence that completes
+/// the parameter's name. Others are rounded, as decimals are everywhere.
+pub fn float_of_text(ty: &Type, text: &str) -> Result<Option<f64>, String> {
+    let has_digits = text.contains(|c: char| c.is_ascii_digit());
+    let Some(number) = text.parse::<f64>().ok().filter(|_| has_digits) else {
+        return Ok(None);
+    };
+    let held = match ty {
+        Type::F32 => f64::from(number as f32),
+        _ => number,
+    };
+    if held.is_infinite() {
+        return Err(format!(
+            "{} is more than {ty} can tell: write Infinity or -Infinity if that is meant",
+            short(text)
+        ));
+    }
+    if is_whole(text) {
+        let digits = text.trim_start_matches(['+', '-', '0']);
+        // Without a fraction a float is written with all of its digits.
+        let exact = format!("{:.0}", held.abs());
+        if exact.trim_start_matches('0') != digits {
+            return Err(format!("{} has no exact {ty}", short(text)));
+        }
+    }
+    // There is one zero, as in JSON that is read.
+    Ok(Some(number + 0.0))
+}
+
+/// Is it a sign, if any, and digits?
+fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn place_of(function: &Function, given: &str) -> Result<usize, ValueError> {
@@ -247,6 +289,38 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_is_a_float_only_where_it_stays_itself() {
+        let exact = "has no exact";
+        for (ty, text, expected) in [
+            (Type::F64, "9007199254740992", Ok(9_007_199_254_740_992.0)),
+            (Type::F64, "-9007199254740993", Err(exact)),
+            (Type::F64, "9007199254740993.0", Ok(9_007_199_254_740_992.0)),
+            (
+                Type::F64,
+                "1267650600228229401496703205376",
+                Ok(2_f64.powi(100)),
+            ),
+            (Type::F64, "1267650600228229401496703205377", Err(exact)),
+            (Type::F64, "0.1", Ok(0.1)),
+            (Type::F64, "+007", Ok(7.0)),
+            (Type::F64, "-0", Ok(0.0)),
+            (Type::F32, "16777216", Ok(16_777_216.0)),
+            (Type::F32, "16777217", Err(exact)),
+            (Type::F32, "0.1", Ok(0.1)),
+            (Type::F32, "1e39", Err("is more than f32 can tell")),
+        ] {
+            match (float_of_text(&ty, text), expected) {
+                (Ok(Some(number)), Ok(expected)) => {
+                    assert_eq!(number.to_bits(), f64::to_bits(expected), "{text}");
+                }
+                (Err(said), Err(words)) => assert!(said.contains(words), "{text}: {said}"),
+                (read, expected) => panic!("{text}: {read:?} and not {expected:?}"),
+            }
+        }
+        assert_eq!(float_of_text(&Type::F64, "inf"), Ok(None));
+    }
+
+    #[test]
     fn what_is_no_argument_is_said() {
         check(&[("a-b", "x")], Err("a-b: `x` is not a whole number"));
         check(
@@ -260,6 +334,22 @@ mod tests {
         check(
             &[("maybe", "yes")],
             Err("maybe: `yes` is not true or false"),
+        );
+        // JSON's numbers would be told rounded, and whole ones for floats be rounded without a word.
+        let long = "12345678901234567890123456789012345678901";
+        check(
+            &[("a-b", long)],
+            Err("a-b: 12345678901234567890123456789012345678901 does not fit u8"),
+        );
+        check(
+            &[("many", "9007199254740993")],
+            Err("many: 9007199254740993 has no exact f64"),
+        );
+        check(
+            &[("many", "1e400")],
+            Err(
+                "many: 1e400 is more than f64 can tell: write Infinity or -Infinity if that is meant",
+            ),
         );
         check(
             &[("a-b", "1"), ("text", "x")],

@@ -19,7 +19,7 @@ mod wrap;
 #[cfg(feature = "wrap")]
 pub use crate::wrap::{DECLARATION_SECTION, wrap, wrap_as};
 pub use crate::{
-    call::{args_by_name, args_by_text, value_of_text},
+    call::{args_by_name, args_by_text, float_of_text, value_of_text},
     component_name::{COMPONENT_NAMES, check_component_name, component_name},
     features::features,
     inspect::{COMPONENT_BYTES_MAX, Component, Import, check, inspect, outline},

@@ -88,6 +88,7 @@ fn every_accepted_form_becomes_the_canonical_one() {
         (&Type::F64, "\"NaN\"", "\"NaN\""),
         (&Type::F32, "\"-Infinity\"", "\"-Infinity\""),
         (&Type::F32, "0.1", "0.10000000149011612"),
+        (&Type::F32, "16777216", "16777216.0"),
         (&Type::Char, "\"🛰\"", "\"🛰\""),
         (&Type::String, "\"null\"", "\"null\""),
         (&list(Type::U8), "[]", r#"{"/":{"bytes":""}}"#),
@@ -167,7 +168,8 @@ fn what_does_not_fit_is_refused_with_its_place() {
             "18446744073709551616",
             "args[0]: 1.8446744073709552e19 does not fit u64",
         ),
-        (&Type::F32, "1e300", "does not fit f32"),
+        (&Type::F32, "1e300", "args[0]: 1e300 does not fit f32"),
+        (&Type::F32, "16777217", "args[0]: 16777217 has no exact f32"),
         (
             &Type::F64,
             "9007199254740993",

@@ -72,7 +72,7 @@ impl Reader<'_> {
                 let wide = float(ty, value)?;
                 let narrow = wide as f32;
                 if wide.is_finite() && narrow.is_infinite() {
-                    return Err(Odd::new(format!("{wide} does not fit f32")));
+                    return Err(Odd::new(format!("{wide:?} does not fit f32")));
                 }
                 Val::F32(narrow)
             }

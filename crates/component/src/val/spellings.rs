@@ -58,7 +58,10 @@ pub(super) fn float(ty: &Type, value: &Value) -> Read<f64> {
     match value {
         Value::Float(x) => Ok(*x),
         Value::Integer(n) => {
-            let x = *n as f64;
+            let x = match ty {
+                Type::F32 => f64::from(*n as f32),
+                _ => *n as f64,
+            };
             // 2^127 as a float is beyond what an i128 holds; its conversion back saturates and differs.
             if x as i128 == *n {
                 Ok(x)

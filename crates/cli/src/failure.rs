@@ -1,8 +1,9 @@
 //! What ends a command, and how it says so: `error: could not … because …`, then `hint: …`.
 
-use std::{fmt::Display, process::ExitCode};
+use std::{ffi::OsString, fmt::Display, process::ExitCode};
 
 use asterism_document::Finding;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -147,9 +148,21 @@ impl Failure {
         code.is_some_and(|code| code == "unavailable")
     }
 
-    /// What a clap error says, in our words: its first paragraph is the reason, its tips are the hint.
-    pub(crate) fn of_usage(error: &clap::Error) -> Self {
-        let text = error.render().to_string();
+    /// What a clap error says, in our words: its first paragraph is the reason, its tips are the hint. `words` are those of the
+    /// command line: of one that begins with a dash, such as `-inf`, clap tells the first letter alone.
+    pub(crate) fn of_usage(error: &clap::Error, words: &[OsString]) -> Self {
+        let mut text = error.render().to_string();
+        if let Some(ContextValue::String(letter)) = error.get(ContextKind::InvalidArg)
+            && error.kind() == ErrorKind::UnknownArgument
+            && !letter.starts_with("--")
+        {
+            let mut words = words.iter().filter_map(|word| word.to_str());
+            let meant = words.find(|word| word.starts_with(letter.as_str()));
+            let meant = meant.unwrap_or(letter);
+            text = text
+                .replace(&format!("'{letter}'"), &format!("'{meant}'"))
+                .replace(&format!("'-- {letter}'"), &format!("'-- {meant}'"));
+        }
         let mut tips = Vec::new();
         let mut because = Vec::new();
         let mut usage = None;

@@ -120,8 +120,9 @@ impl From<Failure> for Ended {
     }
 }
 
-impl From<clap::Error> for Ended {
-    fn from(error: clap::Error) -> Self {
+impl Ended {
+    /// What clap says of these words.
+    fn of_usage(error: &clap::Error, words: &[OsString]) -> Self {
         match error.kind() {
             ErrorKind::DisplayHelp
             | ErrorKind::DisplayVersion
@@ -130,15 +131,17 @@ impl From<clap::Error> for Ended {
                 let _ = error.print();
                 Self::Told(ExitCode::from(error.exit_code() as u8))
             }
-            _ => Self::Failed(Failure::of_usage(&error)),
+            _ => Self::Failed(Failure::of_usage(error, words)),
         }
     }
 }
 
 fn start(args: Vec<OsString>) -> Result<(), Ended> {
     let settings = Settings::load(&Args::command(), settings::named_file(&args))?;
-    let matches = settings.apply(Args::command()).try_get_matches_from(args)?;
-    let Args { console, command } = Args::from_arg_matches(&matches)?;
+    let misread = |error| Ended::of_usage(&error, &args);
+    let matches = settings.apply(Args::command()).try_get_matches_from(&args);
+    let matches = matches.map_err(misread)?;
+    let Args { console, command } = Args::from_arg_matches(&matches).map_err(misread)?;
     let (serves, usual) = match &command {
         Command::Coordinator(_) | Command::Executor(executor::Command::Start { .. }) => {
             (true, "info")

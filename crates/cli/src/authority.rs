@@ -52,20 +52,24 @@ impl OperatorToken {
         }
     }
 
-    /// The tokens to show to a coordinator, one after the other: the one that is given, or, to one of this machine, those in
-    /// the folders that it probably keeps its data in. One that is wrong is as none.
-    pub(crate) fn to_show(&self, coordinator: &Coordinator) -> Result<Vec<String>, Failure> {
+    /// What to show to a coordinator, one after the other until one is enough: the token that is given, or, to one of this
+    /// machine, nothing and then those in the folders that it probably keeps its data in.
+    pub(crate) fn to_show(
+        &self,
+        coordinator: &Coordinator,
+    ) -> Result<Vec<Option<String>>, Failure> {
         if let Some(token) = self.given()? {
-            return Ok(vec![token]);
+            return Ok(vec![Some(token)]);
         }
         if !coordinator.is_here() {
-            return Ok(Vec::new());
+            return Ok(vec![None]);
         }
         let named = env::var_os("ASTERISM_DATA").map_or_else(folders::data, PathBuf::from);
         // What cannot be read is not shown; whether it was needed, the coordinator says.
         let folders = [named, PathBuf::from(OF_DEV)];
         let tokens = folders.iter().map(|folder| read(&folder.join(FILE)));
-        Ok(tokens.filter_map(Result::ok).collect())
+        let tokens = tokens.filter_map(Result::ok).map(Some);
+        Ok(std::iter::once(None).chain(tokens).collect())
     }
 
     fn given(&self) -> Result<Option<String>, Failure> {
@@ -119,9 +123,12 @@ pub(crate) struct RunToken {
 
 impl RunToken {
     /// As [`OperatorToken::to_show`].
-    pub(crate) fn to_show(&self, coordinator: &Coordinator) -> Result<Vec<String>, Failure> {
+    pub(crate) fn to_show(
+        &self,
+        coordinator: &Coordinator,
+    ) -> Result<Vec<Option<String>>, Failure> {
         match &self.run_token {
-            Some(token) => Ok(vec![token.clone()]),
+            Some(token) => Ok(vec![Some(token.clone())]),
             None => self.operator.to_show(coordinator),
         }
     }

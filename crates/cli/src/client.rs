@@ -148,28 +148,29 @@ impl Coordinator {
         Ok(self.send(request.timeout(ANSWER_WITHIN)).await?)
     }
 
-    /// POST of nothing to a path of segments that others named, by whoever has one of these tokens, or none.
+    /// POST of nothing to a path of segments that others named, by whoever shows the first of `tokens`, or the next one where
+    /// that is not enough; none of them is to show nothing. The refusal that is told is the first.
     pub(crate) async fn post_at(
         &self,
         segments: &[&str],
         query: &[(&str, String)],
-        tokens: Vec<String>,
+        tokens: Vec<Option<String>>,
     ) -> Result<Answer, Failure> {
         let address = self.address_of(segments, query)?;
-        let mut tokens = tokens.into_iter();
-        let mut token = tokens.next();
-        loop {
+        let mut denied = None;
+        for token in tokens {
             let mut request = client()?.post(address.clone());
             if let Some(token) = token {
                 request = request.bearer_auth(token);
             }
-            let answer = self.send(request.timeout(ANSWER_WITHIN)).await;
-            token = tokens.next();
-            match answer {
-                Err(NoAnswer::Refused(failure)) if failure.is_denied() && token.is_some() => {}
+            match self.send(request.timeout(ANSWER_WITHIN)).await {
+                Err(NoAnswer::Refused(failure)) if failure.is_denied() => {
+                    denied.get_or_insert(failure);
+                }
                 answer => return Ok(answer?),
             }
         }
+        Err(denied.unwrap_or_else(|| Failure::other("nothing was asked")))
     }
 
     fn address_of(

@@ -199,6 +199,7 @@ const CASES: &[Case] = &[
     case("a task of no run", &[], &["task", "explain", "77", "0", "--coordinator", "URL"], 4, &["could not look at task 0 of run 77 because"]),
     case("a task whose name is a path", &[], &["task", "get", "77", "../../health", "--coordinator", "URL"], 4, &["run 77 is not here"]),
     case("an executor that is not here", &[], &["executor", "drain", "nobody", "--coordinator", "URL"], 4, &["could not drain executor nobody because", "by its key"]),
+    case("a wrong token where none is needed", &[], &["workflow", "pause", "--all", "--operator-token", "a-token-of-nobody", "--coordinator", "URL"], 6, &["only the operator may do this, and the token that came is not the operator's", "hint: leave the token away"]),
     case("a key that is not here", &[], &["executor", "drain", "did:key:z6MkpHbhfV2pDdZ4FUCmVhAggxcgyeZKpkBqVHkDMMfvJyH4", "--coordinator", "URL"], 4, &["is not here"]),
     case("a blob that is not here", &[], &["blob", "get", "bafkreihw6qyidyrtilymw5ys6tpvabmz4pou7przelzkumcfb3k6d4fegu", "--coordinator", "URL"], 4, &["could not get blob bafkrei"]),
     case("a blob that is no CID", &[], &["blob", "get", "nonsense", "--coordinator", "URL"], 5, &["could not get blob nonsense because"]),

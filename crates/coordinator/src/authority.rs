@@ -50,6 +50,8 @@ pub(crate) struct Asker {
     is_operator: bool,
     /// What it has to show, if it is not the operator's.
     token: Option<String>,
+    /// Would be the operator if it showed nothing.
+    needs_none: bool,
 }
 
 impl Authority {
@@ -67,20 +69,24 @@ impl Authority {
         Ok(Self { token, wants_token })
     }
 
-    /// Who asks, by the address that the connection comes from and what the request says.
+    /// Who asks, by the address that the connection comes from and what the request says. Whoever shows a token is who the token
+    /// says, wherever the connection comes from: one that is wrong is to be noticed.
     pub(crate) fn asker(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Asker {
         let token = bearer(headers);
         if token.is_some_and(|token| same(token, &self.token)) {
             return Asker {
                 is_operator: true,
                 token: None,
+                needs_none: false,
             };
         }
         let here = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
         let forwarded = FORWARDED.iter().any(|header| headers.contains_key(*header));
+        let needs_none = here && !forwarded && !self.wants_token;
         Asker {
-            is_operator: here && !forwarded && !self.wants_token,
+            is_operator: needs_none && token.is_none(),
             token: token.map(str::to_owned),
+            needs_none,
         }
     }
 
@@ -118,16 +124,23 @@ impl Authority {
         if asker.is_operator {
             return Ok(());
         }
+        let error = denied(
+            asker,
+            "operator-only",
+            "only the operator may do this",
+            "not the operator's",
+        );
+        if asker.needs_none {
+            return Err(error.hint(NONE_NEEDED));
+        }
         let hint = if self.wants_token {
             "show the operator's token as `authorization: Bearer TOKEN`; it is in `operator-token` in the coordinator's data directory"
         } else {
             "ask from the machine that the coordinator runs on, or show the operator's token as `authorization: Bearer TOKEN`; it is in `operator-token` in the coordinator's data directory"
         };
-        Err(
-            denied(asker, "operator-only", "only the operator may do this")
-                .hint(hint)
-                .command("`--operator-token-file FILE` shows the operator's token; it is `operator-token` in the coordinator's data directory"),
-        )
+        Err(error
+            .hint(hint)
+            .command("`--operator-token-file FILE` shows the operator's token; it is `operator-token` in the coordinator's data directory"))
     }
 
     /// Is it the operator, or who submitted the run?
@@ -150,16 +163,24 @@ impl Authority {
             "only who submitted run {} or the operator may do this",
             run.0
         );
-        Err(denied(asker, "submitter-only", &message).hint(
+        let error = denied(asker, "submitter-only", &message, "neither's");
+        if asker.needs_none {
+            return Err(error.hint(NONE_NEEDED));
+        }
+        Err(error.hint(
             "show the run's token, which came with the answer when it was submitted (`asterism-run-token`), or the operator's, as `authorization: Bearer TOKEN`",
         )
         .command("`--run-token TOKEN` shows what `asterism run --detach` said of the run, `--operator-token-file FILE` the operator's token"))
     }
 }
 
-fn denied(asker: &Asker, code: &'static str, message: &str) -> ApiError {
+/// What to do about a wrong token where none is needed.
+const NONE_NEEDED: &str = "leave the token away: from here none is needed";
+
+/// `whose` says of a token that came why it is not enough.
+fn denied(asker: &Asker, code: &'static str, message: &str, whose: &str) -> ApiError {
     let message = match asker.token {
-        Some(_) => format!("{message}, and the token that came is neither's"),
+        Some(_) => format!("{message}, and the token that came is {whose}"),
         None => message.to_owned(),
     };
     ApiError::new(StatusCode::UNAUTHORIZED, code, message)
@@ -217,7 +238,8 @@ mod tests {
         let authority = Authority::new(Some(TOKEN.into()), false).expect("a token");
         for here in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             assert!(is_operator(&authority, Some(here), None), "{here}");
-            assert!(is_operator(&authority, Some(here), wrong), "{here}");
+            assert!(is_operator(&authority, Some(here), token), "{here}");
+            assert!(!is_operator(&authority, Some(here), wrong), "{here}");
             for header in FORWARDED {
                 let forwarded = Some((header, "for=192.0.2.1"));
                 assert!(!is_operator(&authority, Some(here), forwarded), "{header}");
@@ -265,6 +287,7 @@ mod tests {
         let asker = Asker {
             is_operator: false,
             token: Some(token.clone()),
+            needs_none: false,
         };
         assert!(authority.of_submitter(&asker, RunId(1), one).is_ok());
         assert!(authority.of_submitter(&asker, RunId(2), one).is_err());

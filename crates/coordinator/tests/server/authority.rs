@@ -73,6 +73,25 @@ async fn what_is_the_operator_s_wants_the_token_from_elsewhere() {
     }
     let (status, _) = post(&server, "/pause", From::Here, None).await;
     assert_eq!(status, 200, "who sits at the machine needs none");
+    // And is told of a wrong one all the same.
+    let (status, error) = post(&server, "/resume", From::Here, Some("a-token-of-nobody")).await;
+    assert_eq!((status, &error["code"]), (401, &json!("operator-only")));
+    let (message, hint) = (error["message"].as_str(), error["hint"].as_str());
+    assert!(
+        message
+            .unwrap()
+            .ends_with("the token that came is not the operator's"),
+        "{error}"
+    );
+    assert!(hint.unwrap().starts_with("leave the token away"), "{error}");
+    assert!(is_paused(&server).await);
+    let submitted = server.post("/run?wait=false", sum()).await;
+    let started: Json = submitted.json().await.unwrap();
+    let cancel = format!("/workflows/{}/cancel", started["run"]);
+    let (status, error) = post(&server, &cancel, From::Here, Some("a-token-of-nobody")).await;
+    assert_eq!((status, &error["code"]), (401, &json!("submitter-only")));
+    let (status, error) = post(&server, &cancel, From::Here, None).await;
+    assert_eq!(status, 200, "{error}");
     server.stop().await;
 }
 

@@ -232,6 +232,16 @@ impl Coordinator {
     }
 
     fn address(&self, path: &str, query: &[(&str, String)]) -> Result<reqwest::Url, Failure> {
+        if !self.url.contains("://") {
+            let (said, meant) = match self.url() {
+                "" => ("is empty".to_owned(), "127.0.0.1:3000"),
+                url => (format!("`{url}` has no scheme"), url),
+            };
+            return Err(
+                Failure::invalid(format!("the coordinator's address {said}"))
+                    .hint(format!("write http://{meant}")),
+            );
+        }
         let address = format!("{}{path}", self.url());
         let mut address = reqwest::Url::parse(&address)
             .map_err(|error| Failure::invalid(format!("`{address}` is not an address: {error}")))?;

@@ -102,6 +102,8 @@ const CASES: &[Case] = &[
     case("nobody listens", &[("w.json", one!(r#"{"func":"add","args":[1,2]}"#))], &["run", "w.json", "--coordinator", "http://127.0.0.1:9"], 3, &["could not run w.json because", "127.0.0.1:9", "hint: start one"]),
     case("no such host", &[("w.json", "{}")], &["run", "w.json", "--coordinator", "http://nobody.invalid"], 3, &["nobody.invalid"]),
     case("no address", &[("w.json", "{}")], &["run", "w.json", "--coordinator", "not an address"], 5, &["not an address"]),
+    case("an address without its scheme", &[("w.json", "{}")], &["run", "w.json", "--coordinator", "127.0.0.1:3101"], 5, &["the coordinator's address `127.0.0.1:3101` has no scheme", "hint: write http://127.0.0.1:3101"]),
+    case("an empty address", &[("w.json", "{}")], &["run", "w.json", "--coordinator", ""], 5, &["the coordinator's address is empty", "hint: write http://127.0.0.1:3000"]),
     case("an address of another kind", &[("w.json", "{}")], &["run", "w.json", "--coordinator", "ftp://a"], 5, &["http://HOST:PORT"]),
     // Workflows.
     case("no file", &[], RUN, 5, &["could not read w.json because"]),

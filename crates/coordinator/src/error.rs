@@ -77,6 +77,14 @@ impl ApiError {
         .hint("start the coordinator with --allow-origin <origin> to allow it")
     }
 
+    /// The body is packed in a way that nobody here unpacks.
+    pub(crate) fn encoded(encoding: &str) -> Self {
+        let encoding: String = encoding.chars().take(100).collect();
+        let message = format!("a body with `content-encoding: {encoding}` is not unpacked here");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
+            .hint("send it as it is, without that header")
+    }
+
     /// Too much at the same time.
     pub(crate) fn busy(message: impl Into<String>) -> Self {
         Self {
@@ -159,8 +167,15 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let retry_after_s = self.retry_after_s;
-        let mut response = (self.status, Json(self)).into_response();
+        let (status, retry_after_s) = (self.status, self.retry_after_s);
+        let mut response = (status, Json(self)).into_response();
+        // No other refusal has this status.
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            response.headers_mut().insert(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            );
+        }
         if let Some(seconds) = retry_after_s {
             response
                 .headers_mut()

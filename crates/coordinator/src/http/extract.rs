@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
 
 use super::network_of;
 use crate::{
@@ -112,6 +113,48 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T
             .hint("names in a path are UTF-8, percent-encoded where they need it")),
         }
     }
+}
+
+/// Is every parameter of a query written as it has to be? Readers take what is not for another text, each for its own.
+///
+/// # Errors
+/// The first that is not, by its name.
+pub(super) fn check_query(query: &str) -> Result<(), ApiError> {
+    for pair in query.split('&') {
+        let Some(why) = why_unreadable(pair) else {
+            continue;
+        };
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let name: String = name.chars().take(100).collect();
+        return Err(ApiError::invalid(format!(
+            "the query is not understood: `{name}`: {why}"
+        ))
+        .hint(
+            "in a query a percent sign is %25, and other characters are % and two digits for each byte of their UTF-8",
+        )
+        .details(json!({ "path": name })));
+    }
+    Ok(())
+}
+
+/// Why a text with bytes as percent signs and digits stands for no other, if it does not.
+fn why_unreadable(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2).unwrap_or(part);
+        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match u8::from_str_radix(digits, 16) {
+            Ok(byte) if digits.len() == 2 && is_hex(digits) => bytes.push(byte),
+            _ => {
+                let digits: String = digits.chars().take(2).collect();
+                return Some(format!("`%{digits}` is no byte in two hexadecimal digits"));
+            }
+        }
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    let is_text = std::str::from_utf8(&bytes).is_ok();
+    (!is_text).then(|| "its bytes are no text in UTF-8".to_owned())
 }
 
 /// What is at the bottom of an error.

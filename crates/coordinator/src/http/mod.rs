@@ -45,7 +45,7 @@ pub(crate) use self::{
     run::{forgotten, start, tasks_from},
 };
 
-use self::extract::Client;
+use self::extract::{Client, check_query};
 
 type Shared = State<Arc<App>>;
 
@@ -89,7 +89,7 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
     } else if request.method() == Method::OPTIONS && allowed.is_some() {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        match held(&app, request) {
+        match admitted(&app, request) {
             Ok(request) => next.run(request).await,
             Err(error) => error.into_response(),
         }
@@ -144,15 +144,26 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
     response
 }
 
-/// The request with its body, if it has one, held for no longer than it may be.
-fn held(app: &App, request: Request) -> Result<Request, ApiError> {
+/// The request, if what it says can be read as it is meant; its body, if it has one, is held for no longer than it may be.
+fn admitted(app: &App, request: Request) -> Result<Request, ApiError> {
+    check_query(request.uri().query().unwrap_or_default())?;
     if request.body().is_end_stream() {
         return Ok(request);
     }
     let (parts, body) = request.into_parts();
+    if let Some(encoding) = encoding_of(&parts.headers) {
+        return Err(ApiError::encoded(&encoding));
+    }
     let network = network_of(&parts.extensions)?;
     let body = app.counts.hold(network, body)?;
     Ok(Request::from_parts(parts, body))
+}
+
+/// How a body is packed, if it is: nobody here unpacks it.
+fn encoding_of(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut texts = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    texts.find(|text| !text.is_empty() && !text.eq_ignore_ascii_case("identity"))
 }
 
 /// The network that a request comes from.

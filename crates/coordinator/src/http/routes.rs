@@ -121,7 +121,7 @@ fn run_options(about: About) -> About {
         .query(
             "verify",
             "string",
-            "When outcomes are believed: any, trusted, quorum:2/3 or spot:5%",
+            "When outcomes are believed: any, trusted, quorum:2/3 or spot:5%25, where %25 is a percent sign",
         )
         .query("priority", "integer", "A head start, in steps")
         .query(

@@ -276,3 +276,69 @@ async fn the_sub_protocol_is_offered_or_named_in_the_address() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_query_cannot_mean_is_refused_by_its_parameter() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    for (path, said) in [
+        ("/add?a=%FF&b=1", "`a`: its bytes are no text in UTF-8"),
+        ("/add?a=1&b=%2", "`b`: `%2` is no byte"),
+        ("/add?a=1&b=%+1", "`b`: `%+1` is no byte"),
+        ("/add?%zz=1&b=1", "`%zz`: `%zz` is no byte"),
+        ("/workflows?state=running%", "`state`: `%` is no byte"),
+        ("/health?x=%C3%28", "`x`: its bytes are no text in UTF-8"),
+        ("/ws/watch?protocol=%FF", "`protocol`: its bytes"),
+    ] {
+        let response = server.get(path).await;
+        let status = response.status();
+        let error: Json = response.json().await.unwrap();
+        assert_eq!(
+            (status.as_u16(), &error["code"]),
+            (400, &json!("invalid-input")),
+            "{path}"
+        );
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(said), "{path}: {message}");
+        assert!(error["hint"].as_str().unwrap().contains("%25"), "{error}");
+    }
+    // What is written as it has to be is read as ever.
+    let response = server.get("/workflows?state=r%75nning").await;
+    assert_eq!(response.status(), 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_packed_is_refused_and_not_read_as_it_is() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let client = reqwest::Client::new();
+    let send = async |method: reqwest::Method, path: &str, encoding: &str| {
+        let request = client.request(method, server.at(path));
+        let request = request.header("content-encoding", encoding).body(sum());
+        request.send().await.unwrap()
+    };
+    let cid = blob_cid(sum().as_bytes());
+    let put = format!("/blobs/{cid}");
+    for (method, path) in [
+        (reqwest::Method::POST, "/run?wait=false"),
+        (reqwest::Method::POST, "/workflow"),
+        (reqwest::Method::POST, "/add"),
+        (reqwest::Method::POST, "/components"),
+        (reqwest::Method::POST, "/blobs"),
+        (reqwest::Method::PUT, put.as_str()),
+    ] {
+        let response = send(method, path, "gzip").await;
+        assert_eq!(response.status(), 415, "{path}");
+        assert_eq!(response.headers()["accept-encoding"], "identity", "{path}");
+        let error: Json = response.json().await.unwrap();
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.contains("content-encoding: gzip"),
+            "{path}: {error}"
+        );
+    }
+    let response = send(reqwest::Method::PUT, put.as_str(), "Identity").await;
+    assert_eq!(response.status(), 201);
+    server.stop().await;
+}

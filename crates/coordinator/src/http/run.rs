@@ -481,7 +481,12 @@ pub(crate) async fn tasks_from(
 }
 
 pub(crate) fn forgotten(run: RunId) -> ApiError {
-    ApiError::not_found(format!("run {} is not here, or not any more", run.0))
+    absent(format!("run {} is not here, or not any more", run.0))
+}
+
+/// There is no such run.
+pub(super) fn absent(message: String) -> ApiError {
+    ApiError::not_found(message)
         .hint("/workflows lists the runs")
         .command("`asterism workflow list` lists the runs")
 }

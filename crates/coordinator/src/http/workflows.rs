@@ -31,13 +31,13 @@ use crate::{app::App, authority::Asker, error::ApiError, media};
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichRun {
     /// Which run of the workflow; the latest without it.
-    run: Option<u64>,
+    run: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PartQuery {
-    run: Option<u64>,
+    run: Option<String>,
     /// The place of the first task in the answer.
     from: u32,
     /// Most tasks in it; [`PAGE_TASKS_MAX`] without it.
@@ -47,7 +47,7 @@ pub(super) struct PartQuery {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ResultQuery {
-    run: Option<u64>,
+    run: Option<String>,
     /// As of `/run`.
     timeout: Option<u64>,
     #[serde(rename = "allResults")]
@@ -98,7 +98,7 @@ pub(super) async fn show(
         return Err(ApiError::invalid(message)
             .hint("an answer with tasks left out has a Link header with the address of the next"));
     }
-    let RunSummary { run, workflow, .. } = run_of(&app, &cid, part.run).await?;
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, part.run.as_deref()).await?;
     let (view, _) = app
         .driver
         .look(move |scheduler| scheduler.part_view(run, part.from, most))
@@ -120,9 +120,16 @@ pub(super) async fn show(
 }
 
 /// The run that is meant: of a workflow the one that is named or the latest, or the one with the number in the path.
-async fn run_of(app: &App, workflow: &str, run: Option<u64>) -> Result<RunSummary, ApiError> {
-    if let (Ok(number), None) = (workflow.parse(), run) {
-        return run::summary(app, RunId(number)).await;
+async fn run_of(app: &App, workflow: &str, run: Option<&str>) -> Result<RunSummary, ApiError> {
+    let run = run.map(number_of).transpose()?;
+    if is_number(workflow) {
+        let number = number_of(workflow)?;
+        if let Some(other) = run.filter(|run| *run != number) {
+            let (number, other) = (number.0, other.0);
+            let message = format!("the path says run {number}, and the query run {other}");
+            return Err(ApiError::invalid(message).hint("leave one of them away"));
+        }
+        return run::summary(app, number).await;
     }
     let workflow = cid_of(workflow)?;
     let Some(run) = run else {
@@ -141,15 +148,41 @@ async fn run_of(app: &App, workflow: &str, run: Option<u64>) -> Result<RunSummar
                 )
         });
     };
-    let summary = run::summary(app, RunId(run)).await?;
+    let summary = run::summary(app, run).await?;
     if summary.workflow == workflow {
         return Ok(summary);
     }
-    let message = format!("run {run} is not one of {workflow}");
+    let message = format!("run {} is not one of {workflow}", run.0);
     Err(ApiError::not_found(message).hint(format!(
         "it is at {}",
         run::at(summary.run, summary.workflow)
     )))
+}
+
+/// Is it a whole number, of whatever size?
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The run that has a number, as it is written.
+///
+/// # Errors
+/// It is no number, or one that no run has.
+fn number_of(text: &str) -> Result<RunId, ApiError> {
+    if let Ok(number) = text.parse() {
+        return Ok(RunId(number));
+    }
+    let said: String = text.chars().take(100).collect();
+    if is_number(text) {
+        return Err(run::absent(format!(
+            "run {said} is not here: runs are counted from 1"
+        )));
+    }
+    Err(
+        ApiError::invalid(format!("run: `{said}` is not the number of a run"))
+            .hint("/workflows lists the runs"),
+    )
 }
 
 /// The full workflow of a run, as `/workflow` prepares it.
@@ -159,7 +192,7 @@ pub(super) async fn document(
     Asked(which): Asked<WhichRun>,
     FromNetwork(network): FromNetwork,
 ) -> Result<Response, ApiError> {
-    let summary = run_of(&app, &cid, which.run).await?;
+    let summary = run_of(&app, &cid, which.run.as_deref()).await?;
     let run = summary.run;
     let place = run::place_of_whole(&app, network, &summary)?;
     let making = run::making_whole(&app, summary.counts.total()).await?;
@@ -209,7 +242,7 @@ pub(super) async fn result(
     FromNetwork(network): FromNetwork,
 ) -> Result<Response, ApiError> {
     let waiter = Waiter::new(&app, network)?;
-    let RunSummary { run, workflow, .. } = run_of(&app, &cid, query.run).await?;
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, query.run.as_deref()).await?;
     let answer = waiter
         .result(run, workflow, query.timeout, query.all_results)
         .await;
@@ -224,7 +257,7 @@ pub(super) async fn watch(
     FromNetwork(network): FromNetwork,
 ) -> Result<Response, ApiError> {
     let place = app.room.watchers.take(network)?;
-    let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run).await?;
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run.as_deref()).await?;
     Ok((
         names_of(run, workflow),
         events::follow(&app, run, workflow, place),
@@ -238,7 +271,7 @@ pub(super) async fn task(
     Named((cid, task)): Named<(String, String)>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    let summary = run_of(&app, &cid, which.run).await?;
+    let summary = run_of(&app, &cid, which.run.as_deref()).await?;
     let run = summary.run;
     let place = place_of(&app, run, task).await?;
     let look = move |scheduler: &Scheduler| {
@@ -312,7 +345,7 @@ pub(super) async fn cancel(
     Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run).await?;
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run.as_deref()).await?;
     app.authority.of_submitter(&asker, run, workflow)?;
     app.driver.cancel(run).await?;
     // It may have ended by itself before: then it is not cancelled, and saying so would be a lie.
@@ -346,7 +379,7 @@ pub(super) async fn cancel_task(
     Named((cid, task)): Named<(String, String)>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run).await?;
+    let RunSummary { run, workflow, .. } = run_of(&app, &cid, which.run.as_deref()).await?;
     app.authority.of_submitter(&asker, run, workflow)?;
     let task = place_of(&app, run, task).await?;
     let run = app.driver.cancel_task(run, task).await?;
@@ -377,7 +410,7 @@ pub(super) async fn pause(
     Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &asker, &cid, which.run, true).await
+    set_paused(&app, &asker, &cid, which.run.as_deref(), true).await
 }
 
 /// Leases what a run waits for again.
@@ -387,14 +420,14 @@ pub(super) async fn resume(
     Named(cid): Named<String>,
     Asked(which): Asked<WhichRun>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &asker, &cid, which.run, false).await
+    set_paused(&app, &asker, &cid, which.run.as_deref(), false).await
 }
 
 async fn set_paused(
     app: &App,
     asker: &Asker,
     cid: &str,
-    run: Option<u64>,
+    run: Option<&str>,
     paused: bool,
 ) -> Result<Response, ApiError> {
     let summary = run_of(app, cid, run).await?;

@@ -160,6 +160,38 @@ async fn a_run_is_waited_for_later() {
     );
     let (status, error) = json_of(server.get(&format!("{path}?run=99")).await).await;
     assert_eq!((status, &error["code"]), (404, &json!("not-found")));
+    // Whatever number is meant, it is told.
+    let huge = "99999999999999999999";
+    for (path, status, said) in [
+        (
+            "/workflows/1?run=99999".to_owned(),
+            400,
+            "run 1, and the query run 99999",
+        ),
+        ("/workflows/1?run=1".to_owned(), 200, ""),
+        (
+            format!("/workflows/{huge}"),
+            404,
+            "run 99999999999999999999 is not here",
+        ),
+        ("/workflows/-1".to_owned(), 404, "run -1 is not here"),
+        (
+            format!("{path}?run={huge}"),
+            404,
+            "run 99999999999999999999 is not here",
+        ),
+        (format!("{path}/result?run=-1"), 404, "run -1 is not here"),
+        (
+            format!("{path}/document?run=one"),
+            400,
+            "`one` is not the number of a run",
+        ),
+    ] {
+        let (is, answer) = json_of(server.get(&path).await).await;
+        assert_eq!(is, status, "{path}: {answer}");
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(message.contains(said), "{path}: {message}");
+    }
     let document = server.json(&format!("{path}/document")).await;
     assert_eq!(document["cid"], started["workflow"]);
     server.stop().await;

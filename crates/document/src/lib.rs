@@ -248,6 +248,11 @@ fn text_of(bytes: &[u8]) -> Result<&str, Vec<Finding>> {
     }
     let bytes = without_bom(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
+        // No text begins so, but a list in DAG-CBOR does.
+        if error.valid_up_to() == 0 {
+            let message = "the document is neither a text in UTF-8 nor a map in DAG-CBOR";
+            return vec![at(String::new(), message.to_owned(), None)];
+        }
         let before = &bytes[..error.valid_up_to()];
         let position = place::Position::after(&String::from_utf8_lossy(before));
         vec![position.finding("the document is not a valid text in UTF-8".to_owned())]

@@ -189,6 +189,11 @@ fn a_text_that_cannot_be_read_says_where() {
         bytes[0].to_string(),
         "1:8: the document is not a valid text in UTF-8"
     );
+    let list = asterism_document::check(b"\x83\x01\x02\x03", &Add);
+    assert_eq!(
+        list[0].to_string(),
+        "the document is neither a text in UTF-8 nor a map in DAG-CBOR"
+    );
 }
 
 #[test]

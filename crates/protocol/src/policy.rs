@@ -55,7 +55,10 @@ impl Policy {
                 return Ok(());
             }
             Self::Spot { per_mille } => format!(
-                "a rate of {per_mille} thousandths cannot be: 1 to {SPOT_PER_MILLE_MAX} can"
+                "a rate of {} cannot be: {} to {} can",
+                Percent(per_mille),
+                Percent(1),
+                Percent(SPOT_PER_MILLE_MAX)
             ),
         };
         Err(Error::Value {
@@ -81,10 +84,19 @@ impl fmt::Display for Policy {
             Self::Any => f.write_str("any"),
             Self::Trusted => f.write_str("trusted"),
             Self::Quorum { agree, of } => write!(f, "quorum:{agree}/{of}"),
-            Self::Spot { per_mille } if per_mille.is_multiple_of(10) => {
-                write!(f, "spot:{}%", per_mille / 10)
-            }
-            Self::Spot { per_mille } => write!(f, "spot:{}.{}%", per_mille / 10, per_mille % 10),
+            Self::Spot { per_mille } => write!(f, "spot:{}", Percent(per_mille)),
+        }
+    }
+}
+
+/// Thousandths, as people write them: `5%`, `0.1%`.
+struct Percent(u32);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 10, self.0 % 10) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, tenth) => write!(f, "{whole}.{tenth}%"),
         }
     }
 }

@@ -51,6 +51,16 @@ fn a_policy_that_cannot_be_satisfied_is_refused() {
         let error = text.parse::<Policy>().expect_err(text).to_string();
         assert!(error.starts_with("verify: "), "{error}");
     }
+    let told = |text: &str| text.parse::<Policy>().expect_err(text).to_string();
+    let within = "cannot be: 0.1% to 100% can";
+    assert_eq!(
+        told("spot:500%"),
+        format!("verify: a rate of 500% {within}")
+    );
+    assert_eq!(
+        told("spot:100.1%"),
+        format!("verify: a rate of 100.1% {within}")
+    );
 }
 
 #[test]

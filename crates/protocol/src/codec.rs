@@ -1,6 +1,6 @@
 //! The one canonical encoding: strict DAG-CBOR, bounded.
 
-use std::{collections::BTreeSet, mem};
+use std::{collections::BTreeSet, convert::Infallible, mem};
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
@@ -50,7 +50,69 @@ pub fn decode<T: DeserializeOwned>(
     if !rest.is_empty() {
         return Err(malformed("something follows its end".into()));
     }
-    serde_ipld_dagcbor::from_slice(bytes).map_err(|e| malformed(e.to_string()))
+    serde_ipld_dagcbor::from_slice(bytes).map_err(|error| malformed(in_words(&error)))
+}
+
+/// What the decoder found: it has no words for it but the names of its own variants.
+fn in_words(error: &serde_ipld_dagcbor::DecodeError<Infallible>) -> String {
+    use serde_ipld_dagcbor::DecodeError;
+    match error {
+        DecodeError::Msg(text) => text.clone(),
+        DecodeError::Read(never) => match *never {},
+        DecodeError::Eof { .. } => CUT_SHORT.to_owned(),
+        DecodeError::Mismatch {
+            name: "CBOR tag head" | "CBOR tag",
+            ..
+        } => "a tag that is not that of a link".to_owned(),
+        DecodeError::Mismatch { name, found } => {
+            format!("{} where `{name}` is wanted", kind_of(*found))
+        }
+        DecodeError::Unsupported { found, .. } => {
+            format!("{} has no place in DAG-CBOR", kind_of(*found))
+        }
+        DecodeError::RequireLength { name, .. } => {
+            format!("`{name}` has another number of entries than is wanted")
+        }
+        DecodeError::LengthMismatch {
+            name,
+            expect,
+            value,
+        } => format!("`{name}` of {value} where {expect} are wanted"),
+        DecodeError::RequireBorrowed { name } => format!("`{name}` cannot be read from pieces"),
+        DecodeError::RequireUtf8 { .. } => "a text is not UTF-8".to_owned(),
+        DecodeError::LengthOverflow { name, .. }
+        | DecodeError::CastOverflow { name }
+        | DecodeError::ArithmeticOverflow { name, .. } => format!("`{name}` is too large"),
+        DecodeError::DepthOverflow { .. } => "nested too deep".to_owned(),
+        DecodeError::TrailingData => "something follows its end".to_owned(),
+        DecodeError::IndefiniteSize => INDEFINITE.to_owned(),
+        DecodeError::NonMinimal { name, .. } => {
+            format!("`{name}` is not written in its shortest form")
+        }
+        DecodeError::UnorderedKey => {
+            "keys of a map are not in order, the shorter ones first, or one is there twice"
+                .to_owned()
+        }
+    }
+}
+
+/// What an item is that begins with this byte.
+fn kind_of(head: u8) -> &'static str {
+    match head >> 5 {
+        0 | 1 => "an integer",
+        2 => "a byte string",
+        3 => "a text",
+        4 => "a list",
+        5 => "a map",
+        6 => "a link",
+        _ => match head & 0x1f {
+            20 | 21 => "a boolean",
+            22 => "null",
+            25 | 26 => "a float of fewer than 64 bits",
+            27 => "a float",
+            _ => "a simple value",
+        },
+    }
 }
 
 /// A content type as a value, for its DAG-JSON form.
@@ -125,6 +187,8 @@ const ENVELOPE_DEPTH: usize = 16;
 
 const CUT_SHORT: &str = "it ends too early";
 
+const INDEFINITE: &str = "indefinite lengths are not DAG-CBOR";
+
 /// What follows the first item. Checks, before anything is allocated, that the bytes begin with an item of CBOR, no deeper
 /// than a value in its message may be, and that no list or map claims more entries than there are bytes. The decoder checks
 /// the rest (order of keys, shortest forms), but reads an enum as written either way, recurses, and allocates by claim.
@@ -149,7 +213,7 @@ pub(crate) fn behind_item(bytes: &[u8]) -> Result<&[u8], &'static str> {
         let argument_bytes = match head & 0x1f {
             0..=23 => 0,
             info @ 24..=27 => 1 << (info - 24),
-            _ => return Err("indefinite lengths are not DAG-CBOR"),
+            _ => return Err(INDEFINITE),
         };
         let (argument, tail) = tail.split_at_checked(argument_bytes).ok_or(CUT_SHORT)?;
         let number = argument

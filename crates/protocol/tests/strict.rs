@@ -46,6 +46,31 @@ fn what_is_canonical_passes() {
 }
 
 #[test]
+fn what_is_refused_is_told_in_words() {
+    let told = |error: DecodeError| {
+        let text = error.to_string();
+        assert!(!text.contains(['{', '}', '"']), "{text}");
+        text
+    };
+    for (hex, said) in [
+        ("a2 61 62 01 61 61 02", "keys of a map are not in order"),
+        ("18 01", "is not written in its shortest form"),
+        ("61 ff", "a text is not UTF-8"),
+        ("f9 3c00", "a float of fewer than 64 bits has no place"),
+        ("d8 2b 00", "a tag that is not that of a link"),
+    ] {
+        let refused = decode::<Value>("value", &bytes_of_hex(hex), 64).expect_err(hex);
+        let text = told(refused);
+        assert!(text.contains(said), "{hex}: {text}");
+    }
+    for (hex, said) in [("01", "an integer where"), ("61 61", ""), ("80", "")] {
+        let refused = decode_frame::<ToCoordinator>(&bytes_of_hex(hex)).expect_err(hex);
+        let text = told(refused);
+        assert!(text.contains(said), "{hex}: {text}");
+    }
+}
+
+#[test]
 fn keys_out_of_order_are_refused() {
     check_refused("a2 61 62 01 61 61 02");
     check_refused("a2 62 61 61 01 61 62 02"); // Bytewise sorted, but the longer one first.

@@ -156,20 +156,27 @@ impl Shelf {
             (!of_name.is_empty()).then_some((name, func, of_name))
         });
         match split {
-            None => Err(missing(
-                &match rsc {
-                    Some(cid) => format!("component {cid} exports no `{func}`"),
-                    None => format!("no component here exports `{func}`"),
-                },
-                func,
-                &all,
-            )),
+            None => Err(match rsc {
+                Some(cid) => missing(
+                    &format!("component {cid} exports no `{func}`"),
+                    func,
+                    &all,
+                    Names::Bare,
+                ),
+                None => missing(
+                    &format!("no component here exports `{func}`"),
+                    func,
+                    &all,
+                    Names::Whole,
+                ),
+            }),
             // Of several with this name the one added last: who calls it gets what was mended.
             Some((name, func, of_name)) => find(&of_name, func).ok_or_else(|| {
                 missing(
                     &format!("component `{name}` exports no `{func}`"),
                     func,
                     &of_name,
+                    Names::Bare,
                 )
             }),
         }
@@ -205,26 +212,54 @@ fn find(all: &[&Arc<Shelved>], func: &str) -> Option<Found> {
         .or_else(|| place(&|component| position(component, &component.function(func)?.name)))
 }
 
+/// How functions are called in an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// Where the component is known.
+    Bare,
+    /// With their component's.
+    Whole,
+}
+
 /// An error text, with what was probably meant.
-fn missing(lacks: &str, func: &str, all: &[&Arc<Shelved>]) -> String {
-    let names = || {
-        let functions = all.iter().flat_map(|shelved| &shelved.component.functions);
-        functions.map(|function| function.name.as_str())
+fn missing(lacks: &str, func: &str, all: &[&Arc<Shelved>], names: Names) -> String {
+    let pairs = || {
+        all.iter().flat_map(|shelved| {
+            let functions = shelved.component.functions.iter();
+            functions.map(move |function| (shelved.view.name.as_str(), function.name.as_str()))
+        })
     };
-    let bare = names().map(|name| name.rsplit_once('#').map_or(name, |(_, bare)| bare));
-    match nearest(func, names().chain(bare)) {
-        Some(meant) => format!("{lacks}, did you mean `{meant}`?"),
-        None if all.is_empty() => format!("{lacks}: none was added yet"),
-        None => {
-            let some: Vec<_> = names().take(NAMES_SHOWN).collect();
-            let more = if names().nth(NAMES_SHOWN).is_some() {
-                ", …"
-            } else {
-                ""
-            };
-            format!("{lacks}; there are {}{more}", some.join(", "))
-        }
+    let whole: Vec<String> = match names {
+        Names::Bare => Vec::new(),
+        Names::Whole => pairs().map(|(of, name)| format!("{of}/{name}")).collect(),
+    };
+    let words = pairs().flat_map(|(_, name)| [name, bare(name)]);
+    if let Some(meant) = nearest(func, words.chain(whole.iter().map(String::as_str))) {
+        let exporter = pairs().find(|(_, name)| *name == meant || bare(name) == meant);
+        return match exporter.filter(|_| names == Names::Whole) {
+            Some((of, _)) => format!("{lacks}, did you mean `{meant}`? `{of}` exports it"),
+            None => format!("{lacks}, did you mean `{meant}`?"),
+        };
     }
+    if all.is_empty() {
+        return format!("{lacks}: none was added yet");
+    }
+    let mut told: Vec<&str> = match names {
+        Names::Bare => pairs().map(|(_, name)| name).collect(),
+        Names::Whole => whole.iter().map(String::as_str).collect(),
+    };
+    let more = if told.len() > NAMES_SHOWN {
+        ", …"
+    } else {
+        ""
+    };
+    told.truncate(NAMES_SHOWN);
+    format!("{lacks}; there are {}{more}", told.join(", "))
+}
+
+/// The name of a function without that of its interface.
+fn bare(name: &str) -> &str {
+    name.rsplit_once('#').map_or(name, |(_, bare)| bare)
 }
 
 impl FunctionLookup for Shelf {

@@ -114,7 +114,15 @@ fn what_is_not_there_is_told_with_what_is() {
     );
     assert_eq!(
         told(&shelf, "maths/add", None),
-        "no component here exports `maths/add`; there are upper, add, halve"
+        "no component here exports `maths/add`, did you mean `math/add`?"
+    );
+    assert_eq!(
+        told(&shelf, "ad", None),
+        "no component here exports `ad`, did you mean `add`? `math` exports it"
+    );
+    assert_eq!(
+        told(&shelf, "something-else", None),
+        "no component here exports `something-else`; there are text/upper, math/add, math/halve"
     );
     assert_eq!(
         told(&shelf, "upper", Some(math)),

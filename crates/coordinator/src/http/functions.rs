@@ -1,4 +1,5 @@
-//! Functions as paths: `/add?a=1&b=2` calls one, `/add/schema` describes it, `/add/workflow` is the call as a workflow.
+//! Functions as paths: `/add?a=1&b=2` calls one, `/add/schema` describes it, `/add/workflow` is the call as a workflow; and so
+//! does `/math/add`, that of a component.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use axum::{
     http::{HeaderMap, HeaderName, Method, Uri},
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 
 use super::{
@@ -59,6 +61,17 @@ pub(super) async fn list(State(app): Shared, _: Asked<Nothing>, headers: HeaderM
     Json(functions).into_response()
 }
 
+/// A function as a path names it: `add`, or `math/add` with its component, in one part or two.
+#[derive(Deserialize)]
+#[serde(from = "Vec<String>")]
+pub(super) struct FunctionName(String);
+
+impl From<Vec<String>> for FunctionName {
+    fn from(parts: Vec<String>) -> Self {
+        Self(parts.join("/"))
+    }
+}
+
 fn described(found: &Found) -> Json_ {
     let function = found.function();
     json!({
@@ -81,7 +94,7 @@ fn find(app: &App, name: &str) -> Result<Found, ApiError> {
 /// The JSON Schema of a function's arguments.
 pub(super) async fn schema(
     State(app): Shared,
-    Named(name): Named<String>,
+    Named(FunctionName(name)): Named<FunctionName>,
 ) -> Result<Response, ApiError> {
     Ok(Json(find(&app, &name)?.function().schema()).into_response())
 }
@@ -89,7 +102,7 @@ pub(super) async fn schema(
 /// A call by GET: arguments in the query. It makes work, so a page elsewhere cannot have a browser do it in passing.
 pub(super) async fn call_by_query(
     State(app): Shared,
-    Named(name): Named<String>,
+    Named(FunctionName(name)): Named<FunctionName>,
     RawQuery(query): RawQuery,
     uri: Uri,
     client: Client,
@@ -125,7 +138,7 @@ fn is_elsewhere(headers: &HeaderMap) -> bool {
 /// A call by POST: arguments by name, or a list of them in order.
 pub(super) async fn call_by_body(
     State(app): Shared,
-    Named(name): Named<String>,
+    Named(FunctionName(name)): Named<FunctionName>,
     RawQuery(query): RawQuery,
     client: Client,
     body: Body,
@@ -139,7 +152,7 @@ pub(super) async fn call_by_body(
 /// The call as a full workflow with its CIDs, not run.
 pub(super) async fn workflow(
     State(app): Shared,
-    Named(name): Named<String>,
+    Named(FunctionName(name)): Named<FunctionName>,
     method: Method,
     RawQuery(query): RawQuery,
     client: Client,

@@ -127,6 +127,7 @@ fn parameters_of(path: &str) -> impl Iterator<Item = (&str, &'static str)> {
         let name = part.strip_prefix('{')?.strip_suffix('}')?;
         let text = match name {
             "function" => "A function's name as WIT spells it, or in another spelling: `echo-bytes`, `echoBytes`, `ns:pkg/iface#name`",
+            "component" => "A component's name or CID",
             "workflow" => "The CID of a workflow, or the number of a run",
             "task" => "A task's name, its place counted from 0, or the CID of its instruction",
             "executor" => "An executor's key (`did:key:…`), or its name if no other has it",

@@ -138,6 +138,8 @@ fn run_options(about: About) -> About {
 
 const RESULT: &str = "The result of the last task written: text/plain for strings and numbers, image/svg+xml for SVG, JSON for lists, maps, booleans and null, the type that the first bytes tell for bytes";
 
+const OF_COMPONENT: &str = "As /{function} with component%2Ffunction, which is for components whose name begins another path here, and for functions called schema or workflow.";
+
 fn gateway(routes: Routes) -> Routes {
     let run = workflow_body(About::new("gateway", "Run a workflow and answer with its result"))
         .details("A task that failed makes this an error, although the last task may have a result (then it is in details.result), unless a task of the workflow awaits the failure (await/error, await/*).")
@@ -176,6 +178,17 @@ fn gateway(routes: Routes) -> Routes {
             .details("Texts are read by the parameter's WIT type; lists by repeating the name or as JSON, other types as JSON. The options below are arguments where the function has a parameter of that name."))
         .on("POST", "/{function}", functions::call_by_body, call("Call a function, arguments in the body")
             .body("Arguments by name, or a list of them in order", args.clone()))
+        .on("GET", "/{component}/{function}", functions::call_by_query, call("Call a function of a component, arguments in the query")
+            .details(OF_COMPONENT))
+        .on("POST", "/{component}/{function}", functions::call_by_body, call("Call a function of a component, arguments in the body")
+            .details(OF_COMPONENT)
+            .body("Arguments by name, or a list of them in order", args.clone()))
+        .on("GET", "/{component}/{function}/schema", functions::schema, About::new("functions", "The JSON Schema of the arguments of a component's function").json("JSON Schema"))
+        .on("GET", "/{component}/{function}/workflow", functions::workflow, About::new("functions", "The call of a component's function as a prepared workflow, arguments in the query")
+            .json("As of /workflow"))
+        .on("POST", "/{component}/{function}/workflow", functions::workflow, About::new("functions", "The call of a component's function as a prepared workflow, arguments in the body")
+            .body("As of POST /{function}", args.clone())
+            .json("As of /workflow"))
         .on("GET", "/{function}/schema", functions::schema, About::new("functions", "The JSON Schema of a function's arguments").json("JSON Schema"))
         .on("GET", "/{function}/workflow", functions::workflow, About::new("functions", "The call as a prepared workflow, arguments in the query")
             .json("As of /workflow"))

@@ -67,6 +67,15 @@ async fn functions_are_paths() {
         by_query["cid"], prepared["cid"],
         "one call has one CID however it is made"
     );
+    for path in ["/math/add", "/math%2Fadd"] {
+        let of_component = server.json(&format!("{path}/workflow?b=5.2&a=3.1")).await;
+        assert_eq!(of_component["cid"], prepared["cid"], "{path}");
+        let body = r#"{"a":3.1,"b":5.2}"#;
+        assert_eq!(text(server.post(path, body).await).await, "8.3", "{path}");
+        let called = server.get(&format!("{path}?a=3.1&b=5.2")).await;
+        assert_eq!(text(called).await, "8.3", "{path}");
+        assert_eq!(server.json(&format!("{path}/schema")).await, schema);
+    }
     assert_eq!(by_body["cid"], prepared["cid"]);
 
     let functions = server.json("/functions").await;
@@ -94,7 +103,16 @@ async fn a_call_that_cannot_be_made_is_refused_by_parameter() {
         );
     };
     check("/ad?a=1&b=2", 404, "did you mean `add`?").await;
-    check("/ad/schema", 404, "did you mean `add`?").await;
+    check("/ad/schema", 404, "did you mean `add`? `math` exports it").await;
+    check("/math/ad?a=1&b=2", 404, "did you mean `add`?").await;
+    check("/maths/add", 404, "did you mean `math/add`?").await;
+    check("/math/add?a=1", 400, "b: it is missing").await;
+    check(
+        "/add?a=1&b=9007199254740993",
+        400,
+        "b: 9007199254740993 has no exact f64",
+    )
+    .await;
     check("/add?a=1", 400, "b: it is missing").await;
     check("/add?a=1&b=two", 400, "b: `two` is not a number").await;
     check("/add?a=1&b=2&c=3", 400, "c: there is no such parameter").await;

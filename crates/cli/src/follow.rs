@@ -110,7 +110,7 @@ struct Idle<'a> {
     coordinator: &'a Coordinator,
     run: u64,
     console: &'a Console,
-    /// Places of tasks that somebody could take, and of those that somebody performs.
+    /// Places of tasks that somebody could take, and of those that nobody else is wanted for.
     open: BTreeSet<u64>,
     held: BTreeSet<u64>,
     since: Instant,
@@ -139,11 +139,14 @@ impl<'a> Idle<'a> {
         let has_reason = event.data["reason"]
             .as_str()
             .is_some_and(|why| !why.is_empty());
-        let is_open = state == "ready" || (state == "waiting" && has_reason);
-        for (places, is_in) in [
-            (&mut self.open, is_open),
-            (&mut self.held, state == "leased"),
-        ] {
+        // One that is held and says why it waits is compared: it may want one more executor than can have it.
+        let is_open = match state {
+            "ready" => true,
+            "waiting" | "leased" | "provisional" => has_reason,
+            _ => false,
+        };
+        let is_held = state == "leased" && !has_reason;
+        for (places, is_in) in [(&mut self.open, is_open), (&mut self.held, is_held)] {
             if is_in {
                 places.insert(place);
             } else {
@@ -434,6 +437,24 @@ mod tests {
             title(&json!({ "name": "a\nb: computed" })),
             r"a\nb: computed"
         );
+    }
+
+    #[test]
+    fn what_is_compared_is_asked_about_while_somebody_is_at_it() {
+        let coordinator = Coordinator::at("http://127.0.0.1:3000");
+        let console = Console::default();
+        let mut idle = Idle::new(&coordinator, 1, &console);
+        let mut hear = |state: &str, reason: &str| {
+            let data = serde_json::json!({ "index": 0, "state": state, "reason": reason });
+            let name = "task".to_owned();
+            idle.hear(&Event { name, data });
+            (!idle.open.is_empty(), !idle.held.is_empty())
+        };
+        assert_eq!(hear("ready", ""), (true, false));
+        assert_eq!(hear("leased", ""), (false, true));
+        assert_eq!(hear("leased", "another owner is needed"), (true, false));
+        assert_eq!(hear("provisional", ""), (false, false));
+        assert_eq!(hear("computed", ""), (false, false));
     }
 
     #[test]

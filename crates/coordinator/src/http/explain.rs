@@ -1,8 +1,10 @@
 //! Why a task is where it is, in words.
 
-use asterism_protocol::view::{ExecutorView, TaskState, TaskView};
+use asterism_protocol::view::{ExecutorView, RunId, TaskState, TaskView};
+use asterism_scheduler::Scheduler;
 
 use super::answer::title;
+use crate::limits::PART_TASKS;
 
 /// Most promises, attempts or executors that are told one by one.
 const SHOWN: usize = 8;
@@ -145,9 +147,9 @@ const NOBODY: &str =
     "no executor is here: open /donate in a browser, or start one with `asterism executor start`";
 
 /// What keeps a task that somebody could take from being taken, without what changes by itself: for whoever waits. Empty where
-/// it is just not its turn.
-pub(super) fn waits(task: &TaskView, executors: &[ExecutorView]) -> String {
-    let could = matches!(task.state, TaskState::Ready | TaskState::Waiting);
+/// it is just not its turn. `is_short` is whether it wants one more executor than can have it.
+pub(super) fn waits(task: &TaskView, is_short: bool, executors: &[ExecutorView]) -> String {
+    let could = is_short || matches!(task.state, TaskState::Ready | TaskState::Waiting);
     if could && !task.reason.is_empty() {
         return task.reason.clone();
     }
@@ -156,6 +158,17 @@ pub(super) fn waits(task: &TaskView, executors: &[ExecutorView]) -> String {
         TaskState::Ready if nobody => NOBODY.to_owned(),
         _ => String::new(),
     }
+}
+
+/// The first task of a run that [`waits`], and why: in one sentence, and of those that are looked at.
+pub(super) fn first_that_waits(scheduler: &Scheduler, run: RunId) -> Option<String> {
+    let view = scheduler.part_view(run, 0, PART_TASKS)?;
+    let executors = scheduler.overview().executors;
+    view.tasks.iter().find_map(|task| {
+        let is_short = scheduler.lacks_executors(run, task.index);
+        let why = waits(task, is_short, &executors);
+        (!why.is_empty()).then(|| format!("{} waits: {why}", title(task)))
+    })
 }
 
 /// `1 thread`, `2 threads`.
@@ -218,6 +231,16 @@ mod tests {
             verified: None,
             finished: None,
         }
+    }
+
+    #[test]
+    fn whoever_waits_hears_of_a_quorum_that_nobody_here_completes() {
+        let task = TaskView {
+            reason: "another owner is needed".to_owned(),
+            ..leased()
+        };
+        assert_eq!(waits(&task, false, &[]), "", "as many are at it as may be");
+        assert_eq!(waits(&task, true, &[]), "another owner is needed");
     }
 
     #[test]

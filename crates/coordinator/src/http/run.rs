@@ -8,6 +8,7 @@ use asterism_protocol::{
     to_value,
     view::{RunId, RunState, RunSummary, RunView, TaskView},
 };
+use asterism_scheduler::Scheduler;
 use axum::{
     Json,
     body::{Body, Bytes},
@@ -25,6 +26,7 @@ use super::{
     Shared, accepts,
     answer::{everything, last, with_skipped},
     body_of, events,
+    explain::first_that_waits,
     extract::{Asked, Client},
     length_of,
     once::{self, Key},
@@ -334,7 +336,7 @@ impl<'a> Waiter<'a> {
             }
             tokio::select! {
                 _ = told => {}
-                () = &mut deadline => return Err(late(app, &summary, wait)),
+                () = &mut deadline => return Err(late(app, &summary, wait).await),
                 () = app.closed() => return Err(stops(run, workflow)),
             }
         }
@@ -346,8 +348,8 @@ fn stops(run: RunId, workflow: Cid) -> ApiError {
         .details(json!({ "run": run.0, "workflow": workflow, "at": at(run, workflow) }))
 }
 
-fn late(app: &App, summary: &RunSummary, wait: Duration) -> ApiError {
-    let at = at(summary.run, summary.workflow);
+async fn late(app: &App, summary: &RunSummary, wait: Duration) -> ApiError {
+    let (run, at) = (summary.run, at(summary.run, summary.workflow));
     let message = format!(
         "the workflow has not ended within {} ms; it goes on",
         wait.as_millis()
@@ -365,7 +367,12 @@ fn late(app: &App, summary: &RunSummary, wait: Duration) -> ApiError {
             "no executor is here: open /donate in a browser or start `asterism executor start`; the run is at {at}"
         )
     } else {
-        format!("its state is at {at}")
+        let look = move |scheduler: &Scheduler| first_that_waits(scheduler, run);
+        // Where nobody can look, nobody can say why.
+        match app.driver.look(look).await {
+            Ok((Some(why), _)) => format!("{why}; the run is at {at}"),
+            Ok((None, _)) | Err(_) => format!("its state is at {at}"),
+        }
     };
     ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
         .hint(hint)

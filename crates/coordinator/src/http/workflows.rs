@@ -277,10 +277,12 @@ pub(super) async fn task(
     let look = move |scheduler: &Scheduler| {
         let found = scheduler.task_and_needs(run, place);
         let is_withheld = scheduler.is_withheld(run, place);
-        found.map(|found| (found, is_withheld, scheduler.overview()))
+        let is_short = scheduler.lacks_executors(run, place);
+        found.map(|found| (found, is_withheld, is_short, scheduler.overview()))
     };
     let (found, _) = app.driver.look(look).await?;
-    let ((mut found, needs), is_withheld, overview) = found.ok_or_else(|| forgotten(run))?;
+    let ((mut found, needs), is_withheld, is_short, overview) =
+        found.ok_or_else(|| forgotten(run))?;
     if found.remark.is_none() {
         found = with_remark(&app, found).await?;
     }
@@ -292,7 +294,7 @@ pub(super) async fn task(
         "state": summary.state,
         "task": media::json_of_view(&found),
         "why": why,
-        "waits": waits(&found, executors),
+        "waits": waits(&found, is_short, executors),
     }))
     .into_response())
 }

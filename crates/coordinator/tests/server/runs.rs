@@ -309,3 +309,33 @@ async fn metrics_and_health_tell_of_work() {
     assert_eq!(server.json("/health").await["executors"], 1);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_waits_for_a_quorum_hears_that_nobody_here_completes_it() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let response = server
+        .post("/run?wait=false&verify=quorum:2/3", sum())
+        .await;
+    let started: Json = response.json().await.unwrap();
+    let mut only = FakeExecutor::connect(&server.url, 1).await;
+    only.lease(1).await;
+    // One owner with two executors is one owner.
+    let _too = FakeExecutor::connect(&server.url, 2).await;
+    let why = "quorum:2/3 asks for 2 executors of different owners, 1 are at it or done; none here can have it: \
+        its owner was asked already: another one is needed";
+    let run = &started["run"];
+    let late = server
+        .get(&format!("/workflows/{run}/result?timeout=20"))
+        .await;
+    assert_eq!(late.status(), 504);
+    let late: Json = late.json().await.unwrap();
+    let hint = late["hint"].as_str().unwrap();
+    assert!(
+        hint.starts_with(&format!("task `add` waits: {why}; the run is at /")),
+        "{late}"
+    );
+    let task = server.json(&format!("/workflows/{run}/tasks/add")).await;
+    assert_eq!(task["waits"], why, "{task}");
+    server.stop().await;
+}

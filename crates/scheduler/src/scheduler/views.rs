@@ -142,6 +142,25 @@ impl Scheduler {
         )
     }
 
+    /// Does a task want one more executor, and can none that is here have it? Then whoever waits for it waits for another one
+    /// to come, whoever is at it already: a quorum has as many owners as it asks for.
+    #[must_use]
+    pub fn lacks_executors(&self, run: RunId, task: u32) -> bool {
+        let Some(entry) = self.runs.get(&run).filter(|entry| task < entry.len()) else {
+            return false;
+        };
+        let node = entry.contents.node_of_task[task as usize];
+        let Some(work) = self.work_of(Wanter { run, node }) else {
+            return false;
+        };
+        let work = self.works.get(work);
+        let may_have = |(key, executor)| {
+            let asker = asker(&self.config, &self.trust, key, executor, self.now);
+            work.obstacle(&asker).is_none()
+        };
+        work.wants_more() && !self.executors.here().any(may_have)
+    }
+
     /// The place of a run's task that has this name.
     #[must_use]
     pub fn task_named(&self, run: RunId, name: &str) -> Option<u32> {

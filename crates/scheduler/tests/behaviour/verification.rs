@@ -141,6 +141,10 @@ fn one_vote_is_never_a_quorum_however_long_it_waits() {
     let only = driver.executor(1);
     let lease = driver.poll_for_one(&only);
     assert!(!driver.scheduler.is_withheld(run, 0), "it is at it");
+    assert!(
+        driver.scheduler.lacks_executors(run, 0),
+        "whoever waits hears it before it is done"
+    );
     driver.commit(&only, &lease, ok(7));
     assert!(driver.scheduler.is_withheld(run, 0), "it is done");
     assert!(
@@ -159,17 +163,22 @@ fn one_vote_is_never_a_quorum_however_long_it_waits() {
             .contains("quorum:2/3 asks for 2 executors of different owners, 1 are at it or done"),
         "{reason:?}"
     );
+    assert!(driver.scheduler.lacks_executors(run, 0));
 }
 
 #[test]
 fn executors_of_one_origin_count_as_one_owner() {
     let mut driver = Driver::new();
-    driver.submit_on(on(QUORUM), vec![task("a", vec![])]);
+    let run = driver.submit_on(on(QUORUM), vec![task("a", vec![])]);
     let [one, other] = [1, 2].map(|seed| driver.executor_that(seed, "net-1", |_| {}));
+    assert!(!driver.scheduler.lacks_executors(run, 0), "nobody has it");
     driver.poll_for_one(&one);
     assert!(driver.poll_for(&other, 1).is_empty(), "the same owner");
+    assert!(driver.scheduler.lacks_executors(run, 0));
     let elsewhere = driver.executor_that(3, "net-2", |_| {});
+    assert!(!driver.scheduler.lacks_executors(run, 0), "it may have it");
     driver.poll_for_one(&elsewhere);
+    assert!(!driver.scheduler.lacks_executors(run, 0), "two are at it");
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Draft, FunctionLookup, Placeholder, drafts, find, map_strings, nearest, visit_strings,
+    FunctionLookup,
+    draft::{Draft, drafts},
+    find, nearest,
+    placeholder::{Placeholder, map_strings, visit_strings},
 };
 use crate::{
     Files, Input, Promise, SimplifiedError, Value, Workflow, content_cid, files,

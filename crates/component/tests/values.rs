@@ -212,6 +212,57 @@ fn what_does_not_fit_is_refused_with_its_place() {
 }
 
 #[test]
+fn what_a_task_came_to_is_read_where_a_result_is_wanted() {
+    let numbers = result(Some(Type::U32), Some(Type::String));
+    let texts = result(Some(Type::String), None);
+    let maybe = result(Some(option(Type::U8)), Some(Type::U8));
+    let bare = result(None, None);
+    for (ty, given, canonical) in [
+        (&numbers, r#"["ok",1]"#, r#"{"ok":1}"#),
+        (&numbers, r#"["error","e"]"#, r#"{"err":"e"}"#),
+        (&list(numbers.clone()), r#"[["ok",1]]"#, r#"[{"ok":1}]"#),
+        (&option(numbers.clone()), r#"["ok",1]"#, r#"{"ok":1}"#),
+        (&bare, r#"["ok",null]"#, r#"{"ok":null}"#),
+        (&bare, r#"["error",null]"#, r#"{"err":null}"#),
+        (&maybe, r#"["ok",null]"#, r#"{"ok":null}"#),
+        // No text without a payload: the success with that text, as Homestar writes it.
+        (&texts, r#"["ok",null]"#, r#"{"ok":"ok"}"#),
+        (&texts, r#"["ok","ok"]"#, r#"{"ok":"ok"}"#),
+    ] {
+        assert_eq!(
+            there_and_back(ty, given).as_deref(),
+            Ok(canonical),
+            "{given} as {ty}"
+        );
+    }
+    for (ty, given, reason) in [
+        (
+            &numbers,
+            r#"["okay",1]"#,
+            "{\"ok\": value} or {\"err\": value}",
+        ),
+        (
+            &numbers,
+            r#"["error",5]"#,
+            "args[0][1]: 5 where string is wanted",
+        ),
+        (
+            &numbers,
+            r#"["ok",null]"#,
+            "args[0][1]: null where u32 is wanted",
+        ),
+        (
+            &texts,
+            r#"["error",null]"#,
+            "args[0]: [\"error\", null] may be {\"ok\": \"error\"} as well as {\"err\": null}",
+        ),
+    ] {
+        let error = there_and_back(ty, given).expect_err(given);
+        assert!(error.contains(reason), "{given} as {ty}: {error}");
+    }
+}
+
+#[test]
 fn the_number_of_arguments_is_checked() {
     let error = args_of_values(&function(&[Type::U8]), &args("[1,2]"), &BTreeMap::new())
         .expect_err("one too many");

@@ -372,9 +372,14 @@ impl Reader<'_> {
                 Some((key, payload)) if key == "err" => (false, ".err", payload),
                 _ => return Err(unclear()),
             },
-            // As Homestar writes them.
             Value::List(items) => match &items[..] {
                 [Value::Null, Value::Null] | [] => return Err(unclear()),
+                [Value::String(branch), payload]
+                    if self.is_outcome(ok, err, branch, payload)? =>
+                {
+                    (branch == "ok", "[1]", payload)
+                }
+                // As Homestar writes them.
                 [payload, Value::Null] => (true, "[0]", payload),
                 [Value::Null, payload] => (false, "[1]", payload),
                 _ => return Err(unclear()),
@@ -395,6 +400,35 @@ impl Reader<'_> {
             )),
         };
         Ok(Val::Result(if is_ok { Ok(payload) } else { Err(payload) }))
+    }
+
+    /// Is `[branch, payload]` what a task came to, as `await/*` hands it over? Homestar writes a success as `[value, null]`, so
+    /// without a payload it may be a success with that text.
+    fn is_outcome(
+        &mut self,
+        ok: Option<&Type>,
+        err: Option<&Type>,
+        branch: &str,
+        payload: &Value,
+    ) -> Read<bool> {
+        let of_branch = match branch {
+            "ok" => ok,
+            "error" => err,
+            _ => return Ok(false),
+        };
+        if *payload != Value::Null {
+            return Ok(true);
+        }
+        let text = Value::String(branch.to_owned());
+        let is_value = ok.is_some_and(|ty| self.val(ty, &text).is_ok());
+        if is_value && of_branch.is_none_or(Type::can_be_null) {
+            let key = if branch == "ok" { "ok" } else { "err" };
+            return Err(Odd::new(format!(
+                "[\"{branch}\", null] may be {{\"ok\": \"{branch}\"}} as well as {{\"{key}\": null}}: write one of these, or await \
+                 `await/ok` or `await/error`"
+            )));
+        }
+        Ok(!is_value)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use asterism_document::Filled;
+use asterism_document::{Filled, asks_for_args};
 use asterism_protocol::{Value as Ipld, json_of as dag_json, value_of_json};
 
 use crate::{
@@ -22,7 +22,7 @@ impl Values {
     /// The document with a value for every `{{args.NAME}}`.
     pub(crate) fn fill(&self, written: Vec<u8>) -> Result<Vec<u8>, Failure> {
         let values = self.by_name()?;
-        if values.is_empty() && !asks(&written) {
+        if values.is_empty() && !asks_for_args(&written) {
             return Ok(written);
         }
         let document = asterism_document::read(&written).map_err(|findings| {
@@ -41,7 +41,7 @@ impl Values {
     /// be read: whoever looks for mistakes says why.
     pub(crate) fn fill_as_far_as_given(&self, written: &[u8]) -> Result<Option<Filled>, Failure> {
         let values = self.by_name()?;
-        if values.is_empty() && !asks(written) {
+        if values.is_empty() && !asks_for_args(written) {
             return Ok(None);
         }
         let Ok(document) = asterism_document::read(written) else {
@@ -71,11 +71,6 @@ impl Values {
         });
         values.collect()
     }
-}
-
-/// Is there anything to be filled in?
-fn asks(written: &[u8]) -> bool {
-    written.windows(7).any(|bytes| bytes == b"{{args.")
 }
 
 fn refused(why: String) -> Failure {

@@ -1,4 +1,4 @@
-//! What is filled in before a workflow is sent: `{{args.NAME}}`.
+//! What is filled in before a workflow is sent: `{{args.NAME}}`, with or without spaces inside the braces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,49 @@ use asterism_protocol::{Value, json_of};
 
 use crate::{FINDINGS_MAX, Finding, at, places};
 
-/// How a place begins that is filled in.
-const OPEN: &str = "{{args.";
+/// How the inside of a place begins that is filled in.
+const BEGINS: &str = "args.";
+
+/// Is there anything to be filled in, in a text that was not read yet?
+#[must_use]
+pub fn asks_for_args(written: &[u8]) -> bool {
+    let pairs = written.windows(2).enumerate();
+    let mut opened = pairs.filter(|(_, two)| *two == b"{{");
+    opened.any(|(at, _)| {
+        let inside = written[at + 2..].trim_ascii_start();
+        inside.starts_with(BEGINS.as_bytes())
+    })
+}
+
+/// A place to fill in.
+struct Open<'a> {
+    before: &'a str,
+    /// As it stands, with its braces.
+    whole: &'a str,
+    name: &'a str,
+    behind: &'a str,
+}
+
+impl<'a> Open<'a> {
+    /// The first one in a text.
+    fn first_of(text: &'a str) -> Option<Self> {
+        // Braces may stand before those of a place.
+        let mut from = 0;
+        loop {
+            let start = from + text[from..].find("{{")?;
+            if let Some(inside) = text[start + 2..].trim_start().strip_prefix(BEGINS) {
+                let (name, behind) = inside.split_once("}}")?;
+                return Some(Self {
+                    before: &text[..start],
+                    whole: &text[start..text.len() - behind.len()],
+                    name: name.trim(),
+                    behind,
+                });
+            }
+            from = start + 1;
+        }
+    }
+}
 
 /// The document with a value for every `{{args.NAME}}`: a string that is exactly that becomes the value, within a longer
 /// string it becomes its text.
@@ -125,34 +166,28 @@ impl<'a> Filling<'a> {
     }
 
     fn fill_text(&mut self, text: &str) -> Value {
-        let whole = text
-            .strip_prefix(OPEN)
-            .and_then(|rest| rest.strip_suffix("}}"));
-        if let Some(name) = whole.filter(|name| !name.contains("{{")) {
-            return match self.value(name) {
-                Some(value) => value.clone(),
-                None => Value::String(text.to_owned()),
-            };
-        }
         let (mut filled, mut rest) = (String::new(), text);
-        while let Some((before, behind)) = rest.split_once(OPEN) {
-            let Some((name, behind)) = behind.split_once("}}") else {
-                break;
-            };
-            filled.push_str(before);
-            match self.value(name) {
+        while let Some(open) = Open::first_of(rest) {
+            let value = self.value(open.name);
+            if let Some(value) = value
+                && open.whole == text
+            {
+                return value.clone();
+            }
+            filled.push_str(open.before);
+            match value {
                 Some(Value::String(text)) => filled.push_str(text),
                 Some(other) => filled.push_str(&json_of(other)),
-                None => filled.push_str(&format!("{OPEN}{name}}}}}")),
+                None => filled.push_str(open.whole),
             }
-            rest = behind;
+            rest = open.behind;
         }
         Value::String(filled + rest)
     }
 
     /// The value of a name; one without is noted with its place.
     fn value(&mut self, name: &str) -> Option<&'a Value> {
-        let (name, args) = (name.trim(), self.args);
+        let args = self.args;
         match args.get_key_value(name) {
             Some((name, value)) => {
                 self.used.insert(name.as_str());

@@ -16,7 +16,7 @@ use asterism_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use crate::fill::{Filled, with_args};
+pub use crate::fill::{Filled, asks_for_args, with_args};
 use crate::place::Node;
 
 /// A mistake in a document.

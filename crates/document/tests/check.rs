@@ -253,6 +253,24 @@ fn arguments_of_a_document_are_filled_in() {
 }
 
 #[test]
+fn a_place_may_have_spaces_inside_its_braces() {
+    let document = read(
+        br#"{"a": "{{ args.n }}", "b": "{{{\targs.n }}} of {{ args.t }}{{ x }}", "c": "{{ args.n", "d": "{{args. n}}"}"#,
+    )
+    .unwrap();
+    let n = [("n".to_owned(), Value::Integer(5))].into();
+    let filled = Filled::of(&document, &n).unwrap();
+    assert_eq!(
+        filled.document,
+        read(br#"{"a": 5, "b": "{5} of {{ args.t }}{{ x }}", "c": "{{ args.n", "d": 5}"#).unwrap()
+    );
+    assert_eq!(filled.open, [("b".to_owned(), "t".to_owned())]);
+    let asks = |text: &str| asterism_document::asks_for_args(text.as_bytes());
+    assert!(asks("x: '{{args.n}}'") && asks("x: '{{  args.n }}'") && asks("{{{ args.n }}}"));
+    assert!(!asks("{{needs.args.output}}") && !asks("{ {args.n}}") && !asks("{{ arg.n }}{{"));
+}
+
+#[test]
 fn what_has_no_value_is_told_where_it_stands_and_the_rest_is_where_it_was_written() {
     let yaml = "tasks:
   - run:

@@ -70,6 +70,7 @@ fn mistakes_of_form_hide_no_others_where_those_can_be_known() {
             "7:38: tasks[0].run.input.args[1]: a string is not a number (task `a`)",
             "8:10: tasks[0].mta: not known here, did you mean `meta`?",
             "10:12: tasks[1].run.nam: not known here, did you mean `name`?",
+            "11:21: tasks[1].run.input.func: no component here exports `sub`",
             "14:11: tasks[2].run.op: `wasm/walk` is not known, `wasm/run` is (task `ä`)",
             "15:32: tasks[2].run.input.args: `add` takes 2 arguments, 1 are given (task `ä`)",
         ]

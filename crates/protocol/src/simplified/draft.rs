@@ -6,7 +6,7 @@ use ipld_core::ipld::Ipld;
 
 use super::{
     FunctionLookup, SimplifiedError,
-    grammar::{INPUT, META, RUN, TASK, WORKFLOW},
+    grammar::{self, INPUT, META, RUN, TASK, WORKFLOW},
     place::{Place, fields, note_unknown},
     placeholder::{mentions_placeholder, visit_strings},
 };
@@ -126,12 +126,10 @@ impl<'a> Draft<'a> {
             task: name,
         };
         let mut has_hidden_name = mistakes.len() > before && name.is_empty();
-        let before_run = mistakes.len();
         let Some(run) = fields(run, RUN, nameless, "run", mistakes) else {
             return Self::unread(index, "", true);
         };
-        let run_is_known = mistakes.len() == before_run;
-        has_hidden_name |= !run_is_known && name.is_empty();
+        has_hidden_name |= grammar::may_be_misspelt("name", run);
         let before_call = mistakes.len();
         let mut note = |path: &str, reason: &str| mistakes.push(place.error(path, reason));
 
@@ -187,15 +185,16 @@ impl<'a> Draft<'a> {
             }
         };
         let (func, args, files, effects) = match run.get("input") {
-            None if run_is_known => {
-                note("run", "`input` is missing: it names function and arguments");
+            None => {
+                if !grammar::may_be_misspelt("input", run) {
+                    note("run", "`input` is missing: it names function and arguments");
+                }
                 (None, None, None, Effects::new())
             }
-            None => (None, None, None, Effects::new()),
             Some(input) => Self::read_input(input, place, mistakes),
         };
-        // Another spelling of a key may be the component's, or the operation's.
-        let is_call = is_named && run_is_known && func.is_some() && args.is_some();
+        let names_another = ["rsc", "op"].map(|key| grammar::may_be_misspelt(key, run));
+        let is_call = is_named && names_another == [false; 2] && func.is_some() && args.is_some();
         let (func, args) = (func.unwrap_or_default(), args.unwrap_or_default());
         Self {
             index,

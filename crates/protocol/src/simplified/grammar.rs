@@ -1,5 +1,12 @@
 //! Which keys a workflow has, and where.
 
+use std::collections::BTreeMap;
+
+use ipld_core::ipld::Ipld;
+
+use super::nearest;
+use crate::Value;
+
 /// Of a workflow.
 pub(super) const WORKFLOW: &[&str] = &["tasks"];
 /// Of a task.
@@ -26,4 +33,25 @@ pub(super) fn place_of(key: &str) -> Option<&'static str> {
     let mut rows = PLACES.iter();
     rows.find(|(keys, _)| keys.contains(&key))
         .map(|(_, place)| *place)
+}
+
+/// May a key of a task's `run` that is not known be this one? Then what it says is not known, and nothing is missing.
+pub(super) fn may_be_misspelt(wanted: &str, run: &BTreeMap<String, Value>) -> bool {
+    if run.contains_key(wanted) {
+        return false;
+    }
+    let mut unknown = run.iter().filter(|(key, _)| !RUN.contains(&key.as_str()));
+    unknown.any(|(key, value)| match place_of(key) {
+        // What stands in `input` is there instead of it.
+        Some(_) => wanted == "input" && INPUT.contains(&key.as_str()),
+        None => match nearest(key, RUN.iter().copied()) {
+            Some(meant) => meant == wanted,
+            None => match value {
+                Ipld::Map(_) => wanted == "input",
+                Ipld::String(text) if text.starts_with("ipfs://") => wanted == "rsc",
+                Ipld::String(_) => wanted == "name",
+                _ => false,
+            },
+        },
+    })
 }

@@ -3,7 +3,7 @@
 use asterism_protocol::{
     Defaults, SimplifiedError, Value, WorkflowError,
     limits::{VALUE_DEPTH_MAX, WORKFLOW_TASKS_MAX},
-    prepare,
+    mistakes, prepare, value_of_json,
 };
 
 use crate::{Math, check_refused, prepared};
@@ -112,6 +112,54 @@ fn fields_at_another_level_are_told_where_they_stand() {
         ),
     ] {
         check_refused(text, message);
+    }
+}
+
+#[test]
+fn an_unknown_key_hides_nothing_but_what_it_may_be() {
+    let no_add =
+        "tasks[0].run.input.func (task `a`): no component has a function `ad`, did you mean `add`?";
+    let unknown = |key: &str| {
+        format!("tasks[0].run.{key}: not known here: `name`, `input`, `rsc`, `op`, `nnc` are")
+    };
+    let in_input = "not known here: it stands in the `input` of a task's `run`";
+    for (rest, told) in [
+        (
+            r#""note":{},"input":{"func":"ad"}"#,
+            vec![unknown("note"), no_add.to_owned()],
+        ),
+        (
+            r#""time":5,"input":{"func":"add","args":[1,"x"]}"#,
+            vec![
+                "tasks[0].run.time: not known here: it stands in a task's `meta`, beside `run`"
+                    .to_owned(),
+                "tasks[0].run.input.args[1] (task `a`): a string is not a number".to_owned(),
+            ],
+        ),
+        (
+            r#""note":5"#,
+            vec![
+                unknown("note"),
+                "tasks[0].run (task `a`): `input` is missing: it names function and arguments"
+                    .to_owned(),
+            ],
+        ),
+        // What it may be is not missed, and whose function it is cannot be known.
+        (
+            r#""resource":"ipfs://x","input":{"func":"ad"}"#,
+            vec![unknown("resource")],
+        ),
+        (
+            r#""func":"ad""#,
+            vec![format!("tasks[0].run.func: {in_input}")],
+        ),
+        (r#""given":{"func":"ad"}"#, vec![unknown("given")]),
+    ] {
+        let json = format!(r#"{{"tasks":[{{"run":{{"name":"a",{rest}}}}}]}}"#);
+        let document = value_of_json(json.as_bytes()).expect("the test's text is JSON");
+        let found = mistakes(&document, &Math);
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, told, "{rest}");
     }
 }
 

@@ -27,7 +27,7 @@ pub use crate::{
     shelf::{Found, Shelf, Shelved},
     types::{Function, Type},
     val::{
-        Val, ValueError, arg_mistakes, args_of_values, canonical_args, out_of_val, val_of_value,
-        value_of_val,
+        Judge, Val, ValueError, arg_mistakes, args_of_values, can_come_to, canonical_args,
+        out_of_val, val_of_value, value_of_val,
     },
 };

@@ -6,10 +6,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use asterism_protocol::{
-    Cid, FunctionLookup, Value, limits::NAME_BYTES_MAX, nearest, view::ComponentView,
+    Await, Awaited, Cid, FunctionLookup, Promise, Value, limits::NAME_BYTES_MAX, nearest,
+    view::ComponentView,
 };
 
-use crate::{Component, Function, arg_mistakes, canonical_args};
+use crate::{Component, Function, Type, arg_mistakes, can_come_to, canonical_args};
 
 /// The name of a component, and a function's.
 const LOOKED_FOR_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + 1;
@@ -278,10 +279,41 @@ impl FunctionLookup for Shelf {
         canonical_args(found.function(), &args).map_err(|error| error.to_string())
     }
 
-    fn mistakes(&self, component: Cid, func: &str, args: Vec<Value>) -> Vec<String> {
-        let found = self.search(func, Some(component));
-        let mistakes = found.map(|found| arg_mistakes(found.function(), &args));
-        let mistakes = mistakes.unwrap_or_default();
+    fn mistakes(
+        &self,
+        component: Cid,
+        func: &str,
+        args: Vec<Value>,
+        awaited: &dyn Fn(Cid) -> Option<Awaited>,
+    ) -> Vec<String> {
+        let Ok(found) = self.search(func, Some(component)) else {
+            return Vec::new();
+        };
+        let function = found.function();
+        let judge = |promise: &Promise, wanted: &Type| {
+            let Some(task) = awaited(promise.instruction) else {
+                return Ok(());
+            };
+            let Ok(source) = self.search(&task.func, Some(task.component)) else {
+                return Ok(());
+            };
+            let source = source.function();
+            if can_come_to(source, promise.branch, wanted) {
+                return Ok(());
+            }
+            let part = match promise.branch {
+                Await::Ok => "output",
+                Await::Error => "error",
+                Await::Any => "result",
+            };
+            Err(format!(
+                "the {part} of {} (`{}`) never fits {wanted}, which `{}` takes here",
+                task.task,
+                source.signature(),
+                function.signature()
+            ))
+        };
+        let mistakes = arg_mistakes(function, &args, &judge);
         mistakes.iter().map(ToString::to_string).collect()
     }
 

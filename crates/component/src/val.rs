@@ -1,5 +1,6 @@
 //! Values by type: IPLD ⇄ WIT, lossless in both directions.
 
+mod fit;
 mod odd;
 mod reader;
 mod spellings;
@@ -10,8 +11,9 @@ use std::collections::BTreeMap;
 use asterism_protocol::{Cid, Out, Value};
 use serde_bytes::ByteBuf;
 
+pub use self::{fit::can_come_to, reader::Judge};
 use self::{
-    reader::{Links, Reader},
+    reader::{Links, Reader, lenient},
     writer::write,
 };
 use crate::{Function, Type};
@@ -76,6 +78,7 @@ pub fn args_of_values(
 ) -> Result<Vec<Val>, ValueError> {
     let mut reader = Reader {
         links: Links::Lookup(blobs),
+        judge: &lenient,
     };
     reader.args(function, args).map_err(|odd| odd.at("args"))
 }
@@ -92,6 +95,7 @@ pub fn val_of_value(
 ) -> Result<Val, ValueError> {
     Reader {
         links: Links::Lookup(blobs),
+        judge: &lenient,
     }
     .val(ty, value)
     .map_err(|odd| odd.at(path))
@@ -105,6 +109,7 @@ pub fn val_of_value(
 pub fn canonical_args(function: &Function, args: &[Value]) -> Result<Vec<Value>, ValueError> {
     let mut reader = Reader {
         links: Links::Keep(Vec::new()),
+        judge: &lenient,
     };
     let vals = reader.args(function, args).map_err(|odd| odd.at("args"))?;
     let Links::Keep(kept) = &reader.links else {
@@ -118,14 +123,16 @@ pub fn canonical_args(function: &Function, args: &[Value]) -> Result<Vec<Value>,
         .collect())
 }
 
-/// Every mistake that [`canonical_args`] would find: a wrong number of arguments, or the first in each of them.
+/// Every mistake that [`canonical_args`] would find: a wrong number of arguments, or the first in each of them. A promise that
+/// `judge` has something against is one as well.
 #[must_use]
-pub fn arg_mistakes(function: &Function, args: &[Value]) -> Vec<ValueError> {
+pub fn arg_mistakes(function: &Function, args: &[Value], judge: &Judge<'_>) -> Vec<ValueError> {
     if args.len() != function.params.len() {
         return canonical_args(function, args).err().into_iter().collect();
     }
     let mut reader = Reader {
         links: Links::Keep(Vec::new()),
+        judge,
     };
     let pairs = function.params.iter().zip(args).enumerate();
     pairs

@@ -1,8 +1,8 @@
 //! Functions found by name among several components.
 
-use asterism_component::{Shelf, Shelved, inspect};
+use asterism_component::{Component, Function, Shelf, Shelved, Type, inspect};
 use asterism_protocol::{
-    Cid, Effects, FunctionLookup as _, blob_cid,
+    Cid, Effects, FunctionLookup as _, blob_cid, mistakes, prepare, to_value, value_of_json,
     view::{ComponentView, Determinism},
 };
 
@@ -23,9 +23,14 @@ fn put(shelf: &mut Shelf, name: &str, functions: &[&str], salt: &str) -> Cid {
         functions.join("\n")
     );
     let bytes = wat::parse_str(&text).expect("the text of the test is right");
-    let cid = blob_cid(&bytes);
+    let component = inspect(&bytes).expect("it is a component");
+    put_inspected(shelf, name, component, &bytes)
+}
+
+fn put_inspected(shelf: &mut Shelf, name: &str, component: Component, bytes: &[u8]) -> Cid {
+    let cid = blob_cid(bytes);
     shelf.add(Shelved {
-        component: inspect(&bytes).expect("it is a component"),
+        component,
         view: ComponentView {
             cid,
             name: name.to_owned(),
@@ -132,5 +137,73 @@ fn what_is_not_there_is_told_with_what_is() {
     assert_eq!(
         told(&shelf, "add", Some(absent)),
         format!("component {absent} is not here: add it, and then do this again")
+    );
+}
+
+#[test]
+fn a_promise_that_cannot_be_kept_is_told_with_both_ends() {
+    let function = |name: &str, param: Type, result: Type| Function {
+        name: name.to_owned(),
+        params: vec![("a".to_owned(), param)],
+        result: Some(result),
+    };
+    let mut shelf = Shelf::default();
+    let list = Type::List(Box::new(Type::F64));
+    let component = Component {
+        functions: vec![
+            function("shout", Type::String, Type::String),
+            function("sum", list, Type::F64),
+        ],
+        imports: Vec::new(),
+        import_functions: Vec::new(),
+    };
+    let cid = put_inspected(&mut shelf, "texts", component, b"texts");
+    let told = |text: &str| {
+        let document = value_of_json(text.as_bytes()).expect("the text of the test is JSON");
+        let told = mistakes(&document, &shelf);
+        told.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let never_fits = "the output of task `loud` (`shout(a: string) -> string`) never fits f64, which `sum(a: list<f64>) -> f64` takes here";
+    // Tasks may stand in any order, and a promise deep in a value.
+    assert_eq!(
+        told(
+            r#"{"tasks":[{"run":{"name":"all","input":{"func":"sum","args":[[1,"{{needs.loud.output}}"]]}}},
+                {"run":{"name":"loud","input":{"func":"shout","args":["x"]}}}]}"#
+        ),
+        [format!(
+            "tasks[0].run.input.args[0][1] (task `all`): {never_fits}"
+        )]
+    );
+    let fine = |first: &str, second: &str, value: &str| {
+        format!(
+            r#"{{"tasks":[{{"run":{{"name":"a","input":{{"func":"{first}","args":[{value}]}}}}}},
+                {{"run":{{"name":"b","input":{{"func":"{second}","args":["{{{{needs.a.output}}}}"]}}}}}}]}}"#
+        )
+    };
+    assert_eq!(told(&fine("shout", "shout", "\"x\"")), [""; 0]);
+    // A float may be NaN, which is written as a text: nothing is sure.
+    assert_eq!(told(&fine("sum", "shout", "[1]")), [""; 0]);
+    // In full form, where tasks have no names.
+    let text = fine("shout", "sum", "\"x\"");
+    let document = value_of_json(text.as_bytes()).expect("the text of the test is JSON");
+    let prepared = prepare(&document, &shelf, &Default::default()).expect("it is well written");
+    let full = to_value(&prepared.workflow);
+    let told: Vec<_> = mistakes(&full, &shelf)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "tasks[1].run.input.args[0]: the output of tasks[0] (`shout(a: string) -> string`) never fits list<f64>, which \
+          `sum(a: list<f64>) -> f64` takes here"
+        ]
+    );
+    assert!(
+        prepared
+            .workflow
+            .tasks
+            .iter()
+            .all(|task| task.run.component() == Ok(cid))
     );
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use asterism_component::{
-    Function, Type, Val, args_of_values, canonical_args, out_of_val, val_of_value, value_of_val,
+    Function, Type, Val, args_of_values, can_come_to, canonical_args, out_of_val, val_of_value,
+    value_of_val,
 };
 use asterism_protocol::{
     Await, Out, Promise, Value, blob_cid, content_cid, encode, json_of, value_of_json,
@@ -263,6 +264,90 @@ fn what_a_task_came_to_is_read_where_a_result_is_wanted() {
 }
 
 #[test]
+fn promises_that_no_outcome_keeps_are_known_by_type() {
+    let returns = |ty| Function {
+        result: ty,
+        ..function(&[])
+    };
+    let fallible = returns(Some(result(Some(Type::U32), Some(Type::String))));
+    let point_of = |ty| Type::Record(vec![("x".into(), ty)]);
+    for (source, branch, wanted, can) in [
+        (&returns(Some(Type::String)), Await::Ok, Type::U32, false),
+        (&returns(Some(Type::U64)), Await::Ok, Type::F32, true),
+        (&returns(Some(Type::U8)), Await::Ok, Type::String, false),
+        // NaN is a text.
+        (&returns(Some(Type::F64)), Await::Ok, Type::String, true),
+        (&returns(Some(Type::U8)), Await::Ok, option(Type::S8), true),
+        (&returns(Some(option(Type::U8))), Await::Ok, Type::S8, true),
+        (&returns(None), Await::Ok, Type::Bool, false),
+        (&returns(None), Await::Ok, option(Type::Bool), true),
+        // It may be empty.
+        (
+            &returns(Some(list(Type::String))),
+            Await::Ok,
+            list(Type::U32),
+            true,
+        ),
+        (
+            &returns(Some(list(Type::U8))),
+            Await::Ok,
+            list(Type::U32),
+            false,
+        ),
+        (
+            &returns(Some(point_of(Type::Bool))),
+            Await::Ok,
+            point_of(Type::U8),
+            false,
+        ),
+        (
+            &returns(Some(point_of(Type::F32))),
+            Await::Ok,
+            point_of(Type::U8),
+            true,
+        ),
+        (
+            &returns(Some(point_of(Type::F32))),
+            Await::Ok,
+            point(),
+            false,
+        ),
+        (&fallible, Await::Ok, Type::U32, true),
+        (&fallible, Await::Ok, Type::Bool, false),
+        (&fallible, Await::Error, Type::String, true),
+        (&fallible, Await::Error, Type::Bool, false),
+        // A trap is told as a map of texts.
+        (
+            &fallible,
+            Await::Error,
+            Type::Map(Box::new(Type::String), Box::new(Type::String)),
+            true,
+        ),
+        (
+            &fallible,
+            Await::Any,
+            fallible.result.clone().unwrap(),
+            true,
+        ),
+        (
+            &fallible,
+            Await::Any,
+            Type::Tuple(vec![Type::String, Type::U32]),
+            true,
+        ),
+        (&fallible, Await::Any, Type::U32, false),
+        (&fallible, Await::Any, option(Type::U32), false),
+    ] {
+        assert_eq!(
+            can_come_to(source, branch, &wanted),
+            can,
+            "{} on {branch:?} as {wanted}",
+            source.signature()
+        );
+    }
+}
+
+#[test]
 fn the_number_of_arguments_is_checked() {
     let error = args_of_values(&function(&[Type::U8]), &args("[1,2]"), &BTreeMap::new())
         .expect_err("one too many");
@@ -486,6 +571,21 @@ fn val(ty: &Type) -> BoxedStrategy<Val> {
 }
 
 proptest! {
+    /// Whatever is read somewhere is no promise that cannot be kept there.
+    #[test]
+    fn a_promise_that_can_be_kept_is_never_told_to_be_none((from, val) in typed(), other in types()) {
+        let source = Function { result: Some(from.clone()), ..function(&[]) };
+        let out = out_of_val(&source, Some(&val));
+        let branch = if matches!(out, Out::Ok(_)) { Await::Ok } else { Await::Error };
+        let optional = option(from.clone());
+        for wanted in [&from, &optional, &other] {
+            for (branch, value) in [(branch, out.value().clone()), (Await::Any, out.to_value())] {
+                let fits = val_of_value(wanted, &value, &BTreeMap::new(), "args[0]").is_ok();
+                prop_assert!(!fits || can_come_to(&source, branch, wanted), "{branch:?} of {from} as {wanted}");
+            }
+        }
+    }
+
     #[test]
     fn what_comes_out_goes_in_again_unchanged((ty, val) in typed()) {
         let value = value_of_val(&ty, &val);

@@ -222,6 +222,8 @@ fn hint_of(message: &str) -> &'static str {
         "add the component that exports it, or see the functions there are"
     } else if message.contains("in a circle") {
         "let one of them do without what another one waits for"
+    } else if message.contains(" never fits ") {
+        "let a function between the two make one of the other"
     } else {
         ""
     }

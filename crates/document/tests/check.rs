@@ -1,7 +1,9 @@
 //! Texts and what is found in them.
 
 use asterism_document::{Filled, Finding, Format, check, read};
-use asterism_protocol::{Cid, FunctionLookup, Value, blob_cid, encode, json_of, value_of_json};
+use asterism_protocol::{
+    Awaited, Cid, FunctionLookup, Value, blob_cid, encode, json_of, value_of_json,
+};
 use proptest::prelude::*;
 
 /// `add` of two numbers.
@@ -16,13 +18,20 @@ impl FunctionLookup for Add {
     }
 
     fn canonical(&self, cid: Cid, func: &str, args: Vec<Value>) -> Result<Vec<Value>, String> {
-        match self.mistakes(cid, func, args.clone()).into_iter().next() {
+        let mistakes = self.mistakes(cid, func, args.clone(), &|_| None);
+        match mistakes.into_iter().next() {
             Some(mistake) => Err(mistake),
             None => Ok(args),
         }
     }
 
-    fn mistakes(&self, _: Cid, func: &str, args: Vec<Value>) -> Vec<String> {
+    fn mistakes(
+        &self,
+        _: Cid,
+        func: &str,
+        args: Vec<Value>,
+        _: &dyn Fn(Cid) -> Option<Awaited>,
+    ) -> Vec<String> {
         if args.len() != 2 {
             return vec![format!(
                 "args: `{func}` takes 2 arguments, {} are given",

@@ -43,7 +43,7 @@ pub use crate::{
     policy::{Basis, Evidence, Policy},
     receipt::{Attestation, Receipt},
     simplified::{
-        Defaults, FunctionLookup, Prepared, SimplifiedError, mistakes, nearest, prepare,
+        Awaited, Defaults, FunctionLookup, Prepared, SimplifiedError, mistakes, nearest, prepare,
         prepare_encoded,
     },
     terms::{Requirements, Terms},

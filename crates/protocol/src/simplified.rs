@@ -42,8 +42,15 @@ pub trait FunctionLookup {
     fn canonical(&self, component: Cid, func: &str, args: Vec<Value>)
     -> Result<Vec<Value>, String>;
 
-    /// Every mistake in the arguments, each as [`FunctionLookup::canonical`] tells the first.
-    fn mistakes(&self, component: Cid, func: &str, args: Vec<Value>) -> Vec<String> {
+    /// Every mistake in the arguments, each as [`FunctionLookup::canonical`] tells the first. So is a promise that no outcome
+    /// can keep where it stands; `awaited` knows whose outcome it is, by the instruction.
+    fn mistakes(
+        &self,
+        component: Cid,
+        func: &str,
+        args: Vec<Value>,
+        _awaited: &dyn Fn(Cid) -> Option<Awaited>,
+    ) -> Vec<String> {
         self.canonical(component, func, args)
             .err()
             .into_iter()
@@ -59,6 +66,17 @@ pub trait FunctionLookup {
     fn has_effect(&self, _component: Cid, _effect: &str) -> bool {
         true
     }
+}
+
+/// Whose outcome a promise waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// The task, in words: ``task `first` ``.
+    pub task: String,
+    /// The component of its function.
+    pub component: Cid,
+    /// Its function, in the component's spelling.
+    pub func: String,
 }
 
 /// What a task that is silent gets.

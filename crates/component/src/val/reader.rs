@@ -24,6 +24,15 @@ pub(super) enum Links<'a> {
 /// Reads IPLD by type, with whatever spelling is accepted.
 pub(super) struct Reader<'a> {
     pub(super) links: Links<'a>,
+    pub(super) judge: &'a Judge<'a>,
+}
+
+/// Says why the promise can never be kept where the type is wanted, if it is known.
+pub type Judge<'a> = dyn Fn(&Promise, &Type) -> Result<(), String> + 'a;
+
+/// Nothing is known of promises.
+pub(super) fn lenient(_: &Promise, _: &Type) -> Result<(), String> {
+    Ok(())
 }
 
 impl Reader<'_> {
@@ -50,7 +59,11 @@ impl Reader<'_> {
     pub(super) fn val(&mut self, ty: &Type, value: &Value) -> Read<Val> {
         if let Links::Keep(kept) = &mut self.links {
             let link = ty.is_bytes() && matches!(value, Value::Link(_));
-            if link || Promise::of_value(value).is_some() {
+            let promise = Promise::of_value(value);
+            if let Some(promise) = &promise {
+                (self.judge)(promise, ty).map_err(Odd::new)?;
+            }
+            if link || promise.is_some() {
                 kept.push(value.clone());
                 return Ok(Val::Own((kept.len() - 1) as u32));
             }

@@ -51,6 +51,7 @@ pub(super) fn drafts(document: &Value) -> (Vec<Draft<'_>>, Vec<SimplifiedError>)
 }
 
 /// A task as it was written, in either form.
+#[derive(Clone)]
 pub(super) struct Draft<'a> {
     pub(super) index: usize,
     pub(super) name: &'a str,

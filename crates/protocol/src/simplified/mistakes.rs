@@ -1,20 +1,30 @@
 //! Every mistake in a workflow at once, for whoever writes one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
-    FunctionLookup,
+    Awaited, FunctionLookup,
     draft::{Draft, drafts},
     find, nearest,
     placeholder::{Placeholder, map_strings, visit_strings},
 };
 use crate::{
-    Files, Input, Promise, SimplifiedError, Value, Workflow, content_cid, files,
+    Cid, Files, Input, Promise, SimplifiedError, Value, Workflow, content_cid, files,
     workflow::{Circle, shorten, topological_order},
 };
 
-/// Everything that keeps [`super::prepare`] from preparing a document, and functions and arguments of full workflows as
-/// well; empty when all is well. What depends on a mistake is not complained about a second time.
+/// Most promises whose outcomes are compared with what is wanted: this is a courtesy, not worth a stranger's million.
+const COMPARED_MAX: u32 = 10_000;
+
+/// What a task calls, or why nothing.
+type Found = Result<(Cid, String), SimplifiedError>;
+
+/// Everything that keeps [`super::prepare`] from preparing a document, functions and arguments of full workflows as well, and
+/// promises that can never be kept where they stand; empty when all is well. What depends on a mistake is not complained
+/// about a second time.
 #[must_use]
 pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<SimplifiedError> {
     let (drafts, mut mistakes) = drafts(document);
@@ -48,27 +58,35 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
             format!("tasks wait for each other in a circle: {}", Circle(names)),
         ));
     }
+    let find = |draft: &Draft<'_>| draft.is_call.then(|| find(draft, functions));
+    let found: Vec<Option<Found>> = drafts.iter().map(find).collect();
+    let callable = callable(&drafts, &found, all_full);
+    let left = Cell::new(COMPARED_MAX);
+    let awaited = |instruction: Cid| {
+        left.set(left.get().checked_sub(1)?);
+        callable.get(&instruction).cloned()
+    };
     let mut tasks = Vec::new();
-    for mut draft in drafts {
+    for (mut draft, found) in drafts.into_iter().zip(found) {
         if !all_full {
             mistakes.extend(draft.odd_meta());
         }
         if let Err(error) = draft.filled_meta() {
             mistakes.push(error);
         }
-        if !draft.is_call {
+        let Some(found) = found else {
             continue;
-        }
+        };
         let (args, files): (Option<Vec<Value>>, Option<Files>) = if all_full {
             let files = draft.files.cloned().unwrap_or_default();
             (Some(draft.args.to_vec()), Some(files))
         } else {
-            stand_ins(&draft).unzip()
+            stand_ins(&draft, &places).unzip()
         };
-        match find(&draft, functions) {
+        match found {
             Ok((component, func)) => {
                 if let Some(args) = args.clone() {
-                    let odd = functions.mistakes(component, &func, args);
+                    let odd = functions.mistakes(component, &func, args, &awaited);
                     mistakes.extend(odd.iter().map(|error| draft.place().argument(error)));
                 }
                 mistakes.extend(draft.check_reader(Some(component), functions).err());
@@ -113,6 +131,42 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
     mistakes
 }
 
+/// The tasks whose functions are known, by what names them in promises: their instructions, or what stands for these in a
+/// simplified workflow.
+fn callable(
+    drafts: &[Draft<'_>],
+    found: &[Option<Found>],
+    all_full: bool,
+) -> BTreeMap<Cid, Awaited> {
+    let known = drafts.iter().zip(found).filter_map(|(draft, found)| {
+        let (component, func) = found.as_ref()?.as_ref().ok()?;
+        let instruction = if all_full {
+            draft.clone().into_task_as_it_came().ok()?.run.cid()
+        } else {
+            stand_in(draft.index as u32)
+        };
+        let task = match draft.name {
+            "" => format!("tasks[{}]", draft.index),
+            name => format!("task `{}`", shorten(name)),
+        };
+        let (component, func) = (*component, func.clone());
+        Some((
+            instruction,
+            Awaited {
+                task,
+                component,
+                func,
+            },
+        ))
+    });
+    known.collect()
+}
+
+/// What stands for the instruction of the task at a place while it has none.
+fn stand_in(place: u32) -> Cid {
+    content_cid(&place.to_be_bytes())
+}
+
 /// The places that a draft's placeholders name; what names none is noted, where that can be known.
 fn needs_of(
     draft: &Draft<'_>,
@@ -150,16 +204,17 @@ pub(super) fn no_such_task(name: &str, places: &BTreeMap<&str, u32>) -> String {
     format!("no task has the name `{}`{hint}", shorten(name))
 }
 
-/// Arguments and files with a promise of nothing in particular for every placeholder; none where a placeholder is not one.
-fn stand_ins(draft: &Draft<'_>) -> Option<(Vec<Value>, Files)> {
+/// Arguments and files with a promise for every placeholder, of nothing in particular where no task has the name; none where a
+/// placeholder is not one.
+fn stand_ins(draft: &Draft<'_>, places: &BTreeMap<&str, u32>) -> Option<(Vec<Value>, Files)> {
     let nothing = content_cid(b"");
     let mut substitute = |text: &str| {
         Ok(match Placeholder::read(text)? {
             None => Value::String(text.to_owned()),
             Some(Placeholder::Link(cid)) => Value::Link(cid.to_link()),
-            Some(Placeholder::Needs { branch, .. }) => Promise {
+            Some(Placeholder::Needs { name, branch }) => Promise {
                 branch,
-                instruction: nothing,
+                instruction: places.get(name).map_or(nothing, |place| stand_in(*place)),
             }
             .to_value(),
         })

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Values for the places that a workflow leaves open.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct Values {
     /// Value of {{args.NAME}} in the workflow: JSON, or else text; may be repeated
     #[arg(long = "arg", value_name = "NAME=VALUE")]

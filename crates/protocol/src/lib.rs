@@ -43,8 +43,8 @@ pub use crate::{
     policy::{Basis, Evidence, Policy},
     receipt::{Attestation, Receipt},
     simplified::{
-        Awaited, Defaults, FunctionLookup, Prepared, SimplifiedError, mistakes, nearest, prepare,
-        prepare_encoded,
+        Awaited, Defaults, FunctionLookup, Prepared, SimplifiedError, Sketched, mistakes, nearest,
+        prepare, prepare_encoded, sketch,
     },
     terms::{Requirements, Terms},
     text::{is_unruly, lines_of, one_line},

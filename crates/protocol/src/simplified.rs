@@ -9,6 +9,7 @@ mod mistakes;
 mod nearest;
 mod place;
 mod placeholder;
+mod sketch;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,11 @@ use self::{
     place::Place,
     placeholder::{Placeholder, map_strings, visit_strings},
 };
-pub use self::{mistakes::mistakes, nearest::nearest};
+pub use self::{
+    mistakes::mistakes,
+    nearest::nearest,
+    sketch::{Sketched, sketch},
+};
 use crate::{
     Cid, EncodedTask, Error, Files, Input, Nonce, Promise, Task, Value, Workflow, WorkflowError,
     decode, encode,

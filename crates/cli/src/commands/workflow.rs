@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use asterism_document::Finding;
-use asterism_protocol::{json_of as dag_json, one_line};
+use asterism_document::{AnyFunction, Filled, Finding};
+use asterism_protocol::{json_of as dag_json, one_line, sketch};
 use clap::{Subcommand, ValueEnum};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ pub(crate) enum Command {
         #[arg(long)]
         detach: bool,
     },
-    /// Draw the tasks of a run, or of a workflow in a file
+    /// Draw the tasks of a run, or of a workflow in a file; of a template with open places, as it is written
     Graph {
         /// Number of a run, CID of a workflow, or a file; `-` for standard input
         what: String,
@@ -186,10 +186,7 @@ async fn validate(
         None => written.clone(),
     };
     let mut findings = match coordinator {
-        None => json!(asterism_document::check(
-            &body,
-            &asterism_document::AnyFunction
-        )),
+        None => json!(asterism_document::check(&body, &AnyFunction)),
         Some(coordinator) => {
             let answer = coordinator.post("/validate", &[], body).await;
             json_of(&answer.doing(&doing)?)?["findings"].take()
@@ -478,10 +475,18 @@ async fn graph(
     } else {
         let file = PathBuf::from(what);
         let bytes = read_workflow(&file, console)?;
-        let answer = coordinator.post("/workflow", &[], bytes).await;
-        of_prepared(&json_of(
-            &answer.doing(format_args!("prepare {}", file.display()))?,
-        )?)
+        let doing = format!("prepare {}", file.display());
+        let filled = Values::default().fill_as_far_as_given(&bytes);
+        match filled
+            .doing(&doing)?
+            .filter(|filled| !filled.open.is_empty())
+        {
+            Some(template) => of_template(&template).doing(&doing)?,
+            None => {
+                let answer = coordinator.post("/workflow", &[], bytes).await;
+                of_prepared(&json_of(&answer.doing(&doing)?)?)
+            }
+        }
     };
     let drawn = match format {
         Format::Ascii => graph.ascii(),
@@ -506,6 +511,35 @@ fn of_view(view: &Value) -> Graph {
         );
     }
     graph
+}
+
+/// A workflow with places that are still open, which nobody can prepare: as it is written.
+fn of_template(template: &Filled) -> Result<Graph, Failure> {
+    let written = dag_json(&template.document);
+    let mut found = asterism_document::check(written.as_bytes(), &AnyFunction);
+    // Nobody wrote what stands there, or in a list of it.
+    let is_open = |finding: &Finding| {
+        let mut places = template
+            .open
+            .iter()
+            .map(|(path, _)| path.strip_prefix(&finding.path));
+        places.any(|below| below.is_some_and(|below| below.is_empty() || below.starts_with('[')))
+    };
+    found.retain(|finding| !is_open(finding));
+    if let Some(mistake) = found.first() {
+        return Err(Failure::invalid(format!(
+            "{}: {}",
+            mistake.path, mistake.message
+        )));
+    }
+    let (workflow, _) = asterism_document::inside(&template.document);
+    let mut graph = Graph::default();
+    for (index, task) in sketch(workflow).into_iter().enumerate() {
+        let shown = json!({ "index": index, "name": task.name, "func": task.func });
+        let needs = task.needs.into_iter().map(|need| need as usize);
+        graph.add(&title(&shown), "", needs.collect());
+    }
+    Ok(graph)
 }
 
 /// Edges of a workflow that was prepared and not run: promises among arguments and files name instructions.

@@ -1,7 +1,8 @@
 //! What is left out and what is said, and what becomes of it.
 
 use asterism_protocol::{
-    Await, Defaults, Nonce, Prepared, Promise, Value, blob_cid, prepare, value_of_json,
+    Await, Defaults, Nonce, Prepared, Promise, Sketched, Value, blob_cid, prepare, sketch,
+    value_of_json,
 };
 
 use crate::{ADD_SUBTRACT, Math, Nothing, math, prepared};
@@ -176,4 +177,27 @@ fn one_name_makes_the_whole_workflow_a_simplified_one() {
     );
     let task = &prepared(&json).expect("it is well written").workflow.tasks[0];
     assert_eq!(task.run.input.args, [Value::Float(1.0), Value::Float(2.0)]);
+}
+
+#[test]
+fn a_sketch_leaves_open_places_as_they_are_written() {
+    let json = r#"{"tasks":[
+        {"run":{"name":"last","input":{"func":"{{ args.f }}","args":["{{needs.first.output}}",["{{needs.{{args.n}}.error}}"]],
+            "files":{"x":"{{needs.{{ args.n }}.output}}","y":"{{ needs.first.error }}","z":"{{needs.absent.output}}"}}}},
+        {"run":{"input":{"func":"sum","args":"{{args.list}}"}}},
+        {"run":{"name":"first","input":{"func":"now","args":["of {{args.day}}"]}}}]}"#;
+    let document = value_of_json(json.as_bytes()).expect("the test's text is JSON");
+    let task = |name: &str, func: &str, needs: &[u32]| Sketched {
+        name: name.to_owned(),
+        func: func.to_owned(),
+        needs: needs.to_vec(),
+    };
+    assert_eq!(
+        sketch(&document),
+        [
+            task("last", "{{ args.f }}", &[2]),
+            task("", "sum", &[]),
+            task("first", "now", &[])
+        ]
+    );
 }

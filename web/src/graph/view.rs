@@ -13,17 +13,13 @@ use leptos::{html::Div, prelude::*};
 use wasm_bindgen::JsCast as _;
 use web_sys::{Element, KeyboardEvent, PointerEvent, WheelEvent};
 
-use super::layout::{Layout, Point, Spacing, layout};
+use super::picture::{Eye, NODE_HEIGHT, NODE_WIDTH, Pane, Picture, ZOOM_FIT_MIN, whole};
 use crate::{
     format::{ellipsis, short_func},
     js::Listener,
     pages::ui::{Icon, Look, icon, look_of},
     watch::Watched,
 };
-
-/// Size of a node, in units of the picture.
-const NODE_WIDTH: f64 = 172.0;
-const NODE_HEIGHT: f64 = 54.0;
 
 /// Letters of the smaller line of a node.
 const SUB_LETTERS: usize = 19;
@@ -37,164 +33,8 @@ const NEAR_NODES_MAX: usize = 400;
 const ZOOM_MIN: f64 = 0.02;
 const ZOOM_MAX: f64 = 2.5;
 
-/// The least that a graph is shrunk to by itself: tasks some pixels high. Of what is longer, the beginning is shown.
-const ZOOM_FIT_MIN: f64 = 0.07;
-
 /// Narrower panes have the graph run downwards.
 const NARROW: f64 = 560.0;
-
-/// Coordinates in whole units: short in the page, and no formatting of floats in the program.
-fn whole(coordinate: f64) -> i32 {
-    coordinate.round() as i32
-}
-
-/// Where the eye is: a point of the picture is shown at `point * zoom + (x, y)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Eye {
-    x: f64,
-    y: f64,
-    zoom: f64,
-}
-
-/// A size in pixels of the page.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Pane {
-    width: f64,
-    height: f64,
-}
-
-/// A picture with its direction.
-struct Picture {
-    layout: Layout,
-    downwards: bool,
-    /// The tasks that need each task.
-    needed_by: Vec<Vec<u32>>,
-}
-
-impl Picture {
-    fn of(needs: &[Vec<u32>], downwards: bool) -> Self {
-        let spacing = if downwards {
-            Spacing {
-                depth: NODE_HEIGHT + 50.0,
-                breadth: NODE_WIDTH + 22.0,
-                waypoint: 22.0,
-                aspect: 0.8,
-            }
-        } else {
-            Spacing {
-                depth: NODE_WIDTH + 64.0,
-                breadth: NODE_HEIGHT + 22.0,
-                waypoint: 18.0,
-                aspect: 0.6,
-            }
-        };
-        let mut needed_by = vec![Vec::new(); needs.len()];
-        for (task, needs) in needs.iter().enumerate() {
-            for need in needs {
-                if let Some(needed_by) = needed_by.get_mut(*need as usize) {
-                    needed_by.push(task as u32);
-                }
-            }
-        }
-        Self {
-            layout: layout(needs, spacing),
-            downwards,
-            needed_by,
-        }
-    }
-
-    /// The middle of a point of the layout, in the picture.
-    fn at(&self, point: Point) -> (f64, f64) {
-        let (x, y) = if self.downwards {
-            (point.breadth, point.depth)
-        } else {
-            (point.depth, point.breadth)
-        };
-        (x + NODE_WIDTH / 2.0, y + NODE_HEIGHT / 2.0)
-    }
-
-    fn node(&self, task: usize) -> (f64, f64) {
-        self.layout
-            .nodes
-            .get(task)
-            .map_or((0.0, 0.0), |point| self.at(*point))
-    }
-
-    fn size(&self) -> (f64, f64) {
-        let (x, y) = self.at(self.layout.extent);
-        (x + NODE_WIDTH / 2.0, y + NODE_HEIGHT / 2.0)
-    }
-
-    /// The edges that are wanted, as one path: curves that leave and arrive along the direction of the graph.
-    fn edges(&self, wanted: impl Fn(usize, usize) -> bool) -> String {
-        let mut path = String::new();
-        let side = if self.downwards {
-            (0.0, NODE_HEIGHT / 2.0)
-        } else {
-            (NODE_WIDTH / 2.0, 0.0)
-        };
-        for edge in &self.layout.edges {
-            let (from, to) = (edge.from as usize, edge.to as usize);
-            if !wanted(from, to) {
-                continue;
-            }
-            let (mut x, mut y) = self.node(from);
-            (x, y) = (x + side.0, y + side.1);
-            let _ = write!(path, "M{} {}", whole(x), whole(y));
-            let end = self.node(to);
-            let end = (end.0 - side.0, end.1 - side.1);
-            let between = edge.waypoints.iter().map(|point| self.at(*point));
-            for (next_x, next_y) in between.chain([end]) {
-                // Control points halfway, so that curves leave and arrive straight.
-                let (first, second) = if self.downwards {
-                    let middle = (y + next_y) / 2.0;
-                    ((x, middle), (next_x, middle))
-                } else {
-                    let middle = (x + next_x) / 2.0;
-                    ((middle, y), (middle, next_y))
-                };
-                path.push('C');
-                for (x, y) in [first, second, (next_x, next_y)] {
-                    let _ = write!(path, "{} {} ", whole(x), whole(y));
-                }
-                (x, y) = (next_x, next_y);
-            }
-        }
-        path
-    }
-
-    /// The task in a direction of the picture from another one, along edges or to the side.
-    fn beside(&self, task: u32, needs: &[Vec<u32>], key: &str) -> Option<u32> {
-        let (back, forth, less, more) = if self.downwards {
-            ("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight")
-        } else {
-            ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")
-        };
-        let here = *self.layout.nodes.get(task as usize)?;
-        let nearest = |tasks: &[u32]| {
-            let far = |task: &u32| (self.layout.nodes[*task as usize].breadth - here.breadth).abs();
-            tasks
-                .iter()
-                .copied()
-                .min_by(|a, b| far(a).total_cmp(&far(b)))
-        };
-        match key {
-            key if key == back => nearest(&needs[task as usize]),
-            key if key == forth => nearest(&self.needed_by[task as usize]),
-            key if key == less || key == more => {
-                let sign = if key == more { 1.0 } else { -1.0 };
-                let ahead = |point: &Point| (point.breadth - here.breadth) * sign;
-                let same_rank = self.layout.nodes.iter().enumerate();
-                let same_rank = same_rank.filter(|(_, point)| {
-                    (point.depth - here.depth).abs() < 1.0 && ahead(point) > 0.0
-                });
-                let next = same_rank.min_by(|a, b| ahead(a.1).total_cmp(&ahead(b.1)));
-                next.map(|(task, _)| task as u32)
-            }
-            _ => None,
-        }
-    }
-}
 
 /// The picture of a run.
 #[component]

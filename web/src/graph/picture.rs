@@ -9,7 +9,10 @@ pub(super) const NODE_WIDTH: f64 = 172.0;
 pub(super) const NODE_HEIGHT: f64 = 54.0;
 
 /// The least that a graph is shrunk to by itself: tasks some pixels high. Of what is longer, the beginning is shown.
-pub(super) const ZOOM_FIT_MIN: f64 = 0.07;
+const ZOOM_FIT_MIN: f64 = 0.07;
+
+/// The same in a narrow pane, which would show little but lines: there words can be read, and the rest is a drag away.
+const ZOOM_FIT_MIN_NARROW: f64 = 0.72;
 
 /// Coordinates in whole units: short in the page, and no formatting of floats in the program.
 pub(super) fn whole(coordinate: f64) -> i32 {
@@ -22,6 +25,33 @@ pub(super) struct Eye {
     pub(super) x: f64,
     pub(super) y: f64,
     pub(super) zoom: f64,
+}
+
+impl Eye {
+    /// Sees all of a picture; of one that would become too small for that, the beginning.
+    pub(super) fn on(picture: &Picture, pane: Pane) -> Self {
+        let (width, height) = picture.size();
+        let least = if picture.downwards {
+            ZOOM_FIT_MIN_NARROW
+        } else {
+            ZOOM_FIT_MIN
+        };
+        let (room, room_down) = (pane.width - 32.0, pane.height - 32.0);
+        let zoom = (room / width).min(room_down / height).clamp(least, 1.15);
+        let middle = |pane: f64, picture: f64| ((pane - picture * zoom) / 2.0).max(16.0);
+        let x = if width * zoom > room {
+            let first = pane.width / 2.0 - picture.first().0 * zoom;
+            let last = (pane.width - 16.0 - width * zoom).min(16.0);
+            first.clamp(last, 16.0)
+        } else {
+            middle(pane.width, width)
+        };
+        Self {
+            x,
+            y: middle(pane.height, height),
+            zoom,
+        }
+    }
 }
 
 /// A size in pixels of the page.
@@ -86,6 +116,13 @@ impl Picture {
             .nodes
             .get(task)
             .map_or((0.0, 0.0), |point| self.at(*point))
+    }
+
+    /// The middle of a task that needs no other, the first of those.
+    fn first(&self) -> (f64, f64) {
+        let nodes = self.layout.nodes.iter();
+        let first = nodes.min_by(|one, other| one.depth.total_cmp(&other.depth));
+        first.map_or((0.0, 0.0), |point| self.at(*point))
     }
 
     pub(super) fn size(&self) -> (f64, f64) {
@@ -161,5 +198,61 @@ impl Picture {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHONE: Pane = Pane {
+        width: 340.0,
+        height: 300.0,
+    };
+
+    /// A task that thirty others need.
+    fn fan() -> Vec<Vec<u32>> {
+        let others = (0..30).map(|_| vec![0]);
+        std::iter::once(Vec::new()).chain(others).collect()
+    }
+
+    #[test]
+    fn a_wide_run_stays_readable_in_a_narrow_pane() {
+        let picture = Picture::of(&fan(), true);
+        let eye = Eye::on(&picture, PHONE);
+        assert!(
+            eye.zoom * 12.0 > 8.0,
+            "its small letters have {} pixels",
+            eye.zoom * 12.0
+        );
+        assert!(picture.size().0 * eye.zoom > PHONE.width);
+        // It begins where the run does.
+        let (x, y) = picture.node(0);
+        let (x, y) = (x * eye.zoom + eye.x, y * eye.zoom + eye.y);
+        assert!(
+            (x - PHONE.width / 2.0).abs() < 1.0,
+            "the first task is at {x}"
+        );
+        assert!(
+            y > 0.0 && y < PHONE.height / 2.0,
+            "the first task is at {y}"
+        );
+    }
+
+    #[test]
+    fn what_has_room_is_seen_whole() {
+        let small = Picture::of(&[Vec::new(), vec![0]], true);
+        let eye = Eye::on(&small, PHONE);
+        assert_eq!(eye.zoom, 1.15);
+        let (width, height) = small.size();
+        assert!((eye.x * 2.0 + width * eye.zoom - PHONE.width).abs() < 0.01);
+        assert!((eye.y * 2.0 + height * eye.zoom - PHONE.height).abs() < 0.01);
+        // Where there is room for an overview, many tasks are small.
+        let pane = Pane {
+            width: 1_200.0,
+            height: 400.0,
+        };
+        let eye = Eye::on(&Picture::of(&fan(), false), pane);
+        assert!(eye.zoom < 0.2, "{}", eye.zoom);
     }
 }

@@ -1,4 +1,5 @@
-//! A live picture of a run: drag to move, wheel, pinch, buttons or keys to zoom, arrows to go from task to task.
+//! A live picture of a run: drag or turn the wheel sideways to move, wheel, pinch, buttons or keys to zoom, arrows to go from
+//! task to task.
 //!
 //! Near, every visible task is a node of its own that redraws when its signal changes. Far, when there is no room for
 //! words, all tasks of a state are one shape: five thousand tasks are then eight elements.
@@ -13,7 +14,7 @@ use leptos::{html::Div, prelude::*};
 use wasm_bindgen::JsCast as _;
 use web_sys::{Element, KeyboardEvent, PointerEvent, WheelEvent};
 
-use super::picture::{Eye, NODE_HEIGHT, NODE_WIDTH, Pane, Picture, ZOOM_FIT_MIN, whole};
+use super::picture::{Eye, NODE_HEIGHT, NODE_WIDTH, Pane, Picture, whole};
 use crate::{
     format::{ellipsis, short_func},
     js::Listener,
@@ -78,19 +79,7 @@ pub fn GraphView(
         )
     };
 
-    let fit = move || {
-        let (width, height) = picture.get_untracked().size();
-        let pane = pane.get_untracked();
-        let zoom = ((pane.width - 32.0) / width)
-            .min((pane.height - 32.0) / height)
-            .clamp(ZOOM_FIT_MIN, 1.15);
-        let middle = |pane: f64, picture: f64| ((pane - picture * zoom) / 2.0).max(16.0);
-        eye.set(Eye {
-            x: middle(pane.width, width),
-            y: middle(pane.height, height),
-            zoom,
-        });
-    };
+    let fit = move || eye.set(Eye::on(&picture.get_untracked(), pane.get_untracked()));
     let zoom_at = move |factor: f64, x: f64, y: f64| {
         eye.update(|eye| {
             let zoom = (eye.zoom * factor).clamp(ZOOM_MIN, ZOOM_MAX);
@@ -235,8 +224,14 @@ pub fn GraphView(
     };
     let wheel = move |event: WheelEvent| {
         event.prevent_default();
+        let (across, along) = (event.delta_x(), event.delta_y());
+        if event.shift_key() || across.abs() > along.abs() {
+            let way = if across == 0.0 { along } else { across };
+            eye.update(|eye| eye.x -= way);
+            return;
+        }
         let (x, y) = place(event.client_x(), event.client_y());
-        zoom_at((-event.delta_y().clamp(-200.0, 200.0) / 400.0).exp(), x, y);
+        zoom_at((-along.clamp(-200.0, 200.0) / 400.0).exp(), x, y);
     };
     let select = move |task: u32| {
         if travelled.get_value() <= 4.0 {

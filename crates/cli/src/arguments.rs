@@ -464,6 +464,94 @@ mod tests {
         assert!(failure.reason().starts_with(told), "{}", failure.reason());
     }
 
+    /// The types of the guide's table.
+    fn types_of_the_guide() -> Vec<Type> {
+        use Type::{
+            Bool, Char, Enum, F32, F64, FixedList, Flags, List, Map, Option as Maybe, Record,
+            Result as Either, S8, S16, S32, S64, String as Text, Tuple, U8, U16, U32, U64, Variant,
+        };
+        let maybe = |ty| Maybe(Box::new(ty));
+        let list = |ty| List(Box::new(ty));
+        let map = |key, item| Map(Box::new(key), Box::new(item));
+        let either = |ok: Option<Type>, err: Option<Type>| Either {
+            ok: ok.map(Box::new),
+            err: err.map(Box::new),
+        };
+        let names = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        let field = |name: &str, ty: Type| (name.to_owned(), ty);
+        let case = |name: &str, ty: Option<Type>| (name.to_owned(), ty);
+        let mut types = vec![
+            Bool, U8, U16, U32, S8, S16, S32, U64, S64, F64, F32, Char, Text,
+        ];
+        types.extend([
+            list(U8),
+            list(Text),
+            FixedList(Box::new(U16), 2),
+            list(Tuple(vec![Text, U32])),
+            map(Text, U32),
+            map(U8, Bool),
+            Tuple(vec![U8, Text]),
+            Record(vec![field("line-width", U8), field("label", maybe(Text))]),
+            Variant(vec![case("circle", Some(F64)), case("nothing", None)]),
+            Enum(names(["red", "green"])),
+            Flags(names(["read", "write"])),
+            maybe(U8),
+            maybe(maybe(U8)),
+            maybe(maybe(maybe(U8))),
+            either(Some(U8), Some(Text)),
+            either(None, None),
+        ]);
+        types
+    }
+
+    #[test]
+    fn the_table_of_the_guide_is_true() {
+        let page = include_str!("../../../docs/src/values.md");
+        let codes = |cell: &str| -> Vec<String> {
+            let parts = cell.split('`').skip(1).step_by(2);
+            parts.map(str::to_owned).collect()
+        };
+        let mut types = types_of_the_guide();
+        for row in page.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.split('|').collect();
+            let [_, names, _, examples, texts, others, _] = cells[..] else {
+                panic!("{row} has another number of cells");
+            };
+            let (examples, texts) = (codes(examples), codes(texts));
+            assert_eq!(examples.len(), texts.len(), "{row}");
+            for name in codes(names) {
+                let place = types.iter().position(|ty| ty.to_string() == name);
+                let ty = types.remove(place.unwrap_or_else(|| panic!("{name} is not tried")));
+                let function = Function {
+                    name: "f".into(),
+                    params: vec![("a".into(), ty.clone())],
+                    result: None,
+                };
+                let canonical = |json: &str| {
+                    let value = value_of_json(json.as_bytes()).expect(json);
+                    let args =
+                        canonical_args(&function, &[value]).map_err(|error| error.to_string());
+                    args.map(|args| json_of(&args[0]))
+                };
+                for (example, text) in examples.iter().zip(&texts) {
+                    assert_eq!(canonical(example).as_ref(), Ok(example), "{ty}");
+                    check(&ty, text, example);
+                    // A function that returns it comes to the same.
+                    let value = value_of_json(example.as_bytes()).unwrap();
+                    let val = asterism_component::val_of_value(&ty, &value, &BTreeMap::new(), "");
+                    let value = asterism_component::value_of_val(&ty, &val.unwrap());
+                    assert_eq!(&json_of(&value), example, "{ty}");
+                }
+                for other in codes(others) {
+                    let read = canonical(&other);
+                    let is_example = read.as_ref().is_ok_and(|read| examples.contains(read));
+                    assert!(is_example, "{other} as {ty} is {read:?}");
+                }
+            }
+        }
+        assert!(types.is_empty(), "the table lacks {types:?}");
+    }
+
     #[test]
     fn what_does_not_fit_is_said_by_the_parameter() {
         check(&Type::U8, "300", "args[0] (`a`): 300 does not fit u8");

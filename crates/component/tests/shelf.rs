@@ -148,7 +148,7 @@ fn a_promise_that_cannot_be_kept_is_told_with_both_ends() {
         result: Some(result),
     };
     let mut shelf = Shelf::default();
-    let list = Type::List(Box::new(Type::F64));
+    let list = Type::List(Box::new(Type::U32));
     let component = Component {
         functions: vec![
             function("shout", Type::String, Type::String),
@@ -163,7 +163,7 @@ fn a_promise_that_cannot_be_kept_is_told_with_both_ends() {
         let told = mistakes(&document, &shelf);
         told.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let never_fits = "the output of task `loud` (`shout(a: string) -> string`) never fits f64, which `sum(a: list<f64>) -> f64` takes here";
+    let never_fits = "the output of task `loud` (`shout(a: string) -> string`) never fits u32, which `sum(a: list<u32>) -> f64` takes here";
     // Tasks may stand in any order, and a promise deep in a value.
     assert_eq!(
         told(
@@ -195,8 +195,8 @@ fn a_promise_that_cannot_be_kept_is_told_with_both_ends() {
     assert_eq!(
         told,
         [
-            "tasks[1].run.input.args[0]: the output of tasks[0] (`shout(a: string) -> string`) never fits list<f64>, which \
-          `sum(a: list<f64>) -> f64` takes here"
+            "tasks[1].run.input.args[0]: the output of tasks[0] (`shout(a: string) -> string`) never fits list<u32>, which \
+          `sum(a: list<u32>) -> f64` takes here"
         ]
     );
     assert!(

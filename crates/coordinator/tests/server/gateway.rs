@@ -517,7 +517,7 @@ async fn bad_requests_are_answered_clearly_and_at_once() {
         ("POST", "/run", b"".to_vec(), 400, "empty"),
         ("POST", "/run", b"{".to_vec(), 400, "not a valid"),
         ("POST", "/run", b"{\"tasks\":".to_vec(), 400, "not a valid"),
-        ("POST", "/run", b"\xff\xfe".to_vec(), 400, "not a valid"),
+        ("POST", "/run", b"\xff\xfe".to_vec(), 400, "neither a text in UTF-8"),
         ("POST", "/run", b"\xa1\x65tasks".to_vec(), 400, "ends too early"),
         ("POST", "/run", b"\xa1\x65tasks\x9f\xff".to_vec(), 400, "indefinite"),
         ("POST", "/run", "[".repeat(100_000).into(), 400, "not a valid"),

@@ -1,9 +1,9 @@
 //! Canonical receipts that live runs and the runs kept for show refer to.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use asterism_protocol::{
-    Attested, Basis, Cid, Conditions, Limits, PublicKey, Remark, Timestamp, TrapKind,
+    Attested, Basis, Cid, Conditions, Limits, Policy, PublicKey, Remark, Timestamp, TrapKind,
 };
 
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
     graph::Branch,
     works::memory_key,
 };
+
+/// Receipts of one instruction that are found: it has several only where limits or policies changed what came of it.
+const FOUND_MAX: usize = 8;
 
 /// A receipt with what is asked of it often. A million of them are held at once, so what most have not takes no room.
 pub(crate) struct Known {
@@ -82,6 +85,13 @@ pub(crate) enum Answer {
     /// It is known to need more fuel than the request allows.
     OutOfFuel,
 }
+
+/// Which of several receipts that answer a request is taken: the one believed on most, unless no limits are asked for, and of
+/// those the one that reaches farthest.
+pub(crate) type Merit = (Option<Basis>, Reach);
+
+/// Does no limit change the outcome? If one does: the limits of fuel and memory that it came about under.
+pub(crate) type Reach = (bool, u64, u64);
 
 impl Known {
     /// A receipt, of which the outcome links to these blobs.
@@ -161,6 +171,33 @@ impl Known {
             )
     }
 
+    /// How much it says of requests with other limits.
+    pub(crate) fn reach(&self) -> Reach {
+        let conditions = self.receipt.signed().conditions();
+        if self.limited() {
+            (false, conditions.fuel, conditions.memory)
+        } else {
+            (true, 0, 0)
+        }
+    }
+
+    /// Does this answer every request that the other one answers, whatever its policy?
+    fn replaces(&self, other: &Self) -> bool {
+        let Conditions { fuel, memory, .. } = *other.receipt.signed().conditions();
+        // Whoever answers two amounts of fuel, or of memory, answers all between them: so the ends are enough.
+        let ends = |fuel| {
+            [memory, u64::MAX].map(|memory| Limits {
+                fuel,
+                memory,
+                time_ms: u64::MAX,
+            })
+        };
+        let mut requests = [0, fuel, u64::MAX].into_iter().flat_map(ends);
+        satisfies_as(self.basis, other.basis)
+            && requests
+                .all(|limits| other.answer(&limits).is_none() || self.answer(&limits).is_some())
+    }
+
     /// Whose outcome it is.
     pub(crate) fn executor(&self) -> PublicKey {
         self.receipt.signed().key()
@@ -205,6 +242,45 @@ impl Known {
         let (trap, fuel) = (self.receipt.trap(), self.receipt.fuel());
         let conditions = self.receipt.signed().conditions();
         answer(conditions, trap, fuel, limits)
+    }
+
+    /// Does this answer a request with `limits` under `policy`?
+    pub(crate) fn serve(&self, limits: &Limits, policy: &Policy) -> Option<(Merit, Answer)> {
+        let answer = self.answer(limits)?;
+        let merit = (Some(self.basis), self.reach());
+        self.basis.satisfies(policy).then_some((merit, answer))
+    }
+
+    /// Answers a request without limits.
+    pub(crate) fn serve_all(&self) -> (Merit, Answer) {
+        ((None, self.reach()), Answer::Whole)
+    }
+}
+
+/// Of the receipts that answer, the one with the greatest merit; the first of equals.
+pub(crate) fn best<'a, P>(
+    receipts: impl Iterator<Item = (P, &'a Known)>,
+    serves: impl Fn(&Known) -> Option<(Merit, Answer)>,
+) -> Option<(Merit, P, Answer)> {
+    let serving = receipts.filter_map(|(place, known)| {
+        let (merit, answer) = serves(known)?;
+        Some((merit, place, answer))
+    });
+    serving.reduce(|best, next| if next.0 > best.0 { next } else { best })
+}
+
+/// Is `basis` enough for every policy that `other` is enough for?
+fn satisfies_as(basis: Basis, other: Basis) -> bool {
+    match (other, basis) {
+        (Basis::Unverified, _)
+        | (Basis::Sampled { .. }, Basis::Sampled { .. } | Basis::Agreed { .. } | Basis::Trusted)
+        | (Basis::Trusted, Basis::Trusted) => true,
+        (Basis::Agreed { executors: least }, Basis::Agreed { executors }) => executors >= least,
+        (Basis::Sampled { .. }, Basis::Unverified)
+        | (Basis::Agreed { .. }, Basis::Unverified | Basis::Sampled { .. } | Basis::Trusted)
+        | (Basis::Trusted, Basis::Unverified | Basis::Sampled { .. } | Basis::Agreed { .. }) => {
+            false
+        }
     }
 }
 
@@ -254,15 +330,26 @@ impl Held {
 pub(crate) struct Memory {
     slots: Vec<Option<Known>>,
     free: Vec<u32>,
+    /// The one that reaches farthest.
     canonical: Digests,
+    /// The others, of the few instructions that have any; the newest first.
+    others: BTreeMap<Digest, Vec<u32>>,
 }
 
 impl Memory {
-    /// Makes a receipt the canonical one of its instruction. The caller holds it at once.
+    /// Makes a receipt a canonical one of its instruction: beside those that answer what it does not, or in their place. The
+    /// caller holds it at once.
     pub(crate) fn insert(&mut self, known: Known) -> u32 {
         let digest = known.digest();
         let slot = self.insert_aside(known);
-        self.canonical.insert(digest, slot);
+        if self.canonical.get(&digest).is_none() {
+            self.canonical.insert(digest, slot);
+            return slot;
+        }
+        let new = self.get(slot);
+        let kept = self.all(&digest).filter(|(_, known)| !new.replaces(known));
+        let found: Vec<u32> = iter::once(slot).chain(kept.map(|(slot, _)| slot)).collect();
+        self.list(digest, found);
         slot
     }
 
@@ -277,10 +364,20 @@ impl Memory {
         }
     }
 
-    /// The canonical receipt of an instruction.
+    /// The canonical receipt of an instruction; of several the one that reaches farthest.
     pub(crate) fn find(&self, digest: &Digest) -> Option<(u32, &Known)> {
         let slot = self.canonical.get(digest)?;
         Some((slot, self.get(slot)))
+    }
+
+    /// All canonical receipts of an instruction: the one that reaches farthest, then the newest ones first.
+    pub(crate) fn all(&self, digest: &Digest) -> impl Iterator<Item = (u32, &Known)> {
+        let first = self.canonical.get(digest);
+        let others = first.and_then(|_| self.others.get(digest));
+        let slots = first
+            .into_iter()
+            .chain(others.into_iter().flatten().copied());
+        slots.map(|slot| (slot, self.get(slot)))
     }
 
     pub(crate) fn get(&self, slot: u32) -> &Known {
@@ -297,18 +394,47 @@ impl Memory {
     }
 
     pub(crate) fn release(&mut self, slot: u32) {
-        let entry = &mut self.slots[slot as usize];
-        let known = entry
+        let known = self.slots[slot as usize]
             .as_mut()
             .expect("whoever has the number holds the receipt");
         known.holders -= 1;
         if known.holders == 0 {
             let digest = known.digest();
-            if self.canonical.get(&digest) == Some(slot) {
-                self.canonical.remove(&digest);
-            }
-            *entry = None;
+            self.unlist(digest, slot);
+            self.slots[slot as usize] = None;
             self.free.push(slot);
+        }
+    }
+
+    /// A receipt is not found any more, if it was.
+    fn unlist(&mut self, digest: Digest, slot: u32) {
+        if self.others.contains_key(&digest) {
+            let left = self.all(&digest).map(|(other, _)| other);
+            let left = left.filter(|other| *other != slot).collect();
+            self.list(digest, left);
+        } else if self.canonical.get(&digest) == Some(slot) {
+            self.canonical.remove(&digest);
+        }
+    }
+
+    /// Has these found for an instruction, ordered from the newest to the oldest. The one that reaches farthest comes first
+    /// and stays, however many there are.
+    fn list(&mut self, digest: Digest, mut found: Vec<u32>) {
+        let farthest = (0..found.len())
+            .rev()
+            .max_by_key(|at| self.get(found[*at]).reach());
+        let Some(farthest) = farthest else {
+            self.canonical.remove(&digest);
+            self.others.remove(&digest);
+            return;
+        };
+        found[..=farthest].rotate_right(1);
+        found.truncate(FOUND_MAX);
+        self.canonical.insert(digest, found.remove(0));
+        if found.is_empty() {
+            self.others.remove(&digest);
+        } else {
+            self.others.insert(digest, found);
         }
     }
 }

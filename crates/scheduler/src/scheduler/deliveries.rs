@@ -13,7 +13,7 @@ use crate::{
     ConnectionId, Event,
     affinity::{Mark, links},
     checked::{Delivered, Item},
-    memory::{Answer, Held, Known, Times, answer},
+    memory::{Answer, Held, Known, Times, answer, best},
     works::{Wanter, WorkId, memory_key, work_key},
 };
 
@@ -124,8 +124,11 @@ impl Scheduler {
                 return Ok(Some(id));
             }
         }
+        let mut known = self.memory.all(&digest);
+        if known.any(|(_, known)| known.outcome() == named.cid) {
+            return Ok(None);
+        }
         match self.memory.find(&digest) {
-            Some((_, known)) if known.outcome() == named.cid => Ok(None),
             Some((_, known)) => Err(format!(
                 "it differs from the canonical outcome {}",
                 known.outcome()
@@ -191,17 +194,10 @@ impl Scheduler {
     /// Is this what is known already, and was it done again because somebody insisted? Then the canonical receipt stays, and a
     /// difference is told.
     pub(super) fn repeats(&mut self, id: WorkId, known: &Known) -> bool {
-        let Some((_, canonical)) = self.memory.find(&known.digest()) else {
+        let Some(slot) = self.known_to_all(id) else {
             return false;
         };
-        let work = self.works.get(id);
-        let answers = work.wanters.iter().all(|wanter| {
-            let limits = self.runs[&wanter.run].limits(wanter.node);
-            canonical.answer(&limits).is_some()
-        });
-        if !answers || !canonical.basis.satisfies(&work.policy) {
-            return false;
-        }
+        let (work, canonical) = (self.works.get(id), self.memory.get(slot));
         let event = Event::Repeated {
             at: self.now,
             instruction: Cid::of_content_digest(work.digest),
@@ -216,17 +212,26 @@ impl Scheduler {
         true
     }
 
+    /// The canonical receipt that answers everybody who wants an instruction, if there is one.
+    fn known_to_all(&self, id: WorkId) -> Option<u32> {
+        let work = self.works.get(id);
+        let key = memory_key(&work.digest, &self.rests_on(id));
+        let serves = |known: &Known| {
+            let served = work.wanters.iter().map(|wanter| {
+                let limits = self.runs[&wanter.run].limits(wanter.node);
+                known.serve(&limits, &work.policy)
+            });
+            served.reduce(Option::and).flatten()
+        };
+        best(self.memory.all(&key), serves).map(|(_, slot, _)| slot)
+    }
+
     /// Those who wanted an instruction done again have its canonical receipt, and are told if it came out differently.
     pub(super) fn repeat(&mut self, id: WorkId, outcome: Cid, executor: PublicKey) {
-        let Wanter { run, node } = self.works.get(id).wanters[0];
-        let key = memory_key(
-            &self.works.get(id).digest,
-            &self.runs[&run].rests_on(node, &self.memory),
-        );
-        let Some((slot, canonical)) = self.memory.find(&key) else {
+        let Some(slot) = self.known_to_all(id) else {
             return;
         };
-        let (at, right) = (self.now, canonical.outcome());
+        let (at, right) = (self.now, self.memory.get(slot).outcome());
         self.retract(id);
         let wanters = self.works.get(id).wanters.clone();
         let mut revoked = BTreeMap::new();

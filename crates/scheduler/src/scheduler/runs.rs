@@ -16,7 +16,7 @@ use crate::{
     ConnectionId, Event, Output, RequestId, Submission, SubmitError,
     digests::Digest,
     executors::shorten,
-    memory::{Answer, Held, Known},
+    memory::{Answer, Held, Known, best},
     planned::{Planned, rank},
     proof::{Pick, Told},
     run::{Header, LEASE_BYTES_MAX, Run, replayed},
@@ -130,30 +130,35 @@ impl Scheduler {
 
     /// Makes a run of a plan, with what memory and the submission know of it.
     pub(super) fn begin(&mut self, header: Header, plan: &Planned, known: Vec<Attested>) -> Run {
-        let mut told: BTreeMap<Digest, Known> = known
+        let mut told: BTreeMap<(Digest, usize), Known> = known
             .into_iter()
             .map(|receipt| Known::read(Arc::new(receipt), Timestamp::default()))
-            .map(|known| (known.digest(), known))
+            .enumerate()
+            .map(|(place, known)| ((known.digest(), place), known))
             .collect();
         let (policy, force) = (header.policy(), header.terms.force);
         let results = plan
             .requests()
             .map(|(digest, kind)| {
-                let answers = |known: &Known| match kind {
+                let serves = |known: &Known| match kind {
                     // What was done for its effects is not done again to compare.
                     Some(kind) if force && !kind.is_effectful => None,
-                    Some(_) if !known.basis.satisfies(&policy) => None,
-                    Some(kind) => known.answer(&kind.limits),
-                    None => Some(Answer::Whole),
+                    Some(kind) => known.serve(&kind.limits, &policy),
+                    None => Some(known.serve_all()),
                 };
-                let in_memory = self
-                    .memory
-                    .find(digest)
-                    .and_then(|(slot, known)| Some((slot, answers(known)?)));
-                let found = in_memory.or_else(|| {
-                    let answer = answers(told.get(digest)?)?;
-                    Some((self.memory.insert(told.remove(digest)?), answer))
+                let remembered = best(self.memory.all(digest), serves);
+                let brought = told.range((*digest, 0)..=(*digest, usize::MAX));
+                let newest_first = brought.rev().map(|((_, place), known)| (*place, known));
+                let brought = best(newest_first, serves);
+                let better = brought.filter(|(merit, ..)| {
+                    remembered.is_none_or(|(remembered, ..)| *merit > remembered)
                 });
+                let found = match better {
+                    Some((_, place, answer)) => told
+                        .remove(&(*digest, place))
+                        .map(|known| (self.memory.insert(known), answer)),
+                    None => remembered.map(|(_, slot, answer)| (slot, answer)),
+                };
                 found.map_or(Held::NOTHING, |(slot, answer)| {
                     self.memory.hold(slot);
                     Held::new(slot, answer)
@@ -432,13 +437,11 @@ impl Scheduler {
             let policy = run.header.policy();
             let force = run.header.terms.force && !run.is_effectful(wanter.node);
             let rests_on = run.rests_on(wanter.node, &self.memory);
-            let known = self
-                .memory
-                .find(&memory_key(&digest, &rests_on))
-                .filter(|(_, known)| !force && known.basis.satisfies(&policy))
-                .and_then(|(slot, known)| Some((slot, known.answer(&limits)?)));
+            let known = best(self.memory.all(&memory_key(&digest, &rests_on)), |known| {
+                known.serve(&limits, &policy).filter(|_| !force)
+            });
             let key = work_key(&digest, &policy, &rests_on);
-            if let Some((slot, answer)) = known
+            if let Some((_, slot, answer)) = known
                 && run.graph.is_grounded(wanter.node)
             {
                 self.settle(wanter, TaskState::Replayed, Some((slot, answer)), self.now);

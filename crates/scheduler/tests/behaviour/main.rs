@@ -1,6 +1,7 @@
 //! What a scheduler does, at the level of messages.
 
 mod affinity;
+mod budgets;
 mod driver;
 mod effects;
 mod garbage;

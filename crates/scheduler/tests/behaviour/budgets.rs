@@ -1,0 +1,243 @@
+//! What is remembered of an instruction that was done under several limits.
+
+use asterism_protocol::{
+    Await, Failure, Identity, Out, Policy, Receipt, Task, Terms, TrapKind, Value,
+    message::{Delivery, Lease},
+    view::{RunId, TaskState},
+};
+use asterism_scheduler::{Config, Event};
+
+use crate::driver::{Driver, Executor, awaits, config, delivery, error, ok, task, with_fuel};
+
+use TaskState::{Computed, Ready, Replayed};
+
+/// Budgets of memory in bytes; no limit comes first.
+const BUDGETS: [Option<u64>; 3] = [None, Some(2_000_000), Some(5_000_000)];
+
+/// Keeps more runs than a test has.
+fn keeping() -> Driver {
+    Driver::with(Config {
+        finished_runs_max: 100,
+        ..config()
+    })
+}
+
+fn with_memory(mut task: Task, memory: Option<u64>) -> Task {
+    if let Some(memory) = memory {
+        let memory = Value::Integer(memory.into());
+        task.meta.0.insert("memory".into(), memory);
+    }
+    task
+}
+
+/// A task that wants more memory than all budgets but the whole.
+fn grow(memory: Option<u64>) -> Task {
+    with_memory(task("grow", vec![Value::Integer(90)]), memory)
+}
+
+/// What comes of it: where its growth is refused it says so.
+fn grown(lease: &Lease) -> Delivery {
+    if lease.limits.memory > 6_000_000 {
+        delivery(lease, ok(90))
+    } else {
+        let mut item = delivery(lease, error("it does not grow"));
+        item.conditions.growth_refused = true;
+        item
+    }
+}
+
+fn trapped(lease: &Lease, trap: TrapKind, fuel: Option<u64>) -> Delivery {
+    let func = lease.task.run.input.func.clone();
+    let failure = Failure { trap, func };
+    let mut item = delivery(lease, Out::Error(failure.to_value()));
+    item.outcome.fuel = fuel;
+    item
+}
+
+/// Does the one task that is to be done.
+fn perform(driver: &mut Driver, executor: &Executor, item: impl Fn(&Lease) -> Delivery) {
+    let lease = driver.poll_for_one(executor);
+    driver.deliver(executor, vec![item(&lease)]);
+    assert!(driver.rejections(executor).is_empty());
+}
+
+/// Submits each and has it computed.
+fn compute(driver: &mut Driver, executor: &Executor, budgets: &[Option<u64>]) {
+    for memory in budgets {
+        let run = driver.submit(vec![grow(*memory)]);
+        perform(driver, executor, grown);
+        assert_eq!(driver.states(run), [Computed]);
+    }
+}
+
+/// Submits each, and says where it stands and what it came to.
+fn ask(driver: &mut Driver, budgets: &[Option<u64>]) -> Vec<(TaskState, Option<Out>)> {
+    let runs: Vec<RunId> = budgets
+        .iter()
+        .map(|memory| driver.submit(vec![grow(*memory)]))
+        .collect();
+    let tasks = runs.into_iter().map(|run| driver.task(run, 0));
+    tasks.map(|task| (task.state, task.out)).collect()
+}
+
+/// What [`ask`] says of the three budgets once all of them are known.
+fn all_known() -> [(TaskState, Option<Out>); 3] {
+    [ok(90), error("it does not grow"), error("it does not grow")].map(|out| (Replayed, Some(out)))
+}
+
+/// The receipts that a journal has.
+fn receipts(journal: &[Event]) -> Vec<Receipt> {
+    let receipts = journal.iter().filter_map(|event| match event {
+        Event::Computed { receipt, .. } => Some(receipt.receipt()),
+        _ => None,
+    });
+    receipts.collect()
+}
+
+#[test]
+fn each_memory_budget_has_its_outcome_remembered() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    compute(&mut driver, &executor, &BUDGETS);
+    for _ in 0..2 {
+        assert_eq!(ask(&mut driver, &BUDGETS), all_known());
+    }
+    let mut restarted = driver.restarted();
+    assert_eq!(
+        restarted.scheduler.state_digest(),
+        driver.scheduler.state_digest()
+    );
+    assert_eq!(ask(&mut restarted, &BUDGETS), all_known());
+    driver.compact();
+    assert_eq!(ask(&mut driver.restarted(), &BUDGETS), all_known());
+}
+
+#[test]
+fn the_store_tells_each_memory_budget_its_outcome() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    compute(&mut driver, &executor, &BUDGETS);
+    let mut known = receipts(&driver.journal);
+    for _ in 0..known.len() {
+        known.rotate_left(1);
+        let mut later = keeping();
+        for (memory, expected) in BUDGETS.into_iter().zip(all_known()) {
+            let run = later.try_submit(vec![grow(memory)], known.clone());
+            let task = later.task(run.expect("accepted"), 0);
+            assert_eq!((task.state, task.out), expected);
+        }
+        let restarted = later.restarted();
+        assert_eq!(
+            restarted.scheduler.state_digest(),
+            later.scheduler.state_digest()
+        );
+    }
+}
+
+#[test]
+fn however_many_budgets_there_are_the_whole_one_is_remembered() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    let narrow: Vec<_> = (1..=20).map(|n| Some(n * 100_000)).collect();
+    compute(&mut driver, &executor, &[None]);
+    compute(&mut driver, &executor, &narrow);
+    let [whole, newest, oldest] = [None, narrow[19], narrow[0]];
+    let states: Vec<_> = ask(&mut driver, &[whole, newest, oldest])
+        .into_iter()
+        .map(|(state, _)| state)
+        .collect();
+    assert_eq!(
+        states,
+        [Replayed, Replayed, Ready],
+        "and of the others some"
+    );
+}
+
+#[test]
+fn less_memory_that_is_enough_answers_for_more() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    for memory in [None, Some(500_000)] {
+        driver.submit(vec![with_memory(task("a", vec![]), memory)]);
+        perform(&mut driver, &executor, |lease| delivery(lease, ok(1)));
+    }
+    for memory in [None, Some(500_000), Some(600_000)] {
+        let run = driver.submit(vec![with_memory(task("a", vec![]), memory)]);
+        assert_eq!(driver.states(run), [Replayed]);
+    }
+}
+
+#[test]
+fn running_out_of_fuel_displaces_no_trap_under_more() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    driver.submit(vec![with_fuel(task("a", vec![]), 1_000)]);
+    perform(&mut driver, &executor, |lease| {
+        trapped(lease, TrapKind::Unreachable, None)
+    });
+    driver.submit(vec![with_fuel(task("a", vec![]), 500)]);
+    perform(&mut driver, &executor, |lease| {
+        trapped(lease, TrapKind::OutOfFuel, Some(500))
+    });
+    for fuel in [1_000, 500, 2_000, 400] {
+        let run = driver.submit(vec![with_fuel(task("a", vec![]), fuel)]);
+        assert_eq!(driver.states(run), [Replayed], "with {fuel}");
+    }
+}
+
+#[test]
+fn a_word_under_less_memory_displaces_no_evidence() {
+    let trusted = Terms {
+        verify: Some(Policy::Trusted),
+        ..Terms::default()
+    };
+    let mut driver = Driver::with(Config {
+        trusted: [Identity::from_seed(&[1; 32]).public_key()].into(),
+        ..config()
+    });
+    let believed = driver.executor(1);
+    driver.submit_on(trusted, vec![task("a", vec![])]);
+    perform(&mut driver, &believed, |lease| delivery(lease, ok(1)));
+    let stranger = driver.executor(2);
+    driver.submit(vec![with_memory(task("a", vec![]), Some(500_000))]);
+    perform(&mut driver, &stranger, |lease| delivery(lease, ok(1)));
+    let run = driver.submit_on(trusted, vec![task("a", vec![])]);
+    assert_eq!(driver.states(run), [Replayed]);
+}
+
+#[test]
+fn a_promise_from_outside_is_kept_by_the_outcome_of_the_largest_limits() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    compute(&mut driver, &executor, &BUDGETS);
+    let next = || vec![task("next", vec![awaits(Await::Ok, &grow(None))])];
+    let run = driver.submit(next());
+    assert_eq!(driver.states(run), [Ready]);
+    let mut known = receipts(&driver.journal);
+    for _ in 0..known.len() {
+        known.rotate_left(1);
+        let mut later = keeping();
+        // A live run may hold what came of less memory.
+        let narrow = later.try_submit(vec![grow(BUDGETS[1])], known.clone());
+        assert_eq!(later.states(narrow.expect("accepted")), [Replayed]);
+        let run = later.try_submit(next(), known.clone());
+        assert_eq!(later.states(run.expect("accepted")), [Ready]);
+        let restarted = later.restarted();
+        assert_eq!(
+            restarted.scheduler.state_digest(),
+            later.scheduler.state_digest()
+        );
+    }
+}
+
+#[test]
+fn what_is_told_again_was_believed_under_any_budget() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    driver.submit(vec![grow(BUDGETS[1])]);
+    let lease = driver.poll_for_one(&executor);
+    driver.deliver(&executor, vec![grown(&lease)]);
+    compute(&mut driver, &executor, &[None]);
+    driver.deliver(&executor, vec![grown(&lease)]);
+    assert!(driver.rejections(&executor).is_empty());
+}

@@ -102,8 +102,9 @@ pub(crate) const RUN_WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Time that connections have to end after the shutdown signal.
 pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
-/// Receipts returned for one instruction: it has several only where limits changed what came of it.
-pub(crate) const RECEIPTS_PER_INSTRUCTION_MAX: usize = 8;
+/// Receipts returned for one instruction, the newest ones. It has several only where limits changed what came of it, and each
+/// budget is computed once: so many smaller ones may follow before what came of the whole one is not found here any more.
+pub(crate) const RECEIPTS_PER_INSTRUCTION_MAX: usize = 32;
 
 /// Events read from the journal at a time.
 pub(crate) const READ_EVENTS: usize = 4_096;

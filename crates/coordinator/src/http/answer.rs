@@ -14,7 +14,7 @@ use axum::{
 };
 use serde_json::{Value as Json_, json};
 
-use super::blobs;
+use super::{blobs, receipts::fitting};
 use crate::{app::App, error::ApiError, media};
 
 /// The result of the last task written: strings and numbers as text, bytes as what they are.
@@ -79,7 +79,8 @@ pub(super) async fn with_skipped(
             .iter_mut()
             .filter(|task| is_skipped(task))
         {
-            if let Some(receipt) = app.journal.receipts_of(&[task.instruction])?.pop() {
+            let receipts = app.journal.receipts_of(&[task.instruction])?;
+            if let Some(receipt) = fitting(receipts, &task.limits) {
                 task.receipt = Some(receipt.cid());
                 task.out = Some(receipt.out);
             }

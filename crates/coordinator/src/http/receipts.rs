@@ -1,6 +1,6 @@
 //! Receipts, by their own CID or by the instruction they answer.
 
-use asterism_protocol::{CONTENT_TYPE, encode, json_of, to_value};
+use asterism_protocol::{CONTENT_TYPE, Limits, Receipt, encode, json_of, to_value};
 use axum::{
     Json,
     extract::State,
@@ -12,6 +12,26 @@ use serde_json::json;
 
 use super::{Shared, accepts, cid_of, extract::Named, json};
 use crate::error::ApiError;
+
+/// What whoever names an instruction asks for: what comes of it, not what comes of too little of something.
+const UNLIMITED: Limits = Limits {
+    fuel: u64::MAX,
+    memory: u64::MAX,
+    time_ms: u64::MAX,
+};
+
+/// Of the receipts of one instruction, the one that answers a request with `limits` as it stands; where none does, the one that
+/// came about under the largest limits. The newest of equals.
+pub(super) fn fitting(receipts: Vec<Receipt>, limits: &Limits) -> Option<Receipt> {
+    receipts.into_iter().max_by_key(|receipt| {
+        let conditions = receipt.attestation().map(|signed| signed.conditions);
+        let answer = conditions
+            .zip(receipt.outcome())
+            .and_then(|(conditions, outcome)| conditions.answer(&outcome, limits));
+        let largest = conditions.map(|conditions| (conditions.fuel, conditions.memory));
+        (answer == Some(true), largest)
+    })
+}
 
 /// The latest run that has the task which a receipt answers, of all that are kept.
 pub(super) async fn task(
@@ -49,7 +69,7 @@ pub(super) async fn show(
     let receipt = app
         .blocking(move |app| match app.journal.receipt(cid)? {
             Some(receipt) => Ok(Some(receipt)),
-            None => Ok(app.journal.receipts_of(&[cid])?.pop()),
+            None => Ok(fitting(app.journal.receipts_of(&[cid])?, &UNLIMITED)),
         })
         .await?;
     let receipt = receipt.ok_or_else(|| {
@@ -67,4 +87,54 @@ pub(super) async fn show(
             .into_response());
     }
     Ok((name, json(json_of(&to_value(&receipt)))).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use asterism_protocol::{
+        Attestation, Conditions, Identity, MerklePath, Out, Outcome, Signature, Value, content_cid,
+    };
+
+    use super::*;
+
+    /// What came of an instruction under a memory limit.
+    fn receipt(memory: u64, growth_refused: bool) -> Receipt {
+        let outcome = Outcome {
+            instruction: content_cid(b"instruction"),
+            out: Out::Ok(Value::Integer(memory.into())),
+            fuel: Some(10),
+            metering: "wasmtime-48".into(),
+        };
+        let attestation = Attestation {
+            key: Identity::from_seed(&[1; 32]).public_key(),
+            conditions: Conditions {
+                fuel: 1_000,
+                memory,
+                growth_refused,
+            },
+            path: MerklePath::default(),
+            signature: Signature::new([0; 64]),
+        };
+        Receipt::attested(content_cid(b"ran"), "f", &outcome, &attestation)
+    }
+
+    #[test]
+    fn the_receipt_that_fits_the_limits_is_shown_whichever_is_newer() {
+        let [least, little, enough] = [(1, true), (2, true), (3, false)]
+            .map(|(memory, growth_refused)| receipt(memory, growth_refused));
+        let limits = |memory| Limits {
+            memory,
+            ..UNLIMITED
+        };
+        let mut receipts = vec![least.clone(), little.clone(), enough.clone()];
+        for _ in 0..receipts.len() {
+            receipts.rotate_left(1);
+            for (memory, fits) in [(1, &least), (2, &little), (3, &enough), (9, &enough)] {
+                let found = fitting(receipts.clone(), &limits(memory));
+                assert_eq!(found.as_ref(), Some(fits), "with {memory}");
+            }
+        }
+        let none_answers = vec![little.clone(), least];
+        assert_eq!(fitting(none_answers, &UNLIMITED), Some(little));
+    }
 }

@@ -22,6 +22,7 @@ use super::{
     extract::{Asked, Client, FromNetwork, Named, Operator, Who},
     json_of_view,
     prepare::ready_as,
+    receipts::fitting,
     run::{self, RunQuery, Waiter, Wanted, forgotten, names_of},
     wants_page,
 };
@@ -306,7 +307,7 @@ async fn with_remark(app: &Arc<App>, mut task: TaskView) -> Result<TaskView, Api
             Some(receipt) => Some(receipt),
             None => {
                 let receipts = app.journal.receipts_of(&[task.instruction])?;
-                receipts.last().map(asterism_protocol::Receipt::cid)
+                fitting(receipts, &task.limits).map(|receipt| receipt.cid())
             }
         };
         if let Some(receipt) = receipt {

@@ -274,6 +274,12 @@ mod suite {
         let rest = journal.receipts(*last, 10).unwrap();
         assert_eq!(rest.len(), 1);
         assert_eq!(rest[0].1, receipt(3));
+
+        // What came of a whole budget, and then of many smaller ones.
+        let many = content_cid(b"many");
+        append((10..=30).map(|n| computed(many, n)).collect());
+        let found = journal.receipts_of(&[many]).unwrap();
+        assert_eq!(found, (10..=30).map(receipt).collect::<Vec<_>>());
     }
 
     pub(super) fn a_component_added_again_comes_last(journal: &dyn Journal) {

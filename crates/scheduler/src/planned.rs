@@ -41,6 +41,8 @@ pub(crate) struct Contents {
     pub(crate) node_of_task: Vec<u32>,
     /// The task with the largest limits of those that a node stands for.
     pub(crate) task_of_node: Vec<u32>,
+    /// Limits of tasks that are not those of the task that their node works for; most have none of their own.
+    pub(crate) own_limits: BTreeMap<u32, Limits>,
     /// The blobs that nodes are given by link; most have none.
     pub(crate) blobs: BTreeMap<u32, Vec<Mark>>,
     /// What nodes need of an executor; most need nothing.
@@ -179,6 +181,14 @@ impl Planned {
             needs,
             promises: _,
         } = found;
+        let own_limits = (0_u32..)
+            .zip(&node_of_task)
+            .filter_map(|(task, node)| {
+                let own = kinds.of_task(task as usize).limits;
+                let chosen = task_of_node[*node as usize];
+                (own != kinds.of_task(chosen as usize).limits).then_some((task, own))
+            })
+            .collect();
         let (kinds, kind_of_node) = kinds.of_nodes(&task_of_node);
         let blobs = by_node(blobs, node_of);
         let needs = by_node(needs, node_of);
@@ -189,6 +199,7 @@ impl Planned {
                 invocations,
                 node_of_task,
                 task_of_node,
+                own_limits,
                 blobs,
                 needs,
                 kinds,

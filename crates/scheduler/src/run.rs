@@ -101,11 +101,10 @@ impl Run {
             |node| branch(memory, results[node as usize]),
             ready,
         );
-        run.errors = (0..inside)
-            .filter(|node| branch(memory, results[*node]) == Some(Branch::Error))
-            .map(|node| run.graph.weight(node as u32))
-            .sum();
         run.results = results;
+        run.errors = (0..inside as u32)
+            .map(|node| run.errors_of(node, memory))
+            .sum();
         run
     }
 
@@ -146,11 +145,11 @@ impl Run {
             .iter()
             .filter_map(|edge| {
                 let (slot, answer) = self.result(edge.node()).get()?;
-                match answer {
-                    Answer::Whole if !memory.get(slot).limited() => None,
-                    Answer::Whole => Some(memory.get(slot).outcome()),
-                    Answer::OutOfFuel => self.outcome_cid(edge.node(), memory),
+                if answer == Answer::Whole && !memory.get(slot).limited() {
+                    return None;
                 }
+                let limit = self.limits(edge.node()).fuel;
+                Some(self.outcome_cid(edge.node(), (slot, answer), limit, memory))
             })
             .collect();
         found.sort_unstable();
@@ -191,9 +190,7 @@ impl Run {
     pub(crate) fn confirm(&mut self, node: u32, result: Held, memory: &Memory) -> Option<u32> {
         let held = std::mem::replace(&mut self.results[node as usize], result);
         let branch = branch(memory, result)?;
-        if branch == Branch::Error {
-            self.errors += self.graph.weight(node);
-        }
+        self.errors += self.errors_of(node, memory);
         self.graph.confirm(node, branch);
         held.get().map(|(slot, _)| slot)
     }
@@ -226,6 +223,30 @@ impl Run {
         self.results[node as usize]
     }
 
+    /// What a task came to. Its node works for the task with the largest limits; one that allows itself less fuel is answered as
+    /// a request for it alone would be, and as to memory it has what came of the largest limits.
+    fn came_to(&self, task: u32, memory: &Memory) -> Held {
+        let held = self.result(self.contents.node_of_task[task as usize]);
+        match (held.get(), self.contents.own_limits.get(&task)) {
+            (Some((slot, answer)), Some(limits)) => {
+                Held::new(slot, memory.get(slot).answer(limits).unwrap_or(answer))
+            }
+            (_, None) | (None, _) => held,
+        }
+    }
+
+    /// How many of a node's tasks came to an error value.
+    fn errors_of(&self, node: u32, memory: &Memory) -> u32 {
+        let is_error = |held| branch(memory, held) == Some(Branch::Error);
+        if self.contents.own_limits.is_empty() || !self.twins.contains_key(&node) {
+            return u32::from(is_error(self.result(node))) * self.graph.weight(node);
+        }
+        let errors = self.tasks_of(node);
+        errors
+            .filter(|task| is_error(self.came_to(*task, memory)))
+            .count() as u32
+    }
+
     /// What everything refers to, to be released when the run is forgotten.
     pub(crate) fn results(&self) -> &[Held] {
         &self.results
@@ -242,9 +263,7 @@ impl Run {
     ) {
         self.results[node as usize] = result;
         let branch = branch(memory, result);
-        if branch == Some(Branch::Error) {
-            self.errors += self.graph.weight(node);
-        }
+        self.errors += self.errors_of(node, memory);
         self.graph.settle(node, state, branch, ready);
     }
 
@@ -277,7 +296,7 @@ impl Run {
             .filter_map(|need| {
                 let out = match self.result(need).get()? {
                     (slot, Answer::Whole) => memory.get(slot).receipt.encoded_out(),
-                    (_, Answer::OutOfFuel) => self.outcome(need, memory)?.0.into(),
+                    (_, Answer::OutOfFuel) => self.out_of_fuel(need).into(),
                 };
                 Some(Kept {
                     instruction: Cid::of_content_digest(*self.digest(need)),
@@ -349,11 +368,11 @@ impl Run {
         let task = self.tasks.get(index);
         let state = self.graph.state(node);
         // What is not final is nobody's to see: an executor that is asked for the same could copy it.
-        let told = (state != TaskState::Provisional).then(|| self.result(node));
-        let outcome = told.and_then(|_| self.outcome(node, memory));
-        let known = told
-            .and_then(Held::get)
-            .map(|(slot, answer)| (memory.get(slot), answer));
+        let told = (state != TaskState::Provisional).then(|| self.came_to(index, memory));
+        let told = told.and_then(Held::get);
+        let limits = task.limits();
+        let outcome = told.map(|came_to| self.outcome(node, came_to, limits.fuel, memory));
+        let known = told.map(|(slot, answer)| (memory.get(slot), answer));
         let whole = known
             .filter(|(_, answer)| *answer == Answer::Whole)
             .map(|(known, _)| known);
@@ -386,12 +405,12 @@ impl Run {
             args: task.run.input.args.clone(),
             files: task.run.input.files.clone(),
             needs,
-            limits: task.limits(),
+            limits,
             requires: Requirements::of_task(&task).unwrap_or_default(),
             state,
-            reason: self.reason(node, memory),
+            reason: self.reason(index, limits.fuel, memory),
             fuel: outcome.as_ref().and_then(|(_, fuel)| *fuel),
-            outcome: told.and_then(|_| self.outcome_cid(node, memory)),
+            outcome: told.map(|came_to| self.outcome_cid(node, came_to, limits.fuel, memory)),
             out: outcome.map(|(out, _)| out),
             receipt: whole.map(Known::cid),
             basis: whole.map(|known| known.basis),
@@ -408,44 +427,56 @@ impl Run {
         }
     }
 
-    /// The name of what a node came to.
-    fn outcome_cid(&self, node: u32, memory: &Memory) -> Option<Cid> {
-        let (slot, answer) = self.result(node).get()?;
+    /// The name of what a node came to, `limit` being the fuel that was allowed.
+    fn outcome_cid(
+        &self,
+        node: u32,
+        (slot, answer): (u32, Answer),
+        limit: u64,
+        memory: &Memory,
+    ) -> Cid {
         let known = memory.get(slot);
         match answer {
-            Answer::Whole => Some(known.outcome()),
+            Answer::Whole => known.outcome(),
             Answer::OutOfFuel => {
-                let (out, fuel) = self.outcome(node, memory)?;
+                let (out, fuel) = self.outcome(node, (slot, answer), limit, memory);
                 let whole = known.receipt.outcome();
-                Some(Outcome { out, fuel, ..whole }.cid())
+                Outcome { out, fuel, ..whole }.cid()
             }
         }
     }
 
-    /// What a node came to, and its fuel.
-    fn outcome(&self, node: u32, memory: &Memory) -> Option<(Out, Option<u64>)> {
-        let (slot, answer) = self.result(node).get()?;
+    /// What a node came to, and its fuel, `limit` being what was allowed.
+    fn outcome(
+        &self,
+        node: u32,
+        (slot, answer): (u32, Answer),
+        limit: u64,
+        memory: &Memory,
+    ) -> (Out, Option<u64>) {
         let known = memory.get(slot);
-        Some(match answer {
+        match answer {
             Answer::Whole => (known.receipt.out(), known.receipt.fuel()),
-            Answer::OutOfFuel => {
-                let failure = Failure {
-                    trap: TrapKind::OutOfFuel,
-                    func: self.func(node).to_string(),
-                };
-                (Out::Error(failure.to_value()), Some(self.limits(node).fuel))
-            }
-        })
+            Answer::OutOfFuel => (self.out_of_fuel(node), Some(limit)),
+        }
     }
 
-    /// Why a node is where it is, where its state alone does not say it.
-    fn reason(&self, node: u32, memory: &Memory) -> String {
+    fn out_of_fuel(&self, node: u32) -> Out {
+        let failure = Failure {
+            trap: TrapKind::OutOfFuel,
+            func: self.func(node).to_string(),
+        };
+        Out::Error(failure.to_value())
+    }
+
+    /// Why a task that allows itself `limit` units of fuel is where it is, where its state alone does not say it.
+    fn reason(&self, task: u32, limit: u64, memory: &Memory) -> String {
+        let node = self.contents.node_of_task[task as usize];
         if let Some(note) = self.notes.get(&node) {
             return note.clone();
         }
-        if let Some((slot, Answer::OutOfFuel)) = self.result(node).get() {
-            let (used, limit) = (memory.get(slot).receipt.fuel(), self.limits(node).fuel);
-            return match used {
+        if let Some((slot, Answer::OutOfFuel)) = self.came_to(task, memory).get() {
+            return match memory.get(slot).receipt.fuel() {
                 Some(used) => {
                     format!("it is known to use up {used} units of fuel, its limit is {limit}")
                 }

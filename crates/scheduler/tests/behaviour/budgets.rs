@@ -3,11 +3,11 @@
 use asterism_protocol::{
     Await, Failure, Identity, Out, Policy, Receipt, Task, Terms, TrapKind, Value,
     message::{Delivery, Lease},
-    view::{RunId, TaskState},
+    view::{RunId, RunState, TaskState},
 };
 use asterism_scheduler::{Config, Event};
 
-use crate::driver::{Driver, Executor, awaits, config, delivery, error, ok, task, with_fuel};
+use crate::driver::{Driver, Executor, awaits, cid, config, delivery, error, ok, task, with_fuel};
 
 use TaskState::{Computed, Ready, Replayed};
 
@@ -240,4 +240,80 @@ fn what_is_told_again_was_believed_under_any_budget() {
     compute(&mut driver, &executor, &[None]);
     driver.deliver(&executor, vec![grown(&lease)]);
     assert!(driver.rejections(&executor).is_empty());
+}
+
+#[test]
+fn equal_tasks_with_less_fuel_are_answered_as_alone() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    // Deliveries of these tests used 10 units.
+    let a = task("a", vec![]);
+    let tasks = || {
+        let next = task("next", vec![awaits(Await::Ok, &a)]);
+        let [less, enough] = [9, 10].map(|fuel| with_fuel(a.clone(), fuel));
+        vec![less, a.clone(), enough, next]
+    };
+    let run = driver.submit(tasks());
+    assert_eq!(driver.work_off(&executor, |_| ok(1)), 2, "it is done once");
+    let again = driver.submit(tasks());
+    for (run, state) in [(run, Computed), (again, Replayed)] {
+        assert_eq!(driver.states(run), [state; 4]);
+        let alone = driver.submit(vec![with_fuel(a.clone(), 9)]);
+        let (less, alone) = (driver.task(run, 0), driver.task(alone, 0));
+        assert_eq!(less.out, alone.out);
+        assert_eq!(less.outcome, alone.outcome);
+        assert_eq!((less.fuel, less.receipt), (Some(9), None));
+        assert_eq!(less.reason, alone.reason);
+        for task in 1..4 {
+            assert_eq!(driver.task(run, task).out, Some(ok(1)));
+        }
+        let summary = driver.view(run).summary;
+        assert_eq!(
+            (summary.state, summary.counts.errors),
+            (RunState::Failed, 1)
+        );
+    }
+    let restarted = driver.restarted();
+    assert_eq!(
+        restarted.scheduler.state_digest(),
+        driver.scheduler.state_digest()
+    );
+    assert_eq!(restarted.task(run, 0).fuel, Some(9));
+    assert_eq!(restarted.task(run, 1).instruction, cid(&a));
+}
+
+#[test]
+fn equal_tasks_with_less_fuel_are_answered_as_alone_once_it_is_final() {
+    let mut driver = keeping();
+    let executors = [1, 2].map(|seed| driver.executor(seed));
+    let quorum = Terms {
+        verify: Some(Policy::Quorum { agree: 2, of: 3 }),
+        ..Terms::default()
+    };
+    let a = task("a", vec![]);
+    let run = driver.submit_on(quorum, vec![a.clone(), with_fuel(a, 9)]);
+    driver.work_off_all(&executors, |_, _| ok(1));
+    assert_eq!(driver.states(run), [Computed; 2]);
+    let summary = driver.view(run).summary;
+    assert_eq!(
+        (summary.state, summary.counts.errors),
+        (RunState::Failed, 1)
+    );
+}
+
+#[test]
+fn many_budgets_of_one_instruction_are_one_task_to_do() {
+    let mut driver = Driver::with(Config {
+        live_tasks_max: 100_000,
+        ..config()
+    });
+    let executor = driver.executor(1);
+    let budgets = (1..=20_000).map(|fuel| with_fuel(task("a", vec![]), fuel));
+    let run = driver.submit(budgets.collect());
+    assert_eq!(driver.work_off(&executor, |_| ok(1)), 1);
+    let summary = driver.view(run).summary;
+    assert_eq!(
+        (summary.state, summary.counts.errors),
+        (RunState::Failed, 9)
+    );
 }

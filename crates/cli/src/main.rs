@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     // What goes wrong before the command line is understood is said in the form it asks for, too.
     let json = args.iter().any(|arg| arg == "--json");
-    match start(args) {
+    match start(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Ended::Told(code)) => code,
         Err(Ended::Failed(failure)) => failure.report(json),
@@ -136,10 +136,10 @@ impl Ended {
     }
 }
 
-fn start(args: Vec<OsString>) -> Result<(), Ended> {
-    let settings = Settings::load(&Args::command(), settings::named_file(&args))?;
-    let misread = |error| Ended::of_usage(&error, &args);
-    let matches = settings.apply(Args::command()).try_get_matches_from(&args);
+fn start(args: &[OsString]) -> Result<(), Ended> {
+    let settings = Settings::load(&Args::command(), settings::named_file(args))?;
+    let misread = |error| Ended::of_usage(&error, args);
+    let matches = settings.apply(Args::command()).try_get_matches_from(args);
     let matches = matches.map_err(misread)?;
     let Args { console, command } = Args::from_arg_matches(&matches).map_err(misread)?;
     let (serves, usual) = match &command {

@@ -1,7 +1,10 @@
 //! The arrows between crates, as ARCHITECTURE.md draws them.
 #![cfg(not(target_arch = "wasm32"))]
 
-use std::{collections::BTreeMap, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 
 /// What each crate of ours may depend on (build and normal dependencies).
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -176,4 +179,35 @@ fn pure_crates_reach_no_runtime_clock_or_socket() {
             );
         }
     }
+}
+
+/// Crates with their features, along such edges.
+fn features(edges: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--edges", edges, "--prefix", "none"])
+        .args(["--format", "{p} {f}", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .output()
+        .expect("cargo tree runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        // Those that were printed before.
+        .map(|line| line.trim_end_matches(" (*)").to_owned())
+        .collect()
+}
+
+#[test]
+fn programs_are_made_of_what_tests_are_made_of() {
+    let (programs, tests) = (features("normal,build"), features("normal,build,dev"));
+    let others: Vec<&String> = programs.difference(&tests).collect();
+    assert!(
+        others.is_empty(),
+        "compiled twice, with all that stands on them, as tests give them more features: have tests/Cargo.toml give them \
+         these where nothing is tested, too: {others:#?}"
+    );
 }

@@ -244,22 +244,22 @@ fn hosts(tally: &mut Tally) -> Result<()> {
     watch(tally, members(step)?)
 }
 
+/// All packages as one build: alone, each would have features of its own, and build once more what they share.
 fn wasm(tally: &mut Tally, place: impl Fn(Step) -> Step) -> Result<()> {
-    for suite in suites::wasm_suites()? {
-        let step = Step::cargo(format!("pass the wasm tests of {}", suite.package))
-            .args([
-                "test",
-                "--no-fail-fast",
-                "--target",
-                "wasm32-unknown-unknown",
-                "--package",
-                &suite.package,
-            ])
-            .args(&suite.targets)
-            .env("WASM_BINDGEN_TEST_TIMEOUT", WASM_TEST_SECONDS);
-        watch(tally, place(step))?;
-    }
-    Ok(())
+    let suites = suites::wasm_suites()?;
+    let step = Step::cargo("pass the wasm tests").args([
+        "test",
+        "--no-fail-fast",
+        "--target",
+        "wasm32-unknown-unknown",
+    ]);
+    let step = suites
+        .packages
+        .iter()
+        .fold(step, |step, name| step.args(["--package", name]))
+        .args(&suites.targets)
+        .env("WASM_BINDGEN_TEST_TIMEOUT", WASM_TEST_SECONDS);
+    watch(tally, place(step))
 }
 
 /// Counts what the step's programs say, and says itself what they did not.

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use crate::process::Step;
 
-/// Wasm tests of one package.
-pub(super) struct WasmSuite {
-    /// The package.
-    pub(super) package: String,
-    /// Arguments of cargo that choose its test programs: `--lib`, `--test`, `name`.
+/// Wasm tests of all packages.
+#[derive(Default)]
+pub(super) struct WasmSuites {
+    /// The packages.
+    pub(super) packages: Vec<String>,
+    /// Arguments of cargo that choose their test programs: `--lib`, `--test`, `name`.
     pub(super) targets: Vec<String>,
 }
 
@@ -27,13 +28,14 @@ pub(super) fn default_members() -> Result<Vec<String>> {
 }
 
 /// Libraries and test programs whose sources speak of `wasm_bindgen_test`.
-pub(super) fn wasm_suites() -> Result<Vec<WasmSuite>> {
+pub(super) fn wasm_suites() -> Result<WasmSuites> {
     let metadata = metadata()?;
-    let mut suites = Vec::new();
+    let mut suites = WasmSuites::default();
+    let mut has_libraries = false;
     for package in
         list(&metadata["packages"]).filter(|package| package["name"] != env!("CARGO_PKG_NAME"))
     {
-        let mut targets = Vec::new();
+        let mut has_tests = false;
         // What is not tested by default is asked for by its level.
         for target in list(&package["targets"]).filter(|target| target["test"] == true) {
             let path = text(&target["src_path"]);
@@ -41,17 +43,21 @@ pub(super) fn wasm_suites() -> Result<Vec<WasmSuite>> {
             if list(&target["kind"]).any(|kind| kind == "lib")
                 && is_wasm_test(path.parent().unwrap_or(path))?
             {
-                targets.push("--lib".to_owned());
+                (has_libraries, has_tests) = (true, true);
             } else if list(&target["kind"]).any(|kind| kind == "test") && is_wasm_test(path)? {
-                targets.extend(["--test".to_owned(), text(&target["name"])]);
+                has_tests = true;
+                suites
+                    .targets
+                    .extend(["--test".to_owned(), text(&target["name"])]);
             }
         }
-        if !targets.is_empty() {
-            suites.push(WasmSuite {
-                package: text(&package["name"]),
-                targets,
-            });
+        if has_tests {
+            suites.packages.push(text(&package["name"]));
         }
+    }
+    // Of all packages: a library without wasm tests has nothing to do.
+    if has_libraries {
+        suites.targets.push("--lib".to_owned());
     }
     Ok(suites)
 }
@@ -100,6 +106,21 @@ mod tests {
             "{members:?}"
         );
         assert!(!members.iter().any(|name| name == "xtask"), "{members:?}");
+    }
+
+    #[test]
+    fn wasm_tests_of_all_packages_are_chosen_at_once() {
+        let WasmSuites { packages, targets } = wasm_suites().unwrap();
+        for package in ["asterism-host-browser", "asterism-simulator"] {
+            assert!(packages.iter().any(|name| name == package), "{packages:?}");
+        }
+        let libraries = targets.iter().filter(|target| *target == "--lib");
+        assert_eq!(libraries.count(), 1, "{targets:?}");
+        let simulation = ["--test".to_owned(), "simulation".to_owned()];
+        assert!(
+            targets.windows(2).any(|pair| pair == simulation),
+            "{targets:?}"
+        );
     }
 
     #[test]

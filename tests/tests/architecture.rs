@@ -211,3 +211,31 @@ fn programs_are_made_of_what_tests_are_made_of() {
          these where nothing is tested, too: {others:#?}"
     );
 }
+
+/// What Wasmtime is made of and needs less of in its macros: small enough to be there twice.
+const TWICE: [&str; 3] = [
+    "cranelift-bitset",
+    "pulley-interpreter",
+    "wasmtime-internal-core",
+];
+
+#[test]
+fn macros_and_programs_are_made_of_the_same() {
+    let mut crates: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in features("normal,build,dev") {
+        let mut words = line.split(' ');
+        let (name, version) = (words.next(), words.next());
+        if let (Some(name), Some(version)) = (name, version)
+            && !TWICE.contains(&name)
+        {
+            let lines = crates.entry(format!("{name} {version}")).or_default();
+            lines.push(line);
+        }
+    }
+    crates.retain(|_, lines| lines.len() > 1);
+    assert!(
+        crates.is_empty(),
+        "compiled twice, with all that stands on them: have the build-dependencies of tests/Cargo.toml give them the features \
+         of the other side: {crates:#?}"
+    );
+}

@@ -78,8 +78,11 @@ fn tasks_whose_component_cannot_run_here_are_left_to_others() {
     };
     driver.input(unfit(2));
     assert_eq!(driver.refused(), None, "the thread has no such lease");
+    driver.assign(vec![lease(5)]);
+    assert_eq!(driver.session.status().prefetched, 1);
     driver.input(unfit(1));
     let refused = |id| Some((id, "it has too many locals".to_owned()));
+    assert_eq!(driver.refused(), refused(5), "it waited for the thread");
     assert_eq!(driver.refused(), refused(1), "and that is no attempt");
     assert_eq!(driver.faulted(), None);
 
@@ -109,8 +112,7 @@ fn tasks_whose_component_cannot_run_here_are_left_to_others() {
 fn a_task_whose_component_is_not_ready_in_time_is_handed_back_some_times() {
     let mut driver = Driver::welcomed(|_| {});
     for id in 1..=9 {
-        driver.polled();
-        driver.assign(vec![lease_of(id, task("echo", Vec::new()))]);
+        driver.assign(vec![lease(id)]);
         assert!(driver.run().is_some());
         driver.input(Input::Preparing {
             thread: ThreadId(0),
@@ -119,13 +121,19 @@ fn a_task_whose_component_is_not_ready_in_time_is_handed_back_some_times() {
             driver.wait(9_000);
             driver.assign(Vec::new());
         }
-        let ended = (driver.handed_back(), driver.faulted());
+        assert_eq!(driver.faulted(), None, "nobody is to blame");
+        let ended = (driver.handed_back(), driver.refused().map(|(id, _)| id));
         if id < 9 {
-            assert_eq!(ended, (Some(vec![id]), None), "nobody is to blame");
+            assert_eq!(ended, (Some(vec![id]), None));
         } else {
-            assert_eq!(ended, (None, Some((id, FaultKind::TimeLimit))));
+            assert_eq!(ended, (None, Some(id)), "it will not be ready here");
         }
     }
+    driver.wait(1_000);
+    driver.assign(vec![lease(10)]);
+    let (refused, reason) = driver.refused().expect("nor with another task");
+    assert_eq!(refused, 10);
+    assert!(reason.contains("60000 ms"), "{reason}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ impl Session {
             *poll_from = now.after_ms(POLL_PAUSE_MS);
         }
         let mut wanted = asked.map_or(0, |asked| asked.slots);
-        let mut refused = false;
+        let (mut refused, mut left) = (false, false);
         for lease in leases {
             let (id, instruction) = (lease.id, lease.task.run.cid());
             let (memory_bytes, time_ms) = (lease.limits.memory, lease.limits.time_ms);
@@ -28,15 +28,23 @@ impl Session {
             let (phase, blobs) = if wanted == 0 || !self.may_begin() {
                 (Phase::Ending(Farewell::HandBack), Vec::new())
             } else {
-                match self.job_of(lease, instruction, now) {
-                    Ok((job, blobs)) => (Phase::Fetching { job, missing: 0 }, blobs),
-                    Err(reason) => {
-                        refused = true;
-                        (
-                            Phase::Ending(Farewell::Refuse(cut(reason, TEXT_BYTES_MAX))),
-                            Vec::new(),
-                        )
+                let job = match self.why_unfit(&lease, now) {
+                    Some(reason) => {
+                        left = true;
+                        Err(reason)
                     }
+                    None => {
+                        let job = self.job_of(lease, instruction);
+                        refused |= job.is_err();
+                        job
+                    }
+                };
+                match job {
+                    Ok((job, blobs)) => (Phase::Fetching { job, missing: 0 }, blobs),
+                    Err(reason) => (
+                        Phase::Ending(Farewell::Refuse(cut(reason, TEXT_BYTES_MAX))),
+                        Vec::new(),
+                    ),
                 }
             };
             wanted = wanted.saturating_sub(1);
@@ -62,11 +70,18 @@ impl Session {
         }
         if refused {
             self.refusals_in_a_row = (self.refusals_in_a_row + 1).min(8);
-            let pause_ms = POLL_PAUSE_MS << (self.refusals_in_a_row - 1);
-            if let Connection::Welcomed { poll_from, .. } = &mut self.connection {
-                *poll_from = now.after_ms(pause_ms);
-            }
+            self.pause_polls(POLL_PAUSE_MS << (self.refusals_in_a_row - 1), now);
+        } else if left {
+            // Of a large workflow each is offered once: others have work here as well.
+            self.pause_polls(POLL_PAUSE_MS, now);
         }
+    }
+
+    /// Why the component of a lease is known not to run here, if it is.
+    fn why_unfit(&self, lease: &Leased, now: Timestamp) -> Option<String> {
+        let component = lease.task.run.component().ok()?;
+        let (reason, until) = self.unfit.get(&component)?;
+        (now < *until).then(|| reason.clone())
     }
 
     /// What a lease asks for, or why it is declined.
@@ -74,7 +89,6 @@ impl Session {
         &self,
         lease: Leased,
         instruction: Cid,
-        now: Timestamp,
     ) -> Result<(Box<Job>, Vec<Cid>), String> {
         let run = lease.task.into_inner().run;
         if run.op != OPERATION {
@@ -84,11 +98,6 @@ impl Session {
             ));
         }
         let component = run.component().map_err(|error| error.to_string())?;
-        if let Some((reason, until)) = self.unfit.get(&component)
-            && now < *until
-        {
-            return Err(reason.clone());
-        }
         check_files(&run.input.files).map_err(|error| error.to_string())?;
         // What is not known is offered by nobody.
         let offers = &self.config.capabilities.offers;
@@ -218,10 +227,10 @@ impl Session {
         };
         for id in users {
             match error {
-                TransferError::Unavailable(_) if self.may_postpone(id) => {
+                TransferError::Unavailable(_) if self.may_postpone_lease(id) => {
                     self.trouble(message.to_owned());
                     self.end(id, Farewell::HandBack);
-                    self.pause_polls(now);
+                    self.pause_polls(POSTPONED_PAUSE_MS, now);
                 }
                 TransferError::Unavailable(_) | TransferError::Failed(_) => {
                     self.fault(id, FaultKind::Blob, message);
@@ -230,27 +239,28 @@ impl Session {
         }
     }
 
-    /// Others have time to take what was handed back.
-    pub(super) fn pause_polls(&mut self, now: Timestamp) {
+    /// Others have time to take what is not done here.
+    pub(super) fn pause_polls(&mut self, pause_ms: u64, now: Timestamp) {
         if let Connection::Welcomed { poll_from, .. } = &mut self.connection {
-            *poll_from = (*poll_from).max(now.after_ms(POSTPONED_PAUSE_MS));
+            *poll_from = (*poll_from).max(now.after_ms(pause_ms));
         }
     }
 
-    /// Nobody is to blame for what cannot be done now: may this lease be handed back once more?
-    pub(super) fn may_postpone(&mut self, id: LeaseId) -> bool {
-        let Some(lease) = self.leases.get(&id) else {
-            return false;
-        };
-        let instruction = lease.instruction;
-        if self.postponed.len() >= POSTPONED_KEPT_MAX && !self.postponed.contains_key(&instruction)
-        {
+    fn may_postpone_lease(&mut self, id: LeaseId) -> bool {
+        let instruction = self.leases.get(&id).map(|lease| lease.instruction);
+        instruction.is_some_and(|instruction| self.may_postpone(instruction))
+    }
+
+    /// Nobody is to blame for what cannot be done now: may what has to do with this instruction or component be handed back
+    /// once more?
+    pub(super) fn may_postpone(&mut self, what: Cid) -> bool {
+        if self.postponed.len() >= POSTPONED_KEPT_MAX && !self.postponed.contains_key(&what) {
             self.postponed.pop_first();
         }
-        let times = self.postponed.entry(instruction).or_default();
+        let times = self.postponed.entry(what).or_default();
         *times += 1;
         if *times > POSTPONED_MAX {
-            self.postponed.remove(&instruction);
+            self.postponed.remove(&what);
             return false;
         }
         true

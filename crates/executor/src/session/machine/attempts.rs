@@ -36,7 +36,7 @@ impl Session {
         });
     }
 
-    /// Remembers that the component of what a thread was given cannot run here.
+    /// A thread found that its host cannot run the component of what it was given.
     pub(super) fn learn_unfit(
         &mut self,
         thread: ThreadId,
@@ -48,16 +48,27 @@ impl Session {
             return;
         };
         let mut given = state.work.iter().chain(&state.next);
-        let Some(work) = given.find(|work| work.lease == lease) else {
-            return;
-        };
-        let component = work.component;
+        if let Some(work) = given.find(|work| work.lease == lease) {
+            self.leave_to_others(work.component, reason, now);
+        }
+    }
+
+    /// Remembers that a component cannot run here, and refuses what waits for a thread with it.
+    fn leave_to_others(&mut self, component: Cid, reason: &str, now: Timestamp) {
         if self.unfit.len() >= UNFIT_KEPT_MAX && !self.unfit.contains_key(&component) {
             self.unfit.pop_first();
         }
         let reason = cut(reason.to_owned(), TEXT_BYTES_MAX);
         self.unfit
-            .insert(component, (reason, now.after_ms(UNFIT_MS)));
+            .insert(component, (reason.clone(), now.after_ms(UNFIT_MS)));
+        let waiting = self.fetching.union(&self.ready).filter(|id| {
+            let lease = self.leases.get(id);
+            lease.and_then(|lease| lease.blobs.first()) == Some(&component)
+        });
+        let waiting: Vec<_> = waiting.copied().collect();
+        for id in waiting {
+            self.end(id, Farewell::Refuse(reason.clone()));
+        }
     }
 
     /// A thread has begun what it was given beforehand; if that is not wanted any more, nothing but its end stops it.
@@ -337,11 +348,11 @@ impl Session {
     pub(super) fn stop_overdue(&mut self, now: Timestamp) {
         let overdue = self.works().filter(|(_, work)| work.deadline <= now);
         let overdue: Vec<_> = overdue
-            .map(|(_, work)| (work.lease, work.preparing))
+            .map(|(_, work)| (work.lease, work.preparing.then_some(work.component)))
             .collect();
         for (id, preparing) in overdue {
-            if preparing {
-                self.not_ready_in_time(id, now);
+            if let Some(component) = preparing {
+                self.not_ready_in_time(id, component, now);
             } else {
                 self.out_of_time(id);
             }
@@ -353,15 +364,16 @@ impl Session {
     }
 
     /// That says something of this machine and what else it does now, and nothing of the task. It may be tried again here: some hosts
-    /// go on making the component ready, and are done then.
-    fn not_ready_in_time(&mut self, id: LeaseId, now: Timestamp) {
-        let message = format!("its component was not made ready within {PREPARE_MS} ms here");
-        if self.may_postpone(id) {
-            self.trouble(format!("a task was handed back: {message}"));
+    /// go on making the component ready, and are done then. Where that does not help, the component cannot run here.
+    fn not_ready_in_time(&mut self, id: LeaseId, component: Cid, now: Timestamp) {
+        let reason = format!("its component was not made ready within {PREPARE_MS} ms here");
+        if self.may_postpone(component) {
+            self.trouble(format!("a task was handed back: {reason}"));
             self.end(id, Farewell::HandBack);
-            self.pause_polls(now);
+            self.pause_polls(POSTPONED_PAUSE_MS, now);
         } else {
-            self.fault(id, FaultKind::TimeLimit, &message);
+            self.end(id, Farewell::Refuse(reason.clone()));
+            self.leave_to_others(component, &reason, now);
         }
     }
 

@@ -49,11 +49,12 @@ const POLL_PAUSE_MS: u64 = 100;
 /// or brought because the coordinator cannot do that, or its component was not ready in time. That took some seconds already.
 const POSTPONED_PAUSE_MS: u64 = 2_000;
 
-/// How often an instruction is handed back for that. Then it is a fault: a coordinator that leases it again and again and is always
-/// unavailable for it alone would have it computed for ever.
+/// How often an instruction is handed back for its blobs, and a component's tasks for its being ready too late. Then the one is a fault: a
+/// coordinator that leases it again and again and is always unavailable for it alone would have it computed for ever. The other cannot
+/// run here.
 const POSTPONED_MAX: u32 = 8;
 
-/// Most instructions of which that is counted; beyond them one is forgotten.
+/// Most instructions and components of which that is counted; beyond them one is forgotten.
 const POSTPONED_KEPT_MAX: usize = 1_024;
 
 /// How long tasks whose component cannot run here are left to others without another look, in milliseconds. Nearly always that is so for
@@ -151,7 +152,7 @@ pub struct Session {
     task_us: Option<u64>,
     trip_us: u64,
     refusals_in_a_row: u32,
-    /// How often instructions were handed back because they could not be done then.
+    /// How often instructions, and tasks of components, were handed back because they could not be done then.
     postponed: BTreeMap<Cid, u32>,
     /// Components that cannot run here: why not, and until when that is believed.
     unfit: BTreeMap<Cid, (String, Timestamp)>,

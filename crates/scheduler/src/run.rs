@@ -226,10 +226,15 @@ impl Run {
     /// What a task came to. Its node works for the task with the largest limits; one that allows itself less fuel is answered as
     /// a request for it alone would be, and as to memory it has what came of the largest limits.
     fn came_to(&self, task: u32, memory: &Memory) -> Held {
-        let held = self.result(self.contents.node_of_task[task as usize]);
+        let node = self.contents.node_of_task[task as usize];
+        let held = self.result(node);
         match (held.get(), self.contents.own_limits.get(&task)) {
-            (Some((slot, answer)), Some(limits)) => {
-                Held::new(slot, memory.get(slot).answer(limits).unwrap_or(answer))
+            (Some((slot, answer)), Some(own)) => {
+                let limits = Limits {
+                    fuel: own.fuel,
+                    ..self.limits(node)
+                };
+                Held::new(slot, memory.get(slot).answer(&limits).unwrap_or(answer))
             }
             (_, None) | (None, _) => held,
         }

@@ -283,6 +283,19 @@ fn equal_tasks_with_less_fuel_are_answered_as_alone() {
 }
 
 #[test]
+fn less_fuel_counts_beside_less_memory() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    let a = task("a", vec![]);
+    let less = with_memory(with_fuel(a.clone(), 9), Some(2_000_000));
+    let run = driver.submit(vec![a, less]);
+    assert_eq!(driver.work_off(&executor, |_| ok(1)), 1);
+    assert_eq!(driver.task(run, 0).out, Some(ok(1)));
+    assert_eq!(driver.task(run, 1).fuel, Some(9), "it ran out of it");
+    assert_eq!(driver.view(run).summary.counts.errors, 1);
+}
+
+#[test]
 fn equal_tasks_with_less_fuel_are_answered_as_alone_once_it_is_final() {
     let mut driver = keeping();
     let executors = [1, 2].map(|seed| driver.executor(seed));

@@ -106,8 +106,10 @@ impl Scheduler {
         if plan.externals.is_empty() {
             return Ok(());
         }
+        // What rests on inputs that depended on limits answers for an instruction only beside those.
         let told: BTreeSet<Digest> = known
             .iter()
+            .filter(|receipt| receipt.rests_on().is_empty())
             .map(|receipt| receipt.instruction().digest())
             .collect();
         let is_known = |instruction: &Cid| {

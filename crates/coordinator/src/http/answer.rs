@@ -14,7 +14,7 @@ use axum::{
 };
 use serde_json::{Value as Json_, json};
 
-use super::{blobs, receipts::fitting};
+use super::{blobs, receipts::answering};
 use crate::{app::App, error::ApiError, media};
 
 /// The result of the last task written: strings and numbers as text, bytes as what they are.
@@ -74,13 +74,14 @@ pub(super) async fn with_skipped(
     if !view.tasks[from..].iter().any(is_skipped) {
         return Ok(view);
     }
+    let policy = view.summary.policy;
     app.blocking(move |app| {
         for task in view.tasks[from..]
             .iter_mut()
             .filter(|task| is_skipped(task))
         {
             let receipts = app.journal.receipts_of(&[task.instruction])?;
-            if let Some(receipt) = fitting(receipts, &task.limits) {
+            if let Some(receipt) = answering(receipts, &task.limits, &policy) {
                 task.receipt = Some(receipt.cid());
                 task.out = Some(receipt.out);
             }

@@ -147,26 +147,26 @@ const NOBODY: &str =
     "no executor is here: open /donate in a browser, or start one with `asterism executor start`";
 
 /// What keeps a task that somebody could take from being taken, without what changes by itself: for whoever waits. Empty where
-/// it is just not its turn. `is_short` is whether it wants one more executor than can have it.
-pub(super) fn waits(task: &TaskView, is_short: bool, executors: &[ExecutorView]) -> String {
+/// it is just not its turn. `is_short` is whether it wants one more executor than can have it, `nobody` whether no executor is
+/// here.
+pub(super) fn waits(task: &TaskView, is_short: bool, nobody: bool) -> String {
     let could = is_short || matches!(task.state, TaskState::Ready | TaskState::Waiting);
     if could && !task.reason.is_empty() {
         return task.reason.clone();
     }
-    let nobody = !executors.iter().any(|executor| executor.connected);
     match task.state {
         TaskState::Ready if nobody => NOBODY.to_owned(),
         _ => String::new(),
     }
 }
 
-/// The first task of a run that [`waits`], and why: in one sentence, and of those that are looked at.
+/// The first task of a run that [`waits`], and why: in one sentence, and of those that are looked at. Somebody is here.
 pub(super) fn first_that_waits(scheduler: &Scheduler, run: RunId) -> Option<String> {
-    let view = scheduler.part_view(run, 0, PART_TASKS)?;
-    let executors = scheduler.overview().executors;
-    view.tasks.iter().find_map(|task| {
-        let is_short = scheduler.lacks_executors(run, task.index);
-        let why = waits(task, is_short, &executors);
+    (0..PART_TASKS as u32).find_map(|index| {
+        let view = scheduler.part_view(run, index, 1)?;
+        let task = view.tasks.first()?;
+        let is_short = scheduler.lacks_executors(run, index);
+        let why = waits(task, is_short, false);
         (!why.is_empty()).then(|| format!("{} waits: {why}", title(task)))
     })
 }
@@ -239,8 +239,8 @@ mod tests {
             reason: "another owner is needed".to_owned(),
             ..leased()
         };
-        assert_eq!(waits(&task, false, &[]), "", "as many are at it as may be");
-        assert_eq!(waits(&task, true, &[]), "another owner is needed");
+        assert_eq!(waits(&task, false, true), "", "as many are at it as may be");
+        assert_eq!(waits(&task, true, true), "another owner is needed");
     }
 
     #[test]

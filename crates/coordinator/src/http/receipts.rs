@@ -1,6 +1,6 @@
 //! Receipts, by their own CID or by the instruction they answer.
 
-use asterism_protocol::{CONTENT_TYPE, Limits, Receipt, encode, json_of, to_value};
+use asterism_protocol::{Basis, CONTENT_TYPE, Limits, Policy, Receipt, encode, json_of, to_value};
 use axum::{
     Json,
     extract::State,
@@ -20,17 +20,42 @@ const UNLIMITED: Limits = Limits {
     time_ms: u64::MAX,
 };
 
-/// Of the receipts of one instruction, the one that answers a request with `limits` as it stands; where none does, the one that
-/// came about under the largest limits. The newest of equals.
-pub(super) fn fitting(receipts: Vec<Receipt>, limits: &Limits) -> Option<Receipt> {
+/// Of the receipts of one instruction, one that answers a request with `limits` as it stands, whoever asks: believed on enough for
+/// `policy`, and not resting on inputs that depended on limits. Of several the one under the largest limits, the newest of equals.
+pub(super) fn answering(
+    receipts: Vec<Receipt>,
+    limits: &Limits,
+    policy: &Policy,
+) -> Option<Receipt> {
+    let answers = |receipt: &Receipt| {
+        let basis = receipt
+            .evidence()
+            .map_or(Basis::Unverified, |seen| seen.basis);
+        receipt.rests_on().is_empty() && basis.satisfies(policy) && stands(receipt, limits)
+    };
+    let answering = receipts.into_iter().filter(answers);
+    answering.max_by_key(conditions)
+}
+
+/// Of the receipts of one instruction, the one to look at: one that answers a request with `limits` as it stands, or one that came about
+/// under the largest limits, and rather one whose inputs depended on none. The newest of equals.
+fn fitting(receipts: Vec<Receipt>, limits: &Limits) -> Option<Receipt> {
     receipts.into_iter().max_by_key(|receipt| {
-        let conditions = receipt.attestation().map(|signed| signed.conditions);
-        let answer = conditions
-            .zip(receipt.outcome())
-            .and_then(|(conditions, outcome)| conditions.answer(&outcome, limits));
-        let largest = conditions.map(|conditions| (conditions.fuel, conditions.memory));
-        (answer == Some(true), largest)
+        let rests_on_none = receipt.rests_on().is_empty();
+        (rests_on_none, stands(receipt, limits), conditions(receipt))
     })
+}
+
+/// Does a receipt's outcome answer a request with `limits` as it stands?
+fn stands(receipt: &Receipt, limits: &Limits) -> bool {
+    let signed = receipt.attestation().zip(receipt.outcome());
+    signed.and_then(|(signed, outcome)| signed.conditions.answer(&outcome, limits)) == Some(true)
+}
+
+/// The limits of fuel and memory that it came about under.
+fn conditions(receipt: &Receipt) -> Option<(u64, u64)> {
+    let signed = receipt.attestation()?;
+    Some((signed.conditions.fuel, signed.conditions.memory))
 }
 
 /// The latest run that has the task which a receipt answers, of all that are kept.
@@ -135,6 +160,25 @@ mod tests {
             }
         }
         let none_answers = vec![little.clone(), least];
-        assert_eq!(fitting(none_answers, &UNLIMITED), Some(little));
+        assert_eq!(fitting(none_answers.clone(), &UNLIMITED), Some(little));
+        assert_eq!(answering(none_answers, &UNLIMITED, &Policy::Any), None);
+    }
+
+    #[test]
+    fn what_does_not_answer_everybody_is_no_answer() {
+        let plain = receipt(3, false);
+        let answer = |receipt: &Receipt, limits, policy: &Policy| {
+            answering(vec![receipt.clone()], &limits, policy)
+        };
+        assert_eq!(answer(&plain, UNLIMITED, &Policy::Any), Some(plain.clone()));
+        let less_fuel = Limits {
+            fuel: 9,
+            ..UNLIMITED
+        };
+        assert_eq!(answer(&plain, less_fuel, &Policy::Any), None);
+        assert_eq!(answer(&plain, UNLIMITED, &Policy::Trusted), None);
+        let resting = plain.resting_on(&[content_cid(b"another outcome")]);
+        assert_eq!(answer(&resting, UNLIMITED, &Policy::Any), None);
+        assert_eq!(fitting(vec![resting.clone()], &UNLIMITED), Some(resting));
     }
 }

@@ -366,6 +366,9 @@ async fn late(app: &App, summary: &RunSummary, wait: Duration) -> ApiError {
         format!(
             "no executor is here: open /donate in a browser or start `asterism executor start`; the run is at {at}"
         )
+    } else if wait.is_zero() {
+        // Nobody waited, as pages do that follow what they submit.
+        format!("its state is at {at}")
     } else {
         let look = move |scheduler: &Scheduler| first_that_waits(scheduler, run);
         // Where nobody can look, nobody can say why.

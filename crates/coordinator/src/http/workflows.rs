@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use asterism_protocol::{
+    Policy,
     limits::PAGE_TASKS_MAX,
     view::{RunId, RunState, RunSummary, TaskState, TaskView},
 };
@@ -22,7 +23,7 @@ use super::{
     extract::{Asked, Client, FromNetwork, Named, Operator, Who},
     json_of_view,
     prepare::ready_as,
-    receipts::fitting,
+    receipts::answering,
     run::{self, RunQuery, Waiter, Wanted, forgotten, names_of},
     wants_page,
 };
@@ -285,9 +286,10 @@ pub(super) async fn task(
     let ((mut found, needs), is_withheld, is_short, overview) =
         found.ok_or_else(|| forgotten(run))?;
     if found.remark.is_none() {
-        found = with_remark(&app, found).await?;
+        found = with_remark(&app, found, summary.policy).await?;
     }
     let executors = &overview.executors;
+    let nobody = !executors.iter().any(|executor| executor.connected);
     let why = explain(&found, &needs, is_withheld, executors, app.clock.now());
     Ok(Json(json!({
         "run": run.0,
@@ -295,19 +297,23 @@ pub(super) async fn task(
         "state": summary.state,
         "task": media::json_of_view(&found),
         "why": why,
-        "waits": waits(&found, is_short, executors),
+        "waits": waits(&found, is_short, nobody),
     }))
     .into_response())
 }
 
-/// What was said when it was computed, in this run or another.
-async fn with_remark(app: &Arc<App>, mut task: TaskView) -> Result<TaskView, ApiError> {
+/// What was said when it was computed, in this run or another with the same policy.
+async fn with_remark(
+    app: &Arc<App>,
+    mut task: TaskView,
+    policy: Policy,
+) -> Result<TaskView, ApiError> {
     app.blocking(move |app| {
         let receipt = match task.receipt {
             Some(receipt) => Some(receipt),
             None => {
                 let receipts = app.journal.receipts_of(&[task.instruction])?;
-                fitting(receipts, &task.limits).map(|receipt| receipt.cid())
+                answering(receipts, &task.limits, &policy).map(|receipt| receipt.cid())
             }
         };
         if let Some(receipt) = receipt {

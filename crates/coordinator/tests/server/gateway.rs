@@ -563,7 +563,7 @@ async fn bad_requests_are_answered_clearly_and_at_once() {
         ("POST", "/components", b"".to_vec(), 422, "WebAssembly"),
         ("POST", "/components", b"\0asm\x01\0\0\0".to_vec(), 422, ""),
         ("POST", "/components", b"\0asm\x0d\0\x01\0".to_vec(), 422, ""),
-        ("POST", "/components?name=", b"no wasm".to_vec(), 400, "it is empty"),
+        ("POST", "/components?name=", b"no wasm".to_vec(), 422, "WebAssembly"),
         ("POST", "/components?name=..", b"no wasm".to_vec(), 400, "a folder"),
         ("POST", "/components?name=a%2Fb", b"no wasm".to_vec(), 400, "a `/`"),
         ("POST", "/components?name=a%0Ab", b"no wasm".to_vec(), 400, "U+000A"),

@@ -19,6 +19,7 @@ mod log;
 mod rerun;
 mod scaffold;
 mod settings;
+mod terms;
 mod values;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -16,6 +16,7 @@ use crate::{
     console::{Console, print, print_text},
     failure::{Doing as _, Exit, Failure},
     follow::{Event, Progress, ended, follow, is_final, submit},
+    terms::Terms,
     values::Values,
 };
 
@@ -48,6 +49,8 @@ pub(crate) struct Args {
     #[arg(long)]
     nonce: Option<String>,
     #[command(flatten)]
+    terms: Terms,
+    #[command(flatten)]
     coordinator: Coordinator,
 }
 
@@ -74,6 +77,7 @@ pub(crate) async fn execute(args: Args, console: &Console) -> Result<(), Failure
     ]
     .into_iter()
     .flatten()
+    .chain(args.terms.query())
     .collect();
     let (run, started) = submit(&args.coordinator, query, body, console)
         .await

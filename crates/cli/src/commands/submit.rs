@@ -15,6 +15,7 @@ use crate::{
     corebrum::{self, Fetch, Given, Module, Task},
     failure::{Doing as _, Exit, Failure},
     follow::{self, Progress},
+    terms::Terms,
 };
 
 /// What to submit.
@@ -26,6 +27,8 @@ pub(crate) struct Args {
     /// Inputs by name, as JSON; @FILE for those in a file
     #[arg(long, short, default_value = "{}", value_name = "JSON")]
     input: String,
+    #[command(flatten)]
+    terms: Terms,
     #[command(flatten)]
     fetch: Fetch,
     #[command(flatten)]
@@ -60,7 +63,8 @@ async fn submit(args: &Args, console: &Console) -> Result<(), Failure> {
     }
     let workflow = workflow(&ready, &input)?;
     let first = ready.first().map(|first| first.task.name.clone());
-    let query = vec![("name", first.unwrap_or_default())];
+    let mut query = vec![("name", first.unwrap_or_default())];
+    query.extend(args.terms.query());
     let body = workflow.to_string().into_bytes();
     let (run, _) = follow::submit(&args.coordinator, query, body, console).await?;
     let mut progress = Progress::new(console);

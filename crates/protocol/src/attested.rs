@@ -2,8 +2,10 @@
 //!
 //! A receipt has maps in maps and takes eight kilobytes as a structure. What this program makes has always the same parts:
 //! they are held instead, and the receipt is made of them for whoever asks. What the outcomes of one batch have in common
-//! (key, signature, the upper part of their paths) is held once for all of them.
+//! (key, signature, the upper part of their paths) is held once for all of them, and so is what most receipts have in common
+//! (function, limits); the outcome's own name follows from the rest.
 
+mod short;
 mod write;
 
 use std::{fmt, sync::Arc};
@@ -11,6 +13,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteArray;
 
+use self::short::Short;
 use crate::{
     Attestation, Cid, Conditions, Encoded, Evidence, Failure, MerklePath, MerkleTree, Out, Outcome,
     PublicKey, Receipt, Signature, TrapKind, content_cid, decode, encode,
@@ -23,19 +26,28 @@ const STEPS_MAX: usize = 32;
 /// What [`Receipt::attested`] makes a receipt of. It is written and read as that receipt.
 #[derive(Clone, PartialEq)]
 pub struct Attested {
-    /// Digests of the invocation, the instruction and the outcome.
+    /// Digests of the invocation and the instruction.
     ran: [u8; 32],
     instruction: [u8; 32],
-    outcome: [u8; 32],
-    func: Arc<str>,
     /// As it is encoded.
-    out: Box<[u8]>,
-    fuel: Option<u64>,
-    trap: Option<TrapKind>,
-    metering: Arc<str>,
-    signed: Signed,
+    out: Short,
+    fuel: u64,
+    alike: Arc<Alike>,
+    way: Way,
     /// Most receipts have nothing of this.
     more: Option<Box<More>>,
+    index: u32,
+    /// Is the fuel known? It is 0 if not.
+    fueled: bool,
+    trap: Option<TrapKind>,
+}
+
+/// What many receipts have in common.
+#[derive(PartialEq)]
+struct Alike {
+    func: Arc<str>,
+    metering: Arc<str>,
+    conditions: Conditions,
 }
 
 #[derive(Clone, Default, PartialEq)]
@@ -52,7 +64,7 @@ pub struct Named {
     /// Size of the encoded outcome.
     pub bytes: u32,
     /// What it came to, as it is encoded.
-    pub out: Box<[u8]>,
+    out: Short,
     /// How it failed, if it did.
     pub trap: Option<TrapKind>,
 }
@@ -60,9 +72,8 @@ pub struct Named {
 /// An [`Attestation`], held small.
 #[derive(Clone, PartialEq)]
 pub struct Signed {
-    batch: Arc<Batch>,
+    way: Way,
     index: u32,
-    path: Steps,
     conditions: Conditions,
 }
 
@@ -74,7 +85,16 @@ struct Batch {
     signature: Signature,
 }
 
-/// The neighbours on the way up, leaf level first. Ways that meet are one from there on.
+/// The way from a leaf to what was signed.
+#[derive(Clone, PartialEq)]
+struct Way {
+    batch: Arc<Batch>,
+    /// The leaf's neighbour; zeros for the last of an odd number, which has none.
+    beside: [u8; 32],
+    above: Steps,
+}
+
+/// The neighbours on the way up, behind that of the leaf. Ways that meet are one from there on.
 #[derive(Clone, Default, PartialEq)]
 struct Steps(Option<Arc<Step>>);
 
@@ -88,13 +108,16 @@ impl Named {
     /// What is known of an outcome once it was encoded.
     #[must_use]
     pub fn of(outcome: &Outcome) -> Self {
-        let out = encode(&outcome.out).into_boxed_slice();
+        let out = encode(&outcome.out);
         let mut bytes = Vec::with_capacity(out.len() + 128);
-        write::outcome(&mut bytes, outcome, &out);
+        // Whoever delivers may name anything.
+        let instruction = encode(&outcome.instruction);
+        write::outcome(&mut bytes, &out, outcome.fuel, &outcome.metering);
+        bytes.extend_from_slice(&instruction);
         Self {
             cid: content_cid(&bytes),
             bytes: bytes.len() as u32,
-            out,
+            out: out.into(),
             trap: outcome.failure().map(|Failure { trap, .. }| trap),
         }
     }
@@ -114,9 +137,10 @@ impl Signed {
             leaves: tree.leaves(),
             signature,
         });
-        // From the root down: below each node are the ways that go on as the node's own does.
+        // From the root down to the leaves' parents: below each node are the ways that go on as the node's own does.
+        let (leaves, levels) = tree.levels().split_first().expect("a tree has leaves");
         let mut above = vec![Steps::default()];
-        for level in tree.levels().iter().rev().skip(1) {
+        for level in levels.iter().rev().skip(1) {
             let steps = |at: usize| {
                 let above = &above[at / 2];
                 match level.get(at ^ 1) {
@@ -126,12 +150,17 @@ impl Signed {
             };
             above = (0..level.len()).map(steps).collect();
         }
-        let places = (0_u32..).zip(above).zip(conditions);
+        let way = |at: usize| Way {
+            batch: Arc::clone(&batch),
+            beside: leaves.get(at ^ 1).copied().unwrap_or_default(),
+            above: above[at / 2].clone(),
+        };
+        let ways = (0..leaves.len()).map(way);
+        let places = (0_u32..).zip(ways).zip(conditions);
         places
-            .map(|((index, path), conditions)| Self {
-                batch: Arc::clone(&batch),
+            .map(|((index, way), conditions)| Self {
+                way,
                 index,
-                path,
                 conditions,
             })
             .collect()
@@ -151,14 +180,20 @@ impl Signed {
             leaves: path.leaves,
             signature: *signature,
         };
-        let whole = path.siblings.len() <= STEPS_MAX;
+        let mut siblings = path.siblings.iter().map(|sibling| **sibling);
+        let beside = if batch.pairs(path.index) {
+            siblings.next()?
+        } else {
+            [0; 32]
+        };
+        let whole = siblings.len() <= STEPS_MAX;
         whole.then(|| Self {
-            batch: Arc::new(batch),
+            way: Way {
+                batch: Arc::new(batch),
+                beside,
+                above: Steps::of(siblings, &Steps::default()),
+            },
             index: path.index,
-            path: Steps::of(
-                path.siblings.iter().map(|sibling| **sibling),
-                &Steps::default(),
-            ),
             conditions: *conditions,
         })
     }
@@ -166,12 +201,38 @@ impl Signed {
     /// As it is read by others.
     #[must_use]
     pub fn attestation(&self) -> Attestation {
-        let siblings = self.path.iter().map(|step| ByteArray::new(step.sibling));
+        self.way.attestation(self.index, &self.conditions)
+    }
+
+    /// Who signed.
+    #[must_use]
+    pub fn key(&self) -> PublicKey {
+        self.way.batch.key
+    }
+}
+
+impl Batch {
+    /// Has a leaf a neighbour?
+    fn pairs(&self, index: u32) -> bool {
+        index ^ 1 < self.leaves
+    }
+}
+
+impl Way {
+    /// All neighbours on the way up of the `index`-th leaf, its own first.
+    fn siblings(&self, index: u32) -> impl Iterator<Item = &[u8; 32]> {
+        let beside = self.batch.pairs(index).then_some(&self.beside);
+        let above = self.above.iter().map(|step| &step.sibling);
+        beside.into_iter().chain(above)
+    }
+
+    fn attestation(&self, index: u32, conditions: &Conditions) -> Attestation {
+        let siblings = self.siblings(index).copied().map(ByteArray::new);
         Attestation {
             key: self.batch.key,
-            conditions: self.conditions,
+            conditions: *conditions,
             path: MerklePath {
-                index: self.index,
+                index,
                 leaves: self.batch.leaves,
                 siblings: siblings.collect(),
             },
@@ -179,24 +240,12 @@ impl Signed {
         }
     }
 
-    /// Who signed.
-    #[must_use]
-    pub fn key(&self) -> PublicKey {
-        self.batch.key
-    }
-
-    /// The limits of the attempt.
-    #[must_use]
-    pub fn conditions(&self) -> &Conditions {
-        &self.conditions
-    }
-
     /// Holds once what this has in common with another one.
     fn share(&mut self, other: &Self) {
         if self.batch == other.batch {
             self.batch = Arc::clone(&other.batch);
-            let siblings: Vec<[u8; 32]> = self.path.iter().map(|step| step.sibling).collect();
-            self.path = Steps::of(siblings.into_iter(), &other.path);
+            let siblings: Vec<[u8; 32]> = self.above.iter().map(|step| step.sibling).collect();
+            self.above = Steps::of(siblings.into_iter(), &other.above);
         }
     }
 }
@@ -240,7 +289,7 @@ impl Steps {
 
 impl Attested {
     /// The receipt of an outcome for the invocation `ran`, as [`Receipt::attested`]. `named` is of this outcome, which it holds
-    /// already but for small parts.
+    /// already but for small parts. What it has in common with `like`, beside the batch, is held once.
     #[must_use]
     pub fn new(
         ran: Cid,
@@ -249,19 +298,35 @@ impl Attested {
         metering: &Arc<str>,
         named: Named,
         signed: Signed,
+        like: Option<&Self>,
     ) -> Self {
         debug_assert!(**metering == *outcome.metering);
+        let Signed {
+            way,
+            index,
+            conditions,
+        } = signed;
+        let same = like.map(|like| &like.alike).filter(|alike| {
+            alike.conditions == conditions && alike.func == *func && alike.metering == *metering
+        });
+        let alike = same.cloned().unwrap_or_else(|| {
+            Arc::new(Alike {
+                func: Arc::clone(func),
+                metering: Arc::clone(metering),
+                conditions,
+            })
+        });
         Self {
             ran: ran.digest(),
             instruction: outcome.instruction.digest(),
-            outcome: named.cid.digest(),
-            func: Arc::clone(func),
             out: named.out,
-            fuel: outcome.fuel,
-            trap: named.trap,
-            metering: Arc::clone(metering),
-            signed,
+            fuel: outcome.fuel.unwrap_or(0),
+            alike,
+            way,
             more: None,
+            index,
+            fueled: outcome.fuel.is_some(),
+            trap: named.trap,
         }
     }
 
@@ -278,6 +343,7 @@ impl Attested {
             &outcome.metering.as_str().into(),
             named,
             Signed::of(&attestation)?,
+            None,
         )
         .resting_on(receipt.rests_on());
         if let Some(evidence) = receipt.evidence() {
@@ -305,14 +371,9 @@ impl Attested {
     /// Holds once what this has in common with another one: receipts that are read one after the other were often signed
     /// together.
     pub fn share(&mut self, other: &Self) {
-        self.signed.share(&other.signed);
-        for (own, other) in [
-            (&mut self.func, &other.func),
-            (&mut self.metering, &other.metering),
-        ] {
-            if own == other {
-                *own = Arc::clone(other);
-            }
+        self.way.share(&other.way);
+        if self.alike == other.alike {
+            self.alike = Arc::clone(&other.alike);
         }
     }
 
@@ -320,8 +381,8 @@ impl Attested {
     #[must_use]
     pub fn receipt(&self) -> Receipt {
         let outcome = self.outcome();
-        let attestation = self.signed.attestation();
-        let receipt = Receipt::attested(self.ran(), &self.func, &outcome, &attestation)
+        let attestation = self.attestation();
+        let receipt = Receipt::attested(self.ran(), self.func(), &outcome, &attestation)
             .resting_on(self.rests_on());
         match self.evidence() {
             Some(evidence) => receipt.believed(evidence),
@@ -355,10 +416,16 @@ impl Attested {
         Cid::of_content_digest(self.instruction)
     }
 
+    /// The instruction's digest.
+    #[must_use]
+    pub fn instruction_digest(&self) -> &[u8; 32] {
+        &self.instruction
+    }
+
     /// The function that was called.
     #[must_use]
     pub fn func(&self) -> &str {
-        &self.func
+        &self.alike.func
     }
 
     /// The outcome.
@@ -367,15 +434,18 @@ impl Attested {
         Outcome {
             instruction: self.instruction(),
             out: self.out(),
-            fuel: self.fuel,
-            metering: self.metering.to_string(),
+            fuel: self.fuel(),
+            metering: self.alike.metering.to_string(),
         }
     }
 
     /// The outcome's name.
     #[must_use]
     pub fn outcome_cid(&self) -> Cid {
-        Cid::of_content_digest(self.outcome)
+        let mut bytes = Vec::with_capacity(self.out.len() + 128);
+        write::outcome(&mut bytes, &self.out, self.fuel(), &self.alike.metering);
+        write::content(&mut bytes, &self.instruction);
+        content_cid(&bytes)
     }
 
     /// Size of the encoded outcome.
@@ -403,7 +473,7 @@ impl Attested {
     /// What it came to, to be handed on.
     #[must_use]
     pub fn encoded_out(&self) -> Encoded<Out> {
-        Encoded::trusted(&self.out)
+        Encoded::trusted(&*self.out)
     }
 
     /// Did it come to an error?
@@ -416,7 +486,7 @@ impl Attested {
     /// Fuel that was used, as far as it is known.
     #[must_use]
     pub fn fuel(&self) -> Option<u64> {
-        self.fuel
+        self.fueled.then_some(self.fuel)
     }
 
     /// How it failed, if it did.
@@ -427,8 +497,20 @@ impl Attested {
 
     /// The issuer's own attestation.
     #[must_use]
-    pub fn signed(&self) -> &Signed {
-        &self.signed
+    pub fn attestation(&self) -> Attestation {
+        self.way.attestation(self.index, self.conditions())
+    }
+
+    /// The issuer.
+    #[must_use]
+    pub fn key(&self) -> PublicKey {
+        self.way.batch.key
+    }
+
+    /// The limits of the attempt.
+    #[must_use]
+    pub fn conditions(&self) -> &Conditions {
+        &self.alike.conditions
     }
 
     /// What it was believed on; `None` for one attestation of whomever.
@@ -528,7 +610,8 @@ impl<'de> Deserialize<'de> for Attested {
         let named = Named::of(&outcome);
         let signed = Signed::of(&meta.attestation).ok_or_else(other)?;
         let metering = outcome.metering.as_str().into();
-        let read = Self::new(ran, &meta.op.into(), &outcome, &metering, named, signed)
+        let func = meta.op.into();
+        let read = Self::new(ran, &func, &outcome, &metering, named, signed, None)
             .resting_on(meta.rests_on.unwrap_or_default());
         Ok(match meta.evidence {
             Some(evidence) => read.believed(evidence),

@@ -164,7 +164,7 @@ impl Known {
 
     /// Would another limit change the outcome?
     pub(crate) fn limited(&self) -> bool {
-        self.receipt.signed().conditions().growth_refused
+        self.receipt.conditions().growth_refused
             || matches!(
                 self.receipt.trap(),
                 Some(TrapKind::OutOfFuel | TrapKind::OutOfMemory)
@@ -200,7 +200,7 @@ impl Known {
 
     /// Whose outcome it is.
     pub(crate) fn executor(&self) -> PublicKey {
-        self.receipt.signed().key()
+        self.receipt.key()
     }
 
     pub(crate) fn remark(&self) -> Option<Remark> {
@@ -240,7 +240,7 @@ impl Known {
     /// Does this answer a request with `limits`?
     pub(crate) fn answer(&self, limits: &Limits) -> Option<Answer> {
         let (trap, fuel) = (self.receipt.trap(), self.receipt.fuel());
-        let conditions = self.receipt.signed().conditions();
+        let conditions = self.receipt.conditions();
         answer(conditions, trap, fuel, limits)
     }
 

@@ -61,15 +61,22 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// The receipt that this makes for an invocation.
-    pub(crate) fn receipt(&self, ran: Cid, func: &Arc<str>, metering: &Arc<str>) -> Attested {
+    /// The receipt that this makes for an invocation. See [`Attested::new`].
+    pub(crate) fn receipt(
+        &self,
+        ran: Cid,
+        func: &Arc<str>,
+        metering: &Arc<str>,
+        like: Option<&Attested>,
+    ) -> Attested {
         let Self {
             outcome,
             named,
             signed,
             ..
         } = self;
-        Attested::new(ran, func, outcome, metering, named.clone(), signed.clone())
+        let (named, signed) = (named.clone(), signed.clone());
+        Attested::new(ran, func, outcome, metering, named, signed, like)
     }
 }
 

@@ -65,8 +65,8 @@ pub struct Scheduler {
     regrounded: VecDeque<Wanter>,
     /// Is a journal being replayed? Then nothing is decided that is in it.
     recovering: bool,
-    /// The receipt that was replayed last: the next one was often signed together with it.
-    replayed: Option<Arc<Attested>>,
+    /// The receipt that became canonical last: the next one has much in common with it, most often.
+    latest_receipt: Option<Arc<Attested>>,
     /// Were votes recovered that nobody has weighed yet?
     unweighed: bool,
 
@@ -107,7 +107,7 @@ impl Scheduler {
             checks: BTreeSet::new(),
             regrounded: VecDeque::new(),
             recovering: false,
-            replayed: None,
+            latest_receipt: None,
             unweighed: false,
             works: Works::default(),
             ready: VecDeque::new(),
@@ -131,7 +131,6 @@ impl Scheduler {
             self.follow();
         }
         self.recovering = false;
-        self.replayed = None;
         self.unweighed = true;
         self.now = self.now.max(now);
         // Lease numbers up to the reserved one may be in executors' hands.

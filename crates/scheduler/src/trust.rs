@@ -175,7 +175,7 @@ impl Trust {
             Basis::Unverified | Basis::Sampled { .. } | Basis::Trusted => return,
         }
         let agreeing = evidence.agreeing.iter().map(|attestation| attestation.key);
-        for key in std::iter::once(receipt.signed().key()).chain(agreeing) {
+        for key in std::iter::once(receipt.key()).chain(agreeing) {
             self.record(key).right += 1;
         }
     }

@@ -1,8 +1,8 @@
 //! The canonical encoding of what has always the same parts, written in one go: the general one gathers each map's entries
 //! to sort them.
 
-use super::{Attested, Signed};
-use crate::{Outcome, encode};
+use super::Attested;
+use crate::encode;
 
 const UNSIGNED: u8 = 0 << 5;
 const BYTES: u8 = 2 << 5;
@@ -46,7 +46,8 @@ fn bytes(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend_from_slice(bytes);
 }
 
-fn content(to: &mut Vec<u8>, digest: &[u8; 32]) {
+/// A link to content with this digest.
+pub(super) fn content(to: &mut Vec<u8>, digest: &[u8; 32]) {
     to.extend_from_slice(&CONTENT);
     to.extend_from_slice(digest);
 }
@@ -58,26 +59,24 @@ fn fuel(to: &mut Vec<u8>, fuel: Option<u64>) {
     }
 }
 
-/// An outcome of which `out` is encoded already.
-pub(super) fn outcome(to: &mut Vec<u8>, outcome: &Outcome, out: &[u8]) {
+/// An outcome but for the link to its instruction, which is the last of it; `out` is encoded already.
+pub(super) fn outcome(to: &mut Vec<u8>, out: &[u8], used: Option<u64>, metering: &str) {
     head(to, MAP, 4);
     text(to, "out");
     to.extend_from_slice(out);
     text(to, "fuel");
-    fuel(to, outcome.fuel);
+    fuel(to, used);
     text(to, "metering");
-    text(to, &outcome.metering);
+    text(to, metering);
     text(to, "instruction");
-    // Whoever delivers may name anything.
-    to.extend_from_slice(&encode(&outcome.instruction));
 }
 
-/// How long [`outcome`] writes the outcome of a receipt.
+/// How long the encoded outcome of a receipt is.
 pub(super) fn outcome_length(receipt: &Attested) -> usize {
-    let metering = &receipt.metering;
+    let metering = &receipt.alike.metering;
     let keys = ["out", "fuel", "metering", "instruction"];
     let keys: usize = keys.iter().map(|key| 1 + key.len()).sum();
-    let fuel = receipt.fuel.map_or(1, head_length);
+    let fuel = receipt.fuel().map_or(1, head_length);
     let metering = head_length(metering.len() as u64) + metering.len();
     1 + keys + receipt.out.len() + fuel + metering + CONTENT.len() + 32
 }
@@ -96,18 +95,18 @@ pub(super) fn receipt(to: &mut Vec<u8>, receipt: &Attested) {
     let Attested {
         ran,
         instruction,
-        outcome: _,
-        func,
         out,
-        fuel: used,
-        trap: _,
-        metering,
-        signed,
+        fuel: _,
+        alike,
+        way: _,
         more: _,
+        index: _,
+        fueled: _,
+        trap: _,
     } = receipt;
     head(to, MAP, 5);
     text(to, "iss");
-    text(to, &signed.batch.key.did());
+    text(to, &receipt.key().did());
     text(to, "out");
     to.extend_from_slice(out);
     text(to, "prf");
@@ -119,49 +118,45 @@ pub(super) fn receipt(to: &mut Vec<u8>, receipt: &Attested) {
     let parts = 5 + u64::from(evidence.is_some()) + u64::from(!rests_on.is_empty());
     head(to, MAP, parts);
     text(to, "op");
-    text(to, func);
+    text(to, &alike.func);
     text(to, "fuel");
-    fuel(to, *used);
+    fuel(to, receipt.fuel());
     if let Some(evidence) = evidence {
         text(to, "evidence");
         to.extend_from_slice(&encode(evidence));
     }
     text(to, "metering");
-    text(to, metering);
+    text(to, &alike.metering);
     if !rests_on.is_empty() {
         text(to, "rests-on");
         to.extend_from_slice(&encode(&rests_on));
     }
     text(to, "attestation");
-    attestation(to, signed);
+    attestation(to, receipt);
     text(to, "instruction");
     content(to, instruction);
 }
 
-fn attestation(to: &mut Vec<u8>, signed: &Signed) {
-    let Signed {
-        batch,
-        index,
-        path,
-        conditions,
-    } = signed;
+fn attestation(to: &mut Vec<u8>, receipt: &Attested) {
+    let Attested { way, index, .. } = receipt;
     head(to, MAP, 4);
     text(to, "key");
-    bytes(to, &*batch.key.0);
+    bytes(to, &*way.batch.key.0);
     text(to, "path");
     head(to, MAP, 3);
     text(to, "index");
     head(to, UNSIGNED, u64::from(*index));
     text(to, "leaves");
-    head(to, UNSIGNED, u64::from(batch.leaves));
+    head(to, UNSIGNED, u64::from(way.batch.leaves));
     text(to, "siblings");
-    head(to, LIST, path.iter().count() as u64);
-    for step in path.iter() {
-        bytes(to, &step.sibling);
+    head(to, LIST, way.siblings(*index).count() as u64);
+    for sibling in way.siblings(*index) {
+        bytes(to, sibling);
     }
     text(to, "signature");
-    bytes(to, &*batch.signature.0);
+    bytes(to, &*way.batch.signature.0);
     text(to, "conditions");
+    let conditions = receipt.conditions();
     head(to, MAP, 3);
     text(to, "fuel");
     head(to, UNSIGNED, conditions.fuel);

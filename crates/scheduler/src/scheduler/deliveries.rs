@@ -152,8 +152,9 @@ impl Scheduler {
         let Wanter { run, node } = self.works.get(id).wanters[0];
         let run = &self.runs[&run];
         let (ran, func) = (run.invocation(node), run.func(node));
+        let (metering, like) = (&self.metering, self.latest_receipt.as_deref());
         let mut receipt =
-            Attested::new(ran, func, &outcome, &self.metering, named, signed).resting_on(rests_on);
+            Attested::new(ran, func, &outcome, metering, named, signed, like).resting_on(rests_on);
         // A receipt without evidence was believed on one word of a stranger: most receipts, so nothing is said of it.
         if self.trusts(&key) {
             receipt = receipt.believed(Evidence {
@@ -304,6 +305,7 @@ impl Scheduler {
     /// Whoever waits for an instruction has its receipt now, as far as it answers.
     pub(super) fn become_canonical(&mut self, id: WorkId, known: Known) {
         self.trust.learn(&known.receipt);
+        self.latest_receipt = Some(Arc::clone(&known.receipt));
         let provisional = self
             .works
             .get(id)

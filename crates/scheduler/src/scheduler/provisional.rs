@@ -59,7 +59,9 @@ impl Scheduler {
         }
         let Wanter { run, node } = work.wanters[0];
         let run = &self.runs[&run];
-        let receipt = told.receipt(run.invocation(node), run.func(node), &self.metering);
+        let (ran, func) = (run.invocation(node), run.func(node));
+        let like = self.latest_receipt.as_deref();
+        let receipt = told.receipt(ran, func, &self.metering, like);
         let times = Times {
             leased: told.leased,
             delivered: Some(told.delivered),

@@ -132,11 +132,19 @@ impl Scheduler {
 
     /// Makes a run of a plan, with what memory and the submission know of it.
     pub(super) fn begin(&mut self, header: Header, plan: &Planned, known: Vec<Attested>) -> Run {
+        let mut last: Option<Arc<Attested>> = None;
         let mut told: BTreeMap<(Digest, usize), Known> = known
             .into_iter()
-            .map(|receipt| Known::read(Arc::new(receipt), Timestamp::default()))
             .enumerate()
-            .map(|(place, known)| ((known.digest(), place), known))
+            .map(|(place, mut receipt)| {
+                if let Some(last) = &last {
+                    receipt.share(last);
+                }
+                let receipt = Arc::new(receipt);
+                last = Some(Arc::clone(&receipt));
+                let known = Known::read(receipt, Timestamp::default());
+                ((known.digest(), place), known)
+            })
             .collect();
         let (policy, force) = (header.policy(), header.terms.force);
         let results = plan
@@ -527,10 +535,10 @@ impl Scheduler {
                 remark,
             } => {
                 self.now = self.now.max(at);
-                if let (Some(own), Some(last)) = (Arc::get_mut(&mut receipt), &self.replayed) {
+                if let (Some(own), Some(last)) = (Arc::get_mut(&mut receipt), &self.latest_receipt)
+                {
                     own.share(last);
                 }
-                self.replayed = Some(Arc::clone(&receipt));
                 let policy = receipt.evidence().map(|evidence| evidence.policy);
                 let policy = policy.unwrap_or_default();
                 let work = self.journaled(receipt.instruction(), &policy, receipt.rests_on());

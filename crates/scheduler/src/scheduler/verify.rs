@@ -296,7 +296,12 @@ impl Scheduler {
                 let Wanter { run, node } = work.wanters[0];
                 let run = &self.runs[&run];
                 let receipt = first
-                    .receipt(run.invocation(node), run.func(node), &self.metering)
+                    .receipt(
+                        run.invocation(node),
+                        run.func(node),
+                        &self.metering,
+                        self.latest_receipt.as_deref(),
+                    )
                     .resting_on(self.rests_on(id))
                     .believed(evidence(agreeing));
                 let (remark, at) = (first.remark.clone(), self.now);

@@ -1,50 +1,177 @@
-//! A map keyed by digests, for lookups only: it cannot be iterated, so its order cannot reach a decision.
-
-use std::hash::{BuildHasherDefault, Hasher};
+//! A table keyed by digests, for lookups only: it cannot be iterated, so its order cannot reach a decision.
 
 /// A 32-byte digest of an instruction.
 pub(crate) type Digest = [u8; 32];
 
-/// From digests to dense numbers.
+/// From digests to dense numbers. The digests are not in it: whoever numbers things has them, and is asked whether a number
+/// is the one that was meant. A million of them take 16 bytes each instead of 77.
 #[derive(Default)]
-pub(crate) struct Digests(
-    #[expect(
-        clippy::disallowed_types,
-        reason = "twice as fast as a BTreeMap at a million entries, and never iterated"
-    )]
-    std::collections::HashMap<Digest, u32, BuildHasherDefault<Folded>>,
-);
+pub(crate) struct Digests {
+    /// None, or a power of two of them; an entry is at its place, or right behind others that wanted one before it.
+    entries: Vec<Entry>,
+    held: usize,
+}
+
+/// A number, and what its digest comes to.
+#[derive(Clone, Copy)]
+struct Entry {
+    folded: u32,
+    number: u32,
+}
+
+impl Entry {
+    const NOTHING: Self = Self {
+        folded: 0,
+        number: u32::MAX,
+    };
+
+    fn is_nothing(self) -> bool {
+        self.number == u32::MAX
+    }
+}
 
 impl Digests {
-    pub(crate) fn get(&self, digest: &Digest) -> Option<u32> {
-        self.0.get(digest).copied()
+    /// The number of a digest, of which `is` says whether it has a number.
+    pub(crate) fn get(&self, digest: &Digest, is: impl Fn(u32) -> bool) -> Option<u32> {
+        let place = self.place(digest, is).ok()?;
+        Some(self.entries[place].number)
     }
 
-    pub(crate) fn insert(&mut self, digest: Digest, number: u32) {
-        self.0.insert(digest, number);
+    /// Gives a digest a number, in place of any that it had.
+    pub(crate) fn insert(&mut self, digest: &Digest, number: u32, is: impl Fn(u32) -> bool) {
+        // A quarter of them is free, so that ways are short.
+        if (self.held + 1) * 4 > self.entries.len() * 3 {
+            self.grow();
+        }
+        let place = self.place(digest, is);
+        self.held += usize::from(place.is_err());
+        let (Ok(place) | Err(place)) = place;
+        let folded = fold(digest);
+        self.entries[place] = Entry { folded, number };
     }
 
-    pub(crate) fn remove(&mut self, digest: &Digest) {
-        self.0.remove(digest);
+    /// Takes its number from a digest, if it is this one.
+    pub(crate) fn remove(&mut self, digest: &Digest, number: u32) {
+        let Ok(mut gap) = self.place(digest, |other| other == number) else {
+            return;
+        };
+        self.held -= 1;
+        // What stands behind and would not be found any more moves up.
+        let mut at = gap;
+        loop {
+            at = self.behind(at);
+            let entry = self.entries[at];
+            if entry.is_nothing() {
+                break;
+            }
+            let from_home =
+                |place: usize| place.wrapping_sub(self.home(entry.folded)) & self.last();
+            if from_home(gap) < from_home(at) {
+                self.entries[gap] = entry;
+                gap = at;
+            }
+        }
+        self.entries[gap] = Entry::NOTHING;
+    }
+
+    /// Where a digest is, or else where it would be.
+    fn place(&self, digest: &Digest, is: impl Fn(u32) -> bool) -> Result<usize, usize> {
+        if self.entries.is_empty() {
+            return Err(0);
+        }
+        let folded = fold(digest);
+        let mut at = self.home(folded);
+        loop {
+            let entry = self.entries[at];
+            if entry.is_nothing() {
+                return Err(at);
+            }
+            if entry.folded == folded && is(entry.number) {
+                return Ok(at);
+            }
+            at = self.behind(at);
+        }
+    }
+
+    fn grow(&mut self) {
+        let more = (self.entries.len() * 2).max(16);
+        let entries = std::mem::replace(&mut self.entries, vec![Entry::NOTHING; more]);
+        for entry in entries.into_iter().filter(|entry| !entry.is_nothing()) {
+            let mut at = self.home(entry.folded);
+            while !self.entries[at].is_nothing() {
+                at = self.behind(at);
+            }
+            self.entries[at] = entry;
+        }
+    }
+
+    fn home(&self, folded: u32) -> usize {
+        folded as usize & self.last()
+    }
+
+    fn behind(&self, place: usize) -> usize {
+        (place + 1) & self.last()
+    }
+
+    fn last(&self) -> usize {
+        self.entries.len() - 1
     }
 }
 
 /// Digests are spread evenly already: their words are folded, not hashed again. All 32 bytes count, so that
-/// finding colliding instructions costs as many SHA3 hashes as the table has buckets, each.
-#[derive(Default)]
-pub(crate) struct Folded(u64);
+/// finding colliding instructions costs as many SHA3 hashes as the table has places, each.
+fn fold(digest: &Digest) -> u32 {
+    let words = digest.as_chunks::<8>().0.iter();
+    let folded = words.fold(0_u64, |folded, word| {
+        (folded.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    });
+    (folded >> 32) as u32
+}
 
-impl Hasher for Folded {
-    fn finish(&self) -> u64 {
-        self.0
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Digests of which many want the same place.
+    fn digest(number: u8) -> Digest {
+        let mut digest = [0; 32];
+        digest[0] = number % 7;
+        digest[31] = number;
+        digest
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for word in bytes.chunks(8) {
-            let mut padded = [0; 8];
-            padded[..word.len()].copy_from_slice(word);
-            self.0 = (self.0.rotate_left(23) ^ u64::from_le_bytes(padded))
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    proptest! {
+        #[test]
+        fn it_finds_what_a_map_would(steps in prop::collection::vec((any::<bool>(), 0_u8..40), 0..200)) {
+            let (mut table, mut map) = (Digests::default(), BTreeMap::new());
+            let mut named: Vec<Digest> = Vec::new();
+            for (adds, which) in steps {
+                let digest = digest(which);
+                let is = |number: u32| named[number as usize] == digest;
+                if adds {
+                    let number = named.len() as u32;
+                    table.insert(&digest, number, is);
+                    map.insert(digest, number);
+                    named.push(digest);
+                } else {
+                    let known = map.remove(&digest);
+                    table.remove(&digest, known.map_or(1_000, |number| number + 1));
+                    prop_assert_eq!(table.get(&digest, is), known, "another number is none of it");
+                    if let Some(known) = known {
+                        table.remove(&digest, known);
+                    }
+                }
+                prop_assert_eq!(table.held, map.len());
+                for which in 0..40 {
+                    let digest = self::digest(which);
+                    let found = table.get(&digest, |number| named[number as usize] == digest);
+                    prop_assert_eq!(found, map.get(&digest).copied());
+                }
+            }
         }
     }
 }

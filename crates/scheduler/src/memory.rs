@@ -137,11 +137,9 @@ impl Known {
     }
 
     /// What it is found by.
-    pub(crate) fn digest(&self) -> Digest {
-        match &self.key {
-            Some(key) => **key,
-            None => self.receipt.instruction().digest(),
-        }
+    pub(crate) fn digest(&self) -> &Digest {
+        let key = self.key.as_deref();
+        key.unwrap_or_else(|| self.receipt.instruction_digest())
     }
 
     /// The receipt's own name.
@@ -340,10 +338,10 @@ impl Memory {
     /// Makes a receipt a canonical one of its instruction: beside those that answer what it does not, or in their place. The
     /// caller holds it at once.
     pub(crate) fn insert(&mut self, known: Known) -> u32 {
-        let digest = known.digest();
+        let digest = *known.digest();
         let slot = self.insert_aside(known);
-        if self.canonical.get(&digest).is_none() {
-            self.canonical.insert(digest, slot);
+        if self.find(&digest).is_none() {
+            self.make_canonical(&digest, slot);
             return slot;
         }
         let new = self.get(slot);
@@ -366,13 +364,14 @@ impl Memory {
 
     /// The canonical receipt of an instruction; of several the one that reaches farthest.
     pub(crate) fn find(&self, digest: &Digest) -> Option<(u32, &Known)> {
-        let slot = self.canonical.get(digest)?;
+        let is = |slot| self.get(slot).digest() == digest;
+        let slot = self.canonical.get(digest, is)?;
         Some((slot, self.get(slot)))
     }
 
     /// All canonical receipts of an instruction: the one that reaches farthest, then the newest ones first.
     pub(crate) fn all(&self, digest: &Digest) -> impl Iterator<Item = (u32, &Known)> {
-        let first = self.canonical.get(digest);
+        let first = self.find(digest).map(|(slot, _)| slot);
         let others = first.and_then(|_| self.others.get(digest));
         let slots = first
             .into_iter()
@@ -399,7 +398,7 @@ impl Memory {
             .expect("whoever has the number holds the receipt");
         known.holders -= 1;
         if known.holders == 0 {
-            let digest = known.digest();
+            let digest = *known.digest();
             self.unlist(digest, slot);
             self.slots[slot as usize] = None;
             self.free.push(slot);
@@ -412,9 +411,18 @@ impl Memory {
             let left = self.all(&digest).map(|(other, _)| other);
             let left = left.filter(|other| *other != slot).collect();
             self.list(digest, left);
-        } else if self.canonical.get(&digest) == Some(slot) {
-            self.canonical.remove(&digest);
+        } else {
+            // Nothing happens if another one is canonical.
+            self.canonical.remove(&digest, slot);
         }
+    }
+
+    fn make_canonical(&mut self, digest: &Digest, slot: u32) {
+        let slots = &self.slots;
+        self.canonical.insert(digest, slot, |slot| {
+            let known = slots[slot as usize].as_ref();
+            known.is_some_and(|known| known.digest() == digest)
+        });
     }
 
     /// Has these found for an instruction, ordered from the newest to the oldest. The one that reaches farthest comes first
@@ -424,13 +432,15 @@ impl Memory {
             .rev()
             .max_by_key(|at| self.get(found[*at]).reach());
         let Some(farthest) = farthest else {
-            self.canonical.remove(&digest);
+            if let Some((slot, _)) = self.find(&digest) {
+                self.canonical.remove(&digest, slot);
+            }
             self.others.remove(&digest);
             return;
         };
         found[..=farthest].rotate_right(1);
         found.truncate(FOUND_MAX);
-        self.canonical.insert(digest, found.remove(0));
+        self.make_canonical(&digest, found.remove(0));
         if found.is_empty() {
             self.others.remove(&digest);
         } else {

@@ -106,6 +106,11 @@ pub(crate) fn memory_key(digest: &Digest, rests_on: &[Cid]) -> Digest {
 }
 
 impl Work {
+    /// What it is found by.
+    fn key(&self) -> &Digest {
+        self.key.as_deref().unwrap_or(&self.digest)
+    }
+
     /// Where the nodes that want it stand.
     pub(crate) fn state(&self) -> TaskState {
         if self
@@ -267,7 +272,10 @@ pub(crate) struct NewWork {
 impl Works {
     /// An instruction by what it is found by, if it is to be done.
     pub(crate) fn find(&self, key: &Digest) -> Option<WorkId> {
-        self.index.get(key).map(WorkId)
+        let found = self
+            .index
+            .get(key, |number| *self.get(WorkId(number)).key() == *key);
+        found.map(WorkId)
     }
 
     pub(crate) fn get(&self, id: WorkId) -> &Work {
@@ -331,7 +339,11 @@ impl Works {
             self.slots.push(Some(work));
             WorkId(self.slots.len() as u32 - 1)
         };
-        self.index.insert(key, id.0);
+        let slots = &self.slots;
+        self.index.insert(&key, id.0, |number| {
+            let work = slots[number as usize].as_ref();
+            work.is_some_and(|work| *work.key() == key)
+        });
         id
     }
 
@@ -342,8 +354,7 @@ impl Works {
         let work = self.slots[id.0 as usize]
             .take()
             .expect("numbers of works are dropped with them");
-        self.index
-            .remove(work.key.as_deref().unwrap_or(&work.digest));
+        self.index.remove(work.key(), id.0);
         self.free.push(id.0);
         work
     }

@@ -143,7 +143,7 @@ impl Scheduler {
                 let receipt = Arc::new(receipt);
                 last = Some(Arc::clone(&receipt));
                 let known = Known::read(receipt, Timestamp::default());
-                ((known.digest(), place), known)
+                ((*known.digest(), place), known)
             })
             .collect();
         let (policy, force) = (header.policy(), header.terms.force);

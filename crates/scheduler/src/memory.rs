@@ -20,45 +20,49 @@ const FOUND_MAX: usize = 8;
 pub(crate) struct Known {
     /// The journal is told of the same one.
     pub(crate) receipt: Arc<Attested>,
-    /// Only of what was computed since the journal began.
-    remark: Remarked,
-    /// What it was believed on.
-    pub(crate) basis: Basis,
-    leased: Moment,
-    started: Moment,
-    computed: Moment,
-    delivered: Moment,
+    rare: Option<Box<Rare>>,
     /// When it became canonical; the beginning of time for what came with a submission.
     pub(crate) at: Timestamp,
-    /// The blobs that it links to; most link to none.
-    pub(crate) blobs: Option<Box<[Mark]>>,
-    /// What it is found by, where that is not its instruction alone.
-    key: Option<Box<Digest>>,
-    /// Size of the outcome as a lease's input, in bytes.
-    pub(crate) bytes: u32,
+    leased: Before,
+    started: Before,
+    computed: Before,
+    delivered: Before,
+    /// How long it took, in microseconds, if engine and guest said nothing more; [`u32::MAX`] if nothing was said.
+    took_us: u32,
     holders: u32,
 }
 
-/// What engine and guest said: most often, how long it took and nothing more.
-enum Remarked {
-    Nothing,
-    Took(u64),
-    All(Box<Remark>),
+/// What most receipts have not.
+#[derive(Default)]
+struct Rare {
+    /// The blobs that it links to.
+    blobs: Box<[Mark]>,
+    /// What it is found by, where that is not its instruction alone.
+    key: Option<Digest>,
+    /// What engine and guest said, where that is more than how long it took.
+    remark: Option<Remark>,
+    /// Times that are too far from when it became canonical.
+    times: Option<Times>,
 }
 
-/// A time, or none; in eight bytes.
+/// How many milliseconds before a receipt became canonical, or never; in four bytes.
 #[derive(Clone, Copy)]
-struct Moment(u64);
+struct Before(u32);
 
-impl From<Option<Timestamp>> for Moment {
-    fn from(at: Option<Timestamp>) -> Self {
-        Self(at.map_or(u64::MAX, |at| at.0))
+impl Before {
+    const NEVER: Self = Self(u32::MAX);
+
+    /// `None` if it does not fit.
+    fn of(then: Option<Timestamp>, at: Timestamp) -> Option<Self> {
+        let Some(then) = then else {
+            return Some(Self::NEVER);
+        };
+        let before = u32::try_from(at.0.checked_sub(then.0)?).ok()?;
+        (before != u32::MAX).then_some(Self(before))
     }
-}
 
-impl Moment {
-    fn get(self) -> Option<Timestamp> {
-        (self.0 != u64::MAX).then_some(Timestamp(self.0))
+    fn get(self, at: Timestamp) -> Option<Timestamp> {
+        (self.0 != u32::MAX).then(|| Timestamp(at.0 - u64::from(self.0)))
     }
 }
 
@@ -96,30 +100,40 @@ pub(crate) type Reach = (bool, u64, u64);
 impl Known {
     /// A receipt, of which the outcome links to these blobs.
     pub(crate) fn new(receipt: Arc<Attested>, blobs: Vec<Mark>, times: Times) -> Self {
-        let instruction = receipt.instruction().digest();
-        let key = memory_key(&instruction, receipt.rests_on());
-        let basis = receipt.evidence().map(|evidence| evidence.basis);
-        let Times {
-            leased,
-            started,
-            computed,
-            delivered,
-            at,
-        } = times;
-        Self {
-            bytes: receipt.outcome_bytes(),
+        let instruction = receipt.instruction_digest();
+        let key = memory_key(instruction, receipt.rests_on());
+        let key = (key != *instruction).then_some(key);
+        let at = times.at;
+        let mut known = Self {
             receipt,
-            remark: Remarked::Nothing,
-            basis: basis.unwrap_or(Basis::Unverified),
-            leased: leased.into(),
-            started: started.into(),
-            computed: computed.into(),
-            delivered: delivered.into(),
+            rare: None,
             at,
-            blobs: (!blobs.is_empty()).then(|| blobs.into()),
-            key: (key != instruction).then(|| Box::new(key)),
+            leased: Before::NEVER,
+            started: Before::NEVER,
+            computed: Before::NEVER,
+            delivered: Before::NEVER,
+            took_us: u32::MAX,
             holders: 0,
+        };
+        let before = |then| Before::of(then, at);
+        if let (Some(leased), Some(started), Some(computed), Some(delivered)) = (
+            before(times.leased),
+            before(times.started),
+            before(times.computed),
+            before(times.delivered),
+        ) {
+            (known.leased, known.started) = (leased, started);
+            (known.computed, known.delivered) = (computed, delivered);
+        } else {
+            known.rare.get_or_insert_default().times = Some(times);
         }
+        if !blobs.is_empty() {
+            known.rare.get_or_insert_default().blobs = blobs.into();
+        }
+        if key.is_some() {
+            known.rare.get_or_insert_default().key = key;
+        }
+        known
     }
 
     /// A receipt that was made before.
@@ -138,8 +152,24 @@ impl Known {
 
     /// What it is found by.
     pub(crate) fn digest(&self) -> &Digest {
-        let key = self.key.as_deref();
+        let key = self.rare.as_ref().and_then(|rare| rare.key.as_ref());
         key.unwrap_or_else(|| self.receipt.instruction_digest())
+    }
+
+    /// The blobs that it links to.
+    pub(crate) fn blobs(&self) -> &[Mark] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.blobs)
+    }
+
+    /// What it was believed on.
+    pub(crate) fn basis(&self) -> Basis {
+        let evidence = self.receipt.evidence();
+        evidence.map_or(Basis::Unverified, |evidence| evidence.basis)
+    }
+
+    /// Size of the outcome as a lease's input, in bytes.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.receipt.outcome_bytes()
     }
 
     /// The receipt's own name.
@@ -191,7 +221,7 @@ impl Known {
             })
         };
         let mut requests = [0, fuel, u64::MAX].into_iter().flat_map(ends);
-        satisfies_as(self.basis, other.basis)
+        satisfies_as(self.basis(), other.basis())
             && requests
                 .all(|limits| other.answer(&limits).is_none() || self.answer(&limits).is_some())
     }
@@ -202,37 +232,32 @@ impl Known {
     }
 
     pub(crate) fn remark(&self) -> Option<Remark> {
-        match &self.remark {
-            Remarked::Nothing => None,
-            Remarked::Took(elapsed_us) => Some(Remark {
-                elapsed_us: *elapsed_us,
-                ..Remark::default()
-            }),
-            Remarked::All(remark) => Some((**remark).clone()),
-        }
+        let said = self.rare.as_ref().and_then(|rare| rare.remark.as_ref());
+        let took = (self.took_us != u32::MAX).then(|| took(u64::from(self.took_us)));
+        said.cloned().or(took)
     }
 
     pub(crate) fn set_remark(&mut self, remark: &Remark) {
-        let elapsed_us = remark.elapsed_us;
-        let took = Remark {
-            elapsed_us,
-            ..Remark::default()
-        };
-        self.remark = if *remark == took {
-            Remarked::Took(elapsed_us)
-        } else {
-            Remarked::All(Box::new(remark.clone()))
-        };
+        match u32::try_from(remark.elapsed_us) {
+            Ok(took_us) if took_us != u32::MAX && *remark == took(remark.elapsed_us) => {
+                self.took_us = took_us;
+            }
+            Ok(_) | Err(_) => {
+                self.rare.get_or_insert_default().remark = Some(remark.clone());
+            }
+        }
     }
 
     pub(crate) fn times(&self) -> Times {
-        Times {
-            leased: self.leased.get(),
-            started: self.started.get(),
-            computed: self.computed.get(),
-            delivered: self.delivered.get(),
-            at: self.at,
-        }
+        let at = self.at;
+        let far = self.rare.as_ref().and_then(|rare| rare.times);
+        far.unwrap_or(Times {
+            leased: self.leased.get(at),
+            started: self.started.get(at),
+            computed: self.computed.get(at),
+            delivered: self.delivered.get(at),
+            at,
+        })
     }
 
     /// Does this answer a request with `limits`?
@@ -245,8 +270,8 @@ impl Known {
     /// Does this answer a request with `limits` under `policy`?
     pub(crate) fn serve(&self, limits: &Limits, policy: &Policy) -> Option<(Merit, Answer)> {
         let answer = self.answer(limits)?;
-        let merit = (Some(self.basis), self.reach());
-        self.basis.satisfies(policy).then_some((merit, answer))
+        let merit = (Some(self.basis()), self.reach());
+        self.basis().satisfies(policy).then_some((merit, answer))
     }
 
     /// Answers a request without limits.
@@ -279,6 +304,14 @@ fn satisfies_as(basis: Basis, other: Basis) -> bool {
         | (Basis::Trusted, Basis::Unverified | Basis::Sampled { .. } | Basis::Agreed { .. }) => {
             false
         }
+    }
+}
+
+/// A remark that says how long it took, and nothing more.
+fn took(elapsed_us: u64) -> Remark {
+    Remark {
+        elapsed_us,
+        ..Remark::default()
     }
 }
 
@@ -446,5 +479,102 @@ impl Memory {
         } else {
             self.others.insert(digest, found);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asterism_protocol::{
+        Attestation, MerklePath, Named, Out, Outcome, Signature, Signed, Value, blob_cid,
+        content_cid,
+    };
+
+    use super::*;
+
+    fn known(value: Value, rests_on: Vec<Cid>, times: Times) -> Known {
+        let outcome = Outcome {
+            instruction: content_cid(b"i"),
+            out: Out::Ok(value),
+            fuel: None,
+            metering: "m".into(),
+        };
+        let signed = Signed::of(&Attestation {
+            key: PublicKey::new([1; 32]),
+            conditions: Conditions {
+                fuel: 1,
+                memory: 1,
+                growth_refused: false,
+            },
+            path: MerklePath::default(),
+            signature: Signature::new([0; 64]),
+        });
+        let (ran, named) = (content_cid(b"r"), Named::of(&outcome));
+        let (func, metering, signed) = ("f".into(), "m".into(), signed.unwrap());
+        let receipt = Attested::new(ran, &func, &outcome, &metering, named, signed, None);
+        let blobs = links([outcome.out.value()]);
+        Known::new(Arc::new(receipt.resting_on(rests_on)), blobs, times)
+    }
+
+    /// A million of these are held at once.
+    #[test]
+    fn what_is_known_of_a_receipt_takes_48_bytes() {
+        assert_eq!(size_of::<Option<Known>>(), 48);
+    }
+
+    #[test]
+    fn times_are_told_as_they_were() {
+        let far = u64::from(u32::MAX);
+        for (leased, started, delivered, at) in [
+            (Some(5), Some(6), Some(7), 7),
+            (None, None, None, 0),
+            (Some(0), None, Some(far - 1), far - 1),
+            // Too long ago, or not before: as clocks may be set.
+            (Some(0), None, Some(far), far),
+            (Some(8), None, None, 7),
+        ] {
+            let times = Times {
+                leased: leased.map(Timestamp),
+                started: started.map(Timestamp),
+                computed: None,
+                delivered: delivered.map(Timestamp),
+                at: Timestamp(at),
+            };
+            let known = known(Value::Null, Vec::new(), times);
+            assert_eq!(format!("{:?}", known.times()), format!("{times:?}"));
+            let fits = leased.is_none_or(|leased| leased <= at && at - leased < far);
+            assert_eq!(known.rare.is_none(), fits, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn remarks_are_told_as_they_were() {
+        let mut known = known(Value::Null, Vec::new(), Times::default());
+        assert_eq!(known.remark(), None);
+        let far = u64::from(u32::MAX);
+        for elapsed_us in [0, 1, far - 1, far, far + 1, u64::MAX] {
+            known.set_remark(&took(elapsed_us));
+            assert_eq!(known.remark(), Some(took(elapsed_us)));
+            known.rare = None;
+        }
+        let remark = Remark {
+            message: Some("it trapped".into()),
+            ..took(7)
+        };
+        known.set_remark(&remark);
+        assert_eq!(known.remark(), Some(remark));
+    }
+
+    #[test]
+    fn links_and_keys_of_their_own_are_kept() {
+        let plain = known(Value::Null, Vec::new(), Times::default());
+        assert_eq!(*plain.digest(), content_cid(b"i").digest());
+        assert!(plain.blobs().is_empty());
+        let blob = blob_cid(b"b");
+        let rests_on = vec![content_cid(b"o")];
+        let key = memory_key(plain.digest(), &rests_on);
+        let linking = known(Value::Link(blob.to_link()), rests_on, Times::default());
+        assert_eq!(linking.blobs(), [Mark::of(&blob)]);
+        assert_eq!(*linking.digest(), key);
+        assert_ne!(linking.digest(), plain.digest());
     }
 }

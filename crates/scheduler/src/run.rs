@@ -128,7 +128,7 @@ impl Run {
         let mut blobs = self.contents.blobs.get(&node).cloned().unwrap_or_default();
         for edge in self.graph.needs(node) {
             if let Some((slot, Answer::Whole)) = self.result(edge.node()).get() {
-                add(&mut blobs, memory.get(slot).blobs.iter().flatten().copied());
+                add(&mut blobs, memory.get(slot).blobs().iter().copied());
             }
         }
         Wants {
@@ -282,7 +282,7 @@ impl Run {
         let task = self.contents.task_of_node[node as usize];
         self.tasks.encoded(task).len()
             + inputs
-                .map(|(slot, _)| memory.get(slot).bytes as usize)
+                .map(|(slot, _)| memory.get(slot).bytes() as usize)
                 .sum::<usize>()
     }
 
@@ -418,7 +418,7 @@ impl Run {
             outcome: told.map(|came_to| self.outcome_cid(node, came_to, limits.fuel, memory)),
             out: outcome.map(|(out, _)| out),
             receipt: whole.map(Known::cid),
-            basis: whole.map(|known| known.basis),
+            basis: whole.map(Known::basis),
             executor: known.map(|(known, _)| known.executor()),
             remark: came.and_then(Known::remark),
             attempts: self.attempts.get(&node).cloned().unwrap_or_default(),

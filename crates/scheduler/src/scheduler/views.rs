@@ -470,7 +470,9 @@ impl Scheduler {
             candidates: candidates.unwrap_or_default(),
             leases: leases.unwrap_or_default(),
             votes: votes.unwrap_or_default(),
-            believed: known.map(|known| believed(known.basis)).unwrap_or_default(),
+            believed: known
+                .map(|known| believed(known.basis()))
+                .unwrap_or_default(),
             evidence,
             task: view,
         })

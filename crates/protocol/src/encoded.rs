@@ -22,7 +22,7 @@ impl<T: DeserializeOwned> Encoded<T> {
     ///
     /// Reading it panics if these are not the bytes of a `T`: what comes from elsewhere is decoded first.
     #[must_use]
-    pub fn trusted(bytes: &[u8]) -> Self {
+    pub fn trusted(bytes: impl Into<Box<[u8]>>) -> Self {
         Self {
             bytes: bytes.into(),
             content: OnceLock::new(),
@@ -162,7 +162,7 @@ mod tests {
     fn encoded_or_not_it_is_the_same() {
         let limits = Limits::default();
         let bytes = encode(&limits);
-        let mut encoded = Encoded::<Limits>::trusted(&bytes);
+        let mut encoded = Encoded::<Limits>::trusted(&*bytes);
         assert!(encode(&encoded) == bytes);
         assert_eq!(encoded, Encoded::from(limits));
         assert_eq!(encoded, limits);

@@ -30,6 +30,7 @@ mod matching;
 mod memory;
 mod needed;
 mod output;
+mod packed;
 mod planned;
 mod proof;
 mod random;

@@ -201,7 +201,7 @@ impl Known {
 
     /// How much it says of requests with other limits.
     pub(crate) fn reach(&self) -> Reach {
-        let conditions = self.receipt.signed().conditions();
+        let conditions = self.receipt.conditions();
         if self.limited() {
             (false, conditions.fuel, conditions.memory)
         } else {
@@ -211,7 +211,7 @@ impl Known {
 
     /// Does this answer every request that the other one answers, whatever its policy?
     fn replaces(&self, other: &Self) -> bool {
-        let Conditions { fuel, memory, .. } = *other.receipt.signed().conditions();
+        let Conditions { fuel, memory, .. } = *other.receipt.conditions();
         // Whoever answers two amounts of fuel, or of memory, answers all between them: so the ends are enough.
         let ends = |fuel| {
             [memory, u64::MAX].map(|memory| Limits {

@@ -13,6 +13,7 @@ use crate::{
     affinity::{Mark, links},
     digests::Digest,
     matching::Needs,
+    packed::Packed,
     tasks::Tasks,
 };
 
@@ -23,6 +24,8 @@ use crate::{
 #[derive(Clone, PartialEq)]
 pub struct Planned {
     pub(crate) tasks: Arc<Tasks>,
+    /// The same, for a run to keep.
+    pub(crate) packed: Arc<Packed>,
     pub(crate) contents: Arc<Contents>,
     pub(crate) promises: Vec<(u32, u32, Await)>,
     /// Every node after those it needs.
@@ -35,7 +38,7 @@ pub struct Planned {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Contents {
     /// Instructions of all nodes.
-    pub(crate) digests: Vec<Digest>,
+    pub(crate) digests: Arc<[Digest]>,
     /// Invocations of the nodes that are inside.
     pub(crate) invocations: Vec<Digest>,
     pub(crate) node_of_task: Vec<u32>,
@@ -189,11 +192,23 @@ impl Planned {
                 (own != kinds.of_task(chosen as usize).limits).then_some((task, own))
             })
             .collect();
+        // Tasks that ask for the same await the same.
+        let awaited = |task: u32| {
+            let node = node_of_task[task as usize];
+            let from = promises.partition_point(|(other, ..)| *other < node);
+            let awaiting = promises[from..].iter();
+            awaiting
+                .take_while(move |(other, ..)| *other == node)
+                .map(|(_, producer, _)| *producer)
+        };
+        let digests: Arc<[Digest]> = digests.into();
+        let packed = Packed::new(&encoded, &kinds.of_task, awaited, &digests);
         let (kinds, kind_of_node) = kinds.of_nodes(&task_of_node);
         let blobs = by_node(blobs, node_of);
         let needs = by_node(needs, node_of);
         Ok(Self {
             tasks: Arc::new(encoded),
+            packed: Arc::new(packed),
             contents: Arc::new(Contents {
                 digests,
                 invocations,

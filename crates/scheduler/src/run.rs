@@ -15,8 +15,8 @@ use crate::{
     graph::{Branch, Graph},
     matching::Needs,
     memory::{Answer, Held, Known, Memory},
+    packed::Packed,
     planned::{Contents, Planned},
-    tasks::Tasks,
 };
 
 /// Most bytes of task and inputs in one lease: three quarters of a frame, so that others fit beside it.
@@ -46,7 +46,7 @@ pub(crate) struct Run {
     pub(crate) finished: Option<Timestamp>,
     pub(crate) cancelled: bool,
     pub(crate) paused: bool,
-    tasks: Arc<Tasks>,
+    tasks: Arc<Packed>,
     pub(crate) contents: Arc<Contents>,
     /// Further tasks of nodes that stand for several.
     twins: BTreeMap<u32, Vec<u32>>,
@@ -88,7 +88,7 @@ impl Run {
             finished: None,
             cancelled: false,
             paused: false,
-            tasks: Arc::clone(&plan.tasks),
+            tasks: Arc::clone(&plan.packed),
             contents,
             twins,
             results: Vec::new(),
@@ -280,7 +280,7 @@ impl Run {
             .iter()
             .filter_map(|edge| self.result(edge.node()).get());
         let task = self.contents.task_of_node[node as usize];
-        self.tasks.encoded(task).len()
+        self.tasks.encoded_length(task)
             + inputs
                 .map(|(slot, _)| memory.get(slot).bytes() as usize)
                 .sum::<usize>()
@@ -356,7 +356,7 @@ impl Run {
 
     /// How many tasks there are.
     pub(crate) fn len(&self) -> u32 {
-        self.tasks.len() as u32
+        self.tasks.len()
     }
 
     /// Which tasks a node stands for.

@@ -1,6 +1,6 @@
 //! The tasks of a workflow, kept small.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use asterism_protocol::{Cid, EncodedTask, Prepared, Task, Workflow, content_cid, decode, encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,12 +14,12 @@ pub struct Tasks {
     bytes: Vec<u8>,
     /// Where the first task begins, then where each one ends.
     ends: Vec<u32>,
-    names: Names,
+    names: Arc<Names>,
 }
 
 /// Texts, one behind the other.
-#[derive(Default, PartialEq, Eq)]
-struct Names {
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
     text: String,
     ends: Vec<u32>,
 }
@@ -41,7 +41,7 @@ impl Tasks {
             cid: content_cid(&bytes),
             bytes,
             ends,
-            names: Names::new(&prepared.names),
+            names: Names::new(&prepared.names).into(),
         }
     }
 
@@ -87,16 +87,9 @@ impl Tasks {
         self.names.get(index)
     }
 
-    /// All of it as it was submitted.
-    #[must_use]
-    pub fn prepared(&self) -> Prepared {
-        let indices = 0..self.len() as u32;
-        Prepared {
-            workflow: Workflow {
-                tasks: indices.clone().map(|index| self.get(index)).collect(),
-            },
-            names: indices.map(|index| self.name(index).to_owned()).collect(),
-        }
+    /// All names.
+    pub(crate) fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names)
     }
 
     /// The canonical bytes of a task.
@@ -136,7 +129,7 @@ impl Tasks {
         }
         rest.is_empty().then(|| Self {
             cid: content_cid(&bytes),
-            names: Names::new(names),
+            names: Names::new(names).into(),
             bytes,
             ends,
         })
@@ -156,7 +149,7 @@ impl Names {
         all
     }
 
-    fn get(&self, index: u32) -> &str {
+    pub(crate) fn get(&self, index: u32) -> &str {
         let Some(end) = self.ends.get(index as usize) else {
             return "";
         };
@@ -302,6 +295,6 @@ mod tests {
         let Read(read) = decode("tasks", &bytes, bytes.len()).unwrap();
         assert!(read == tasks);
         assert_eq!(read.ends, tasks.ends);
-        assert_eq!(read.prepared(), prepared(300));
+        assert!(read.iter().eq(prepared(300).workflow.tasks));
     }
 }

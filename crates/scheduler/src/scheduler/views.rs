@@ -210,7 +210,7 @@ impl Scheduler {
     /// The instructions that a run is about, its own and those it awaits.
     pub(crate) fn digests_of(&self, run: RunId) -> Vec<Digest> {
         let run = self.runs.get(&run);
-        run.map(|run| run.contents.digests.clone())
+        run.map(|run| run.contents.digests.to_vec())
             .unwrap_or_default()
     }
 
@@ -226,7 +226,7 @@ impl Scheduler {
         self.known(instruction)?;
         let digest = instruction.digest();
         self.runs.iter().rev().find_map(|(id, run)| {
-            let nodes = (0..).zip(&run.contents.digests);
+            let nodes = (0..).zip(run.contents.digests.iter());
             let mut same = nodes.filter(|(_, other)| **other == digest);
             // What a run only awaits is no task of it.
             same.find_map(|(node, _)| run.tasks_of(node).next())

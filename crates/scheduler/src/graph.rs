@@ -304,11 +304,12 @@ impl Graph {
             .all(|edge| self.state(edge.node()) != TaskState::Provisional)
     }
 
-    /// The nodes that await this one, repeated as often as they do.
+    /// The nodes that await an open one, repeated as often as they do.
     pub fn feeds(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
-        let feeds =
-            self.feeds_at[node as usize] as usize..self.feeds_at[node as usize + 1] as usize;
-        self.feeds[feeds].iter().map(|edge| edge.node())
+        // Once all nodes are done nobody waits for any, and this is not known any more.
+        let at = |node: u32| self.feeds_at.get(node as usize).copied().unwrap_or(0) as usize;
+        let feeds = &self.feeds[at(node)..at(node + 1)];
+        feeds.iter().map(|edge| edge.node())
     }
 
     /// Moves a node between the states of those that are not done.
@@ -347,6 +348,15 @@ impl Graph {
         changed
     }
 
+    /// No node is open, and none will be again: what only open ones need is given back.
+    pub fn finish(&mut self) {
+        debug_assert_eq!(self.open(), 0);
+        self.pending = Vec::new();
+        self.heights = Vec::new();
+        self.feeds_at = Vec::new();
+        self.feeds = Vec::new();
+    }
+
     /// How many nodes there are.
     #[must_use]
     pub fn len(&self) -> u32 {
@@ -359,7 +369,7 @@ impl Graph {
         self.state.is_empty()
     }
 
-    /// How many nodes are on the longest way from a node to the end.
+    /// How many nodes are on the longest way from an open node to the end.
     #[must_use]
     pub fn height(&self, node: u32) -> u32 {
         self.heights[node as usize]
@@ -436,5 +446,30 @@ fn count(counts: &mut Counts, state: TaskState) -> &mut u32 {
         TaskState::Skipped => &mut counts.skipped,
         TaskState::Failed => &mut counts.failed,
         TaskState::Cancelled => &mut counts.cancelled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_open_nodes_need_is_given_back_at_the_end() {
+        let nodes = 1_000;
+        let promises: Vec<_> = (1..nodes).map(|node| (node, node - 1, Await::Ok)).collect();
+        let order: Vec<u32> = (0..nodes).collect();
+        let mut graph = Graph::new(nodes, &promises, BTreeMap::new());
+        let mut ready = Vec::new();
+        graph.plan(&order, |_| None, &mut ready);
+        assert_eq!(graph.feeds(0).collect::<Vec<_>>(), [1]);
+        while let Some(node) = ready.pop() {
+            graph.settle(node, TaskState::Computed, Some(Branch::Ok), &mut ready);
+        }
+        let before = graph.bytes();
+        graph.finish();
+        let after = graph.bytes();
+        assert!(after * 2 < before, "{after} of {before} bytes");
+        assert_eq!(graph.feeds(0).count(), 0, "nobody waits any more");
+        assert_eq!(graph.needs(1)[0].node(), 0, "it is shown what needed what");
     }
 }

@@ -27,6 +27,8 @@ pub struct Planned {
     /// The same, for a run to keep.
     pub(crate) packed: Arc<Packed>,
     pub(crate) contents: Arc<Contents>,
+    /// Invocations of the nodes that are inside.
+    pub(crate) invocations: Arc<[Digest]>,
     pub(crate) promises: Vec<(u32, u32, Await)>,
     /// Every node after those it needs.
     pub(crate) order: Vec<u32>,
@@ -39,8 +41,6 @@ pub struct Planned {
 pub(crate) struct Contents {
     /// Instructions of all nodes.
     pub(crate) digests: Arc<[Digest]>,
-    /// Invocations of the nodes that are inside.
-    pub(crate) invocations: Vec<Digest>,
     pub(crate) node_of_task: Vec<u32>,
     /// The task with the largest limits of those that a node stands for.
     pub(crate) task_of_node: Vec<u32>,
@@ -211,7 +211,6 @@ impl Planned {
             packed: Arc::new(packed),
             contents: Arc::new(Contents {
                 digests,
-                invocations,
                 node_of_task,
                 task_of_node,
                 own_limits,
@@ -220,6 +219,7 @@ impl Planned {
                 kinds,
                 kind_of_node,
             }),
+            invocations,
             promises,
             order,
             externals,
@@ -493,10 +493,7 @@ mod tests {
                 task.run.cid()
             );
             let invocation = asterism_protocol::Invocation { task }.cid();
-            assert_eq!(
-                Cid::of_content_digest(plan.contents.invocations[node]),
-                invocation
-            );
+            assert_eq!(Cid::of_content_digest(plan.invocations[node]), invocation);
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Run {
     pub(crate) paused: bool,
     tasks: Arc<Packed>,
     pub(crate) contents: Arc<Contents>,
+    /// Invocations of the nodes inside; none once all are done.
+    invocations: Arc<[Digest]>,
     /// Further tasks of nodes that stand for several.
     twins: BTreeMap<u32, Vec<u32>>,
     results: Vec<Held>,
@@ -90,6 +92,7 @@ impl Run {
             paused: false,
             tasks: Arc::clone(&plan.packed),
             contents,
+            invocations: Arc::clone(&plan.invocations),
             twins,
             results: Vec::new(),
             attempts: BTreeMap::new(),
@@ -106,6 +109,13 @@ impl Run {
             .map(|node| run.errors_of(node, memory))
             .sum();
         run
+    }
+
+    /// Nothing is left to do. What only open nodes need is given back: the run is kept for show.
+    pub(crate) fn finish(&mut self, at: Timestamp) {
+        self.finished = Some(at);
+        self.graph.finish();
+        self.invocations = Arc::default();
     }
 
     /// The task that a node works for, to be handed on.
@@ -210,9 +220,9 @@ impl Run {
         self.contents.kind(node).is_effectful
     }
 
-    /// What is asked for when this node is: the invocation that its receipt names.
+    /// What is asked for when this node is, as long as it is open: the invocation that its receipt names.
     pub(crate) fn invocation(&self, node: u32) -> Cid {
-        Cid::of_content_digest(self.contents.invocations[node as usize])
+        Cid::of_content_digest(self.invocations[node as usize])
     }
 
     pub(crate) fn digest(&self, node: u32) -> &Digest {

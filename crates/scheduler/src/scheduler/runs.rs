@@ -205,7 +205,7 @@ impl Scheduler {
             return;
         };
         if run.graph.open() == 0 && self.running.remove(&id) {
-            run.finished = Some(at);
+            run.finish(at);
             self.finished.push_back(id);
             self.works.flows.close(id);
         }

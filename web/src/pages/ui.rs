@@ -92,7 +92,8 @@ pub fn Said(
     #[prop(into)]
     text: String,
 ) -> impl IntoView {
-    view! { <bdi>{one_line(&text)}</bdi> }
+    let written = text.into_boxed_str();
+    view! { <bdi>{one_line(&written)}</bdi> }
 }
 
 /// How a notice is meant.

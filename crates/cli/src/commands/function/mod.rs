@@ -85,8 +85,8 @@ pub(crate) enum Command {
     },
     /// Call a function: of a source file here, of a component on the coordinator
     ///
-    /// Arguments are JSON or WAVE; texts need no quotes; @FILE are a file's bytes where list<u8> is wanted, and as it stands
-    /// where a text is. `math/add` is the same as `math add`.
+    /// Arguments are JSON or WAVE; texts need no quotes; @FILE are a file's bytes where bytes are wanted, and as it stands where
+    /// a text is. `math/add` is the same as `math add`.
     Call(call::Args),
 }
 

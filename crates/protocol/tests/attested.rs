@@ -176,7 +176,7 @@ fn what_receipts_have_in_common_is_held_once() {
     let (func, metering): (Arc<str>, Arc<str>) = ("f".into(), "m".into());
     let made = |like: Option<&Attested>| {
         let outcome = seven();
-        let signed = Signed::of(&attestations(&[outcome.clone()])[0]).unwrap();
+        let signed = Signed::of(&attestations(std::slice::from_ref(&outcome))[0]).unwrap();
         let (ran, named) = (content_cid(b"r"), Named::of(&outcome));
         Attested::new(ran, &func, &outcome, &metering, named, signed, like)
     };

@@ -6,6 +6,7 @@ mod common;
 mod content;
 mod gateway;
 mod large;
+mod mistakes;
 mod quota;
 mod refusals;
 mod rpc;

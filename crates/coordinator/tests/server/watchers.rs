@@ -1,20 +1,21 @@
 //! Those who watch: all runs as they change, or one of them from near.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use asterism_protocol::{
     encode,
     message::{Change, ToWatched, ToWatcher, decode_frame},
     view::{RunId, RunState, RunView, TaskState},
 };
-use futures_util::SinkExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     common::{FakeExecutor, SOON, Server, Socket, frame, socket},
-    two_steps,
+    gateway::json_of,
+    sum, two_steps,
 };
 
 async fn hear(watcher: &mut Socket) -> ToWatcher {
@@ -188,5 +189,51 @@ async fn a_large_run_is_seen_in_parts() {
     let tasks = events.matches("event: task").count();
     assert_eq!(tasks, TASKS);
     assert!(events.contains("event: end"), "{}", events.len());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn watchers_of_a_network_are_bounded_and_places_come_back() {
+    let server = Server::in_memory().await;
+    server.add_math().await;
+    let (_, started) = json_of(server.post("/run?wait=false", sum()).await).await;
+    let at = server.at(&format!("/workflows/{}/events", started["run"]));
+    let client = reqwest::Client::new();
+    let mut open = Vec::new();
+    let full = loop {
+        let response = timeout(SOON, client.get(&at).send())
+            .await
+            .unwrap()
+            .unwrap();
+        if response.status() != 200 {
+            break response;
+        }
+        open.push(response);
+        assert!(open.len() < 10_000, "somebody is refused at last");
+    };
+    assert_eq!(full.status(), 429);
+    assert!(full.headers().contains_key("retry-after"));
+    // A browser is told no status, so its socket is closed with the reason.
+    let mut socket = socket(&server.url, "/ws/watch").await.unwrap();
+    let last = timeout(SOON, socket.next()).await.unwrap().unwrap();
+    let Ok(Message::Close(Some(end))) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(u16::from(end.code), 1013);
+    assert!(end.reason.contains("watchers are of your network"), "{end}");
+    // Other networks find room.
+    let elsewhere = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2]));
+    let elsewhere = elsewhere.build().unwrap().get(&at).send();
+    assert_eq!(elsewhere.await.unwrap().status(), 200);
+    // Other requests go on, and whoever leaves makes room.
+    assert_eq!(server.json("/health").await["status"], "ok");
+    open.clear();
+    timeout(SOON, async {
+        while client.get(&at).send().await.unwrap().status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("places come back");
     server.stop().await;
 }

@@ -4,6 +4,7 @@ mod deliveries;
 mod executors;
 mod leases;
 mod provisional;
+mod replay;
 mod runs;
 mod verify;
 mod views;

@@ -3,6 +3,7 @@
 
 mod assignment;
 mod attempts;
+mod bounds;
 mod connection;
 mod deliveries;
 mod ends;
@@ -23,99 +24,12 @@ use asterism_protocol::{
 };
 use serde_bytes::ByteArray;
 
+use self::bounds::*;
 use super::{
     Config, Doing, Input, Output, SignId, Status, ThreadId, TimeoutReason, TransferError,
     jitter::Backoff, links, transfers, transfers::Transfers,
 };
 use crate::{Attempt, Job};
-
-/// The operation that hosts perform.
-const OPERATION: &str = "wasm/run";
-
-/// Longest time from asking for a connection to being welcomed, in milliseconds.
-const HANDSHAKE_MS: u64 = 15_000;
-
-/// How long one poll waits for work, in milliseconds.
-const POLL_WAIT_MS: u64 = 10_000;
-
-/// How much later than asked a poll may be answered before the connection counts as dead, in milliseconds.
-const SILENCE_MS: u64 = 10_000;
-
-/// Pause after a poll that was answered at once with nothing, and after a refused lease, in milliseconds; it doubles
-/// with each further refusal. Without it, a coordinator that keeps offering what is kept being refused makes a busy loop.
-const POLL_PAUSE_MS: u64 = 100;
-
-/// Pause before the next poll, in milliseconds, where a task was handed back because it cannot be done now: its blobs could not be had
-/// or brought because the coordinator cannot do that, or its component was not ready in time. That took some seconds already.
-const POSTPONED_PAUSE_MS: u64 = 2_000;
-
-/// How often an instruction is handed back for its blobs, and a component's tasks for its being ready too late. Then the one is a fault: a
-/// coordinator that leases it again and again and is always unavailable for it alone would have it computed for ever. The other cannot
-/// run here.
-const POSTPONED_MAX: u32 = 8;
-
-/// Most instructions and components of which that is counted; beyond them one is forgotten.
-const POSTPONED_KEPT_MAX: usize = 1_024;
-
-/// How long tasks whose component cannot run here are left to others without another look, in milliseconds. Nearly always that is so for
-/// good; but a machine may have been short of memory when it was found.
-const UNFIT_MS: u64 = 600_000;
-
-/// Most components of which that is remembered; beyond them one is forgotten.
-const UNFIT_KEPT_MAX: usize = 256;
-
-/// Bounds of the interval of heartbeats, in milliseconds: what a coordinator asks for is not trusted.
-const HEARTBEAT_MS: std::ops::RangeInclusive<u64> = 50..=60_000;
-
-/// How long a host may overrun the time limit before its thread is ended, in milliseconds: hosts that stop guests
-/// themselves look at the clock only now and then, and say more about where the guest was.
-const GRACE_MS: u64 = 500;
-
-/// Longest time to make a component ready, in milliseconds: compiling a language runtime takes ten seconds of a slow machine.
-const PREPARE_MS: u64 = 60_000;
-
-/// Longest time that an outcome waits for others to be signed with, in milliseconds.
-const BATCH_MS: u64 = 4;
-
-/// Outcomes that are signed together at once, without waiting for more.
-const BATCH_ITEMS: usize = 64;
-
-/// Room in a frame for what is around the items of a delivery, in bytes.
-const FRAME_ROOM_BYTES: usize = 64 << 10;
-
-/// After this time, in milliseconds, an attempt is announced to watchers; shorter ones are over before anybody looks.
-const STARTED_MS: u64 = 100;
-
-/// How long an executor that leaves at once waits for its outcomes to be accepted, in milliseconds.
-const LEAVE_MS: u64 = 2_000;
-
-/// How long an executor that leaves once it is done waits to be asked for what it committed to, in milliseconds: that needs
-/// others, who may not come.
-const REVEAL_MS: u64 = 10_000;
-
-/// Most bytes of outcomes that wait to be accepted; with more, no work is asked for.
-const UNACCEPTED_BYTES_MAX: usize = 64 << 20;
-
-/// Most blobs that one lease may need.
-const BLOBS_MAX: usize = 1_024;
-
-/// Most threads.
-const THREADS_MAX: u32 = 1_024;
-
-/// A thread whose tasks take less than this, in microseconds, may have the next one before the last is answered: for longer
-/// ones the way there and back is nothing, and what waits behind a task can be begun by nobody else.
-const PIPELINE_US: u64 = 2_000;
-
-/// Most leases held for a thread beyond the one that runs, however short the tasks.
-const PREFETCH_MAX: u32 = 64;
-
-/// How long the work that a thread has ahead of it shall last, in microseconds: several ways to a coordinator and back,
-/// and no more than another executor can spare. It does not follow the measured way alone: a machine under load measures
-/// long tasks as well, so that their quotient says the less the more it matters.
-const AHEAD_US: u64 = 100_000;
-
-/// The most of it, however far the coordinator, in microseconds: what is held here is computed by nobody else.
-const AHEAD_US_MAX: u64 = 1_000_000;
 
 /// An executor's session with a coordinator, over as many connections as it takes.
 ///

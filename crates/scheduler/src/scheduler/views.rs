@@ -126,14 +126,9 @@ impl Scheduler {
     /// has committed to one, and nobody may learn of it who could copy it.
     #[must_use]
     pub fn is_withheld(&self, run: RunId, task: u32) -> bool {
-        let Some(entry) = self.runs.get(&run).filter(|entry| task < entry.len()) else {
+        let Some(work) = self.work_of_task(run, task) else {
             return false;
         };
-        let node = entry.contents.node_of_task[task as usize];
-        let Some(work) = self.work_of(Wanter { run, node }) else {
-            return false;
-        };
-        let work = self.works.get(work);
         let (Some(proof), Some(first)) = (&work.proof, work.leases.first()) else {
             return false;
         };
@@ -146,19 +141,22 @@ impl Scheduler {
     /// to come, whoever is at it already: a quorum has as many owners as it asks for.
     #[must_use]
     pub fn lacks_executors(&self, run: RunId, task: u32) -> bool {
-        let Some(entry) = self.runs.get(&run).filter(|entry| task < entry.len()) else {
+        let Some(work) = self.work_of_task(run, task) else {
             return false;
         };
-        let node = entry.contents.node_of_task[task as usize];
-        let Some(work) = self.work_of(Wanter { run, node }) else {
-            return false;
-        };
-        let work = self.works.get(work);
         let may_have = |(key, executor)| {
             let asker = asker(&self.config, &self.trust, key, executor, self.now);
             work.obstacle(&asker).is_none()
         };
         work.wants_more() && !self.executors.here().any(may_have)
+    }
+
+    /// What is done for a task, if something is.
+    fn work_of_task(&self, run: RunId, task: u32) -> Option<&Work> {
+        let entry = self.runs.get(&run).filter(|entry| task < entry.len())?;
+        let node = entry.contents.node_of_task[task as usize];
+        let work = self.work_of(Wanter { run, node })?;
+        Some(self.works.get(work))
     }
 
     /// The place of a run's task that has this name.

@@ -27,8 +27,8 @@ const MEMORIES_MAX: u64 = 64;
 /// it (Cranelift gigabytes for tens of thousands).
 const NESTING_MAX: usize = 5_000;
 
-/// Largest function, in bytes. Engines of browsers compile 7,654,321 (the limits of the JavaScript API), and where its fuel is counted it takes
-/// twice as many; real ones have some hundred thousand.
+/// Largest function, in bytes. Engines of browsers compile 7,654,321 (the limits of the JavaScript API), and where its fuel is
+/// counted it takes twice as many; real ones have some hundred thousand.
 const FUNCTION_BYTES_MAX: usize = 3_000_000;
 
 /// Most parameters and locals of a function: 50,000 of the same limits without those that counting adds.

@@ -37,8 +37,8 @@ pub(super) fn answering(
     answering.max_by_key(conditions)
 }
 
-/// Of the receipts of one instruction, the one to look at: one that answers a request with `limits` as it stands, or one that came about
-/// under the largest limits, and rather one whose inputs depended on none. The newest of equals.
+/// Of the receipts of one instruction, the one to look at: one that answers a request with `limits` as it stands, or one that
+/// came about under the largest limits, and rather one whose inputs depended on none. The newest of equals.
 fn fitting(receipts: Vec<Receipt>, limits: &Limits) -> Option<Receipt> {
     receipts.into_iter().max_by_key(|receipt| {
         let rests_on_none = receipt.rests_on().is_empty();

@@ -5,7 +5,7 @@ use asterism_protocol::{
     message::{Delivery, Lease},
     view::{RunId, RunState, TaskState},
 };
-use asterism_scheduler::{Config, Event};
+use asterism_scheduler::{Config, Event, SubmitError};
 
 use crate::driver::{Driver, Executor, awaits, cid, config, delivery, error, ok, task, with_fuel};
 
@@ -228,6 +228,31 @@ fn a_promise_from_outside_is_kept_by_the_outcome_of_the_largest_limits() {
             later.scheduler.state_digest()
         );
     }
+}
+
+#[test]
+fn what_rests_on_a_limit_keeps_no_promise_from_outside() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    let small = grow(BUDGETS[1]);
+    let next = task("next", vec![awaits(Await::Any, &small)]);
+    driver.submit(vec![small, next.clone()]);
+    perform(&mut driver, &executor, grown);
+    perform(&mut driver, &executor, |lease| delivery(lease, ok(1)));
+    let mut known = receipts(&driver.journal);
+    known.retain(|receipt| !receipt.rests_on().is_empty());
+    assert_eq!(known.len(), 1, "the receipt of the one that awaits");
+
+    let last = task("last", vec![awaits(Await::Ok, &next)]);
+    let submitted = keeping().try_submit(vec![last], known);
+    assert_eq!(
+        submitted,
+        Err(SubmitError::UnknownPromise {
+            task: 0,
+            instruction: cid(&next)
+        }),
+        "nobody would compute it here"
+    );
 }
 
 #[test]

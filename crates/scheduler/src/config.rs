@@ -44,6 +44,29 @@ pub struct Config {
     pub affinity: usize,
     /// After this time, in milliseconds, a lease is slow: an executor that has nothing else to do is given the same.
     pub straggler_ms: u64,
+    /// Which of several schedulers this is that share runs between them, from 0.
+    pub partition: u16,
+    /// How many they are, at least one. A number of a run or a lease, divided by this, leaves the partition as the rest: so it tells
+    /// whose it is.
+    pub partitions: u16,
+}
+
+impl Config {
+    /// The first number of this scheduler that is not below `least`, which is not 0.
+    pub(crate) fn number_from(&self, least: u64) -> u64 {
+        let step = self.step();
+        least + (u64::from(self.partition) + step - least % step) % step
+    }
+
+    /// Is it a number that this scheduler gives?
+    pub(crate) fn is_ours(&self, number: u64) -> bool {
+        number % self.step() == u64::from(self.partition)
+    }
+
+    /// What lies between two numbers of this scheduler.
+    pub(crate) fn step(&self) -> u64 {
+        u64::from(self.partitions.max(1))
+    }
 }
 
 impl Default for Config {
@@ -68,6 +91,8 @@ impl Default for Config {
             shares: BTreeMap::new(),
             affinity: 16,
             straggler_ms: 10_000,
+            partition: 0,
+            partitions: 1,
         }
     }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Flows {
     /// Those of them that have a deadline.
     deadlines: BTreeSet<(Timestamp, RunId)>,
     submitters: BTreeMap<Arc<str>, Submitter>,
+    /// How much waits in all of them.
+    queued: usize,
     /// The sum of the weights of those submitters that have something to do.
     active_weight: u64,
     /// Time between leases while there is something to do, smoothed, in microseconds.
@@ -118,6 +120,7 @@ impl Flows {
         let Some(flow) = self.flows.remove(&run) else {
             return;
         };
+        self.queued -= flow.queued;
         if let Some(submitter) = self.submitters.get_mut(&flow.submitter) {
             submitter.runs -= 1;
             if submitter.runs == 0 {
@@ -149,6 +152,7 @@ impl Flows {
             Lane::Picky => flow.picky.insert((rank, id)),
         };
         flow.queued += usize::from(new);
+        self.queued += usize::from(new);
         if new && flow.queued == 1 {
             self.turns.insert((flow.tag, run));
             self.deadlines.extend(flow.deadline.map(|at| (at, run)));
@@ -173,6 +177,7 @@ impl Flows {
             Lane::Picky => flow.picky.remove(&(rank, id)),
         };
         flow.queued -= usize::from(was);
+        self.queued -= usize::from(was);
         if was && flow.queued == 0 {
             self.rest(place.run);
         }
@@ -194,6 +199,11 @@ impl Flows {
                 self.active_weight -= u64::from(submitter.weight);
             }
         }
+    }
+
+    /// How much waits and is not paused.
+    pub(crate) fn queued(&self) -> usize {
+        if self.all_paused { 0 } else { self.queued }
     }
 
     pub(crate) fn any_queued(&self) -> bool {

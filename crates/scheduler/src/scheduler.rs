@@ -93,13 +93,14 @@ impl Scheduler {
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             metering: config.metering.as_str().into(),
+            next_run: config.number_from(1),
+            next_lease: config.number_from(1),
             config,
             now: Timestamp::default(),
             random: Random::new(seed),
             outputs: VecDeque::new(),
             dues: BTreeSet::new(),
             runs: BTreeMap::new(),
-            next_run: 1,
             latest: BTreeMap::new(),
             running: BTreeSet::new(),
             finished: VecDeque::new(),
@@ -114,7 +115,6 @@ impl Scheduler {
             ready: VecDeque::new(),
             executors: Executors::default(),
             leases: BTreeMap::new(),
-            next_lease: 1,
             leases_reserved: 0,
             held: None,
             watched: BTreeMap::new(),
@@ -135,7 +135,7 @@ impl Scheduler {
         self.unweighed = true;
         self.now = self.now.max(now);
         // Lease numbers up to the reserved one may be in executors' hands.
-        self.next_lease = self.leases_reserved + 1;
+        self.next_lease = self.config.number_from(self.leases_reserved + 1);
         self.outputs.clear();
         self.changed_runs.clear();
         self.changed_executors.clear();

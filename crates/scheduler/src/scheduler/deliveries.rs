@@ -36,6 +36,10 @@ impl Scheduler {
                 signed,
             } = item;
             let lease = item.lease;
+            if !self.config.is_ours(lease.0) {
+                // One signature covers what several schedulers asked for.
+                continue;
+            }
             match self.weigh(key, &item, &named) {
                 Ok(None) => {
                     if let Some(work) = self.end_own_lease(key, lease) {

@@ -110,6 +110,16 @@ impl Scheduler {
         }
     }
 
+    /// How many instructions wait for executors beside those that wait here, none of which may have them. Nothing waits while it is
+    /// paused or held.
+    #[must_use]
+    pub fn unmet(&self) -> usize {
+        match self.held {
+            Some(_) => 0,
+            None => self.works.flows.queued(),
+        }
+    }
+
     /// Who gets an instruction: of the first that wait, whoever has a thread that does nothing; of those the one that has to
     /// fetch least for it; of those the fastest, if it is much faster; then the first. Where outcomes are compared it is
     /// always whose turn it is: what executors say of themselves must not decide whom their words are compared with.
@@ -180,7 +190,7 @@ impl Scheduler {
     pub(super) fn number(&mut self) -> LeaseId {
         self.reserve_numbers();
         let id = LeaseId(self.next_lease);
-        self.next_lease += 1;
+        self.next_lease += self.config.step();
         id
     }
 
@@ -188,7 +198,7 @@ impl Scheduler {
     /// number reaches anybody that another scheduler would give out again.
     pub(super) fn reserve_numbers(&mut self) {
         if self.next_lease > self.leases_reserved {
-            self.leases_reserved = self.next_lease + LEASE_BLOCK;
+            self.leases_reserved = self.next_lease + LEASE_BLOCK * self.config.step();
             self.persist(Event::LeasesReserved {
                 up_to: self.leases_reserved,
             });

@@ -189,7 +189,7 @@ impl Scheduler {
     /// A run that was begun takes its place.
     pub(super) fn enter(&mut self, run: Run) {
         let id = run.header.id;
-        self.next_run = self.next_run.max(id.0 + 1);
+        self.next_run = self.next_run.max(self.config.number_from(id.0 + 1));
         self.latest.insert(run.header.workflow, id);
         let submitted = run.header.submitted;
         self.runs.insert(id, run);

@@ -2,8 +2,8 @@
 
 use crate::driver::{Driver, awaits, cid, config, error, ok, task, with_fuel};
 use asterism_protocol::{
-    Await, Out, Prepared, TrapKind, Value, Workflow, WorkflowError,
-    message::ToCoordinator,
+    Await, Out, Prepared, TrapKind, Value, Workflow, WorkflowError, content_cid,
+    message::{LeaseId, ToCoordinator},
     view::{RunState, TaskState},
 };
 use asterism_scheduler::{Config, Event, Planned, SubmitError};
@@ -363,6 +363,55 @@ fn too_many_live_tasks_are_refused_until_some_are_done() {
     );
     driver.work_off(&executor, |_| ok(0));
     assert!(driver.try_submit(more, vec![]).is_ok());
+}
+
+#[test]
+fn numbers_of_one_of_several_tell_which_it_is_also_after_a_restart() {
+    for (partition, first) in [(0, 3), (1, 1), (2, 2)] {
+        let mut driver = Driver::with(Config {
+            partition,
+            partitions: 3,
+            ..config()
+        });
+        let executor = driver.executor(1);
+        let one = |n: i128| vec![task("a", vec![Value::Integer(n)])];
+        assert_eq!(driver.submit(one(1)).0, first);
+        assert_eq!(driver.submit(one(2)).0, first + 3);
+        let before = driver.poll_for(&executor, 2);
+        let is_ours = |number: u64| number % 3 == u64::from(partition);
+        assert!(before.iter().all(|lease| is_ours(lease.id.0)), "{before:?}");
+
+        let mut driver = driver.restarted();
+        let executor = driver.executor(2);
+        assert_eq!(driver.submit(one(3)).0, first + 6);
+        for lease in driver.poll_for(&executor, 3) {
+            assert!(is_ours(lease.id.0), "{lease:?}");
+            assert!(before.iter().all(|other| other.id < lease.id));
+        }
+    }
+}
+
+#[test]
+fn of_a_batch_each_of_several_takes_what_is_its_own() {
+    let mut driver = Driver::with(Config {
+        partition: 1,
+        partitions: 2,
+        ..config()
+    });
+    let executor = driver.executor(1);
+    let run = driver.submit(vec![task("a", vec![])]);
+    assert_eq!(driver.scheduler.unmet(), 1);
+    let lease = driver.poll_for_one(&executor);
+    assert_eq!(driver.scheduler.unmet(), 0);
+    let own = crate::driver::delivery(&lease, ok(1));
+    let mut other = own.clone();
+    other.lease = LeaseId(lease.id.0 + 1);
+    // What it is about nobody knows here.
+    other.outcome.instruction = content_cid(b"elsewhere");
+    driver.take(&executor);
+    driver.deliver(&executor, vec![other, own]);
+    assert_eq!(driver.rejections(&executor), [""; 0]);
+    assert_eq!(driver.view(run).summary.state, RunState::Done);
 }
 
 #[test]

@@ -228,7 +228,8 @@ impl From<JournalError> for ApiError {
             JournalError::Sequence { .. }
             | JournalError::Fenced { .. }
             | JournalError::Damaged { .. }
-            | JournalError::Newer { .. } => Self::internal(&error),
+            | JournalError::Newer { .. }
+            | JournalError::Partitions { .. } => Self::internal(&error),
         }
     }
 }

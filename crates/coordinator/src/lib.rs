@@ -82,6 +82,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// A database that keeps the journal instead.
     pub journal: Option<Database>,
+    /// How many partitions the database's journal has; where it is made now, it has one without it.
+    pub partitions: Option<u16>,
     /// Where others reach it, such as `http://10.0.0.7:3000`: those that stand by pass on to it what they are asked. The address
     /// that it listens on without it.
     pub advertise: Option<String>,
@@ -225,8 +227,8 @@ impl Stores {
         let (journal, owner): (Arc<dyn Journal>, _) = match (&options.journal, &data) {
             (Some(database), data) => {
                 let journal = match data {
-                    Some(data) => store::open_in(data, database)?,
-                    None => PostgresJournal::open(database)?,
+                    Some(data) => store::open_in(data, database, options.partitions)?,
+                    None => PostgresJournal::open_parted(database, options.partitions)?,
                 };
                 let owner = Owner::in_database(&journal, database)?;
                 (Arc::new(journal), Some(owner))

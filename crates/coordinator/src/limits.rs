@@ -146,8 +146,11 @@ pub(crate) const DATABASE_CALL_MAX: Duration = Duration::from_secs(10);
 /// Time for a database to read events, and to drop those that are no longer needed.
 pub(crate) const DATABASE_READ_MAX: Duration = Duration::from_secs(60);
 
-/// Connections to a database beside the one that appends.
+/// Connections to a database beside those that append.
 pub(crate) const DATABASE_READERS: usize = 3;
+
+/// Connections to a database that append. Those that are not used are not made.
+pub(crate) const DATABASE_WRITERS: usize = 4;
 
 /// Blobs that a store is asked about together, before somebody hears of one that is missing.
 pub(crate) const LINKS_AT_ONCE: usize = 256;

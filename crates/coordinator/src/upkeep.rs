@@ -355,6 +355,7 @@ fn behind(error: &JournalError) -> Option<u64> {
         JournalError::Sequence { .. }
         | JournalError::Fenced { .. }
         | JournalError::Newer { .. }
+        | JournalError::Partitions { .. }
         | JournalError::Failed { .. } => None,
     }
 }

@@ -241,6 +241,7 @@ pub(crate) fn not_served(error: &ServeError) -> Failure {
         }
         ServeError::Journal(
             JournalError::Newer { .. }
+            | JournalError::Partitions { .. }
             | JournalError::Failed { .. }
             | JournalError::Fenced { .. }
             | JournalError::Sequence { .. },

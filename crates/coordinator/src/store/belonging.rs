@@ -143,6 +143,7 @@ fn shown(folder: &Path) -> String {
 pub(crate) fn open_in(
     data: &DataDirectory,
     database: &Database,
+    partitions: Option<u16>,
 ) -> Result<PostgresJournal, WrongJournal> {
     let folder = data.path();
     if folder.join(JOURNAL).exists() {
@@ -152,12 +153,12 @@ pub(crate) fn open_in(
     let address = database.to_string();
     let marker = Marker::read(folder)?;
     if let Some(marker) = &marker {
-        let journal = look_in(folder, marker, database)?;
+        let journal = look_in(folder, marker, database, partitions)?;
         if marker.address == address {
             return Ok(journal);
         }
     }
-    let journal = PostgresJournal::open(database)?;
+    let journal = PostgresJournal::open_parted(database, partitions)?;
     let name = journal.name()?.unwrap_or_default();
     Marker { name, address }.write(folder)?;
     Ok(journal)
@@ -169,7 +170,7 @@ pub(crate) fn open_existing_in(
     database: &Database,
 ) -> Result<PostgresJournal, WrongJournal> {
     match Marker::read(folder)? {
-        Some(marker) => look_in(folder, &marker, database),
+        Some(marker) => look_in(folder, &marker, database, None),
         None => Err(WrongJournal::InNone {
             folder: shown(folder),
         }),
@@ -181,6 +182,7 @@ fn look_in(
     folder: &Path,
     marker: &Marker,
     database: &Database,
+    partitions: Option<u16>,
 ) -> Result<PostgresJournal, WrongJournal> {
     let found = PostgresJournal::connect(database)?.name()?;
     if found.is_none_or(|found| found != marker.name) {
@@ -190,7 +192,7 @@ fn look_in(
             given: database.to_string(),
         });
     }
-    Ok(PostgresJournal::open(database)?)
+    Ok(PostgresJournal::open_parted(database, partitions)?)
 }
 
 /// Opens the journal in a directory, which is made if it is not there.

@@ -13,8 +13,8 @@ use std::{
 use asterism_protocol::{Cid, Receipt, Remark};
 
 use super::{
-    Asked, Batch, BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, ComponentRecord, Holder,
-    Journal, JournalError, Partition, Sequence, StoreProblem, Stored, Tenure,
+    Asked, Batch, BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, ComponentRecord, Decision,
+    Holder, Journal, JournalError, Meeting, Partition, Sequence, StoreProblem, Stored, Tenure,
 };
 
 /// What a call that fails does before it says so.
@@ -161,6 +161,31 @@ pub(crate) fn broken() -> JournalError {
 pub(crate) struct FaultyJournal(pub(crate) Arc<dyn Journal>, pub(crate) Arc<Faults>);
 
 impl Journal for FaultyJournal {
+    fn partitions(&self) -> u16 {
+        self.0.partitions()
+    }
+
+    fn meet(
+        &self,
+        holder: &Holder,
+        term: Duration,
+        unmet: &[(Tenure, u64)],
+    ) -> Result<Meeting, JournalError> {
+        self.1.journal(|| self.0.meet(holder, term, unmet))
+    }
+
+    fn part(&self, holder: &Holder) -> Result<(), JournalError> {
+        self.1.journal(|| self.0.part(holder))
+    }
+
+    fn decide(&self, decision: &Decision) -> Result<(), JournalError> {
+        self.1.journal(|| self.0.decide(decision))
+    }
+
+    fn decisions(&self, after: u64) -> Result<Vec<(u64, Decision)>, JournalError> {
+        self.1.journal(|| self.0.decisions(after))
+    }
+
     fn acquire(
         &self,
         partition: Partition,

@@ -8,6 +8,8 @@ use asterism_protocol::{
 use crc32fast::Hasher;
 use tracing::error;
 
+use super::{Decision, Meeting};
+
 /// A part of all workflows with a log of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Partition(pub u16);
@@ -150,6 +152,16 @@ pub enum JournalError {
         /// The newest version known here.
         known: i64,
     },
+    /// Its partitions were made with it.
+    #[error(
+        "the journal has {found} partitions and {wanted} are asked for: their number stays as it was made"
+    )]
+    Partitions {
+        /// How many there are.
+        found: u16,
+        /// How many are asked for.
+        wanted: u16,
+    },
     /// The disk, the database or the way to it failed; it may work again later.
     #[error("the journal's database failed to {what}: {source}")]
     Failed {
@@ -166,6 +178,56 @@ pub enum JournalError {
 /// [`Journal::renew`], and is refused once somebody else was given one, however late it notices. Receipts and
 /// components are known to all partitions.
 pub trait Journal: Send + Sync + 'static {
+    /// How many partitions there are, from the first day on. A journal that one process has for itself has one.
+    fn partitions(&self) -> u16 {
+        1
+    }
+
+    /// Says for `term` that a coordinator is here, and how much waits for executors in the partitions that it holds; learns who
+    /// else is here and holds what.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn meet(
+        &self,
+        holder: &Holder,
+        term: Duration,
+        unmet: &[(Tenure, u64)],
+    ) -> Result<Meeting, JournalError> {
+        let _ = (term, unmet);
+        Ok(Meeting {
+            present: vec![holder.clone()],
+            ..Meeting::default()
+        })
+    }
+
+    /// Says that a coordinator is here no longer.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn part(&self, holder: &Holder) -> Result<(), JournalError> {
+        let _ = holder;
+        Ok(())
+    }
+
+    /// Notes a decision for all partitions.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn decide(&self, decision: &Decision) -> Result<(), JournalError> {
+        let _ = decision;
+        Ok(())
+    }
+
+    /// The decisions behind number `after`, with their numbers, which grow.
+    ///
+    /// # Errors
+    /// The disk failed, or one is damaged.
+    fn decisions(&self, after: u64) -> Result<Vec<(u64, Decision)>, JournalError> {
+        let _ = after;
+        Ok(Vec::new())
+    }
+
     /// Asks for a partition, for `term`. It is granted when nobody holds it, when its holder's term is over, and to the
     /// holder itself; each grant begins a new epoch.
     ///

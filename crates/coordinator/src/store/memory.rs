@@ -4,15 +4,15 @@ use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io::Cursor,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use asterism_protocol::{Cid, Receipt, Remark, Timestamp, decode};
 
 use super::{
     Asked, Batch, BlobEntry, BlobError, BlobReader, BlobWriter, Blobs, Compacted, ComponentRecord,
-    Computed, Epoch, Holder, InOrder, Journal, JournalError, Naming, Partition, Sequence, Stored,
-    Tenure, check_kept, terms::Terms,
+    Computed, Decision, Epoch, Holder, InOrder, Journal, JournalError, Meeting, Naming, Partition,
+    Seen, Sequence, Stored, Tenure, check_kept, terms::Terms,
 };
 use crate::limits::RECEIPTS_PER_INSTRUCTION_MAX;
 
@@ -28,12 +28,19 @@ struct Contents {
     in_order: Vec<Cid>,
     by_instruction: BTreeMap<Cid, Vec<Cid>>,
     components: Vec<ComponentRecord>,
+    /// How often one was added.
+    components_added: u64,
+    /// One more than this.
+    more_partitions: u16,
+    present: BTreeMap<String, (Holder, Instant)>,
+    decisions: Vec<Decision>,
 }
 
 #[derive(Default)]
 struct Log {
     epoch: Epoch,
     events: BTreeMap<Sequence, Vec<u8>>,
+    unmet: u64,
     end: Sequence,
     compacted: Compacted,
 }
@@ -51,6 +58,22 @@ impl Contents {
 }
 
 impl MemoryJournal {
+    /// One with several partitions.
+    #[cfg(test)]
+    pub(crate) fn parted(partitions: u16) -> Self {
+        let journal = Self::default();
+        journal.contents().more_partitions = partitions - 1;
+        journal
+    }
+
+    /// A coordinator is silent, and its terms are over.
+    #[cfg(test)]
+    pub(crate) fn silence(&self, name: &str) {
+        let contents = &mut *self.contents();
+        contents.present.remove(name);
+        contents.terms.end_of(name);
+    }
+
     /// The term of whoever holds a partition is over.
     #[cfg(test)]
     pub(crate) fn expire(&self, partition: Partition) {
@@ -72,6 +95,65 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
+    fn partitions(&self) -> u16 {
+        self.contents().more_partitions + 1
+    }
+
+    fn meet(
+        &self,
+        holder: &Holder,
+        term: Duration,
+        unmet: &[(Tenure, u64)],
+    ) -> Result<Meeting, JournalError> {
+        let contents = &mut *self.contents();
+        let now = Instant::now();
+        let here = (holder.clone(), now + term);
+        contents.present.insert(holder.name.clone(), here);
+        contents.present.retain(|_, (_, until)| *until > now);
+        for (tenure, unmet) in unmet {
+            if let Ok(log) = contents.of_tenant(*tenure) {
+                log.unmet = *unmet;
+            }
+        }
+        let seen = (0..=contents.more_partitions)
+            .map(Partition)
+            .map(|partition| {
+                let holder = contents.terms.holder(partition);
+                let log = contents.logs.get(&partition).filter(|_| holder.is_some());
+                Seen {
+                    unmet: log.map_or(0, |log| log.unmet),
+                    holder,
+                }
+            });
+        Ok(Meeting {
+            partitions: seen.collect(),
+            present: contents
+                .present
+                .values()
+                .map(|(holder, _)| holder.clone())
+                .collect(),
+            decisions: contents.decisions.len() as u64,
+            components: contents.components_added,
+        })
+    }
+
+    fn part(&self, holder: &Holder) -> Result<(), JournalError> {
+        self.contents().present.remove(&holder.name);
+        Ok(())
+    }
+
+    fn decide(&self, decision: &Decision) -> Result<(), JournalError> {
+        self.contents().decisions.push(decision.clone());
+        Ok(())
+    }
+
+    fn decisions(&self, after: u64) -> Result<Vec<(u64, Decision)>, JournalError> {
+        let contents = self.contents();
+        let from = usize::try_from(after).unwrap_or(usize::MAX);
+        let numbered = (1..).zip(contents.decisions.iter().cloned());
+        Ok(numbered.skip(from).collect())
+    }
+
     fn acquire(
         &self,
         partition: Partition,
@@ -232,6 +314,7 @@ impl Journal for MemoryJournal {
             .components
             .retain(|known| known.cid != component.cid);
         contents.components.push(component.clone());
+        contents.components_added += 1;
         Ok(())
     }
 

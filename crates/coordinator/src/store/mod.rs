@@ -19,6 +19,7 @@ mod memory;
 mod numbers;
 mod objects;
 mod postgres;
+mod sharing;
 mod sqlite;
 mod terms;
 mod tls;
@@ -44,6 +45,7 @@ pub use self::{
     memory::{MemoryBlobs, MemoryJournal},
     objects::{ObjectBlobs, S3Access},
     postgres::PostgresJournal,
+    sharing::{Decision, Meeting, Seen},
     sqlite::SqliteJournal,
 };
 use self::{

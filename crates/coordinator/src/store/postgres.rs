@@ -4,6 +4,7 @@
 //! if that is still the writer's, and adds the events and receipts only then. Whoever was overtaken changes nothing.
 
 mod connections;
+mod sharing;
 mod tables;
 mod tls;
 
@@ -19,13 +20,13 @@ use self::{
     tables::migrate,
 };
 use super::{
-    Asked, Batch, Compacted, ComponentRecord, Computed, Database, Epoch, Holder, InOrder, Journal,
-    JournalError, Partition, Sequence, Tenure, before_damage, check_kept, checked_event,
-    checked_remark,
+    Asked, Batch, Compacted, ComponentRecord, Computed, Database, Decision, Epoch, Holder, InOrder,
+    Journal, JournalError, Meeting, Partition, Sequence, Tenure, before_damage, check_kept,
+    checked_event, checked_remark,
     numbers::{signed, unsigned},
     receipt_of_bytes, sum_of_event, whole_receipts,
 };
-use crate::limits::{DATABASE_READERS, RECEIPTS_PER_INSTRUCTION_MAX};
+use crate::limits::{DATABASE_READERS, DATABASE_WRITERS, RECEIPTS_PER_INSTRUCTION_MAX};
 
 /// Appends a batch whole, or nothing of it where the partition is not the writer's or elsewhere.
 const APPEND: &str = "
@@ -51,9 +52,13 @@ const APPEND: &str = "
 pub struct PostgresJournal {
     config: Config,
     tls: Tls,
-    writer: Place,
+    /// Partitions share them: one that appends much does not hold all others up.
+    writers: Vec<Place>,
     readers: Vec<Place>,
     next_reader: AtomicUsize,
+    /// For what is short and must not wait for what is long.
+    sayer: Place,
+    partitions: u16,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -66,9 +71,17 @@ impl PostgresJournal {
     /// # Errors
     /// Nobody answers there, or the tables are of a newer version.
     pub fn open(database: &Database) -> Result<Self, JournalError> {
-        let journal = Self::connect(database)?;
-        journal.write("bring its tables up to date", async |link| {
-            migrate(&mut link.client).await
+        Self::open_parted(database, None)
+    }
+
+    /// As [`PostgresJournal::open`], where so many partitions are wanted; one, where tables are made and no number is.
+    ///
+    /// # Errors
+    /// As there, or there is another number of partitions.
+    pub fn open_parted(database: &Database, partitions: Option<u16>) -> Result<Self, JournalError> {
+        let mut journal = Self::connect(database)?;
+        journal.partitions = journal.say("bring its tables up to date", async |client| {
+            migrate(client, partitions).await
         })??;
         Ok(journal)
     }
@@ -93,13 +106,15 @@ impl PostgresJournal {
         let journal = Self {
             config: database.config().clone(),
             tls,
-            writer: Mutex::default(),
+            writers: (0..DATABASE_WRITERS).map(|_| Mutex::default()).collect(),
             readers,
             next_reader: AtomicUsize::new(0),
+            sayer: Mutex::default(),
+            partitions: 1,
             runtime: Some(runtime),
         };
         // Whoever starts it is told where; later on, strangers read what went wrong.
-        match journal.write(CONNECT, async |_| Ok(())) {
+        match journal.say(CONNECT, async |_| Ok(())) {
             Err(JournalError::Failed { what, source }) => Err(JournalError::Failed {
                 what,
                 source: format!("{source}, at {database}").into(),
@@ -151,15 +166,43 @@ fn numbered_receipt(row: &Row) -> Result<(u64, Receipt), JournalError> {
 }
 
 impl Journal for PostgresJournal {
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    fn meet(
+        &self,
+        holder: &Holder,
+        term: Duration,
+        unmet: &[(Tenure, u64)],
+    ) -> Result<Meeting, JournalError> {
+        self.meet_others(holder, term, unmet)
+    }
+
+    fn part(&self, holder: &Holder) -> Result<(), JournalError> {
+        self.part_from_others(holder)
+    }
+
+    fn decide(&self, decision: &Decision) -> Result<(), JournalError> {
+        self.note_decision(decision)
+    }
+
+    fn decisions(&self, after: u64) -> Result<Vec<(u64, Decision)>, JournalError> {
+        self.decisions_after(after)
+    }
+
     fn acquire(
         &self,
         partition: Partition,
         holder: &Holder,
         term: Duration,
     ) -> Result<Asked, JournalError> {
-        self.write("ask for a partition", async |Link { client, .. }| {
-            let Holder { name, address } = holder;
-            let granted = client
+        self.write(
+            partition,
+            "ask for a partition",
+            async |Link { client, .. }| {
+                let Holder { name, address } = holder;
+                let granted = client
                 .query_opt(
                     "INSERT INTO partitions AS held (partition, epoch, holder, address, held_until)
                      VALUES ($1, 1, $2, $3, clock_timestamp() + make_interval(secs => $4))
@@ -174,22 +217,23 @@ impl Journal for PostgresJournal {
                     &[&id(partition), name, address, &term.as_secs_f64()],
                 )
                 .await?;
-            if let Some(row) = granted {
-                let epoch = Epoch(unsigned(row.get(0)));
-                return Ok(Asked::Granted(Tenure { partition, epoch }));
-            }
-            let other = client
-                .query_one(
-                    "SELECT coalesce(holder, ''), coalesce(address, '') FROM partitions
+                if let Some(row) = granted {
+                    let epoch = Epoch(unsigned(row.get(0)));
+                    return Ok(Asked::Granted(Tenure { partition, epoch }));
+                }
+                let other = client
+                    .query_one(
+                        "SELECT coalesce(holder, ''), coalesce(address, '') FROM partitions
                      WHERE partition = $1",
-                    &[&id(partition)],
-                )
-                .await?;
-            Ok(Asked::Held(Holder {
-                name: other.get(0),
-                address: other.get(1),
-            }))
-        })
+                        &[&id(partition)],
+                    )
+                    .await?;
+                Ok(Asked::Held(Holder {
+                    name: other.get(0),
+                    address: other.get(1),
+                }))
+            },
+        )
     }
 
     fn renew(&self, tenure: Tenure, term: Duration) -> Result<(), JournalError> {
@@ -232,7 +276,7 @@ impl Journal for PostgresJournal {
             remarks.push(row.remark);
             remark_sums.push(row.sum);
         }
-        let (appended, state) = self.write("append events", async |link| {
+        let (appended, state) = self.write(tenure.partition, "append events", async |link| {
             let Link { client, append } = link;
             let statement = match append {
                 Some(statement) => statement.clone(),
@@ -453,7 +497,7 @@ impl Journal for PostgresJournal {
             added,
         } = component;
         let (cid, bytes, added) = (cid.to_string(), signed(*bytes), signed(added.0));
-        self.write("remember a component", async |Link { client, .. }| {
+        self.say("remember a component", async |client| {
             let transaction = client.transaction().await?;
             transaction
                 .execute("DELETE FROM components WHERE cid = $1", &[&cid])
@@ -502,7 +546,7 @@ impl PostgresJournal {
         statement: &str,
         more: &Params<'_>,
     ) -> Result<(), JournalError> {
-        let found = self.write(what, async |Link { client, .. }| {
+        let found = self.write(tenure.partition, what, async |Link { client, .. }| {
             let (partition, epoch) = (id(tenure.partition), signed(tenure.epoch.0));
             let mut params: Vec<&(dyn ToSql + Sync)> = vec![&partition, &epoch];
             params.extend(more);

@@ -30,11 +30,23 @@ impl Terms {
         None
     }
 
+    /// Who is in their term.
+    pub(super) fn holder(&self, partition: Partition) -> Option<Holder> {
+        let (holder, until) = self.0.get(&partition)?;
+        (*until > Instant::now()).then(|| holder.clone())
+    }
+
     /// The holder stays for another `term`.
     pub(super) fn extend(&mut self, partition: Partition, term: Duration) {
         if let Some((_, until)) = self.0.get_mut(&partition) {
             *until = Instant::now() + term;
         }
+    }
+
+    /// The holder of this name goes, whatever it holds.
+    #[cfg(test)]
+    pub(super) fn end_of(&mut self, name: &str) {
+        self.0.retain(|_, (holder, _)| holder.name != name);
     }
 
     /// The holder goes.

@@ -222,7 +222,7 @@ fn a_folder_keeps_to_the_journal_that_speaks_of_its_blobs() {
     let data = DataDirectory::open(folder.path()).unwrap();
     let database = |url: &str| url.parse::<Database>().unwrap();
     let (ours, other) = (database(&new_database()), database(&new_database()));
-    open_in(&data, &ours).unwrap();
+    open_in(&data, &ours, None).unwrap();
     let wrong = |opened: Result<PostgresJournal, WrongJournal>| {
         let Err(error) = opened else {
             panic!("another journal knows nothing of its blobs")
@@ -236,7 +236,7 @@ fn a_folder_keeps_to_the_journal_that_speaks_of_its_blobs() {
     assert!(open_inside(&data).is_err());
     assert!(!folder.path().join("journal.sqlite").exists());
     // So would be another database; nothing is made in it.
-    let error = wrong(open_in(&data, &other));
+    let error = wrong(open_in(&data, &other, None));
     assert!(matches!(error, WrongJournal::InAnother { .. }), "{error}");
     let error = wrong(open_existing_in(folder.path(), &other));
     assert!(matches!(error, WrongJournal::InAnother { .. }), "{error}");
@@ -244,7 +244,7 @@ fn a_folder_keeps_to_the_journal_that_speaks_of_its_blobs() {
     assert_eq!(untouched.name().unwrap(), None);
     // The same one is known again, also at another address.
     let moved = ours.to_string().replace("127.0.0.1", "localhost");
-    open_in(&data, &database(&moved)).unwrap();
+    open_in(&data, &database(&moved), None).unwrap();
     let error = path_inside(folder.path()).unwrap_err();
     assert!(error.to_string().contains(&moved), "{error}");
     open_existing_in(folder.path(), &ours).unwrap();
@@ -252,7 +252,7 @@ fn a_folder_keeps_to_the_journal_that_speaks_of_its_blobs() {
     let folder = tempfile::tempdir().unwrap();
     let data = DataDirectory::open(folder.path()).unwrap();
     open_inside(&data).unwrap();
-    let error = wrong(open_in(&data, &ours));
+    let error = wrong(open_in(&data, &ours, None));
     assert!(matches!(error, WrongJournal::Inside { .. }), "{error}");
     let error = wrong(open_existing_in(folder.path(), &ours));
     assert!(matches!(error, WrongJournal::InNone { .. }), "{error}");

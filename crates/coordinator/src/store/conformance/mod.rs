@@ -10,6 +10,7 @@ mod objects;
 #[path = "../../../tests/common/servers/mod.rs"]
 #[expect(dead_code, reason = "the program's tests need more of it")]
 mod servers;
+mod sharing;
 
 use std::collections::BTreeMap;
 

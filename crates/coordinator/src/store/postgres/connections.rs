@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Statement};
 use super::{PostgresJournal, tls::NoHandshake};
 use crate::{
     limits::{DATABASE_CALL_MAX, DATABASE_CONNECT_MAX, DATABASE_READ_MAX},
-    store::JournalError,
+    store::{JournalError, Partition},
 };
 
 /// A commit is on the disk before it counts, whatever the server's settings say; nobody waits for ever.
@@ -31,13 +31,26 @@ pub(super) struct Link {
 }
 
 impl PostgresJournal {
-    /// Does something over the connection that writes; calls follow one another.
+    /// Does something over the connection that writes to a partition; calls follow one another.
     pub(super) fn write<T>(
         &self,
+        partition: Partition,
         what: &'static str,
         work: impl AsyncFnOnce(&mut Link) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, JournalError> {
-        self.run(&self.writer, what, DATABASE_CALL_MAX, work)
+        let writer = &self.writers[usize::from(partition.0) % self.writers.len()];
+        self.run(writer, what, DATABASE_CALL_MAX, work)
+    }
+
+    /// Does something short that is of no partition.
+    pub(super) fn say<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFnOnce(&mut Client) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, JournalError> {
+        self.run(&self.sayer, what, DATABASE_CALL_MAX, async |link| {
+            work(&mut link.client).await
+        })
     }
 
     /// Does something over one of the connections that nobody has to wait for who appends.

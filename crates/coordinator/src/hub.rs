@@ -34,6 +34,24 @@ struct State {
     waiting: BTreeMap<RunId, Vec<oneshot::Sender<()>>>,
     /// Leases by executor, for the metrics.
     executors: BTreeMap<PublicKey, u32>,
+    /// What of them is counted.
+    counted: Counted,
+}
+
+/// Executors, and the leases that they hold.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    executors: i64,
+    leases: i64,
+}
+
+impl State {
+    fn counted(&self) -> Counted {
+        Counted {
+            executors: self.executors.len() as i64,
+            leases: self.executors.values().copied().map(i64::from).sum(),
+        }
+    }
 }
 
 impl Hub {
@@ -48,6 +66,15 @@ impl Hub {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Several hubs may count together.
+    fn count(&self, before: Counted, now: Counted) {
+        let Metrics {
+            executors, leases, ..
+        } = &*self.metrics;
+        executors.inc_by(now.executors - before.executors);
+        leases.inc_by(now.leases - before.leases);
     }
 
     /// Hear of everything that is published from now on.
@@ -93,10 +120,8 @@ impl Hub {
                 Change::Run(_) | Change::Task { .. } | Change::Component(_) => {}
             }
         }
-        self.metrics.executors.set(state.executors.len() as i64);
-        self.metrics
-            .leases
-            .set(state.executors.values().copied().map(i64::from).sum());
+        let counted = state.counted();
+        self.count(std::mem::replace(&mut state.counted, counted), counted);
         state.edition.0 += 1;
         // Sent under the lock, so that numbers arrive in order. Without watchers it goes nowhere.
         let _ = self.changes.send((state.edition, changes.into()));
@@ -105,5 +130,12 @@ impl Hub {
     /// As new as what is published.
     pub(crate) fn edition(&self) -> Edition {
         self.state().edition
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let counted = self.state().counted;
+        self.count(counted, Counted::default());
     }
 }

@@ -369,6 +369,8 @@ impl Place {
             metrics: Arc::clone(&metrics),
             trouble: Arc::clone(&trouble),
             clock,
+            unmet: Arc::default(),
+            caught: None,
         };
         // Replaying a long journal takes a while, and there may be one thread only.
         let started = tokio::task::spawn_blocking(move || Driver::start(parts)).await;

@@ -134,6 +134,9 @@ pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How often one that stands by asks for the partition: whoever died is followed [`TERM`] and this later at most.
 pub(crate) const ASK_EVERY: Duration = Duration::from_millis(250);
 
+/// Executors that are woken together for what waits at another scheduler: more come with the next look.
+pub(crate) const TURNED_AT_ONCE: u64 = 64;
+
 /// Time for the holder of the partition to take a connection from one that stands by.
 pub(crate) const PASS_ON_MAX: Duration = Duration::from_secs(2);
 

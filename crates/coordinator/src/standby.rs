@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 use crate::{
     app::Room,
     authority::{Authority, BEHIND},
-    driver::{StartError, acquire},
+    driver::{PARTITION, StartError, acquire},
     error::ApiError,
     limits::{ASK_EVERY, PASS_ON_MAX},
     metrics::Metrics,
@@ -134,7 +134,7 @@ pub(crate) async fn until_ours(
 /// Asks for the journal; who holds it, if it is not ours now.
 async fn ask(journal: &Arc<dyn Journal>, holder: &Holder) -> Result<Option<String>, StartError> {
     let (journal, holder) = (Arc::clone(journal), holder.clone());
-    let asked = tokio::task::spawn_blocking(move || acquire(&*journal, &holder)).await;
+    let asked = tokio::task::spawn_blocking(move || acquire(&*journal, PARTITION, &holder)).await;
     match asked.map_err(std::io::Error::other)? {
         Ok(_) => Ok(None),
         Err(StartError::Held(address)) => Ok(Some(address)),

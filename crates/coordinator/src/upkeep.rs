@@ -18,14 +18,14 @@ use asterism_scheduler::Event;
 
 use self::hold::Hold;
 use crate::{
-    driver::{PARTITION, event_of},
+    driver::event_of,
     http::run_blobs,
     limits::{BLOB_CHUNK_BYTES, READ_EVENTS},
     store::{
         BLOBS, BlobEntry, BlobError, BlobReader, Blobs, BlobsElsewhere, DataDirectory, Database,
-        FolderBlobs, Journal, JournalError, LockError, Owner, Sequence, SqliteJournal, WrongBlobs,
-        WrongJournal, make_private_folder, open_blobs, open_existing_blobs, open_existing_in,
-        path_inside, timestamp_of,
+        FolderBlobs, Journal, JournalError, LockError, Owner, Partition, Sequence, SqliteJournal,
+        WrongBlobs, WrongJournal, make_private_folder, open_blobs, open_existing_blobs,
+        open_existing_in, path_inside, timestamp_of,
     },
 };
 
@@ -371,9 +371,38 @@ fn walk(
         Ok(components) => found.extend(components.iter().map(|component| component.cid)),
         Err(error) => see(Seen::Damage(Part::Components, error))?,
     }
+    for partition in (0..journal.partitions()).map(Partition) {
+        walk_events(journal, partition, found, &mut see)?;
+    }
+    let mut next = Some(0);
+    while let Some(after) = next {
+        match journal.receipts(after, READ_EVENTS) {
+            Ok(receipts) => {
+                next = receipts.last().map(|(last, _)| *last);
+                for (_, receipt) in &receipts {
+                    run_blobs(receipt.out.value(), found);
+                    see(Seen::Receipt(receipt))?;
+                }
+            }
+            Err(error) => {
+                next = behind(&error);
+                see(Seen::Damage(Part::Receipts, error))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Walks through the events of a partition.
+fn walk_events(
+    journal: &dyn Journal,
+    partition: Partition,
+    found: &mut BTreeSet<Cid>,
+    see: &mut impl FnMut(Seen<'_>) -> Result<(), JournalError>,
+) -> Result<(), JournalError> {
     let mut next = Some(Sequence(0));
     while let Some(from) = next {
-        match journal.read(PARTITION, from, READ_EVENTS) {
+        match journal.read(partition, from, READ_EVENTS) {
             Ok(events) => {
                 next = events.last().map(|(last, _)| Sequence(last.0 + 1));
                 for (number, bytes) in &events {
@@ -389,22 +418,6 @@ fn walk(
             Err(error) => {
                 next = behind(&error).map(|last| Sequence(last + 1));
                 see(Seen::Damage(Part::Events, error))?;
-            }
-        }
-    }
-    let mut next = Some(0);
-    while let Some(after) = next {
-        match journal.receipts(after, READ_EVENTS) {
-            Ok(receipts) => {
-                next = receipts.last().map(|(last, _)| *last);
-                for (_, receipt) in &receipts {
-                    run_blobs(receipt.out.value(), found);
-                    see(Seen::Receipt(receipt))?;
-                }
-            }
-            Err(error) => {
-                next = behind(&error);
-                see(Seen::Damage(Part::Receipts, error))?;
             }
         }
     }

@@ -17,7 +17,7 @@ use std::{
 use asterism_scheduler::{Config, Story};
 use tracing::{error, info};
 
-use super::{PARTITION, Parts, StartError, recovery::each_event};
+use super::{Parts, StartError, recovery::each_event};
 use crate::store::{Journal, Sequence, Tenure};
 
 /// When to compact, and whether that goes on.
@@ -131,7 +131,7 @@ pub(super) fn compact(
     let begun = Instant::now();
     let mut story = Story::new(config.clone());
     let mut broken = Ok(());
-    let end = each_event(journal, PARTITION, |events| {
+    let end = each_event(journal, tenure.partition, |events| {
         for event in events.take_while(|_| !stop.load(Ordering::Relaxed)) {
             match event {
                 Ok((number, event)) => story.take(number.0, event),
@@ -154,7 +154,7 @@ pub(super) fn compact(
         return Ok(Some(kept));
     }
     let (mut same, mut broken) = (false, Ok(()));
-    each_event(journal, PARTITION, |events| {
+    each_event(journal, tenure.partition, |events| {
         let events = events.take_while(|_| !stop.load(Ordering::Relaxed));
         let events = events.map_while(|event| match event {
             Ok((number, event)) => (number < end).then_some((number, event)),

@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Answer, Fact, PARTITION, Parts, StartError, acquire,
+    Answer, Fact, Parts, StartError, acquire,
     compaction::{Compaction, Due},
     keeper::{Duty, Pending, Progress},
     outbox::Outbox,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     limits::{BATCH_EVENTS_MAX, BATCH_FACTS_MAX, RENEW_EVERY, RETRY_MAX, RETRY_MIN},
-    store::Computed,
+    store::{Computed, Decision},
 };
 
 /// The scheduler's side.
@@ -68,6 +68,8 @@ impl Desk {
                 self.scheduler.handle_timeout(now);
                 self.drain();
             }
+            let (tenure, unmet) = (self.pending.tenure, self.unmet());
+            self.parts.unmet.tell(tenure, unmet);
             if !self.pending.is_empty()
                 && let Ok(permit) = batches.try_reserve()
             {
@@ -158,6 +160,14 @@ impl Desk {
         self.drain();
     }
 
+    /// What waits for executors from elsewhere; nothing while nothing can be made durable.
+    fn unmet(&self) -> usize {
+        if self.parts.trouble.is_there() {
+            return 0;
+        }
+        self.scheduler.unmet()
+    }
+
     /// When the scheduler wants to be called; never while nothing can be made durable.
     fn deadline(&self) -> Option<Timestamp> {
         self.scheduler
@@ -204,11 +214,12 @@ impl Desk {
 
     fn come_back(&mut self) -> Result<(), StartError> {
         // A new epoch: what was sent to the journal before and has not arrived yet must not arrive any more.
-        let tenure = acquire(&*self.parts.journal, &self.parts.holder)?;
+        let partition = self.parts.partition();
+        let tenure = acquire(&*self.parts.journal, partition, &self.parts.holder)?;
         let Parts { config, seed, .. } = &self.parts;
         let recovered = recovery::recover(
             &*self.parts.journal,
-            PARTITION,
+            partition,
             config,
             *seed,
             self.parts.clock.now(),
@@ -438,12 +449,25 @@ impl Desk {
             }
             Event::Cancelled { run, .. } => info!(run = run.0, "workflow cancelled"),
             Event::Caught {
+                at,
                 executor,
                 name,
                 reason,
                 ..
+            } => {
+                warn!(%executor, name, reason, "an executor is excluded");
+                if let Some(caught) = self.parts.caught.clone() {
+                    let decision = Decision {
+                        executor: *executor,
+                        at: *at,
+                        excluded: Some(reason.clone()),
+                    };
+                    // Nobody listens any more when the coordinator stops.
+                    let tell = move |_| drop(caught.send(decision));
+                    self.pending.duties.push(Duty::Answer(Box::new(tell)));
+                }
             }
-            | Event::Banned {
+            Event::Banned {
                 executor,
                 name,
                 reason,

@@ -16,6 +16,7 @@ mod outbox;
 mod recovery;
 #[cfg(test)]
 mod tests;
+mod unmet;
 
 use std::{
     collections::BTreeMap,
@@ -38,18 +39,19 @@ pub(crate) use self::{
     condition::{Clock, Trouble},
     outbox::OutboxReceiver,
     recovery::event_of,
+    unmet::Unmet,
 };
 use crate::{
     hub::{Edition, Hub},
     limits::{FACTS_MAX, TERM},
     metrics::Metrics,
-    store::{Asked, Blobs, Holder, Journal, JournalError, Partition, Tenure},
+    store::{Asked, Blobs, Decision, Holder, Journal, JournalError, Partition, Tenure},
 };
 
 /// Larger than any event that was accepted: a submission has a workflow in its encoding, its names, and receipts that were brought.
 const EVENT_BYTES_MAX: usize = 2 * asterism_protocol::limits::WORKFLOW_BYTES_MAX;
 
-/// All workflows are in one partition: one coordinator decides at a time.
+/// The first partition, and where there is one, that one.
 pub(crate) const PARTITION: Partition = Partition(0);
 
 /// Why there is no answer.
@@ -146,6 +148,17 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) trouble: Arc<Trouble>,
     pub(crate) clock: Clock,
+    /// What waits here in vain is told to executors that wait elsewhere.
+    pub(crate) unmet: Arc<Unmet>,
+    /// Who is told of executors that were caught, where others have to know of them.
+    pub(crate) caught: Option<mpsc::UnboundedSender<Decision>>,
+}
+
+impl Parts {
+    /// The partition whose scheduler this is.
+    fn partition(&self) -> Partition {
+        Partition(self.config.partition)
+    }
 }
 
 /// Tells facts to the scheduler.
@@ -174,10 +187,11 @@ pub(crate) enum StartError {
 impl Driver {
     /// Replays the journal, then starts both threads.
     pub(crate) fn start(mut parts: Parts) -> Result<(Self, Threads), StartError> {
-        let tenure = acquire(&*parts.journal, &parts.holder)?;
+        let partition = parts.partition();
+        let tenure = acquire(&*parts.journal, partition, &parts.holder)?;
         let recovered = recovery::recover(
             &*parts.journal,
-            PARTITION,
+            partition,
             &parts.config,
             parts.seed,
             parts.clock.now(),
@@ -425,9 +439,13 @@ impl Driver {
     }
 }
 
-/// Takes the partition, for [`TERM`].
-pub(crate) fn acquire(journal: &dyn Journal, holder: &Holder) -> Result<Tenure, StartError> {
-    match journal.acquire(PARTITION, holder, TERM)? {
+/// Takes a partition, for [`TERM`].
+pub(crate) fn acquire(
+    journal: &dyn Journal,
+    partition: Partition,
+    holder: &Holder,
+) -> Result<Tenure, StartError> {
+    match journal.acquire(partition, holder, TERM)? {
         Asked::Granted(tenure) => Ok(tenure),
         Asked::Held(other) => Err(StartError::Held(other.address)),
     }

@@ -36,6 +36,8 @@ fn parts(journal: &Arc<dyn Journal>, trouble: &Arc<Trouble>) -> Parts {
         metrics,
         trouble: Arc::clone(trouble),
         clock: Clock::new(),
+        unmet: Arc::default(),
+        caught: None,
     }
 }
 

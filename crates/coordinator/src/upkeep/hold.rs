@@ -8,15 +8,15 @@ use std::{
 
 use super::UpkeepError;
 use crate::{
-    driver::PARTITION,
     limits::{RENEW_EVERY, TERM},
-    store::{Asked, Holder, Journal, Tenure},
+    store::{Asked, Holder, Journal, Partition, Tenure},
 };
 
 /// A journal that no coordinator holds, as long as this is there.
 pub(super) struct Hold {
     journal: Arc<dyn Journal>,
-    tenure: Tenure,
+    /// Each partition.
+    tenures: Vec<Tenure>,
     /// When its term is over, unless it is renewed before.
     until: Arc<Mutex<Instant>>,
     /// The thread ends when this closes.
@@ -37,19 +37,29 @@ impl Hold {
         };
         // By our own clock, and from before the database was asked: too early rather than too late.
         let asked = Instant::now();
-        let tenure = match journal.acquire(PARTITION, &holder, TERM)? {
-            Asked::Granted(tenure) => tenure,
-            Asked::Held(other) => return Err(UpkeepError::Served(other.address)),
-        };
+        let mut tenures = Vec::new();
+        for partition in (0..journal.partitions()).map(Partition) {
+            let refused = match journal.acquire(partition, &holder, TERM) {
+                Ok(Asked::Granted(tenure)) => {
+                    tenures.push(tenure);
+                    continue;
+                }
+                Ok(Asked::Held(other)) => UpkeepError::Served(other.address),
+                Err(error) => error.into(),
+            };
+            give_back(&*journal, &tenures);
+            return Err(refused);
+        }
         let (end, ended) = mpsc::channel::<()>();
         let until = Arc::new(Mutex::new(asked + TERM));
         let (kept, longer) = (Arc::clone(&journal), Arc::clone(&until));
+        let held = tenures.clone();
         let renewing = thread::Builder::new()
             .name("hold".to_owned())
             .spawn(move || {
                 while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(RENEW_EVERY) {
                     let asked = Instant::now();
-                    if kept.renew(tenure, TERM).is_err() {
+                    if held.iter().any(|tenure| kept.renew(*tenure, TERM).is_err()) {
                         return;
                     }
                     *longer.lock().unwrap_or_else(PoisonError::into_inner) = asked + TERM;
@@ -61,7 +71,7 @@ impl Hold {
         })?;
         Ok(Self {
             journal,
-            tenure,
+            tenures,
             until,
             end: Some(end),
             renewing: Some(renewing),
@@ -86,7 +96,13 @@ impl Drop for Hold {
     fn drop(&mut self) {
         drop(self.end.take());
         let _ = self.renewing.take().map(JoinHandle::join);
-        // Its term is over soon by itself.
-        let _ = self.journal.release(self.tenure);
+        give_back(&*self.journal, &self.tenures);
+    }
+}
+
+/// Whoever waits for them need not wait for the end of their terms, which comes soon by itself.
+fn give_back(journal: &dyn Journal, tenures: &[Tenure]) {
+    for tenure in tenures {
+        let _ = journal.release(*tenure);
     }
 }

@@ -3,6 +3,7 @@
 //! A frame that is not a message ends its connection with the reason; nobody else notices.
 
 mod deliveries;
+mod ears;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -25,11 +26,12 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use futures_util::{StreamExt as _, stream::SplitStream};
+use futures_util::StreamExt as _;
 use tokio::{sync::broadcast, time::Instant};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::deliveries::Deliveries;
+pub(crate) use self::ears::{Ears, Heard};
 use crate::{
     app::App,
     driver::{NoAnswer, OutboxReceiver},
@@ -38,9 +40,11 @@ use crate::{
     limits::{CHANGES_FRAME_MAX, FIRST_WORD_MAX, PING_EVERY, SILENCE_MAX, SOCKET_BUFFER_BYTES},
     metrics::Counted,
     peer::Peer,
-    places::Place,
     writer::{GOING_AWAY, NORMAL, POLICY, Writer, turn_away},
 };
+
+/// Why a connection ends that is to be made again.
+pub(crate) const STOPS: &str = "the coordinator stops; connect again later";
 
 /// Names the sub-protocol in the query, for clients behind a proxy that does not pass sub-protocols on (Trunk's is one).
 const PROTOCOL_PARAMETER: &str = "protocol=";
@@ -87,7 +91,18 @@ pub(crate) async fn executor(
         Ok(place) => place,
         Err(error) => return turn_away(ws, &error),
     };
-    ws.on_upgrade(move |socket| serve_executor(app, socket, peer, place))
+    ws.on_upgrade(async move |socket| {
+        let _counted = Counted::new(&app.metrics.executor_connections);
+        let (ears, writer) = ends(socket);
+        serve_executor(app, ears, writer, peer, None).await;
+        drop(place);
+    })
+}
+
+/// Both halves of a socket.
+pub(crate) fn ends(socket: WebSocket) -> (Ears, Writer) {
+    let (sink, stream) = socket.split();
+    (Ears::Socket(stream), Writer::new(sink))
 }
 
 /// Why a connection ends.
@@ -102,24 +117,30 @@ enum End {
     Stops,
 }
 
-async fn serve_executor(app: Arc<App>, socket: WebSocket, peer: Peer, place: Place) {
-    let _counted = Counted::new(&app.metrics.executor_connections);
+/// Serves one executor until its connection ends. It has to prove its key by signing `nonce`, a new one if none is given.
+pub(crate) async fn serve_executor(
+    app: Arc<App>,
+    mut ears: Ears,
+    mut writer: Writer,
+    peer: Peer,
+    nonce: Option<[u8; 32]>,
+) {
     let connection = app.connection();
-    let (sink, mut stream) = socket.split();
-    let mut writer = Writer::new(sink);
-    let mut nonce = [0; 32];
-    let end = if let Err(error) = getrandom::fill(&mut nonce) {
-        warn!(%error, "the system has no random bytes");
-        End::Stops
-    } else {
-        let origin = app.veil.name(peer);
-        match app.driver.connected(connection, nonce, origin).await {
-            Ok(mut outbox) => {
-                let end = talk(&app, connection, &mut stream, &mut writer, &mut outbox).await;
-                app.driver.disconnected(connection).await;
-                end
+    let end = match nonce.map_or_else(new_nonce, Ok) {
+        Err(error) => {
+            warn!(%error, "the system has no random bytes");
+            End::Stops
+        }
+        Ok(nonce) => {
+            let origin = app.veil.name(peer);
+            match app.driver.connected(connection, nonce, origin).await {
+                Ok(mut outbox) => {
+                    let end = talk(&app, connection, &mut ears, &mut writer, &mut outbox).await;
+                    app.driver.disconnected(connection).await;
+                    end
+                }
+                Err(_) => End::Stops,
             }
-            Err(_) => End::Stops,
         }
     };
     let bye = |reason: &str| {
@@ -131,10 +152,9 @@ async fn serve_executor(app: Arc<App>, socket: WebSocket, peer: Peer, place: Pla
         End::Gone => {}
         End::Closed => writer.close(NORMAL, "").await,
         End::Stops => {
-            let reason = "the coordinator stops; connect again later";
             // Who cannot be told notices anyhow.
-            let _ = writer.binary(bye(reason)).await;
-            writer.close(GOING_AWAY, reason).await;
+            let _ = writer.binary(bye(STOPS)).await;
+            writer.close(GOING_AWAY, STOPS).await;
         }
         End::Refused(reason) => {
             app.metrics.refused_connections.inc();
@@ -147,14 +167,20 @@ async fn serve_executor(app: Arc<App>, socket: WebSocket, peer: Peer, place: Pla
             writer.close(POLICY, &reason).await;
         }
     }
-    drop(place);
+}
+
+/// What an executor signs to prove its key.
+pub(crate) fn new_nonce() -> Result<[u8; 32], getrandom::Error> {
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce)?;
+    Ok(nonce)
 }
 
 /// Carries messages both ways until one side ends it.
 async fn talk(
     app: &Arc<App>,
     connection: ConnectionId,
-    stream: &mut SplitStream<WebSocket>,
+    ears: &mut Ears,
     writer: &mut Writer,
     outbox: &mut OutboxReceiver,
 ) -> End {
@@ -175,16 +201,11 @@ async fn talk(
                     return end;
                 }
             }
-            frame = stream.next(), if !deliveries.are_many() => {
+            frame = ears.hear(), if !deliveries.are_many() => {
                 let message = match frame {
-                    None => {
+                    Heard::Closed { away } => {
                         deliveries.settle(app, connection, &mut checker, writer).await;
-                        return End::Gone;
-                    }
-                    Some(Ok(Message::Close(frame))) => {
-                        deliveries.settle(app, connection, &mut checker, writer).await;
-                        // A browser says so for a page that was closed or left: what it held does not come back.
-                        let away = frame.is_some_and(|frame| frame.code == GOING_AWAY);
+                        // A page that was closed or left: what it held does not come back.
                         if away && greeted {
                             // Whoever cannot be told has ended already.
                             let leave = checker.check(ToCoordinator::Leave);
@@ -192,22 +213,16 @@ async fn talk(
                         }
                         return End::Gone;
                     }
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                    Heard::Alive => {
                         heard = Instant::now();
                         continue;
                     }
-                    Some(Ok(Message::Text(_))) => return End::Refused("messages are binary frames of DAG-CBOR".to_owned()),
-                    Some(Ok(Message::Binary(frame))) => match decode_frame::<ToCoordinator>(&frame) {
+                    Heard::Frame(frame) => match decode_frame::<ToCoordinator>(&frame) {
                         Ok(message) => (message, frame.len()),
                         Err(error) => return End::Refused(error.to_string()),
                     },
-                    Some(Err(error)) => {
-                        debug!(connection = connection.0, %error, "a connection broke");
-                        return match too_long(&error) {
-                            true => End::Refused(format!("a frame has at most {FRAME_BYTES_MAX} bytes")),
-                            false => End::Gone,
-                        };
-                    }
+                    Heard::Gone => return End::Gone,
+                    Heard::Refused(reason) => return End::Refused(reason),
                 };
                 heard = Instant::now();
                 let (message, bytes) = message;
@@ -235,18 +250,6 @@ async fn talk(
             () = app.closed() => return End::Stops,
         }
     }
-}
-
-/// Is it our bound that broke the connection?
-fn too_long(error: &axum::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if error.to_string().contains("too long") || error.to_string().contains("too big") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 async fn tell(app: &App, connection: ConnectionId, message: Checked) -> Result<(), End> {
@@ -338,20 +341,23 @@ pub(crate) async fn watch(
         Ok(place) => place,
         Err(error) => return turn_away(ws, &error),
     };
-    ws.on_upgrade(move |socket| serve_watcher(app, socket, place))
+    ws.on_upgrade(async move |socket| {
+        let _counted = Counted::new(&app.metrics.watcher_connections);
+        let (ears, writer) = ends(socket);
+        serve_watcher(app, ears, writer).await;
+        drop(place);
+    })
 }
 
-async fn serve_watcher(app: Arc<App>, socket: WebSocket, place: Place) {
-    let _counted = Counted::new(&app.metrics.watcher_connections);
-    let (sink, mut stream) = socket.split();
-    let mut writer = Writer::new(sink);
+/// Shows one watcher what happens until its connection ends.
+pub(crate) async fn serve_watcher(app: Arc<App>, mut ears: Ears, mut writer: Writer) {
     let mut sight = Sight {
         run: None,
         from: 0,
         overview: Edition::default(),
         run_seen: Edition::default(),
     };
-    let end = show(&app, &mut stream, &mut writer, &mut sight).await;
+    let end = show(&app, &mut ears, &mut writer, &mut sight).await;
     if let Some(run) = sight.run {
         app.driver.unwatch(run).await;
     }
@@ -359,16 +365,13 @@ async fn serve_watcher(app: Arc<App>, socket: WebSocket, place: Place) {
         End::Gone => {}
         End::Closed => writer.close(NORMAL, "").await,
         End::Stops => {
-            writer
-                .close(GOING_AWAY, "the coordinator stops; connect again later")
-                .await
+            writer.close(GOING_AWAY, STOPS).await;
         }
         End::Refused(reason) => {
             app.metrics.refused_connections.inc();
             writer.close(POLICY, &reason).await;
         }
     }
-    drop(place);
 }
 
 /// What a watcher looks at, and how new what it saw is.
@@ -387,12 +390,7 @@ impl Sight {
     }
 }
 
-async fn show(
-    app: &Arc<App>,
-    stream: &mut SplitStream<WebSocket>,
-    writer: &mut Writer,
-    sight: &mut Sight,
-) -> End {
+async fn show(app: &Arc<App>, ears: &mut Ears, writer: &mut Writer, sight: &mut Sight) -> End {
     // Subscribed before the snapshot is made: what comes between the two is in both, and told apart by its edition.
     let mut changes = app.hub.subscribe();
     let mut trouble = app.trouble.watch();
@@ -405,14 +403,14 @@ async fn show(
         let step = tokio::select! {
             // An error would say that its sender is gone: the app holds it.
             _ = trouble.changed() => snapshot(app, writer, sight).await,
-            frame = stream.next() => match frame {
-                None | Some(Ok(Message::Close(_)) | Err(_)) => return End::Gone,
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+            frame = ears.hear() => match frame {
+                Heard::Closed { .. } | Heard::Gone => return End::Gone,
+                Heard::Alive => {
                     heard = Instant::now();
                     Ok(())
                 }
-                Some(Ok(Message::Text(_))) => return End::Refused("messages are binary frames of DAG-CBOR".to_owned()),
-                Some(Ok(Message::Binary(frame))) => match decode_frame::<ToWatched>(&frame) {
+                Heard::Refused(reason) => return End::Refused(reason),
+                Heard::Frame(frame) => match decode_frame::<ToWatched>(&frame) {
                     Ok(ToWatched::Watch { run, from }) => {
                         heard = Instant::now();
                         // The new one first: a run that is watched twice is published all the same.

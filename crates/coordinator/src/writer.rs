@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::{
+    body::Bytes,
     extract::{
         WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
@@ -10,7 +11,7 @@ use axum::{
     response::Response,
 };
 use futures_util::{SinkExt as _, StreamExt as _, stream::SplitSink};
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{error::ApiError, limits::SEND_MAX};
 
@@ -31,15 +32,30 @@ pub(crate) fn turn_away(ws: WebSocketUpgrade, error: &ApiError) -> Response {
 }
 
 /// Writes with a deadline: who does not read is not waited for.
-pub(crate) struct Writer(SplitSink<WebSocket, Message>);
+pub(crate) enum Writer {
+    /// To a socket.
+    Socket(SplitSink<WebSocket, Message>),
+    /// To whoever has the socket, frame by frame; it ends with this.
+    Relay(mpsc::Sender<Bytes>),
+}
 
 impl Writer {
     pub(crate) fn new(sink: SplitSink<WebSocket, Message>) -> Self {
-        Self(sink)
+        Self::Socket(sink)
     }
 
     pub(crate) async fn send(&mut self, message: Message) -> Result<(), &'static str> {
-        match timeout(SEND_MAX, self.0.send(message)).await {
+        let sent = async {
+            match (self, message) {
+                (Self::Socket(sink), message) => sink.send(message).await.map_err(drop),
+                (Self::Relay(frames), Message::Binary(frame)) => {
+                    frames.send(frame).await.map_err(drop)
+                }
+                // Whoever has the socket sees to it that it lives.
+                (Self::Relay(_), _) => Ok(()),
+            }
+        };
+        match timeout(SEND_MAX, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err("it is closed"),
             Err(_) => Err("it does not read"),
@@ -51,7 +67,10 @@ impl Writer {
     }
 
     /// The last words; whether they arrive is the other side's affair.
-    pub(crate) async fn close(mut self, code: u16, reason: &str) {
+    pub(crate) async fn close(self, code: u16, reason: &str) {
+        let Self::Socket(mut sink) = self else {
+            return;
+        };
         // A close frame carries at most 123 bytes of text.
         let end = reason
             .char_indices()
@@ -65,7 +84,7 @@ impl Writer {
         };
         let _ = timeout(
             Duration::from_secs(2),
-            self.0.send(Message::Close(Some(frame))),
+            sink.send(Message::Close(Some(frame))),
         )
         .await;
     }

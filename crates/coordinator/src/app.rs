@@ -1,7 +1,7 @@
 //! What every request and every socket can reach.
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     driver::{Clock, Driver, Trouble},
     error::ApiError,
     files::connections_max,
+    front::Front,
     http::Keys,
     hub::Hub,
     library::Library,
@@ -29,30 +30,41 @@ use crate::{
     store::{Blobs, Journal},
 };
 
-/// The coordinator's parts.
+/// The coordinator's parts, as one partition's requests reach them; or, where there are several, as those do that are about none.
 pub(crate) struct App {
     pub(crate) driver: Driver,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) hub: Arc<Hub>,
-    pub(crate) library: Library,
+    pub(crate) library: Arc<Library>,
     pub(crate) panel: Arc<Panel>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) trouble: Arc<Trouble>,
-    pub(crate) origins: Origins,
+    pub(crate) origins: Arc<Origins>,
     pub(crate) clock: Clock,
     pub(crate) authority: Arc<Authority>,
     /// Does every task without a nonce get one of its own?
     pub(crate) fresh: bool,
-    pub(crate) veil: Veil,
+    pub(crate) veil: Arc<Veil>,
     /// Runs by idempotency keys.
-    pub(crate) keys: Keys,
-    pub(crate) room: Room,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) room: Arc<Room>,
     /// What networks take.
     pub(crate) counts: Arc<Counts>,
     /// Turns true when the coordinator stops.
     pub(crate) closing: watch::Receiver<bool>,
     pub(crate) next_connection: AtomicU64,
+    /// Who knows where each partition is; nobody where this is of one partition.
+    pub(crate) front: Option<Weak<Front>>,
+}
+
+/// What each partition has for itself.
+pub(crate) struct Own {
+    pub(crate) driver: Driver,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) trouble: Arc<Trouble>,
+    pub(crate) clock: Clock,
+    pub(crate) closing: watch::Receiver<bool>,
 }
 
 /// How much of each there may be at the same time.
@@ -89,6 +101,43 @@ impl Default for Room {
 }
 
 impl App {
+    /// What is the same for every partition, with what is one's own.
+    pub(crate) fn of_partition(&self, own: Own) -> Self {
+        let Own {
+            driver,
+            hub,
+            trouble,
+            clock,
+            closing,
+        } = own;
+        Self {
+            driver,
+            journal: Arc::clone(&self.journal),
+            blobs: Arc::clone(&self.blobs),
+            hub,
+            library: Arc::clone(&self.library),
+            panel: Arc::clone(&self.panel),
+            metrics: Arc::clone(&self.metrics),
+            trouble,
+            origins: Arc::clone(&self.origins),
+            clock,
+            authority: Arc::clone(&self.authority),
+            fresh: self.fresh,
+            veil: Arc::clone(&self.veil),
+            keys: Arc::clone(&self.keys),
+            room: Arc::clone(&self.room),
+            counts: Arc::clone(&self.counts),
+            closing,
+            next_connection: AtomicU64::new(1),
+            front: None,
+        }
+    }
+
+    /// Who knows where each partition is, if there are several.
+    pub(crate) fn front(&self) -> Option<Arc<Front>> {
+        self.front.as_ref().and_then(Weak::upgrade)
+    }
+
     pub(crate) fn connection(&self) -> ConnectionId {
         ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
     }

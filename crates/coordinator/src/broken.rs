@@ -1,9 +1,6 @@
 //! A small scenario in which the n-th call of the stores fails, for every n: nothing that was acknowledged is lost,
 //! the coordinator says what is wrong, and goes on when the cause is gone.
 
-#[path = "../tests/common/steady.rs"]
-mod steady;
-
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -15,12 +12,12 @@ use asterism_protocol::{
 };
 use serde_json::Value as Json;
 
-use self::steady::{Accepted, work};
 use crate::{
     Options,
     disk::{
         Disk, LONG,
-        common::{self, frame, math, socket, task, workflow},
+        common::{frame, math, socket, task, workflow},
+        steady::{Accepted, work},
     },
     store::{
         Journal as _,

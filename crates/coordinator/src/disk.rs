@@ -3,6 +3,8 @@
 #[path = "../tests/common/mod.rs"]
 #[expect(dead_code, reason = "a part of what tests of the server need")]
 pub(crate) mod common;
+#[path = "../tests/common/steady.rs"]
+pub(crate) mod steady;
 
 use std::{
     sync::Arc,

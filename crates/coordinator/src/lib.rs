@@ -18,6 +18,7 @@ mod driver;
 mod error;
 mod files;
 mod follow;
+mod front;
 mod http;
 mod hub;
 mod library;
@@ -26,6 +27,7 @@ mod media;
 mod metrics;
 mod origin;
 mod panel;
+mod pass;
 mod peer;
 mod places;
 mod quota;
@@ -43,18 +45,18 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     pin::pin,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Weak, atomic::AtomicU64},
 };
 
 pub use asterism_scheduler::Config;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
-    app::{App, Room},
+    app::{App, Own},
     authority::Authority,
     driver::{Clock, Driver, Parts, StartError, Trouble},
+    front::Front,
     hub::Hub,
-    library::Library,
     metrics::Metrics,
     origin::Origins,
     panel::Panel,
@@ -297,6 +299,9 @@ async fn serve_stores(
         panel: Arc::new(panel),
         authority: Arc::new(authority),
     };
+    if place.stores.journal.partitions() > 1 {
+        return front::serve(&place, listener, ready, shutdown).await;
+    }
     let (mut listener, mut ready) = (Some(listener), Some(ready));
     let mut shutdown = pin!(shutdown);
     while let Some(here) = listener.take() {
@@ -337,6 +342,45 @@ struct Place {
 }
 
 impl Place {
+    /// What requests reach.
+    fn app(&self, own: Own, metrics: Arc<Metrics>, front: Option<Weak<Front>>) -> App {
+        let Own {
+            driver,
+            hub,
+            trouble,
+            clock,
+            closing,
+        } = own;
+        let Options {
+            allow_origins,
+            quotas,
+            fresh,
+            ..
+        } = &self.options;
+        let is_local = self.address.ip().is_loopback();
+        App {
+            driver,
+            journal: Arc::clone(&self.stores.journal),
+            blobs: Arc::clone(&self.stores.blobs),
+            hub,
+            library: Arc::default(),
+            panel: Arc::clone(&self.panel),
+            metrics,
+            trouble,
+            origins: Arc::new(Origins::new(allow_origins, is_local)),
+            clock,
+            authority: Arc::clone(&self.authority),
+            fresh: *fresh,
+            veil: Arc::new(Veil::new(self.secret)),
+            keys: Arc::default(),
+            room: Arc::default(),
+            counts: Arc::new(Counts::new(quotas.clone())),
+            closing,
+            next_connection: AtomicU64::new(1),
+            front,
+        }
+    }
+
     /// Serves as the one that decides. The listener is taken; it is back when another coordinator has taken the journal.
     async fn hold(
         &self,
@@ -347,10 +391,7 @@ impl Place {
         let Options {
             scheduler,
             compact_after,
-            allow_origins,
-            quotas,
             diary,
-            fresh,
             ..
         } = self.options.clone();
         let Stores { journal, blobs, .. } = &self.stores;
@@ -376,26 +417,14 @@ impl Place {
         let started = tokio::task::spawn_blocking(move || Driver::start(parts)).await;
         let (driver, threads) = started.map_err(io::Error::other)??;
         let (close, closing) = watch::channel(false);
-        let app = Arc::new(App {
+        let own = Own {
             driver: driver.clone(),
-            journal: Arc::clone(journal),
-            blobs: Arc::clone(blobs),
             hub,
-            library: Library::default(),
-            panel: Arc::clone(&self.panel),
-            metrics,
             trouble,
-            origins: Origins::new(&allow_origins, self.address.ip().is_loopback()),
             clock,
-            authority: Arc::clone(&self.authority),
-            fresh,
-            veil: Veil::new(self.secret),
-            keys: http::Keys::default(),
-            room: Room::default(),
-            counts: Arc::new(Counts::new(quotas)),
             closing,
-            next_connection: AtomicU64::new(1),
-        });
+        };
+        let app = Arc::new(self.app(own, metrics, None));
         let restoring = Arc::clone(&app);
         tokio::task::spawn_blocking(move || http::restore(&restoring))
             .await

@@ -134,6 +134,24 @@ pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How often one that stands by asks for the partition: whoever died is followed [`TERM`] and this later at most.
 pub(crate) const ASK_EVERY: Duration = Duration::from_millis(250);
 
+/// How long a request for a partition waits for its next holder: [`TERM`], and what the next one needs to replay a usual log.
+pub(crate) const FOLLOWED_WITHIN: Duration = Duration::from_secs(6);
+
+/// How long a coordinator that is asked for a partition that it does not hold waits for it: it may be about to.
+pub(crate) const MOVED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a partition that nobody holds is left to those who hold less.
+pub(crate) const LEFT_TO_OTHERS: Duration = Duration::from_secs(1);
+
+/// Time for a scheduler to welcome an executor that another one has welcomed.
+pub(crate) const WELCOME_MAX: Duration = Duration::from_secs(5);
+
+/// How long an executor does not ask again at a scheduler that had nothing for it.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(400);
+
+/// Frames between a connection and a scheduler.
+pub(crate) const FRAMES_AHEAD: usize = 32;
+
 /// Executors that are woken together for what waits at another scheduler: more come with the next look.
 pub(crate) const TURNED_AT_ONCE: u64 = 64;
 

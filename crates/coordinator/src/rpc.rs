@@ -112,6 +112,8 @@ struct Answered {
 /// A subscription that was acknowledged and is to begin.
 struct Begins {
     subscription: String,
+    /// Who has the run.
+    app: Arc<App>,
     run: RunId,
     name: String,
     place: Place,
@@ -384,12 +386,13 @@ impl Client {
             return Err(refused(INVALID_REQUEST, message));
         }
         let place = self.app.room.watchers.take(self.network)?;
-        let (run, name) = http::start(&self.app, body.into()).await?;
+        let (app, run, name) = http::start(&self.app, body.into()).await?;
         let subscription = self.name();
         Ok(Answered {
             result: json!(subscription),
             begins: Some(Begins {
                 subscription,
+                app,
                 run,
                 name,
                 place,
@@ -400,12 +403,13 @@ impl Client {
     fn begin(&mut self, begins: Begins) {
         let Begins {
             subscription,
+            app,
             run,
             name,
             place,
         } = begins;
         let teller = Teller {
-            app: Arc::clone(&self.app),
+            app,
             subscription: subscription.clone(),
             run,
             name,

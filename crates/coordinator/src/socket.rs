@@ -23,7 +23,7 @@ use axum::{
         State, WebSocketUpgrade,
         ws::{Message, WebSocket},
     },
-    http::{StatusCode, Uri},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
@@ -36,6 +36,7 @@ use crate::{
     app::App,
     driver::{NoAnswer, OutboxReceiver},
     error::ApiError,
+    front,
     hub::Edition,
     limits::{CHANGES_FRAME_MAX, FIRST_WORD_MAX, PING_EVERY, SILENCE_MAX, SOCKET_BUFFER_BYTES},
     metrics::Counted,
@@ -80,6 +81,7 @@ type Upgrade = Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketU
 pub(crate) async fn executor(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     uri: Uri,
     ws: Upgrade,
 ) -> Response {
@@ -87,14 +89,22 @@ pub(crate) async fn executor(
         Ok(ws) => ws,
         Err(error) => return error.into_response(),
     };
+    // Only another coordinator may say what was signed.
+    let by_coordinator = app.authority.peer_behind(&headers).is_some();
+    let nonce = front::nonce_of(&headers).filter(|_| by_coordinator);
     let place = match app.room.executors.take(peer.network()) {
         Ok(place) => place,
         Err(error) => return turn_away(ws, &error),
     };
     ws.on_upgrade(async move |socket| {
         let _counted = Counted::new(&app.metrics.executor_connections);
-        let (ears, writer) = ends(socket);
-        serve_executor(app, ears, writer, peer, None).await;
+        match app.front() {
+            Some(front) => front::relay(front, socket, peer).await,
+            None => {
+                let (ears, writer) = ends(socket);
+                serve_executor(app, ears, writer, peer, nonce).await;
+            }
+        }
         drop(place);
     })
 }
@@ -343,8 +353,13 @@ pub(crate) async fn watch(
     };
     ws.on_upgrade(async move |socket| {
         let _counted = Counted::new(&app.metrics.watcher_connections);
-        let (ears, writer) = ends(socket);
-        serve_watcher(app, ears, writer).await;
+        match app.front() {
+            Some(front) => front::watch(front, socket, peer).await,
+            None => {
+                let (ears, writer) = ends(socket);
+                serve_watcher(app, ears, writer).await;
+            }
+        }
         drop(place);
     })
 }

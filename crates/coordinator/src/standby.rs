@@ -9,45 +9,25 @@ use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
 use asterism_protocol::one_line;
 use axum::{
     Extension, Router,
-    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
-use hyper::{client::conn::http1, upgrade::OnUpgrade};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    time::timeout,
-};
-use tracing::{debug, info, warn};
+use tokio::{net::TcpListener, sync::watch};
+use tracing::{debug, info};
 
 use crate::{
     app::Room,
     authority::{Authority, BEHIND},
     driver::{PARTITION, StartError, acquire},
     error::ApiError,
-    limits::{ASK_EVERY, PASS_ON_MAX},
+    limits::ASK_EVERY,
     metrics::Metrics,
+    pass::{self, Onward},
     peer::Peer,
     server::{self, Door, End},
     store::{Holder, Journal},
 };
-
-/// Headers that concern one connection and are not passed on (RFC 9110, section 7.6.1).
-const OF_ONE_CONNECTION: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-];
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What came of standing by.
 pub(crate) enum Stood {
@@ -143,7 +123,7 @@ async fn ask(journal: &Arc<dyn Journal>, holder: &Holder) -> Result<Option<Strin
 }
 
 /// Nobody decides now.
-fn nobody(why: &str) -> ApiError {
+pub(crate) fn nobody(why: &str) -> ApiError {
     ApiError::unavailable(format!(
         "no coordinator decides now: {why}. One of them takes over within seconds"
     ))
@@ -172,94 +152,25 @@ async fn pass_on(
 }
 
 impl Standby {
-    async fn pass_on(&self, peer: IpAddr, mut request: Request) -> Result<Response, ApiError> {
+    async fn pass_on(&self, peer: IpAddr, request: Request) -> Result<Response, ApiError> {
         let holder = self.holder.borrow().clone();
         if holder == self.address || request.headers().contains_key(BEHIND) {
             // One that had this address died, or two believe that the other one holds the journal.
             return Err(nobody("the one that did is gone"));
         }
-        let Some(authority) = holder.strip_prefix("http://") else {
-            return Err(nobody(&format!(
-                "the one that does cannot be reached at {}",
-                one_line(&holder)
-            )));
+        let stream = pass::connect(&holder)
+            .await
+            .map_err(|error| nobody(&error))?;
+        let onward = Onward {
+            authority: &self.authority,
+            peer,
+            over: self.over.clone(),
         };
-        let unreachable = |error: &dyn std::fmt::Display| {
+        let passed = onward.pass_on(stream, request).await;
+        passed.map_err(|error| {
             debug!(%error, holder, "the holder of the journal does not answer");
             nobody(&format!("{} does not answer", one_line(&holder)))
-        };
-        let upgrade = take_upgrade(&mut request);
-        let headers = request.headers_mut();
-        prepare(headers, upgrade.is_some());
-        let behind = format!("{peer} {}", self.authority.word_for(peer));
-        if let Ok(behind) = HeaderValue::from_str(&behind) {
-            headers.insert(BEHIND, behind);
-        }
-        // Also for one with another token: who asks through us does not sit at its machine.
-        if let Ok(peer) = HeaderValue::from_str(&peer.to_string()) {
-            headers.append(FORWARDED_FOR, peer);
-        }
-        let connected = timeout(PASS_ON_MAX, TcpStream::connect(authority)).await;
-        let stream = connected
-            .map_err(|error| unreachable(&error))?
-            .map_err(|error| unreachable(&error))?;
-        let _ = stream.set_nodelay(true);
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(&error))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                debug!(%error, "a connection to the holder of the journal ended");
-            }
-        });
-        let mut response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| unreachable(&error))?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let above = hyper::upgrade::on(&mut response);
-            if let Some(below) = upgrade {
-                tokio::spawn(tunnel(below, above, self.over.clone()));
-            }
-        } else {
-            prepare(response.headers_mut(), false);
-        }
-        Ok(response.map(Body::new))
-    }
-}
-
-/// The connection below a request that asks for another protocol.
-fn take_upgrade(request: &mut Request) -> Option<OnUpgrade> {
-    let wanted = request.headers().contains_key(header::UPGRADE);
-    wanted.then(|| hyper::upgrade::on(request))
-}
-
-/// Leaves out what concerns one connection only; what changes its protocol concerns both.
-fn prepare(headers: &mut HeaderMap, is_upgrade: bool) {
-    for name in OF_ONE_CONNECTION {
-        if !(is_upgrade && name == header::CONNECTION) {
-            headers.remove(name);
-        }
-    }
-    if !is_upgrade {
-        headers.remove(header::UPGRADE);
-    }
-}
-
-/// Passes on what both ends say, until one of them ends, or somebody else decides.
-async fn tunnel(below: OnUpgrade, above: OnUpgrade, mut over: watch::Receiver<bool>) {
-    let (Ok(below), Ok(above)) = tokio::join!(below, above) else {
-        warn!("a connection could not be passed on");
-        return;
-    };
-    let (mut below, mut above) = (TokioIo::new(below), TokioIo::new(above));
-    tokio::select! {
-        ended = copy_bidirectional(&mut below, &mut above) => {
-            if let Err(error) = ended {
-                debug!(%error, "a connection that was passed on broke");
-            }
-        }
-        _ = over.wait_for(|over| *over) => {}
+        })
     }
 }
 

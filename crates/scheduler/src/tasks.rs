@@ -92,6 +92,17 @@ impl Tasks {
         Arc::clone(&self.names)
     }
 
+    /// Each task's name, in their order.
+    pub fn iter_names(&self) -> impl Iterator<Item = &str> {
+        (0..self.len() as u32).map(|index| self.name(index))
+    }
+
+    /// The workflow's own encoding, which [`Tasks::of_bytes`] reads.
+    #[must_use]
+    pub fn encoded_workflow(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The canonical bytes of a task.
     pub(crate) fn encoded(&self, index: u32) -> &[u8] {
         let (begin, end) = (self.ends[index as usize], self.ends[index as usize + 1]);

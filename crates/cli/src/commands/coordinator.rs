@@ -34,6 +34,10 @@ pub(crate) struct Args {
     data: Data,
     #[command(flatten)]
     journal: JournalIn,
+    /// Parts of a journal in a database that coordinators share between them; one without it. Their number is that with which the
+    /// journal was made
+    #[arg(long, env = "ASTERISM_PARTITIONS", value_name = "N", requires = "journal", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    partitions: Option<u16>,
     /// Where other coordinators on the same journal reach this one, such as `http://10.0.0.7:3000`; the address it listens on
     /// without it
     #[arg(long, env = "ASTERISM_ADVERTISE", value_name = "URL", value_parser = advertised)]
@@ -186,6 +190,7 @@ pub(crate) async fn serve(args: Args, console: &Console) -> Result<(), Failure> 
         require_operator_token: args.require_operator_token,
         data,
         journal: args.journal.database()?.filter(|_| !args.in_memory),
+        partitions: args.partitions,
         advertise: args.advertise,
         blobs,
         panel: args.panel,
@@ -239,9 +244,11 @@ pub(crate) fn not_served(error: &ServeError) -> Failure {
         ServeError::Journal(JournalError::Failed { what: "connect", .. }) => {
             failure.hint("is PostgreSQL there, and does it let this user in?")
         }
+        ServeError::Journal(JournalError::Partitions { .. }) => {
+            failure.hint("leave --partitions out, or name another database")
+        }
         ServeError::Journal(
             JournalError::Newer { .. }
-            | JournalError::Partitions { .. }
             | JournalError::Failed { .. }
             | JournalError::Fenced { .. }
             | JournalError::Sequence { .. },

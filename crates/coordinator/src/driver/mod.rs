@@ -238,6 +238,12 @@ impl Driver {
         Ok((Self { facts }, Threads { scheduler, journal }))
     }
 
+    /// Nobody, who answers nothing.
+    pub(crate) fn nobody() -> Self {
+        let (facts, _) = mpsc::channel(1);
+        Self { facts }
+    }
+
     /// Asks for a run; the answer comes when it is durable.
     pub(crate) async fn submit(&self, submission: Submission) -> Result<RunId, NoAnswer> {
         let (answer, answered) = oneshot::channel();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use asterism_component::{
     COMPONENT_BYTES_MAX, COMPONENT_NAMES, check_component_name, component_name,
 };
-use asterism_protocol::{blob_cid, message::Change};
+use asterism_protocol::{blob_cid, message::Change, view::ComponentView};
 use axum::{
     body::Body,
     extract::State,
@@ -75,7 +75,7 @@ fn add_component(
     name: Option<String>,
     bytes: &[u8],
     brought: Brought,
-) -> Result<asterism_protocol::view::ComponentView, ApiError> {
+) -> Result<ComponentView, ApiError> {
     let refused = |refusal: asterism_component::Refusal| {
         ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -131,25 +131,53 @@ fn add_component(
 /// Reads the components that were added before; one that is not understood any more is left out, and said.
 pub(crate) fn restore(app: &Arc<App>) -> Result<(), crate::ServeError> {
     for record in app.journal.components()? {
-        let bytes = match app.blobs.get(record.cid) {
-            // It may work again in a moment: whoever starts us starts us again.
-            Err(error @ (BlobError::Io { .. } | BlobError::Store { .. })) => {
-                return Err(error.into());
-            }
-            read => read,
-        };
-        let read = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
-            asterism_component::outline(&bytes.ok_or("its bytes are gone")?)
-                .map_err(|refusal| refusal.to_string())
-        });
-        match read {
-            Ok(component) => drop(app.library.add(&record, component)),
-            Err(error) => {
-                tracing::error!(cid = %record.cid, name = record.name, error, "a component is left out")
-            }
-        }
+        restore_one(app, &record)?;
     }
     Ok(())
+}
+
+/// Reads the components that were added through other coordinators meanwhile.
+pub(crate) fn refresh(app: &App) -> Result<(), ApiError> {
+    if app.journal.partitions() == 1 {
+        // Nobody else adds any.
+        return Ok(());
+    }
+    let now = app.journal.components_stamp()?;
+    app.library.refresh(now, || {
+        let shelf = app.library.shelf();
+        let views = shelf.views();
+        let records = app.journal.components()?;
+        let same = |(record, view): &(&ComponentRecord, &ComponentView)| {
+            (record.cid, &record.name) == (view.cid, &view.name)
+        };
+        let known = records.iter().zip(&views).take_while(same).count();
+        for record in &records[known..] {
+            if let Some(view) = restore_one(app, record)? {
+                app.hub.publish(vec![Change::Component(view)]);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Reads one; none if it is not understood any more.
+fn restore_one(app: &App, record: &ComponentRecord) -> Result<Option<ComponentView>, BlobError> {
+    let bytes = match app.blobs.get(record.cid) {
+        // It may work again in a moment: whoever starts us starts us again.
+        Err(error @ (BlobError::Io { .. } | BlobError::Store { .. })) => return Err(error),
+        read => read,
+    };
+    let read = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+        asterism_component::outline(&bytes.ok_or("its bytes are gone")?)
+            .map_err(|refusal| refusal.to_string())
+    });
+    match read {
+        Ok(component) => Ok(Some(app.library.add(record, component))),
+        Err(error) => {
+            tracing::error!(cid = %record.cid, name = record.name, error, "a component is left out");
+            Ok(None)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -47,8 +47,16 @@ pub(super) async fn list(
     if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         return Ok(page);
     }
+    json_of_view(&executors(&app).await?)
+}
+
+/// Executors that are here, of all partitions.
+async fn executors(app: &App) -> Result<Vec<ExecutorView>, ApiError> {
+    if let Some(front) = app.front() {
+        return front.executors().await;
+    }
     let (overview, _) = app.driver.look(Scheduler::overview).await?;
-    json_of_view(&overview.executors)
+    Ok(overview.executors)
 }
 
 /// Nothing more is leased to it, until it is gone or this is undone.
@@ -59,10 +67,9 @@ pub(super) async fn drain(
     Asked(query): Asked<DrainQuery>,
 ) -> Result<Response, ApiError> {
     let executor = executor_of(&app, &which).await?;
-    let (overview, _) = app.driver.look(Scheduler::overview).await?;
     let is_excluded =
         |view: &ExecutorView| view.key == executor && view.standing == Standing::Excluded;
-    if overview.executors.iter().any(is_excluded) {
+    if executors(&app).await?.iter().any(is_excluded) {
         let message = "it is excluded: nothing is leased to it, drained or not";
         return Err(ApiError::conflict("excluded", message)
             .hint(format!(
@@ -71,7 +78,10 @@ pub(super) async fn drain(
             ))
             .command("`asterism executor ban EXECUTOR --undo` takes that back"));
     }
-    app.driver.drain(executor, !query.undo).await?;
+    match app.front() {
+        Some(front) => front.drain(executor, !query.undo).await?,
+        None => app.driver.drain(executor, !query.undo).await?,
+    }
     Ok(Json(json!({ "executor": executor.did(), "draining": !query.undo })).into_response())
 }
 
@@ -89,14 +99,20 @@ pub(super) async fn ban(
         )));
     }
     if query.undo {
-        app.driver.lift(executor).await?;
+        match app.front() {
+            Some(front) => front.decide(executor, None).await?,
+            None => app.driver.lift(executor).await?,
+        }
         return Ok(Json(json!({ "executor": executor.did(), "banned": false })).into_response());
     }
     let reason = match query.reason.as_str() {
         "" => "the operator excluded it".to_owned(),
         reason => format!("the operator excluded it: {}", one_line(reason)),
     };
-    app.driver.ban(executor, reason.clone()).await?;
+    match app.front() {
+        Some(front) => front.decide(executor, Some(reason.clone())).await?,
+        None => app.driver.ban(executor, reason.clone()).await?,
+    }
     Ok(
         Json(json!({ "executor": executor.did(), "banned": true, "reason": reason }))
             .into_response(),
@@ -108,9 +124,8 @@ async fn executor_of(app: &App, which: &str) -> Result<PublicKey, ApiError> {
     if let Ok(key) = which.parse() {
         return Ok(key);
     }
-    let (overview, _) = app.driver.look(Scheduler::overview).await?;
-    let named: Vec<&ExecutorView> = overview
-        .executors
+    let executors = executors(app).await?;
+    let named: Vec<&ExecutorView> = executors
         .iter()
         .filter(|executor| executor.name == which)
         .collect();
@@ -118,10 +133,7 @@ async fn executor_of(app: &App, which: &str) -> Result<PublicKey, ApiError> {
     match &named[..] {
         [only] => Ok(only.key),
         [] => {
-            let names = overview
-                .executors
-                .iter()
-                .map(|executor| executor.name.as_str());
+            let names = executors.iter().map(|executor| executor.name.as_str());
             let meant = nearest(which, names)
                 .map(|name| format!(", did you mean `{name}`?"))
                 .unwrap_or_default();

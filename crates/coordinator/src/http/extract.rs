@@ -9,7 +9,7 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::network_of;
+use super::{network_of, peer_of};
 use crate::{
     app::App,
     authority::Asker,
@@ -53,11 +53,12 @@ impl<S: Send + Sync> FromRequestParts<S> for FromNetwork {
 }
 
 /// Who asks, as far as it decides how the answer is given.
-pub(super) struct Client {
-    pub(super) headers: HeaderMap,
-    pub(super) network: Network,
+pub(crate) struct Client {
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer: Peer,
+    pub(crate) network: Network,
     /// Needs to show nothing for what not everybody may.
-    pub(super) is_operator: bool,
+    pub(crate) is_operator: bool,
 }
 
 impl FromRequestParts<Arc<App>> for Client {
@@ -65,8 +66,10 @@ impl FromRequestParts<Arc<App>> for Client {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let Who(asker) = Who::from_request_parts(parts, app).await?;
+        let peer = peer_of(&parts.extensions)?;
         Ok(Self {
-            network: network_of(&parts.extensions)?,
+            peer,
+            network: peer.network(),
             is_operator: app.authority.of_operator(&asker).is_ok(),
             headers: parts.headers.clone(),
         })

@@ -28,6 +28,7 @@ use axum::{
     http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
+    routing::post,
 };
 
 use crate::{
@@ -39,22 +40,41 @@ use crate::{
 };
 
 pub(crate) use self::{
-    components::restore,
-    once::Keys,
-    prepare::collect_blobs as run_blobs,
-    run::{forgotten, start, tasks_from},
+    components::{refresh, restore},
+    extract::Client,
+    once::{Key, Keys},
+    prepare::{Forwarded, Ready, collect_blobs as run_blobs},
+    run::{Wanted, answer, forgotten, start, tasks_from},
 };
 
-use self::extract::{Client, check_query};
+use self::extract::check_query;
 
 type Shared = State<Arc<App>>;
 
 /// Everything that the coordinator answers.
 pub(crate) fn router(app: Arc<App>) -> Router {
+    guarded(unguarded(Arc::clone(&app)), app)
+}
+
+/// What holds for all that is answered.
+pub(crate) fn guarded(router: Router, app: Arc<App>) -> Router {
+    router.layer(from_fn_with_state(app, guard))
+}
+
+/// Everything that is answered to whoever has passed the guard.
+pub(crate) fn unguarded(app: Arc<App>) -> Router {
+    routes::router().with_state(app)
+}
+
+/// Everything that one of several partitions is asked: also what only other coordinators ask.
+pub(crate) fn of_partition(app: Arc<App>) -> Router {
     routes::router()
-        .layer(from_fn_with_state(Arc::clone(&app), guard))
+        .route(SUBMITTED, post(run::submitted))
         .with_state(app)
 }
+
+/// Where workflows come in that another coordinator has prepared.
+pub(crate) const SUBMITTED: &str = "/submitted";
 
 async fn method_not_allowed(method: Method) -> ApiError {
     ApiError::new(
@@ -168,9 +188,13 @@ fn encoding_of(headers: &HeaderMap) -> Option<String> {
 
 /// The network that a request comes from.
 fn network_of(extensions: &Extensions) -> Result<Network, ApiError> {
-    let peer = extensions.get::<Peer>();
-    peer.map(|peer| peer.network())
-        .ok_or_else(|| ApiError::internal(&"a request comes from nowhere"))
+    peer_of(extensions).map(Peer::network)
+}
+
+/// The address that a request comes from.
+fn peer_of(extensions: &Extensions) -> Result<Peer, ApiError> {
+    let peer = extensions.get::<Peer>().copied();
+    peer.ok_or_else(|| ApiError::internal(&"a request comes from nowhere"))
 }
 
 /// Does the client prefer a page? Browsers that navigate do.

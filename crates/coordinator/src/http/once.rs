@@ -23,7 +23,13 @@ const KEY_BYTES_MAX: usize = 255;
 
 /// What a client calls a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(String);
+pub(crate) struct Key(String);
+
+impl Key {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
 
 /// The key of a request, if it has one.
 pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<Key>, ApiError> {

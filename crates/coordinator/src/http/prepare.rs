@@ -7,24 +7,28 @@ use std::{
 
 use asterism_document::{Finding, Format};
 use asterism_protocol::{
-    Cid, Defaults, Input, Prepared, Receipt, SimplifiedError, Task, Terms, Value,
+    Cid, Defaults, Input, Prepared, Receipt, SimplifiedError, Task, Terms, Value, content_cid,
+    decode,
     limits::{DOCUMENT_BYTES_MAX, FILES_BYTES_MAX, NAME_BYTES_MAX},
     one_line, prepare, prepare_encoded,
 };
 use asterism_scheduler::{Planned, Submission, Tasks};
 use axum::body::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use serde_json::json;
 
 use super::{
+    once::Key,
     run::RunQuery,
     weight::{Document, Weight},
 };
 use crate::{app::App, error::ApiError, limits::LINKS_AT_ONCE, places::Place};
 
 /// A submission, looked at from all sides but the scheduler's.
-pub(super) struct Ready {
-    pub(super) submission: Submission,
-    pub(super) workflow: Cid,
+pub(crate) struct Ready {
+    pub(crate) submission: Submission,
+    pub(crate) workflow: Cid,
 }
 
 /// What came to be run.
@@ -69,6 +73,58 @@ impl Submitted {
     }
 }
 
+impl Submitted {
+    /// What is made for it alone is the same whenever the same request comes again, to whichever coordinator.
+    pub(super) fn repeats(&mut self, key: &Key, what: Cid) {
+        match self {
+            Self::Written(written) => {
+                let digest = content_cid(&[key.bytes(), &what.digest()].concat()).digest();
+                written.seed = digest.first_chunk().copied();
+            }
+            Self::Planned { .. } => {}
+        }
+    }
+}
+
+/// A prepared workflow as one coordinator hands it to another one.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forwarded {
+    /// The tasks' names.
+    names: Vec<String>,
+    /// What came with an idempotency key.
+    pub(super) what: Option<Cid>,
+    /// The workflow's own encoding.
+    workflow: ByteBuf,
+}
+
+impl Forwarded {
+    pub(crate) fn of(tasks: &Tasks, what: Option<Cid>) -> Self {
+        Self {
+            names: tasks.iter_names().map(str::to_owned).collect(),
+            what,
+            workflow: ByteBuf::from(tasks.encoded_workflow().to_vec()),
+        }
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, ApiError> {
+        decode("submission", bytes, bytes.len())
+            .map_err(|error| ApiError::invalid(error.to_string()))
+    }
+
+    /// The workflow, read again; `place` is for as long as it is there.
+    pub(super) fn submitted(self, app: &App, place: Option<Place>) -> Result<Submitted, ApiError> {
+        let tasks = Tasks::of_bytes(self.workflow.into_vec(), &self.names);
+        let tasks = tasks.ok_or_else(|| ApiError::invalid("what came is no full workflow"))?;
+        // Components may have been added at the other one just before.
+        super::refresh(app)?;
+        Ok(Submitted::Planned {
+            plan: Box::new(planned(app, tasks)?),
+            _place: place,
+        })
+    }
+}
+
 /// A full workflow, read as [`prepare`] would.
 fn planned(app: &App, tasks: Tasks) -> Result<Planned, ApiError> {
     let shelf = app.library.shelf();
@@ -102,6 +158,8 @@ pub(super) struct Written {
     /// None for what was made here.
     bytes: Bytes,
     document: Value,
+    /// What nonces are made of that it does not say; new ones each time without it.
+    seed: Option<[u8; 12]>,
     _weight: Weight,
 }
 
@@ -113,6 +171,7 @@ impl Written {
             Ok(document) => Ok(Self {
                 bytes,
                 document,
+                seed: None,
                 _weight: weight,
             }),
             Err(findings) => Err(misread(&findings)),
@@ -124,6 +183,7 @@ impl Written {
         Self {
             bytes: Bytes::new(),
             document,
+            seed: None,
             _weight: Weight::NONE,
         }
     }
@@ -155,11 +215,11 @@ pub(super) fn prepared_of(
         },
         _ => None,
     };
+    let seed = written.seed.map_or_else(fresh, Ok)?;
     let nonce = match nonce {
-        None if app.fresh => Some(fresh_nonce()?),
+        None if app.fresh => Some(seed.iter().map(|byte| format!("{byte:02x}")).collect()),
         nonce => nonce,
     };
-    let seed = fresh()?;
     let shelf = app.library.shelf();
     let prepared = prepare(workflow, &*shelf, &Defaults { nonce, seed }).map_err(|error| {
         // Whoever corrects one mistake would like to know of the others.
@@ -175,12 +235,6 @@ fn fresh() -> Result<[u8; 12], ApiError> {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes).map_err(|error| ApiError::internal(&error))?;
     Ok(bytes)
-}
-
-/// What has it was not computed before.
-fn fresh_nonce() -> Result<String, ApiError> {
-    let bytes = fresh()?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Every mistake that would keep a document from being run here; none when it would run.

@@ -64,16 +64,26 @@ pub(super) async fn task(
     Named(cid): Named<String>,
 ) -> Result<Response, ApiError> {
     let cid = cid_of(&cid)?;
+    if let Some(front) = app.front()
+        && let Some(found) = front.task_of(cid).await?
+    {
+        return Ok(Json(found).into_response());
+    }
     let receipt = app
         .blocking(move |app| Ok(app.journal.receipt(cid)?))
         .await?;
     let instruction = receipt
         .and_then(|receipt| receipt.outcome())
         .map_or(cid, |outcome| outcome.instruction);
-    let (found, _) = app
-        .driver
-        .look(move |scheduler| scheduler.task_of(instruction))
-        .await?;
+    let found = match app.front() {
+        Some(_) => None,
+        None => {
+            let look = app
+                .driver
+                .look(move |scheduler| scheduler.task_of(instruction));
+            look.await?.0
+        }
+    };
     let (run, task) = found.ok_or_else(|| {
         ApiError::not_found(format!(
             "no run that is kept has a task with the instruction {instruction}"

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use asterism_protocol::{
-    Cid, Invocation, Prepared, blob_cid,
+    Cid, Invocation, Prepared, Timestamp, blob_cid,
     limits::{DOCUMENT_BYTES_MAX, PAGE_TASKS_MAX, WATCHED_TASKS_MAX, WORKFLOW_BYTES_MAX},
     to_value,
     view::{RunId, RunState, RunSummary, RunView, TaskView},
 };
-use asterism_scheduler::Scheduler;
+use asterism_scheduler::{Scheduler, Submission};
 use axum::{
     Json,
     body::{Body, Bytes},
@@ -16,7 +16,7 @@ use axum::{
     http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json_, json};
 
 use futures_util::StreamExt as _;
@@ -30,7 +30,7 @@ use super::{
     extract::{Asked, Client},
     length_of,
     once::{self, Key},
-    prepare::{Ready, Submitted, Written, findings, prepared_of, ready},
+    prepare::{Forwarded, Ready, Submitted, Written, findings, prepared_of, ready},
     weight::{Document, give_back_soon},
 };
 use crate::{
@@ -47,7 +47,7 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What `?…` may say.
-#[derive(Default, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RunQuery {
     /// The result of every task instead of the last one's.
@@ -99,9 +99,41 @@ pub(super) async fn run(
     let prepare = move |app: &App| {
         // Who says the same key means the same request.
         let what = key.map(|key| (key, blob_cid(&body.bytes)));
-        Ok((what, Submitted::read(app, body)?))
+        let mut submitted = Submitted::read(app, body)?;
+        if app.front.is_some()
+            && let Some((key, what)) = &what
+        {
+            submitted.repeats(key, *what);
+        }
+        Ok((what, submitted))
     };
     let (key, submitted) = app.blocking(prepare).await?;
+    let ready = move |app: &App| ready(app, submitted, query);
+    answer(&app, key, wanted, ready, &client).await
+}
+
+/// As [`run`], of a workflow that another coordinator has prepared.
+pub(super) async fn submitted(
+    State(app): Shared,
+    Asked(query): Asked<RunQuery>,
+    client: Client,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let is_large =
+        length_of(&client.headers).is_some_and(|length| length > DOCUMENT_BYTES_MAX as u64);
+    let place = is_large
+        .then(|| app.room.large_workflows.take(client.network))
+        .transpose()?;
+    let body = body_of(&app, &client, body, 2 * WORKFLOW_BYTES_MAX).await?;
+    let key = once::key_of(&client.headers)?;
+    let wanted = Wanted::of(&query);
+    let read = move |app: &App| {
+        let forwarded = Forwarded::read(&body)?;
+        let what = forwarded.what;
+        let submitted = forwarded.submitted(app, place)?;
+        Ok((key.zip(what), submitted))
+    };
+    let (key, submitted) = app.blocking(read).await?;
     let ready = move |app: &App| ready(app, submitted, query);
     answer(&app, key, wanted, ready, &client).await
 }
@@ -119,7 +151,7 @@ pub(super) async fn submit(
 }
 
 /// How a run is to be answered.
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     timeout: Option<u64>,
     all: bool,
     waits: bool,
@@ -133,16 +165,47 @@ impl Wanted {
             waits: query.wait.unwrap_or(true),
         }
     }
+
+    /// The query that asks for a submission to be answered so, at another coordinator.
+    pub(crate) fn query(
+        &self,
+        submission: &Submission,
+        now: Timestamp,
+    ) -> Result<String, ApiError> {
+        let Submission {
+            name,
+            submitter,
+            terms,
+            ..
+        } = submission;
+        let query = RunQuery {
+            all_results: self.all,
+            timeout: self.timeout,
+            wait: Some(self.waits),
+            name: name.clone(),
+            submitter: submitter.clone(),
+            nonce: None,
+            verify: terms.verify.map(|verify| verify.to_string()),
+            priority: terms.priority,
+            deadline: terms.deadline.map(|deadline| deadline.since_ms(now)),
+            force: terms.force,
+        };
+        serde_urlencoded::to_string(&query).map_err(|error| ApiError::internal(&error))
+    }
 }
 
 /// Makes a run of what `ready` makes ready, unless the key has one already, and answers in the way that was asked for.
-pub(super) async fn answer(
+pub(crate) async fn answer(
     app: &Arc<App>,
     key: Option<(Key, Cid)>,
     wanted: Wanted,
     ready: impl FnOnce(&App) -> Result<Ready, ApiError> + Send + 'static,
     client: &Client,
 ) -> Result<Response, ApiError> {
+    if let Some(front) = app.front() {
+        let ready = app.blocking(ready).await?;
+        return front.submit(ready, key, wanted, client).await;
+    }
     if let Some(trouble) = app.trouble.text() {
         return Err(ApiError::trouble(trouble));
     }
@@ -184,17 +247,28 @@ pub(super) async fn answer(
     Ok((names_of(run, workflow), token, answer).into_response())
 }
 
-/// Makes a run of a document for somebody who follows it in another way; the run and its name.
-pub(crate) async fn start(app: &Arc<App>, body: Bytes) -> Result<(RunId, String), ApiError> {
+/// Makes a run of a document for somebody who follows it in another way; the run and its name, and who has it.
+pub(crate) async fn start(
+    app: &Arc<App>,
+    body: Bytes,
+) -> Result<(Arc<App>, RunId, String), ApiError> {
     if let Some(trouble) = app.trouble.text() {
         return Err(ApiError::trouble(trouble));
     }
     let body = Document::of(app, body).await?;
-    let Ready { submission, .. } = app
+    let Ready {
+        submission,
+        workflow,
+    } = app
         .blocking(move |app| ready(app, Submitted::read(app, body)?, RunQuery::default()))
         .await?;
+    let app = match app.front() {
+        Some(front) => front.here(workflow).await?,
+        None => Arc::clone(app),
+    };
     let name = submission.name.clone();
-    Ok((app.driver.submit(submission).await?, name))
+    let run = app.driver.submit(submission).await?;
+    Ok((app, run, name))
 }
 
 /// Where a run is looked at.

@@ -41,7 +41,7 @@ pub(super) async fn health(State(app): Shared) -> Response {
         StatusCode::OK
     };
     let word = if trouble.is_some() { "trouble" } else { "ok" };
-    let health = json!({
+    let mut health = json!({
         "status": word,
         "trouble": trouble.unwrap_or_default(),
         "version": env!("CARGO_PKG_VERSION"),
@@ -50,6 +50,10 @@ pub(super) async fn health(State(app): Shared) -> Response {
         "paused": app.metrics.paused.get() == 1,
         "components": app.library.shelf().len(),
     });
+    if let Some(front) = app.front() {
+        // Of all that are told, these alone are of this coordinator.
+        health["partitions"] = front.held();
+    }
     (status, Json(health)).into_response()
 }
 

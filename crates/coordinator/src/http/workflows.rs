@@ -74,13 +74,13 @@ pub(super) async fn list(
     if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         return Ok(page);
     }
-    let (overview, _) = app
-        .driver
-        .look(asterism_scheduler::Scheduler::overview)
-        .await?;
+    let runs = match app.front() {
+        Some(front) => front.runs().await?,
+        None => app.driver.look(Scheduler::overview).await?.0.runs,
+    };
     let wanted = |run: &&RunSummary| query.state.is_none_or(|state| run.state == state);
     let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
-    let runs: Vec<&RunSummary> = overview.runs.iter().filter(wanted).take(limit).collect();
+    let runs: Vec<&RunSummary> = runs.iter().filter(wanted).take(limit).collect();
     json_of_view(&runs)
 }
 
@@ -451,12 +451,19 @@ async fn set_paused(
 
 /// Leases nothing more of any run until all is resumed.
 pub(super) async fn pause_all(_: Operator, State(app): Shared) -> Result<Response, ApiError> {
-    app.driver.pause(None, true).await?;
+    pause_whole(&app, true).await?;
     Ok(Json(json!({ "paused": true })).into_response())
 }
 
 /// Leases again.
 pub(super) async fn resume_all(_: Operator, State(app): Shared) -> Result<Response, ApiError> {
-    app.driver.pause(None, false).await?;
+    pause_whole(&app, false).await?;
     Ok(Json(json!({ "paused": false })).into_response())
+}
+
+async fn pause_whole(app: &App, paused: bool) -> Result<(), ApiError> {
+    match app.front() {
+        Some(front) => front.pause(paused).await,
+        None => Ok(app.driver.pause(None, paused).await?),
+    }
 }

@@ -263,6 +263,10 @@ impl Journal for FaultyJournal {
         self.1.journal(|| self.0.add_component(component))
     }
 
+    fn components_stamp(&self) -> Result<u64, JournalError> {
+        self.1.journal(|| self.0.components_stamp())
+    }
+
     fn components(&self) -> Result<Vec<ComponentRecord>, JournalError> {
         self.1.journal(|| self.0.components())
     }

@@ -326,6 +326,14 @@ pub trait Journal: Send + Sync + 'static {
     /// The disk failed.
     fn add_component(&self, component: &ComponentRecord) -> Result<(), JournalError>;
 
+    /// Changes whenever a component is added, by whomever.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn components_stamp(&self) -> Result<u64, JournalError> {
+        Ok(0)
+    }
+
     /// The components, the one added last at the end.
     ///
     /// # Errors

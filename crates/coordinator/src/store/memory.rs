@@ -133,7 +133,6 @@ impl Journal for MemoryJournal {
                 .map(|(holder, _)| holder.clone())
                 .collect(),
             decisions: contents.decisions.len() as u64,
-            components: contents.components_added,
         })
     }
 
@@ -316,6 +315,10 @@ impl Journal for MemoryJournal {
         contents.components.push(component.clone());
         contents.components_added += 1;
         Ok(())
+    }
+
+    fn components_stamp(&self) -> Result<u64, JournalError> {
+        Ok(self.contents().components_added)
     }
 
     fn components(&self) -> Result<Vec<ComponentRecord>, JournalError> {

@@ -13,8 +13,6 @@ pub struct Meeting {
     pub partitions: Vec<Seen>,
     /// The number of the last decision.
     pub decisions: u64,
-    /// Changes whenever a component is added.
-    pub components: u64,
 }
 
 /// A partition as it is seen from outside.

@@ -107,9 +107,9 @@ mod suite {
                 added: Timestamp(1),
             };
             journal.add_component(&component).unwrap();
-            meet(journal, "one").components
+            journal.components_stamp().unwrap()
         };
-        let before = meet(journal, "one").components;
+        let before = journal.components_stamp().unwrap();
         let numbers = [before, add(b"a"), add(b"b"), add(b"a")];
         assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
     }

@@ -159,14 +159,8 @@ async fn look_around(client: &Client) -> Result<Meeting, tokio_postgres::Error> 
         }
     }
     let row = client
-        .query_one(
-            "SELECT (SELECT coalesce(max(number), 0) FROM decisions),
-                    (SELECT coalesce(sum(number), 0)::bigint FROM components)",
-            &[],
-        )
+        .query_one("SELECT coalesce(max(number), 0) FROM decisions", &[])
         .await?;
     meeting.decisions = unsigned(row.get(0));
-    // The sum grows with every one: a known one gets a new number, and two that are added together come in any order.
-    meeting.components = unsigned(row.get(1));
     Ok(meeting)
 }

@@ -1,0 +1,487 @@
+//! The door of a coordinator where the journal has several partitions: any of them answers for all, whoever holds what.
+//!
+//! What names a run goes to the seat of its partition: the scheduler in here, or the coordinator that has it. What names none is
+//! answered here, with the help of all seats where it is about all of them.
+
+mod all;
+mod lists;
+mod relay;
+mod remote;
+mod seats;
+mod watch;
+
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use asterism_protocol::{Cid, PublicKey, encode, view::RunId};
+use asterism_scheduler::Config;
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse as _, Response},
+};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc, watch as told},
+    time::{Instant, timeout},
+};
+
+use crate::{
+    Place, ServeError,
+    app::{App, Own},
+    driver::{Clock, Driver, Trouble, Unmet},
+    error::ApiError,
+    http::{self, Client, Forwarded, Key, Ready, Wanted},
+    hub::Hub,
+    limits::{ASK_EVERY, COMPACT_AFTER, FOLLOWED_WITHIN, MOVED_WITHIN},
+    metrics::Metrics,
+    pass::{self, Onward},
+    peer::Peer,
+    server::{self, Door, End},
+    standby::nobody,
+    store::{Decision, Holder},
+};
+
+use self::seats::Keeper;
+pub(crate) use self::{relay::relay, remote::nonce_of, watch::watch};
+
+/// Knows where every partition is.
+pub(crate) struct Front {
+    /// What is asked that is about no partition.
+    general: Arc<App>,
+    partitions: u16,
+    seats: told::Sender<Vec<Seat>>,
+    /// Wakes executors that wait, when something waits for them at another seat.
+    more: Arc<Notify>,
+    /// Hears of executors that a seat has caught.
+    caught: mpsc::UnboundedSender<Decision>,
+    /// Coordinators that are here, this one too.
+    present: Mutex<Vec<Holder>>,
+    /// Executors that are leased nothing more.
+    drained: Mutex<BTreeSet<PublicKey>>,
+    holder: Holder,
+    seed: u64,
+    config: Config,
+    compact_after: u64,
+    diary: bool,
+    /// Turns true when the coordinator stops.
+    closing: told::Receiver<bool>,
+}
+
+/// Where a partition is, as far as is known.
+#[derive(Clone)]
+pub(crate) enum Seat {
+    /// In this coordinator.
+    Here(Arc<Local>),
+    /// In another one.
+    There {
+        /// Where that is reached.
+        address: String,
+        /// How much waits there for executors.
+        unmet: u64,
+    },
+    /// Between two holders.
+    Nobody,
+}
+
+/// A partition that this coordinator holds.
+pub(crate) struct Local {
+    app: Arc<App>,
+    router: TowerToHyperService<Router>,
+    unmet: Arc<Unmet>,
+    /// Hears of what was decided for all partitions.
+    decided: mpsc::UnboundedSender<Decision>,
+    /// Told to hand it over.
+    leave: Notify,
+}
+
+impl Local {
+    async fn answer(&self, request: Request) -> Response {
+        match self.router.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Serves until `shutdown`, as one of the coordinators on a journal with several partitions.
+pub(crate) async fn serve(
+    place: &Place,
+    listener: TcpListener,
+    ready: impl FnOnce() + Send,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let (close, closing) = told::channel(false);
+    let (caught, to_note) = mpsc::unbounded_channel();
+    let front = Arc::new_cyclic(|me| Front::new(place, me, caught, closing));
+    let restoring = Arc::clone(&front.general);
+    tokio::task::spawn_blocking(move || http::restore(&restoring))
+        .await
+        .map_err(std::io::Error::other)??;
+    let mut keeper = Keeper::new(Arc::clone(&front), to_note);
+    keeper.begin().await?;
+    tracing::info!(address = %place.address, partitions = front.partitions, "listening");
+    ready();
+    let keeping = tokio::spawn(keeper.keep());
+    let door = Door {
+        connections: Arc::clone(&front.general.room.connections),
+        metrics: Arc::clone(&front.general.metrics),
+        authority: Arc::clone(&place.authority),
+        close: close.clone(),
+    };
+    let router = Router::new()
+        .fallback(dispatch)
+        .with_state(Arc::clone(&front));
+    let router = http::guarded(router, Arc::clone(&front.general));
+    let end = async {
+        shutdown.await;
+        End::Stop
+    };
+    server::run(listener, router, door, end).await;
+    let _ = close.send_replace(true);
+    let _ = keeping.await;
+    Ok(())
+}
+
+async fn dispatch(
+    State(front): State<Arc<Front>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Infallible> {
+    let answered = front.answer(peer, request).await;
+    Ok(answered.unwrap_or_else(|error| error.into_response()))
+}
+
+/// What begins the path of what is asked of one partition by another coordinator.
+const PARTITIONS: &str = "partitions";
+
+impl Front {
+    fn new(
+        place: &Place,
+        me: &Weak<Self>,
+        caught: mpsc::UnboundedSender<Decision>,
+        closing: told::Receiver<bool>,
+    ) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let own = Own {
+            driver: Driver::nobody(),
+            hub: Arc::new(Hub::new(Arc::clone(&metrics))),
+            trouble: Arc::new(Trouble::default()),
+            clock: Clock::new(),
+            closing: closing.clone(),
+        };
+        let general = Arc::new(place.app(own, metrics, Some(Weak::clone(me))));
+        let partitions = general.journal.partitions();
+        Self {
+            general,
+            partitions,
+            seats: told::Sender::new(vec![Seat::Nobody; usize::from(partitions)]),
+            more: Arc::default(),
+            caught,
+            present: Mutex::default(),
+            drained: Mutex::default(),
+            holder: place.holder.clone(),
+            seed: place.seed,
+            config: place.options.scheduler.clone(),
+            compact_after: place.options.compact_after.unwrap_or(COMPACT_AFTER),
+            diary: place.options.diary,
+            closing,
+        }
+    }
+
+    fn drained(&self) -> MutexGuard<'_, BTreeSet<PublicKey>> {
+        self.drained.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn present(&self) -> MutexGuard<'_, Vec<Holder>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partition that a workflow's runs are in.
+    fn partition_of(&self, workflow: Cid) -> u16 {
+        let digest = workflow.digest();
+        let first = digest.first_chunk().copied().unwrap_or_default();
+        (u64::from_be_bytes(first) % u64::from(self.partitions)) as u16
+    }
+
+    /// The partition that gave a number.
+    fn partition_of_number(&self, number: u64) -> u16 {
+        (number % u64::from(self.partitions)) as u16
+    }
+
+    fn partition_of_run(&self, run: RunId) -> u16 {
+        self.partition_of_number(run.0)
+    }
+
+    /// The partition that a path means by a workflow's name, or by a run's number.
+    fn partition_named(&self, which: &str) -> Option<u16> {
+        match which.parse() {
+            Ok(number) => Some(self.partition_of_number(number)),
+            Err(_) => which.parse().ok().map(|cid| self.partition_of(cid)),
+        }
+    }
+
+    /// Where a partition is now.
+    fn seat_now(&self, partition: u16) -> Seat {
+        self.seats.borrow()[usize::from(partition)].clone()
+    }
+
+    /// Where a partition is, when somebody has it; between two holders there are some seconds at most.
+    async fn seat(&self, partition: u16) -> Result<Seat, ApiError> {
+        let mut seats = self.seats.subscribe();
+        let is_held = |seats: &Vec<Seat>| !matches!(seats[usize::from(partition)], Seat::Nobody);
+        let found = async {
+            let found = seats.wait_for(is_held).await.ok();
+            found.map(|seats| seats[usize::from(partition)].clone())
+        };
+        let found = tokio::select! {
+            found = timeout(FOLLOWED_WITHIN, found) => found.ok().flatten(),
+            () = self.closed() => None,
+        };
+        found.ok_or_else(|| nobody(&format!("nobody holds partition {partition}")))
+    }
+
+    /// The partitions that are here.
+    fn locals(&self) -> Vec<(u16, Arc<Local>)> {
+        let seats = self.seats.borrow();
+        let here = (0..)
+            .zip(&*seats)
+            .filter_map(|(partition, seat)| match seat {
+                Seat::Here(local) => Some((partition, Arc::clone(local))),
+                Seat::There { .. } | Seat::Nobody => None,
+            });
+        here.collect()
+    }
+
+    /// The partitions that are here, of how many.
+    pub(crate) fn held(&self) -> serde_json::Value {
+        let here = self.locals().into_iter().map(|(partition, _)| partition);
+        let here: Vec<u16> = here.collect();
+        serde_json::json!({ "here": here, "of": self.partitions })
+    }
+
+    /// The partitions at which more waits than executors there can take.
+    fn hungry(&self) -> Vec<u16> {
+        let seats = self.seats.borrow();
+        let hungry = (0..).zip(&*seats).filter(|(_, seat)| match seat {
+            Seat::Here(local) => local.unmet.count() > 0,
+            Seat::There { unmet, .. } => *unmet > 0,
+            Seat::Nobody => false,
+        });
+        hungry.map(|(partition, _)| partition).collect()
+    }
+
+    async fn answer(&self, peer: IpAddr, request: Request) -> Result<Response, ApiError> {
+        let path = request.uri().path().to_owned();
+        let mut parts = path.trim_start_matches('/').splitn(3, '/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(PARTITIONS), Some(partition), rest) => {
+                let rest = rest.unwrap_or_default();
+                self.inside(request, partition, rest).await
+            }
+            (Some("coordinators"), Some("drain"), None) => {
+                self.only_coordinators(request.headers())?;
+                self.drain_here(request.uri().query().unwrap_or_default())
+                    .await
+            }
+            (Some("workflows"), Some(which), _) => match self.partition_named(which) {
+                Some(partition) => self.ask(partition, peer, request).await,
+                None => Ok(self.general(request).await),
+            },
+            (Some(first), ..) => {
+                if asks_for_components(first, request.method()) {
+                    self.general.blocking(http::refresh).await?;
+                }
+                Ok(self.general(request).await)
+            }
+            (None, ..) => Ok(self.general(request).await),
+        }
+    }
+
+    async fn general(&self, request: Request) -> Response {
+        let router = http::unguarded(Arc::clone(&self.general));
+        match TowerToHyperService::new(router).call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Asks whoever has a partition, here or elsewhere.
+    async fn ask(
+        &self,
+        partition: u16,
+        peer: IpAddr,
+        mut request: Request,
+    ) -> Result<Response, ApiError> {
+        let until = Instant::now() + FOLLOWED_WITHIN;
+        let stream = loop {
+            let address = match self.seat(partition).await? {
+                Seat::Here(local) => return Ok(local.answer(request).await),
+                Seat::There { address, .. } => address,
+                Seat::Nobody => continue,
+            };
+            match pass::connect(&address).await {
+                Ok(stream) => break stream,
+                // It is gone, and that is not known yet.
+                Err(_) if Instant::now() < until => tokio::time::sleep(ASK_EVERY).await,
+                Err(why) => return Err(nobody(&why)),
+            }
+        };
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |path| path.as_str());
+        *request.uri_mut() = inner_path(partition, path)?;
+        let onward = Onward {
+            authority: &self.general.authority,
+            peer,
+            over: self.closing.clone(),
+        };
+        let passed = onward.pass_on(stream, request).await;
+        passed.map_err(|error| nobody(&format!("the one that did does not answer ({error})")))
+    }
+
+    /// Only whoever has the same operator's token may ask this.
+    fn only_coordinators(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        match self.general.authority.peer_behind(headers) {
+            Some(_) => Ok(()),
+            None => Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "coordinators-only",
+                "only coordinators on the same journal ask this, which have the same operator's token",
+            )
+            .hint("start all of them with the same --operator-token-file")),
+        }
+    }
+
+    /// What another coordinator asks of a partition that it believes to be here.
+    async fn inside(
+        &self,
+        mut request: Request,
+        partition: &str,
+        rest: &str,
+    ) -> Result<Response, ApiError> {
+        self.only_coordinators(request.headers())?;
+        let partition = partition.parse().ok();
+        let partition: u16 = partition
+            .filter(|partition| *partition < self.partitions)
+            .ok_or_else(|| ApiError::not_found("there is no such partition"))?;
+        let mut seats = self.seats.subscribe();
+        let is_here = |seats: &Vec<Seat>| matches!(seats[usize::from(partition)], Seat::Here(_));
+        // It may be about to be.
+        let here = timeout(MOVED_WITHIN, seats.wait_for(is_here)).await.is_ok();
+        let Seat::Here(local) = self.seat_now(partition) else {
+            let words = if here {
+                "was here just before"
+            } else {
+                "is not here"
+            };
+            return Err(nobody(&format!("partition {partition} {words}")));
+        };
+        let query = request.uri().query();
+        let query = query.map_or(String::new(), |query| format!("?{query}"));
+        *request.uri_mut() = uri(&format!("/{rest}{query}"))?;
+        Ok(local.answer(request).await)
+    }
+
+    /// Makes a run where its partition is, and answers as it was asked.
+    pub(crate) async fn submit(
+        &self,
+        ready: Ready,
+        key: Option<(Key, Cid)>,
+        wanted: Wanted,
+        client: &Client,
+    ) -> Result<Response, ApiError> {
+        let partition = self.partition_of(ready.workflow);
+        if let Seat::Here(local) = self.seat(partition).await? {
+            let answered = http::answer(&local.app, key, wanted, move |_| Ok(ready), client);
+            return Box::pin(answered).await;
+        }
+        let what = key.map(|(_, what)| what);
+        let query = wanted.query(&ready.submission, self.general.clock.now())?;
+        let body = self
+            .general
+            .blocking(move |_| Ok(encode(&Forwarded::of(ready.submission.plan.tasks(), what))))
+            .await?;
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri(&format!("{}?{query}", http::SUBMITTED))?;
+        *request.headers_mut() = client.headers.clone();
+        for name in [
+            header::CONTENT_LENGTH,
+            header::CONTENT_TYPE,
+            header::CONTENT_ENCODING,
+            header::TRANSFER_ENCODING,
+            header::EXPECT,
+        ] {
+            request.headers_mut().remove(name);
+        }
+        request.extensions_mut().insert(client.peer);
+        self.ask(partition, client.peer.0, request).await
+    }
+
+    /// The partition of a workflow, for whoever can deal with it only if it is here.
+    pub(crate) async fn here(&self, workflow: Cid) -> Result<Arc<App>, ApiError> {
+        match self.seat(self.partition_of(workflow)).await? {
+            Seat::Here(local) => Ok(Arc::clone(&local.app)),
+            Seat::There { address, .. } => Err(ApiError::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "elsewhere",
+                format!("the workflow's partition is at {address}"),
+            )
+            .hint("connect there, or POST the workflow to /run here")),
+            Seat::Nobody => Err(nobody("its partition changes hands")),
+        }
+    }
+
+    /// Ends when the coordinator stops.
+    async fn closed(&self) {
+        // An error says that whoever could stop it is gone: stopped as well.
+        let _ = self.closing.clone().wait_for(|closing| *closing).await;
+    }
+}
+
+/// Is it about components, which may have been added through others?
+fn asks_for_components(first: &str, method: &Method) -> bool {
+    const NOT: [&str; 9] = [
+        "assets",
+        "blobs",
+        "executors",
+        "health",
+        "metrics",
+        "receipts",
+        "pause",
+        "resume",
+        "ws",
+    ];
+    method != Method::OPTIONS && !NOT.contains(&first)
+}
+
+/// Where another coordinator is asked this of a partition.
+fn inner_path(partition: u16, path: &str) -> Result<Uri, ApiError> {
+    uri(&format!("/{PARTITIONS}/{partition}{path}"))
+}
+
+fn uri(text: &str) -> Result<Uri, ApiError> {
+    text.parse().map_err(|error| ApiError::internal(&error))
+}
+
+/// A pause between two attempts at something that has to be done.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What shows that the operator asks.
+fn as_operator(front: &Front) -> Option<HeaderValue> {
+    HeaderValue::from_str(&front.general.authority.operator_word()).ok()
+}
+
+#[cfg(test)]
+mod tests;

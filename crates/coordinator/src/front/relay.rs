@@ -1,0 +1,730 @@
+//! An executor's one connection, and the seats that it works for.
+//!
+//! It says hello once. That is repeated to each seat that it turns to, so seats believe it as if it had come to them. What it says
+//! of leases goes to whom gave them. It waits at one seat at a time, and turns to others when more waits there than they can give away.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    sync::Arc,
+    task::Poll as Polled,
+    time::Duration,
+};
+
+use asterism_protocol::{
+    encode,
+    limits::POLL_WAIT_MS_MAX,
+    message::{Hello, LeaseId, ToCoordinator, ToExecutor, decode_frame},
+};
+use axum::{
+    body::Bytes,
+    extract::ws::{Message, WebSocket},
+};
+use serde_bytes::ByteArray;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use super::{
+    Front, PAUSE, Seat,
+    remote::{self, Ends, Who},
+};
+use crate::{
+    limits::{ASK_AGAIN, FIRST_WORD_MAX, PING_EVERY, SILENCE_MAX, WELCOME_MAX},
+    peer::Peer,
+    socket::{Ears, Heard, STOPS, ends, new_nonce},
+    writer::{GOING_AWAY, NORMAL, POLICY, Writer},
+};
+
+/// How often the pause doubles before a seat is asked again that had nothing: what waits there may be for others.
+const VAIN_MAX: u32 = 3;
+
+/// Why a connection ends.
+enum End {
+    /// The executor left, or nobody can be told.
+    Gone,
+    /// It was told why already.
+    Closed,
+    /// It is to come again.
+    Stops,
+    /// It said what it must not say.
+    Refused(String),
+}
+
+/// A seat that an executor has turned to.
+struct Attached {
+    ends: Ends,
+    /// The leases that it has of it, as far as is known.
+    held: BTreeSet<LeaseId>,
+    asked: Asked,
+    /// Answers that are on their way to what is not asked any more.
+    stale: u32,
+    /// Until when it is not asked again, as it had nothing.
+    not_before: Option<Instant>,
+    /// How often it had nothing, one time after the other.
+    vain: u32,
+}
+
+/// What a seat was asked, and has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    /// What it has now.
+    Now,
+    /// What it will have.
+    Waits,
+}
+
+/// What the executor asked for.
+struct Wanted {
+    slots: u32,
+    until: Instant,
+}
+
+struct Relay {
+    front: Arc<Front>,
+    peer: Peer,
+    nonce: [u8; 32],
+    writer: Writer,
+    hello: Hello,
+    seats: BTreeMap<u16, Attached>,
+    /// Where it waits when nothing is to be done.
+    home: Option<u16>,
+    /// Who gave it something last.
+    served: u16,
+    wanted: Option<Wanted>,
+    /// Seats that could not be reached, and when.
+    failed: BTreeMap<u16, Instant>,
+    leaving: bool,
+}
+
+/// Carries what an executor says until its connection ends.
+pub(crate) async fn relay(front: Arc<Front>, socket: WebSocket, peer: Peer) {
+    let (mut ears, mut writer) = ends(socket);
+    let (end, writer) = match greet(&front, &mut ears, &mut writer).await {
+        Err(end) => (end, writer),
+        Ok((nonce, hello)) => {
+            let key = hello.key;
+            let mut relay = Relay {
+                front: Arc::clone(&front),
+                peer,
+                nonce,
+                writer,
+                hello,
+                seats: BTreeMap::new(),
+                home: None,
+                served: 0,
+                wanted: None,
+                failed: BTreeMap::new(),
+                leaving: false,
+            };
+            let end = match relay.welcome().await {
+                Ok(()) => relay.run(&mut ears).await,
+                Err(end) => end,
+            };
+            // It is drained for as long as it is here.
+            front.drained().remove(&key);
+            (end, relay.writer)
+        }
+    };
+    part(&front, end, writer).await;
+}
+
+async fn part(front: &Front, end: End, mut writer: Writer) {
+    let bye = |reason: &str| {
+        encode(&ToExecutor::Bye {
+            reason: reason.to_owned(),
+        })
+    };
+    match end {
+        End::Gone => {}
+        End::Closed => writer.close(NORMAL, "").await,
+        End::Stops => {
+            // Who cannot be told notices anyhow.
+            let _ = writer.binary(bye(STOPS)).await;
+            writer.close(GOING_AWAY, STOPS).await;
+        }
+        End::Refused(reason) => {
+            front.general.metrics.refused_connections.inc();
+            warn!(reason, "an executor's connection is ended");
+            // As above.
+            let _ = writer.binary(bye(&reason)).await;
+            writer.close(POLICY, &reason).await;
+        }
+    }
+}
+
+/// Has an executor say who it is.
+async fn greet(
+    front: &Front,
+    ears: &mut Ears,
+    writer: &mut Writer,
+) -> Result<([u8; 32], Hello), End> {
+    let nonce = new_nonce().map_err(|error| {
+        warn!(%error, "the system has no random bytes");
+        End::Stops
+    })?;
+    let challenge = encode(&ToExecutor::Challenge {
+        nonce: ByteArray::new(nonce),
+        build: front.config.build.clone(),
+    });
+    writer.binary(challenge).await.map_err(|_| End::Gone)?;
+    let said = async {
+        loop {
+            match ears.hear().await {
+                Heard::Alive => {}
+                heard => return heard,
+            }
+        }
+    };
+    let said = tokio::select! {
+        said = timeout(FIRST_WORD_MAX, said) => said,
+        () = front.closed() => return Err(End::Stops),
+    };
+    let frame = match said {
+        Ok(Heard::Frame(frame)) => frame,
+        Ok(Heard::Refused(reason)) => return Err(End::Refused(reason)),
+        Ok(Heard::Closed { .. } | Heard::Gone | Heard::Alive) => return Err(End::Gone),
+        Err(_) => {
+            let seconds = FIRST_WORD_MAX.as_secs();
+            return Err(End::Refused(format!("nothing was heard for {seconds} s")));
+        }
+    };
+    match decode_frame::<ToCoordinator>(&frame) {
+        Ok(ToCoordinator::Hello(hello)) => Ok((nonce, *hello)),
+        Ok(_) => Err(End::Refused("say hello first".to_owned())),
+        Err(error) => Err(End::Refused(error.to_string())),
+    }
+}
+
+/// What comes of turning to a seat.
+enum Turned {
+    /// It welcomes the executor, which goes on with these leases.
+    Welcomed {
+        heartbeat_ms: u64,
+        resumed: Vec<LeaseId>,
+    },
+    /// It does not answer, for this reason.
+    Away(String),
+}
+
+impl Relay {
+    fn partition_of(&self, lease: LeaseId) -> u16 {
+        self.front.partition_of_number(lease.0)
+    }
+
+    async fn say(&mut self, message: &ToExecutor) -> Result<(), End> {
+        let frame = encode(message);
+        self.writer.binary(frame).await.map_err(|_| End::Gone)
+    }
+
+    async fn pass(&mut self, frame: Bytes) -> Result<(), End> {
+        let sent = self.writer.send(Message::Binary(frame)).await;
+        sent.map_err(|_| End::Gone)
+    }
+
+    /// Says something to a seat. One that is gone is found to be so where it is listened to.
+    async fn tell(&mut self, partition: u16, message: &ToCoordinator) {
+        let frame = Bytes::from(encode(message));
+        self.forward(partition, frame).await;
+    }
+
+    async fn forward(&mut self, partition: u16, frame: Bytes) {
+        if let Some(seat) = self.seats.get_mut(&partition) {
+            let _ = seat.ends.say.send(frame).await;
+        }
+    }
+
+    /// Turns to the seats whose leases the executor holds, and to one where it can wait.
+    async fn welcome(&mut self) -> Result<(), End> {
+        let holding = self.hello.holding.iter();
+        let mut partitions: BTreeSet<u16> =
+            holding.map(|held| self.partition_of(held.lease)).collect();
+        let home = self.choose_home();
+        partitions.extend(home);
+        self.home = home;
+        self.served = home.unwrap_or_default();
+        let (mut heartbeat, mut all) = (None, Vec::new());
+        for partition in partitions {
+            match self.turn_to(partition).await? {
+                Turned::Welcomed {
+                    heartbeat_ms,
+                    resumed,
+                } => {
+                    heartbeat = Some(heartbeat_ms);
+                    all.extend(resumed);
+                }
+                Turned::Away(why) => debug!(partition, why, "a seat does not welcome"),
+            }
+        }
+        // Without any seat it comes again, perhaps to another coordinator.
+        let heartbeat_ms = heartbeat.ok_or(End::Stops)?;
+        self.say(&ToExecutor::Welcome {
+            heartbeat_ms,
+            resumed: all,
+        })
+        .await
+    }
+
+    /// One of the seats in here, in turn; one elsewhere, if there are none.
+    fn choose_home(&self) -> Option<u16> {
+        let turn = self.front.general.connection().0 as usize;
+        let locals = self.front.locals();
+        if !locals.is_empty() {
+            return Some(locals[turn % locals.len()].0);
+        }
+        let seats = self.front.seats.borrow();
+        let held: Vec<u16> = (0..)
+            .zip(&*seats)
+            .filter(|(_, seat)| matches!(seat, Seat::There { .. }))
+            .map(|(partition, _)| partition)
+            .collect();
+        // If nobody holds any, one is waited for.
+        let any = (turn % usize::from(self.front.partitions)) as u16;
+        Some(held.get(turn % held.len().max(1)).copied().unwrap_or(any))
+    }
+
+    /// Says hello to a seat, for the executor. What else it says meanwhile is passed on.
+    async fn turn_to(&mut self, partition: u16) -> Result<Turned, End> {
+        let who = Who::Executor(self.nonce);
+        let ends = match self.front.seat(partition).await {
+            Ok(Seat::Here(local)) => remote::here(&local, self.peer, who),
+            Ok(Seat::There { address, .. }) => {
+                let made = remote::there(&self.front, &address, partition, self.peer, who);
+                match timeout(WELCOME_MAX, made).await {
+                    Ok(Ok(ends)) => ends,
+                    Ok(Err(why)) => return Ok(Turned::Away(why)),
+                    Err(_) => return Ok(Turned::Away("it does not answer in time".to_owned())),
+                }
+            }
+            Ok(Seat::Nobody) => return Ok(Turned::Away("nobody holds it".to_owned())),
+            Err(error) => return Ok(Turned::Away(error.message().to_owned())),
+        };
+        let mut hello = self.hello.clone();
+        let front = &self.front;
+        hello
+            .holding
+            .retain(|held| front.partition_of_number(held.lease.0) == partition);
+        let hello = Bytes::from(encode(&ToCoordinator::Hello(Box::new(hello))));
+        // It has not said anything yet, so there is room.
+        let _ = ends.say.send(hello).await;
+        let mut seat = Attached {
+            ends,
+            held: BTreeSet::new(),
+            asked: Asked::Nothing,
+            stale: 0,
+            not_before: None,
+            vain: 0,
+        };
+        let until = Instant::now() + WELCOME_MAX;
+        loop {
+            let heard = tokio::time::timeout_at(until, seat.ends.hear.recv()).await;
+            let Ok(Some(frame)) = heard else {
+                return Ok(Turned::Away("it does not welcome anybody".to_owned()));
+            };
+            match decode_frame::<ToExecutor>(&frame) {
+                Ok(ToExecutor::Challenge { .. }) => {}
+                Ok(ToExecutor::Welcome {
+                    heartbeat_ms,
+                    resumed,
+                }) => {
+                    seat.held.extend(&resumed);
+                    self.seats.insert(partition, seat);
+                    return Ok(Turned::Welcomed {
+                        heartbeat_ms,
+                        resumed,
+                    });
+                }
+                Ok(ToExecutor::Bye { reason }) if reason == STOPS => {
+                    return Ok(Turned::Away(reason));
+                }
+                Ok(ToExecutor::Bye { .. }) => {
+                    self.pass(frame).await?;
+                    return Err(End::Closed);
+                }
+                Ok(_) => self.pass(frame).await?,
+                Err(error) => return Ok(Turned::Away(error.to_string())),
+            }
+        }
+    }
+
+    async fn run(&mut self, ears: &mut Ears) -> End {
+        let front = Arc::clone(&self.front);
+        let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut again = tokio::time::interval(PAUSE);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            let wanted = self.wanted.as_ref().map(|wanted| wanted.until);
+            let waits = self.waits();
+            let step = tokio::select! {
+                said = ears.hear() => match said {
+                    Heard::Frame(frame) => {
+                        heard = Instant::now();
+                        self.said(frame).await
+                    }
+                    Heard::Alive => {
+                        heard = Instant::now();
+                        Ok(())
+                    }
+                    Heard::Closed { away } => {
+                        if away {
+                            self.tell_all(&ToCoordinator::Leave).await;
+                        }
+                        Err(End::Gone)
+                    }
+                    Heard::Gone => Err(End::Gone),
+                    Heard::Refused(reason) => Err(End::Refused(reason)),
+                },
+                (partition, frame) = hear(&mut self.seats) => match frame {
+                    Some(frame) => self.heard(partition, frame).await,
+                    None => self.lost(partition).await,
+                },
+                () = front.more.notified(), if waits => self.look().await,
+                _ = again.tick(), if waits => self.look().await,
+                () = sleep_until(wanted.unwrap_or(heard)), if wanted.is_some() => self.late().await,
+                _ = ping.tick() => {
+                    let ping = Message::Ping(Vec::new().into());
+                    self.writer.send(ping).await.map_err(|_| End::Gone)
+                }
+                () = sleep_until(heard + SILENCE_MAX) => {
+                    let seconds = SILENCE_MAX.as_secs();
+                    Err(End::Refused(format!("nothing was heard for {seconds} s")))
+                }
+                () = front.closed() => Err(End::Stops),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// Does the executor want something, and is no seat asked what it has now?
+    fn waits(&self) -> bool {
+        let asked = self.seats.values().any(|seat| seat.asked == Asked::Now);
+        self.wanted.is_some() && !asked && !self.leaving
+    }
+
+    async fn tell_all(&mut self, message: &ToCoordinator) {
+        let partitions: Vec<u16> = self.seats.keys().copied().collect();
+        for partition in partitions {
+            self.tell(partition, message).await;
+        }
+    }
+
+    /// The executor said something.
+    async fn said(&mut self, frame: Bytes) -> Result<(), End> {
+        let message = decode_frame::<ToCoordinator>(&frame);
+        let message = message.map_err(|error| End::Refused(error.to_string()))?;
+        match message {
+            ToCoordinator::Hello(_) => Err(End::Refused("hello is said once".to_owned())),
+            ToCoordinator::Poll { slots, wait_ms } => {
+                let wait = Duration::from_millis(wait_ms.min(POLL_WAIT_MS_MAX));
+                let until = Instant::now() + wait;
+                self.wanted = Some(Wanted { slots, until });
+                if slots == 0 {
+                    Ok(())
+                } else {
+                    self.look().await
+                }
+            }
+            ToCoordinator::Heartbeat { leases } => {
+                let mut parts = self.parts(leases, |lease| *lease);
+                let partitions: Vec<u16> = self.seats.keys().copied().collect();
+                for partition in partitions {
+                    // Also where there are none: it is alive.
+                    let leases = parts.remove(&partition).unwrap_or_default();
+                    self.tell(partition, &ToCoordinator::Heartbeat { leases })
+                        .await;
+                }
+                self.revoke(parts.into_values().flatten().collect()).await
+            }
+            ToCoordinator::Started { leases } => {
+                for (partition, leases) in self.parts(leases, |lease| *lease) {
+                    self.tell(partition, &ToCoordinator::Started { leases })
+                        .await;
+                }
+                Ok(())
+            }
+            ToCoordinator::HandBack { leases } => {
+                for (partition, leases) in self.parts(leases, |lease| *lease) {
+                    self.let_go(partition, &leases);
+                    self.tell(partition, &ToCoordinator::HandBack { leases })
+                        .await;
+                }
+                Ok(())
+            }
+            ToCoordinator::Commit { items } => {
+                let mut unheard = Vec::new();
+                for (partition, items) in self.parts(items, |item| item.lease) {
+                    if !self.seats.contains_key(&partition) {
+                        unheard.extend(items.iter().map(|item| item.lease));
+                    }
+                    self.tell(partition, &ToCoordinator::Commit { items }).await;
+                }
+                self.revoke(unheard).await
+            }
+            ToCoordinator::Deliver { items, .. } => {
+                let mut unheard = Vec::new();
+                let leases = items.iter().map(|item| item.lease).collect();
+                for (partition, leases) in self.parts(leases, |lease| *lease) {
+                    if !self.seats.contains_key(&partition) {
+                        unheard.extend(leases);
+                    }
+                    // All of it, as one signature covers it; each takes what is its own.
+                    self.forward(partition, frame.clone()).await;
+                }
+                self.revoke(unheard).await
+            }
+            ToCoordinator::Fault { lease, .. } | ToCoordinator::Refuse { lease, .. } => {
+                let partition = self.partition_of(lease);
+                self.let_go(partition, &[lease]);
+                self.forward(partition, frame).await;
+                Ok(())
+            }
+            ToCoordinator::Leave => {
+                self.leaving = true;
+                self.wanted = None;
+                self.tell_all(&ToCoordinator::Leave).await;
+                if self.seats.is_empty() {
+                    Err(End::Closed)
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    /// What is whose.
+    fn parts<T>(&self, items: Vec<T>, lease: impl Fn(&T) -> LeaseId) -> BTreeMap<u16, Vec<T>> {
+        let mut parts: BTreeMap<u16, Vec<T>> = BTreeMap::new();
+        for item in items {
+            let partition = self.partition_of(lease(&item));
+            parts.entry(partition).or_default().push(item);
+        }
+        parts
+    }
+
+    fn let_go(&mut self, partition: u16, leases: &[LeaseId]) {
+        if let Some(seat) = self.seats.get_mut(&partition) {
+            seat.held.retain(|lease| !leases.contains(lease));
+        }
+    }
+
+    /// Leases of a seat that nobody can be told of any more.
+    async fn revoke(&mut self, leases: Vec<LeaseId>) -> Result<(), End> {
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let reason = "these leases have ended".to_owned();
+        self.say(&ToExecutor::Revoke { leases, reason }).await
+    }
+
+    /// A seat said something.
+    async fn heard(&mut self, partition: u16, frame: Bytes) -> Result<(), End> {
+        let Ok(message) = decode_frame::<ToExecutor>(&frame) else {
+            return self.lost(partition).await;
+        };
+        match message {
+            // It was welcomed.
+            ToExecutor::Challenge { .. } | ToExecutor::Welcome { .. } => Ok(()),
+            ToExecutor::Assign { leases } => {
+                let leases: Vec<LeaseId> = leases.iter().map(|lease| lease.id).collect();
+                self.assigned(partition, leases, frame).await
+            }
+            ToExecutor::Revoke { leases, .. } | ToExecutor::Accepted { leases } => {
+                self.let_go(partition, &leases);
+                self.pass(frame).await
+            }
+            ToExecutor::Rejected { lease, .. } => {
+                self.let_go(partition, lease.as_slice());
+                self.pass(frame).await
+            }
+            ToExecutor::Reveal { .. } | ToExecutor::Excluded { .. } => self.pass(frame).await,
+            ToExecutor::Bye { reason } if reason == STOPS => self.lost(partition).await,
+            ToExecutor::Bye { .. } => {
+                self.pass(frame).await?;
+                Err(End::Closed)
+            }
+        }
+    }
+
+    async fn assigned(
+        &mut self,
+        partition: u16,
+        leases: Vec<LeaseId>,
+        frame: Bytes,
+    ) -> Result<(), End> {
+        let Some(seat) = self.seats.get_mut(&partition) else {
+            return Ok(());
+        };
+        if leases.is_empty() {
+            if seat.stale > 0 {
+                seat.stale -= 1;
+                return Ok(());
+            }
+            if seat.asked == Asked::Now {
+                seat.not_before = Some(Instant::now() + ASK_AGAIN * (1 << seat.vain));
+                seat.vain = VAIN_MAX.min(seat.vain + 1);
+            }
+            seat.asked = Asked::Nothing;
+            return self.look().await;
+        }
+        if seat.stale == 0 {
+            seat.asked = Asked::Nothing;
+        }
+        if self.wanted.take().is_none() {
+            // Nobody wants it any more; it is somebody else's turn.
+            let back = ToCoordinator::HandBack { leases };
+            self.tell(partition, &back).await;
+            return Ok(());
+        }
+        seat.held.extend(leases);
+        seat.vain = 0;
+        (self.home, self.served) = (Some(partition), partition);
+        self.pass(frame).await?;
+        self.withdraw_all().await;
+        Ok(())
+    }
+
+    /// What was asked is asked no longer.
+    async fn withdraw_all(&mut self) {
+        let asked: Vec<u16> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| seat.asked != Asked::Nothing)
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in asked {
+            self.ask(partition, 0, Asked::Nothing).await;
+        }
+    }
+
+    /// Asks a seat for leases, instead of what it was asked before.
+    async fn ask(&mut self, partition: u16, slots: u32, asked: Asked) {
+        let wait_ms = match asked {
+            Asked::Nothing | Asked::Now => 0,
+            Asked::Waits => POLL_WAIT_MS_MAX,
+        };
+        if let Some(seat) = self.seats.get_mut(&partition) {
+            seat.asked = asked;
+            // It answers at once, that there is nothing.
+            seat.stale += u32::from(asked == Asked::Nothing);
+        }
+        self.tell(partition, &ToCoordinator::Poll { slots, wait_ms })
+            .await;
+    }
+
+    /// Looks where the executor gets something: in turn where something waits, else where it will come to be.
+    async fn look(&mut self) -> Result<(), End> {
+        while self.waits() {
+            let slots = self.wanted.as_ref().map_or(0, |wanted| wanted.slots);
+            if slots == 0 || self.front.drained().contains(&self.hello.key) {
+                self.withdraw_all().await;
+                return Ok(());
+            }
+            match self.hungry() {
+                Some(partition) => {
+                    if !self.seats.contains_key(&partition)
+                        && let Turned::Away(why) = self.turn_to(partition).await?
+                    {
+                        debug!(partition, why, "a seat does not welcome");
+                        self.failed.insert(partition, Instant::now());
+                        continue;
+                    }
+                    self.withdraw_all().await;
+                    self.ask(partition, slots, Asked::Now).await;
+                }
+                None => {
+                    if self.seats.values().any(|seat| seat.asked == Asked::Waits) {
+                        return Ok(());
+                    }
+                    let Some(home) = self.home.filter(|home| self.seats.contains_key(home)) else {
+                        return self.new_home().await;
+                    };
+                    self.ask(home, slots, Asked::Waits).await;
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next seat, in turn, at which more waits than it can give away, unless it had nothing for this executor just before.
+    fn hungry(&self) -> Option<u16> {
+        let now = Instant::now();
+        let recent = |at: &Instant| now.duration_since(*at) < ASK_AGAIN;
+        let may = |partition: &u16| {
+            let seat = self.seats.get(partition);
+            // Where it waits, it has nothing for this one.
+            let vain = seat.is_some_and(|seat| {
+                seat.asked == Asked::Waits || seat.not_before.is_some_and(|at| now < at)
+            });
+            !vain && !self.failed.get(partition).is_some_and(recent)
+        };
+        let hungry: Vec<u16> = self.front.hungry().into_iter().filter(may).collect();
+        let next = hungry.iter().find(|partition| **partition > self.served);
+        next.or(hungry.first()).copied()
+    }
+
+    /// Where it waited is gone.
+    async fn new_home(&mut self) -> Result<(), End> {
+        if let Some(other) = self.seats.keys().next().copied() {
+            self.home = Some(other);
+        } else {
+            let home = self.choose_home();
+            self.home = home;
+            if let Some(partition) = home
+                && let Turned::Away(why) = self.turn_to(partition).await?
+            {
+                debug!(partition, why, "a seat does not welcome");
+                return Err(End::Stops);
+            }
+        }
+        let wanted = self.wanted.as_ref().map(|wanted| wanted.slots);
+        if let (Some(home), Some(slots)) = (self.home, wanted) {
+            self.ask(home, slots, Asked::Waits).await;
+        }
+        Ok(())
+    }
+
+    /// Nothing came for the executor in time.
+    async fn late(&mut self) -> Result<(), End> {
+        self.wanted = None;
+        self.withdraw_all().await;
+        self.say(&ToExecutor::Assign { leases: Vec::new() }).await
+    }
+
+    /// A seat is gone: another coordinator goes on with it, or it is given back.
+    async fn lost(&mut self, partition: u16) -> Result<(), End> {
+        let Some(seat) = self.seats.remove(&partition) else {
+            return Ok(());
+        };
+        if self.leaving {
+            return if self.seats.is_empty() {
+                Err(End::Closed)
+            } else {
+                Ok(())
+            };
+        }
+        if !seat.held.is_empty() {
+            // It comes back with them, and goes on with the next holder.
+            return Err(End::Stops);
+        }
+        self.failed.insert(partition, Instant::now());
+        self.home = self.home.filter(|home| *home != partition);
+        self.look().await
+    }
+}
+
+/// The next frame of any seat, or that a seat is gone.
+async fn hear(seats: &mut BTreeMap<u16, Attached>) -> (u16, Option<Bytes>) {
+    poll_fn(|context| {
+        for (partition, seat) in seats.iter_mut() {
+            if let Polled::Ready(frame) = seat.ends.hear.poll_recv(context) {
+                return Polled::Ready((*partition, frame));
+            }
+        }
+        Polled::Pending
+    })
+    .await
+}

@@ -1,0 +1,444 @@
+//! Which partitions are here: taking what is free, up to a share, and handing over what is more than one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use asterism_protocol::{
+    PublicKey,
+    view::{ExecutorView, Standing},
+};
+use asterism_scheduler::{Config, Scheduler};
+use hyper_util::service::TowerToHyperService;
+use tokio::{
+    sync::{Notify, mpsc, watch as told},
+    task::{JoinError, JoinSet},
+    time::{Instant, MissedTickBehavior},
+};
+use tracing::{debug, info, warn};
+
+use super::{Front, Local, PAUSE, Seat};
+use crate::{
+    app::Own,
+    diary,
+    driver::{Clock, Driver, NoAnswer, Parts, StartError, Threads, Trouble, Unmet},
+    http,
+    hub::Hub,
+    limits::{ASK_EVERY, LEFT_TO_OTHERS, RETRY_MAX, TERM, TURNED_AT_ONCE},
+    store::{Decision, Journal, JournalError, Meeting, Seen, Tenure},
+};
+
+/// Keeps the partitions that are to be here.
+pub(super) struct Keeper {
+    front: Arc<Front>,
+    /// Those that are being taken.
+    starting: JoinSet<(u16, Result<Begun, StartError>)>,
+    /// Those that are here, until they are given back.
+    running: JoinSet<u16>,
+    /// All of both.
+    busy: BTreeSet<u16>,
+    /// Since when nobody holds which.
+    free: BTreeMap<u16, Instant>,
+    /// Those that could not be taken, and when that is tried again.
+    failed: BTreeMap<u16, Instant>,
+    /// The number of the last decision that is known here.
+    last: u64,
+    /// What was decided last of each executor.
+    decided: BTreeMap<PublicKey, Decision>,
+    /// Whom seats have caught.
+    caught: mpsc::UnboundedReceiver<Decision>,
+    /// What of that is not noted yet.
+    to_note: VecDeque<Decision>,
+}
+
+/// A seat that can be served.
+struct Begun {
+    local: Arc<Local>,
+    threads: Threads,
+    close: told::Sender<bool>,
+    decided: mpsc::UnboundedReceiver<Decision>,
+}
+
+impl Keeper {
+    pub(super) fn new(front: Arc<Front>, caught: mpsc::UnboundedReceiver<Decision>) -> Self {
+        Self {
+            front,
+            starting: JoinSet::new(),
+            running: JoinSet::new(),
+            busy: BTreeSet::new(),
+            free: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            last: 0,
+            decided: BTreeMap::new(),
+            caught,
+            to_note: VecDeque::new(),
+        }
+    }
+
+    /// Takes what is free now; there may be nothing.
+    pub(super) async fn begin(&mut self) -> Result<(), StartError> {
+        let meeting = self.meet().await?;
+        self.read_decisions(&meeting).await?;
+        self.learn(&meeting);
+        self.take(&meeting);
+        while let Some(joined) = self.starting.join_next().await {
+            match self.started(joined) {
+                // Somebody else was faster.
+                Ok(()) | Err(StartError::Held(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on until the coordinator stops, and all is given back.
+    pub(super) async fn keep(mut self) {
+        let mut look = tokio::time::interval(ASK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let front = Arc::clone(&self.front);
+        let mut closed = std::pin::pin!(front.closed());
+        loop {
+            tokio::select! {
+                _ = look.tick() => {
+                    if let Err(error) = self.look().await {
+                        // Whoever holds a partition notices by itself.
+                        debug!(%error, "the journal does not answer");
+                    }
+                }
+                Some(joined) = self.starting.join_next() => match self.started(joined) {
+                    Ok(()) | Err(StartError::Held(_)) => {}
+                    Err(error) => warn!(%error, "a partition could not be taken"),
+                },
+                Some(joined) = self.running.join_next() => self.ended(joined),
+                Some(decision) = self.caught.recv() => self.to_note.push_back(decision),
+                () = &mut closed => break,
+            }
+        }
+        while let Some(joined) = self.starting.join_next().await {
+            // They see by themselves that it is over.
+            drop(self.started(joined));
+        }
+        while let Some(joined) = self.running.join_next().await {
+            self.ended(joined);
+        }
+        let holder = self.front.holder.clone();
+        // Its term is over soon by itself.
+        let _ = self.journal(move |journal| journal.part(&holder)).await;
+    }
+
+    async fn look(&mut self) -> Result<(), StartError> {
+        while let Some(decision) = self.to_note.front().cloned() {
+            self.journal(move |journal| journal.decide(&decision))
+                .await?;
+            self.to_note.pop_front();
+        }
+        let meeting = self.meet().await?;
+        self.read_decisions(&meeting).await?;
+        self.learn(&meeting);
+        self.take(&meeting);
+        self.hand_over(&meeting);
+        Ok(())
+    }
+
+    async fn journal<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Journal) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, StartError> {
+        let journal = Arc::clone(&self.front.general.journal);
+        let asked = tokio::task::spawn_blocking(move || ask(&*journal)).await;
+        Ok(asked.map_err(std::io::Error::other)??)
+    }
+
+    async fn meet(&self) -> Result<Meeting, StartError> {
+        let holder = self.front.holder.clone();
+        let locals = self.front.locals();
+        let unmet: Vec<(Tenure, u64)> = locals
+            .iter()
+            .filter_map(|(_, local)| local.unmet.of_tenure())
+            .collect();
+        self.journal(move |journal| journal.meet(&holder, TERM, &unmet))
+            .await
+    }
+
+    /// Where those are that are not here, and what waits there.
+    fn learn(&self, meeting: &Meeting) {
+        let front = &self.front;
+        let ours = &front.holder.name;
+        let mut present = front.present();
+        present.clone_from(&meeting.present);
+        drop(present);
+        let mut hungry = 0;
+        front.seats.send_modify(|seats| {
+            for (seat, seen) in seats.iter_mut().zip(&meeting.partitions) {
+                if let Seat::Here(_) = seat {
+                    continue;
+                }
+                let Seen { holder, unmet } = seen;
+                *seat = match holder.as_ref().filter(|holder| holder.name != *ours) {
+                    Some(holder) => {
+                        hungry += unmet;
+                        Seat::There {
+                            address: holder.address.clone(),
+                            unmet: *unmet,
+                        }
+                    }
+                    None => Seat::Nobody,
+                };
+            }
+        });
+        for _ in 0..hungry.min(TURNED_AT_ONCE) {
+            front.more.notify_one();
+        }
+    }
+
+    /// Takes what is ours: what has our name, and what is free, up to a share.
+    fn take(&mut self, meeting: &Meeting) {
+        let now = Instant::now();
+        let ours = self.front.holder.name.clone();
+        let mut room = share(meeting).saturating_sub(self.busy.len());
+        for (partition, seen) in (0..).zip(&meeting.partitions) {
+            let free = match &seen.holder {
+                // Of one that had this folder before.
+                Some(holder) if holder.name == ours => true,
+                Some(_) => {
+                    self.free.remove(&partition);
+                    false
+                }
+                None => {
+                    let since = *self.free.entry(partition).or_insert(now);
+                    room > 0 || now.duration_since(since) >= LEFT_TO_OTHERS
+                }
+            };
+            let failed = self
+                .failed
+                .get(&partition)
+                .is_some_and(|again| now < *again);
+            if free && !failed && self.busy.insert(partition) {
+                room = room.saturating_sub(1);
+                let front = Arc::clone(&self.front);
+                self.starting
+                    .spawn(async move { (partition, begin(&front, partition).await) });
+            }
+        }
+    }
+
+    /// One of several that are too many for us goes to somebody who has too few.
+    fn hand_over(&self, meeting: &Meeting) {
+        let is_free = |seen: &Seen| seen.holder.is_none();
+        if !self.starting.is_empty() || meeting.partitions.iter().any(is_free) {
+            return;
+        }
+        let held = |name: &str| {
+            let seen = meeting
+                .partitions
+                .iter()
+                .filter_map(|seen| seen.holder.as_ref());
+            seen.filter(|holder| holder.name == name).count()
+        };
+        let least = meeting
+            .present
+            .iter()
+            .map(|holder| held(&holder.name))
+            .min();
+        let fewest = meeting.partitions.len() / meeting.present.len().max(1);
+        let locals = self.front.locals();
+        let too_many = locals.len() > share(meeting)
+            || locals.len() > fewest && least.is_some_and(|least| least < fewest);
+        if let Some((partition, local)) = locals.last().filter(|_| too_many) {
+            info!(partition, "handing a partition over");
+            local.leave.notify_one();
+        }
+    }
+
+    fn started(
+        &mut self,
+        joined: Result<(u16, Result<Begun, StartError>), JoinError>,
+    ) -> Result<(), StartError> {
+        let (partition, begun) = joined.map_err(std::io::Error::other)?;
+        let begun = begun.inspect_err(|error| {
+            self.busy.remove(&partition);
+            if !matches!(error, StartError::Held(_)) {
+                self.failed.insert(partition, Instant::now() + RETRY_MAX);
+            }
+        })?;
+        self.free.remove(&partition);
+        for decision in self.decided.values() {
+            // It has ended already, if nobody listens.
+            let _ = begun.local.decided.send(decision.clone());
+        }
+        let known = self.decided.keys().copied().collect();
+        let seat = Seat::Here(Arc::clone(&begun.local));
+        self.front
+            .seats
+            .send_modify(|seats| seats[usize::from(partition)] = seat);
+        let front = Arc::clone(&self.front);
+        self.running.spawn(async move {
+            serve(&front, partition, begun, known).await;
+            partition
+        });
+        Ok(())
+    }
+
+    fn ended(&mut self, joined: Result<u16, JoinError>) {
+        match joined {
+            Ok(partition) => drop(self.busy.remove(&partition)),
+            Err(error) => warn!(%error, "what serves a partition had panicked"),
+        }
+    }
+
+    /// Learns whom others have excluded, and tells all that are here.
+    async fn read_decisions(&mut self, meeting: &Meeting) -> Result<(), StartError> {
+        let last = self.last;
+        if meeting.decisions <= last {
+            return Ok(());
+        }
+        let locals = self.front.locals();
+        for (number, decision) in self.journal(move |journal| journal.decisions(last)).await? {
+            for (_, local) in &locals {
+                // As above.
+                let _ = local.decided.send(decision.clone());
+            }
+            self.decided.insert(decision.executor, decision);
+            self.last = number;
+        }
+        Ok(())
+    }
+}
+
+/// How many partitions one of those that are here has at most.
+fn share(meeting: &Meeting) -> usize {
+    meeting
+        .partitions
+        .len()
+        .div_ceil(meeting.present.len().max(1))
+}
+
+/// Takes a partition, and brings its scheduler back.
+async fn begin(front: &Arc<Front>, partition: u16) -> Result<Begun, StartError> {
+    let general = &front.general;
+    let hub = Arc::new(Hub::new(Arc::clone(&general.metrics)));
+    let trouble = Arc::new(Trouble::default());
+    let unmet = Arc::new(Unmet::new(Arc::clone(&front.more)));
+    let clock = Clock::new();
+    let parts = Parts {
+        config: Config {
+            partition,
+            partitions: front.partitions,
+            ..front.config.clone()
+        },
+        seed: front.seed ^ u64::from(partition),
+        holder: front.holder.clone(),
+        journal: Arc::clone(&general.journal),
+        blobs: Arc::clone(&general.blobs),
+        compact_after: front.compact_after,
+        hub: Arc::clone(&hub),
+        metrics: Arc::clone(&general.metrics),
+        trouble: Arc::clone(&trouble),
+        clock,
+        unmet: Arc::clone(&unmet),
+        caught: Some(front.caught.clone()),
+    };
+    // Replaying a long log takes a while.
+    let started = tokio::task::spawn_blocking(move || Driver::start(parts)).await;
+    let (driver, threads) = started.map_err(std::io::Error::other)??;
+    let (close, closing) = told::channel(false);
+    let own = Own {
+        driver,
+        hub,
+        trouble,
+        clock,
+        closing,
+    };
+    let app = Arc::new(general.of_partition(own));
+    let (decide, decided) = mpsc::unbounded_channel();
+    let local = Local {
+        router: TowerToHyperService::new(http::of_partition(Arc::clone(&app))),
+        app,
+        unmet,
+        decided: decide,
+        leave: Notify::new(),
+    };
+    Ok(Begun {
+        local: Arc::new(local),
+        threads,
+        close,
+        decided,
+    })
+}
+
+/// Serves a partition until it is somebody else's, or is to be.
+async fn serve(front: &Front, partition: u16, begun: Begun, known: BTreeSet<PublicKey>) {
+    let Begun {
+        local,
+        threads,
+        close,
+        decided,
+    } = begun;
+    info!(partition, "holding a partition");
+    let app = &local.app;
+    if front.diary {
+        tokio::spawn(diary::keep(Arc::clone(app)));
+    }
+    let listening = tokio::spawn(listen(app.driver.clone(), decided));
+    tokio::select! {
+        () = app.trouble.overtaken() => {}
+        () = local.leave.notified() => {}
+        () = front.closed() => {}
+        never = tell_of_excluded(front, &app.driver, &known) => match never {},
+    }
+    // Whoever asks from now on waits for the next holder.
+    front
+        .seats
+        .send_modify(|seats| seats[usize::from(partition)] = Seat::Nobody);
+    let _ = close.send_replace(true);
+    listening.abort();
+    app.driver.clone().stop(threads).await;
+    info!(partition, "a partition is given back");
+}
+
+/// Sees to it that others know whom this partition's journal excludes: who was caught just before a crash was not noted. Then waits
+/// for ever.
+async fn tell_of_excluded(
+    front: &Front,
+    driver: &Driver,
+    known: &BTreeSet<PublicKey>,
+) -> std::convert::Infallible {
+    let is_unknown =
+        |view: &ExecutorView| view.standing == Standing::Excluded && !known.contains(&view.key);
+    if let Ok((overview, _)) = driver.look(Scheduler::overview).await {
+        for view in overview.executors.into_iter().filter(is_unknown) {
+            let decision = Decision {
+                executor: view.key,
+                at: front.general.clock.now(),
+                excluded: Some(view.reason),
+            };
+            // Nobody listens any more when the coordinator stops.
+            let _ = front.caught.send(decision);
+        }
+    }
+    std::future::pending().await
+}
+
+/// Does in one partition what was decided for all.
+async fn listen(driver: Driver, mut decided: mpsc::UnboundedReceiver<Decision>) {
+    while let Some(decision) = decided.recv().await {
+        while let Err(NoAnswer::Unavailable | NoAnswer::Busy) = apply(&driver, &decision).await {
+            if driver.is_gone() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Excludes an executor, or takes that back; it may be so already.
+pub(super) async fn apply(driver: &Driver, decision: &Decision) -> Result<(), NoAnswer> {
+    let Decision {
+        executor, excluded, ..
+    } = decision;
+    match excluded {
+        Some(reason) => driver.ban(*executor, reason.clone()).await,
+        None => driver.lift(*executor).await,
+    }
+}

@@ -468,13 +468,15 @@ async fn computed_in(url: String, seed: u64) -> Vec<Cid> {
 /// Every receipt proves what it says, and nothing was computed after it was final; what was computed.
 fn check_journal(journal: &dyn Journal, seed: u64) -> Vec<Cid> {
     let mut computed: BTreeMap<Cid, u32> = BTreeMap::new();
-    let mut at = Sequence(0);
-    loop {
-        let events = journal.read(Partition(0), at, 1_000).unwrap();
+    let mut partitions = (0..journal.partitions()).map(Partition);
+    let mut place = partitions.next().map(|first| (first, Sequence(0)));
+    while let Some((partition, at)) = place {
+        let events = journal.read(partition, at, 1_000).unwrap();
         let Some((last, _)) = events.last() else {
-            break;
+            place = partitions.next().map(|next| (next, Sequence(0)));
+            continue;
         };
-        at = Sequence(last.0 + 1);
+        place = Some((partition, Sequence(last.0 + 1)));
         for (_, bytes) in &events {
             let event: Value = decode("event", bytes, bytes.len()).unwrap();
             let Value::Map(event) = event else { continue };

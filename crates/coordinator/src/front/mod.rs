@@ -58,6 +58,8 @@ pub(crate) use self::{relay::relay, remote::nonce_of, watch::watch};
 pub(crate) struct Front {
     /// What is asked that is about no partition.
     general: Arc<App>,
+    /// What answers that.
+    router: TowerToHyperService<Router>,
     partitions: u16,
     seats: told::Sender<Vec<Seat>>,
     /// Wakes executors that wait, when something waits for them at another seat.
@@ -106,10 +108,14 @@ pub(crate) struct Local {
 
 impl Local {
     async fn answer(&self, request: Request) -> Response {
-        match self.router.call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        answer_of(&self.router, request).await
+    }
+}
+
+async fn answer_of(router: &TowerToHyperService<Router>, request: Request) -> Response {
+    match router.call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 
@@ -182,6 +188,7 @@ impl Front {
         let general = Arc::new(place.app(own, metrics, Some(Weak::clone(me))));
         let partitions = general.journal.partitions();
         Self {
+            router: TowerToHyperService::new(http::unguarded(Arc::clone(&general))),
             general,
             partitions,
             seats: told::Sender::new(vec![Seat::Nobody; usize::from(partitions)]),
@@ -308,11 +315,7 @@ impl Front {
     }
 
     async fn general(&self, request: Request) -> Response {
-        let router = http::unguarded(Arc::clone(&self.general));
-        match TowerToHyperService::new(router).call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        answer_of(&self.router, request).await
     }
 
     /// Asks whoever has a partition, here or elsewhere.

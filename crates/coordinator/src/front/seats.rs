@@ -29,6 +29,9 @@ use crate::{
     store::{Decision, Journal, JournalError, Meeting, Seen, Tenure},
 };
 
+/// Of so many looks at the journal one is at the components, too.
+const COMPONENTS_EVERY: u32 = 4;
+
 /// Keeps the partitions that are to be here.
 pub(super) struct Keeper {
     front: Arc<Front>,
@@ -42,6 +45,8 @@ pub(super) struct Keeper {
     free: BTreeMap<u16, Instant>,
     /// Those that could not be taken, and when that is tried again.
     failed: BTreeMap<u16, Instant>,
+    /// How often it looked around.
+    looks: u32,
     /// The number of the last decision that is known here.
     last: u64,
     /// What was decided last of each executor.
@@ -69,6 +74,7 @@ impl Keeper {
             busy: BTreeSet::new(),
             free: BTreeMap::new(),
             failed: BTreeMap::new(),
+            looks: 0,
             last: 0,
             decided: BTreeMap::new(),
             caught,
@@ -138,6 +144,11 @@ impl Keeper {
         self.learn(&meeting);
         self.take(&meeting);
         self.hand_over(&meeting);
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks % COMPONENTS_EVERY == 0 {
+            // For whoever watches; who asks for one has them read before.
+            drop(self.front.general.blocking(http::refresh).await);
+        }
         Ok(())
     }
 

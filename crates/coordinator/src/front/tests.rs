@@ -351,18 +351,12 @@ async fn leases_go_on_at_whoever_takes_a_partition_over() {
     first.post("/components?name=math", math(), &[201]).await;
     let mut executor = FakeExecutor::connect(&second.url, 1).await;
     let (numbers, leases) = all_leased(&second, &mut executor).await;
-    let (begun, gone) = (Instant::now(), held(&first).await);
-    assert_eq!(gone.len(), 2);
+    assert_eq!(held(&first).await.len(), 2);
     first.stop().await;
     // Its connection to the other one ends, since it has leases there.
     while executor.hear().await.is_some() {}
     let (mut executor, resumed) = holding(&second, 1, &leases.iter().collect::<Vec<_>>()).await;
     assert_eq!(resumed.len(), leases.len(), "all go on");
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
     deliver_all(&mut executor, &leases).await;
     for run in numbers {
         let view = ended(&second, run).await;

@@ -51,8 +51,9 @@ pub(super) async fn health(State(app): Shared) -> Response {
         "components": app.library.shelf().len(),
     });
     if let Some(front) = app.front() {
-        // Of all that are told, these alone are of this coordinator.
         health["partitions"] = front.held();
+        // Each of its partitions counts those that have turned to it.
+        health["executors"] = app.metrics.executor_connections.get().into();
     }
     (status, Json(health)).into_response()
 }

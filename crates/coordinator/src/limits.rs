@@ -149,7 +149,7 @@ pub(crate) const WELCOME_MAX: Duration = Duration::from_secs(5);
 /// How long an executor does not ask again at a scheduler that had nothing for it.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(400);
 
-/// Frames between a connection and a scheduler.
+/// Frames of an executor that wait for the scheduler that they are for.
 pub(crate) const FRAMES_AHEAD: usize = 32;
 
 /// Executors that are woken together for what waits at another scheduler: more come with the next look.

@@ -33,16 +33,16 @@ use self::teller::Teller;
 use crate::{
     app::App,
     error::ApiError,
-    http,
+    http::{self, Started},
     limits::{PING_EVERY, SILENCE_MAX, SOCKET_BUFFER_BYTES},
     metrics::Counted,
-    peer::Network,
+    peer::Peer,
     places::Place,
     writer::{GOING_AWAY, NORMAL, POLICY, Writer, turn_away},
 };
 
 /// Largest message of a client: an array of byte numbers, with commas, of the largest workflow that is usual here.
-const MESSAGE_BYTES_MAX: usize = 16 << 20;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// Runs that one connection may follow at the same time.
 const SUBSCRIPTIONS_MAX: usize = 64;
@@ -58,12 +58,8 @@ const INVALID_PARAMS: i64 = -32_602;
 const INTERNAL: i64 = -32_603;
 
 /// Takes the connection over, if there is a place.
-pub(crate) fn upgrade(
-    app: Arc<App>,
-    ws: WebSocketUpgrade,
-    network: Network,
-    host: String,
-) -> Response {
+pub(crate) fn upgrade(app: Arc<App>, ws: WebSocketUpgrade, peer: Peer, host: String) -> Response {
+    let network = peer.network();
     let place = match app.room.watchers.take(network) {
         Ok(place) => place,
         Err(error) => return turn_away(ws, &error),
@@ -73,7 +69,7 @@ pub(crate) fn upgrade(
         .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| serve(app, socket, network, place, host))
+        .on_upgrade(move |socket| serve(app, socket, peer, place, host))
 }
 
 #[derive(Deserialize)]
@@ -89,7 +85,7 @@ struct Request {
 /// One client.
 struct Client {
     app: Arc<App>,
-    network: Network,
+    peer: Peer,
     host: String,
     /// Runs that it follows, by the subscription's name.
     following: BTreeMap<String, AbortHandle>,
@@ -112,11 +108,23 @@ struct Answered {
 /// A subscription that was acknowledged and is to begin.
 struct Begins {
     subscription: String,
-    /// Who has the run.
-    app: Arc<App>,
-    run: RunId,
-    name: String,
+    of: Subscribed,
     place: Place,
+}
+
+/// What a subscription tells of.
+enum Subscribed {
+    /// A run, of whom has it.
+    Here {
+        app: Arc<App>,
+        run: RunId,
+        name: String,
+    },
+    /// A run of another coordinator, which tells of so many tasks.
+    There {
+        told: mpsc::Receiver<String>,
+        tasks: usize,
+    },
 }
 
 struct Refused {
@@ -150,14 +158,14 @@ fn refused(code: i64, message: impl Into<String>) -> Refused {
     }
 }
 
-async fn serve(app: Arc<App>, socket: WebSocket, network: Network, place: Place, host: String) {
+async fn serve(app: Arc<App>, socket: WebSocket, peer: Peer, place: Place, host: String) {
     let _counted = Counted::new(&app.metrics.watcher_connections);
     let (sink, mut stream) = socket.split();
     let mut writer = Writer::new(sink);
     let (notifications, mut to_send) = mpsc::channel(NOTIFICATIONS_AHEAD);
     let mut client = Client {
         app: Arc::clone(&app),
-        network,
+        peer,
         host,
         following: BTreeMap::new(),
         next: 1,
@@ -385,16 +393,26 @@ impl Client {
             let message = format!("one connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
             return Err(refused(INVALID_REQUEST, message));
         }
-        let place = self.app.room.watchers.take(self.network)?;
-        let (app, run, name) = http::start(&self.app, body.into()).await?;
+        let place = self.app.room.watchers.take(self.peer.network())?;
+        let of = match http::start(&self.app, body.into()).await? {
+            Started::Here { app, run, name } => Subscribed::Here { app, run, name },
+            Started::There {
+                partition,
+                body,
+                tasks,
+            } => {
+                let front = self.app.front();
+                let front = front.ok_or_else(|| ApiError::unavailable("the coordinator stops"))?;
+                let told = front.subscribe(partition, self.peer, &body).await?;
+                Subscribed::There { told, tasks }
+            }
+        };
         let subscription = self.name();
         Ok(Answered {
             result: json!(subscription),
             begins: Some(Begins {
                 subscription,
-                app,
-                run,
-                name,
+                of,
                 place,
             }),
         })
@@ -403,21 +421,63 @@ impl Client {
     fn begin(&mut self, begins: Begins) {
         let Begins {
             subscription,
-            app,
-            run,
-            name,
+            of,
             place,
         } = begins;
-        let teller = Teller {
-            app,
-            subscription: subscription.clone(),
-            run,
-            name,
-            notifications: self.notifications.clone(),
+        let notifications = self.notifications.clone();
+        let task = match of {
+            Subscribed::Here { app, run, name } => {
+                let teller = Teller {
+                    app,
+                    subscription: subscription.clone(),
+                    run,
+                    name,
+                    notifications,
+                };
+                tokio::spawn(teller.tell(place))
+            }
+            Subscribed::There { told, tasks } => {
+                let subscription = subscription.clone();
+                tokio::spawn(pass_on(told, tasks, subscription, notifications, place))
+            }
         };
-        let task = tokio::spawn(teller.tell(place));
         self.following.insert(subscription, task.abort_handle());
     }
+}
+
+/// Tells what another coordinator tells of a run, under the name that the client knows.
+async fn pass_on(
+    mut told: mpsc::Receiver<String>,
+    tasks: usize,
+    subscription: String,
+    notifications: mpsc::Sender<Notification>,
+    place: Place,
+) {
+    let mut left = tasks;
+    while left > 0 {
+        let text = told.recv().await.unwrap_or_else(|| {
+            let message = format!(
+                "subscription {subscription} ends before all is told: the coordinator that has the run is gone; subscribe to the                  workflow again, what is known is replayed"
+            );
+            error_of(&Json::Null, refused(INTERNAL, message)).to_string()
+        });
+        let Ok(mut said) = serde_json::from_str::<Json>(&text) else {
+            continue;
+        };
+        // What is no notification is why no more of them come.
+        left = match said.get("params").is_some() {
+            true => left - 1,
+            false => 0,
+        };
+        if let Some(params) = said.get_mut("params") {
+            params["subscription"] = subscription.as_str().into();
+        }
+        // A client that went away does not hear what follows.
+        let text = Notification::Text(said.to_string());
+        let _ = notifications.send(text).await;
+    }
+    let _ = notifications.send(Notification::Ended(subscription)).await;
+    drop(place);
 }
 
 fn notification_of(method: &str, subscription: &str, dag_json: &str) -> String {

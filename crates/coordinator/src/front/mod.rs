@@ -269,6 +269,12 @@ impl Front {
         here.collect()
     }
 
+    /// What is wrong with the partitions that are here; `None` while nothing is.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let mut locals = self.locals().into_iter();
+        locals.find_map(|(_, local)| local.app.trouble.text())
+    }
+
     /// The partitions that are here, of how many.
     pub(crate) fn held(&self) -> serde_json::Value {
         let here = self.locals().into_iter().map(|(partition, _)| partition);
@@ -432,18 +438,28 @@ impl Front {
         self.ask(partition, client.peer.0, request).await
     }
 
-    /// The partition of a workflow, for whoever can deal with it only if it is here.
-    pub(crate) async fn here(&self, workflow: Cid) -> Result<Arc<App>, ApiError> {
-        match self.seat(self.partition_of(workflow)).await? {
+    /// Who has a workflow's partition, if it is here; the partition, if it is not.
+    pub(crate) async fn here(&self, workflow: Cid) -> Result<Result<Arc<App>, u16>, ApiError> {
+        let partition = self.partition_of(workflow);
+        Ok(match self.seat(partition).await? {
             Seat::Here(local) => Ok(Arc::clone(&local.app)),
-            Seat::There { address, .. } => Err(ApiError::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                "elsewhere",
-                format!("the workflow's partition is at {address}"),
-            )
-            .hint("connect there, or POST the workflow to /run here")),
-            Seat::Nobody => Err(nobody("its partition changes hands")),
-        }
+            Seat::There { .. } | Seat::Nobody => Err(partition),
+        })
+    }
+
+    /// Has a workflow run at the coordinator that has its partition; what that tells of it comes through what is returned.
+    pub(crate) async fn subscribe(
+        &self,
+        partition: u16,
+        peer: Peer,
+        body: &[u8],
+    ) -> Result<mpsc::Receiver<String>, ApiError> {
+        let Seat::There { address, .. } = self.seat(partition).await? else {
+            return Err(nobody("its partition changes hands"));
+        };
+        let subscribed = remote::subscribe(self, &address, partition, peer, body);
+        let subscribed = timeout(FOLLOWED_WITHIN, subscribed).await;
+        subscribed.unwrap_or_else(|_| Err(nobody("the one that does is too slow")))
     }
 
     /// Ends when the coordinator stops.

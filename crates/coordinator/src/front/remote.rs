@@ -15,19 +15,25 @@ use tokio_tungstenite::{
 };
 use tracing::debug;
 
+use serde_json::{Value as Json, json};
+
 use super::{Front, Local, PARTITIONS};
 use crate::{
-    limits::{FRAMES_AHEAD, SOCKET_BUFFER_BYTES},
+    error::ApiError,
+    limits::{FRAMES_AHEAD, OUTBOX_MAX, SOCKET_BUFFER_BYTES},
     pass::{self, Onward},
     peer::Peer,
+    rpc,
     socket::{Ears, serve_executor, serve_watcher},
+    standby::nobody,
     writer::Writer,
 };
 
 /// The header by which a coordinator tells what an executor has signed.
 const NONCE: HeaderName = HeaderName::from_static("asterism-nonce");
 
-/// Both ends of what a seat hears and says.
+/// Both ends of what a seat hears and says. It may be far ahead with what it says: if each waited for the other one to listen, both would
+/// wait for ever.
 pub(super) struct Ends {
     pub(super) say: mpsc::Sender<Bytes>,
     pub(super) hear: mpsc::Receiver<Bytes>,
@@ -44,7 +50,7 @@ pub(super) enum Who {
 /// Connects with a seat in here.
 pub(super) fn here(local: &Local, peer: Peer, who: Who) -> Ends {
     let (say, heard) = mpsc::channel(FRAMES_AHEAD);
-    let (said, hear) = mpsc::channel(FRAMES_AHEAD);
+    let (said, hear) = mpsc::channel(OUTBOX_MAX);
     let app = Arc::clone(&local.app);
     let (ears, writer) = (Ears::Relay(heard), Writer::Relay(said));
     tokio::spawn(async move {
@@ -64,41 +70,108 @@ pub(super) async fn there(
     peer: Peer,
     who: Who,
 ) -> Result<Ends, String> {
+    let path = match who {
+        Who::Executor(_) => "ws/executor",
+        Who::Watcher => "ws/watch",
+    };
+    let nonce = match who {
+        Who::Executor(nonce) => HeaderValue::from_str(&hex(&nonce)).ok(),
+        Who::Watcher => None,
+    };
+    let more = nonce.map(|nonce| (NONCE, nonce));
+    let protocol = HeaderValue::from_static(SUBPROTOCOL);
+    let more = more
+        .into_iter()
+        .chain([(header::SEC_WEBSOCKET_PROTOCOL, protocol)]);
+    let at = (coordinator, partition, path);
+    let socket = socket(front, at, peer, FRAME_BYTES_MAX, more.collect()).await?;
+    let (say, to_say) = mpsc::channel(FRAMES_AHEAD);
+    let (heard, hear) = mpsc::channel(OUTBOX_MAX);
+    tokio::spawn(carry(socket, to_say, heard));
+    Ok(Ends { say, hear })
+}
+
+/// A WebSocket of a partition at another coordinator.
+async fn socket(
+    front: &Front,
+    (coordinator, partition, path): (&str, u16, &str),
+    peer: Peer,
+    bytes_max: usize,
+    more: HeaderMap,
+) -> Result<WebSocketStream<TcpStream>, String> {
     let stream = pass::connect(coordinator).await?;
     let place = coordinator.strip_prefix("http://").unwrap_or_default();
-    let what = match who {
-        Who::Executor(_) => "executor",
-        Who::Watcher => "watch",
-    };
-    let mut request = format!("ws://{place}/{PARTITIONS}/{partition}/ws/{what}")
+    let mut request = format!("ws://{place}/{PARTITIONS}/{partition}/{path}")
         .into_client_request()
         .map_err(|error| error.to_string())?;
-    let headers = request.headers_mut();
-    let protocol = HeaderValue::from_static(SUBPROTOCOL);
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    if let Who::Executor(nonce) = who
-        && let Ok(nonce) = HeaderValue::from_str(&hex(&nonce))
-    {
-        headers.insert(NONCE, nonce);
-    }
+    request.headers_mut().extend(more);
     let onward = Onward {
         authority: &front.general.authority,
         peer: peer.0,
         over: front.closing.clone(),
     };
-    onward.sign(headers);
+    onward.sign(request.headers_mut());
     let config = WebSocketConfig::default()
         .read_buffer_size(SOCKET_BUFFER_BYTES)
         .write_buffer_size(SOCKET_BUFFER_BYTES)
-        .max_write_buffer_size(2 * FRAME_BYTES_MAX)
-        .max_message_size(Some(FRAME_BYTES_MAX))
-        .max_frame_size(Some(FRAME_BYTES_MAX));
+        .max_write_buffer_size(2 * bytes_max)
+        .max_message_size(Some(bytes_max))
+        .max_frame_size(Some(bytes_max));
     let connected = client_async_with_config(request, stream, Some(config)).await;
-    let (socket, _) = connected.map_err(|error| error.to_string())?;
-    let (say, to_say) = mpsc::channel(FRAMES_AHEAD);
-    let (heard, hear) = mpsc::channel(FRAMES_AHEAD);
-    tokio::spawn(carry(socket, to_say, heard));
-    Ok(Ends { say, hear })
+    Ok(connected.map_err(|error| error.to_string())?.0)
+}
+
+/// As [`Front::subscribe`], at this coordinator.
+pub(super) async fn subscribe(
+    front: &Front,
+    coordinator: &str,
+    partition: u16,
+    peer: Peer,
+    body: &[u8],
+) -> Result<mpsc::Receiver<String>, ApiError> {
+    let at = (coordinator, partition, "");
+    let socket = socket(front, at, peer, rpc::MESSAGE_BYTES_MAX, HeaderMap::new());
+    let mut socket = socket.await.map_err(|why| nobody(&why))?;
+    let broken = |error: &dyn std::fmt::Display| nobody(&error.to_string());
+    let request = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "subscribe_run_workflow", "params": [body],
+    });
+    let request = Message::Text(request.to_string().into());
+    socket.send(request).await.map_err(|error| broken(&error))?;
+    loop {
+        let Some(said) = socket.next().await else {
+            return Err(broken(&"it does not answer"));
+        };
+        let Message::Text(text) = said.map_err(|error| broken(&error))? else {
+            continue;
+        };
+        let said: Json = serde_json::from_str(&text).map_err(|error| broken(&error))?;
+        if said["result"].is_string() {
+            break;
+        }
+        let message = said["error"]["message"].as_str().unwrap_or_default();
+        return Err(ApiError::invalid(message));
+    }
+    let (tell, told) = mpsc::channel(FRAMES_AHEAD);
+    tokio::spawn(async move {
+        loop {
+            let said = tokio::select! {
+                said = socket.next() => said,
+                () = tell.closed() => None,
+            };
+            match said {
+                Some(Ok(Message::Text(text))) => {
+                    // Whoever is told went away.
+                    if tell.send(text.to_string()).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            }
+        }
+    });
+    Ok(told)
 }
 
 /// Carries frames both ways until one side ends.

@@ -14,8 +14,10 @@ use asterism_protocol::{
     },
     view::{RunState, RunSummary, RunView},
 };
+use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::StatusCode;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     Options,
@@ -400,7 +402,8 @@ async fn what_the_operator_decides_at_one_holds_for_all_partitions() {
 
     // Banned.
     let path = format!("/executors/{}/ban", key.did());
-    assert_eq!(post(&second, &path).await.status(), StatusCode::OK);
+    let path = path.as_str();
+    assert_eq!(post(&second, path).await.status(), StatusCode::OK);
     tokio::time::sleep(Duration::from_secs(1)).await;
     for number in MANY..2 * MANY {
         let server = if number % 2 == 0 { &first } else { &second };
@@ -415,14 +418,15 @@ async fn what_the_operator_decides_at_one_holds_for_all_partitions() {
     let executors = first.json("/executors").await.unwrap();
     assert_eq!(executors[0]["standing"], "excluded", "{executors}");
     let undo = format!("{path}?undo=true");
-    assert_eq!(post(&first, &undo).await.status(), StatusCode::OK);
+    let undo = undo.as_str();
+    assert_eq!(post(&first, undo).await.status(), StatusCode::OK);
     for run in runs(&second).await {
         assert_eq!(
             ended(&second, run.run.0).await.summary.state,
             RunState::Done
         );
     }
-    assert_eq!(post(&first, &undo).await.status(), StatusCode::CONFLICT);
+    assert_eq!(post(&first, undo).await.status(), StatusCode::CONFLICT);
     working.abort();
     second.stop().await;
     first.stop().await;
@@ -497,8 +501,9 @@ async fn the_same_request_through_another_coordinator_is_the_same_run() {
     };
     for number in 0..8 {
         let key = format!("key {number}");
-        let run = submit(&first, number, &key).await;
-        assert_eq!(submit(&second, number, &key).await, run);
+        let key = key.as_str();
+        let run = submit(&first, number, key).await;
+        assert_eq!(submit(&second, number, key).await, run);
         assert_ne!(submit(&second, number, "another key").await, run);
     }
     second.stop().await;
@@ -515,6 +520,43 @@ async fn only_coordinators_ask_a_partition() {
     }
     let drained = reqwest::get(format!("{}/coordinators/drain", first.url));
     assert_eq!(drained.await.unwrap().status(), StatusCode::FORBIDDEN);
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_homestar_is_told_of_runs_wherever_they_are() {
+    let disk = disk();
+    let (first, second) = two(&disk).await;
+    first.post("/components?name=math", math(), &[201]).await;
+    let working = tokio::spawn(work(first.url.clone(), 7, Accepted::default()));
+    let url = second.url.replace("http", "ws");
+    let (mut client, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let mut hear = async |client: &mut common::Socket| loop {
+        let said = tokio::time::timeout(LONG, client.next()).await;
+        if let Message::Text(text) = said.expect("it says something").unwrap().unwrap() {
+            return serde_json::from_str::<Json>(&text).unwrap();
+        }
+    };
+    for number in 0..8 {
+        let document: Json = serde_json::from_slice(&chain(number).0).unwrap();
+        let request = json!({
+            "jsonrpc": "2.0",
+            "id": number,
+            "method": "subscribe_run_workflow",
+            "params": [{ "name": "chain", "workflow": document }],
+        });
+        let request = Message::Text(request.to_string().into());
+        client.send(request).await.unwrap();
+        let answer = hear(&mut client).await;
+        assert!(answer["result"].is_string(), "{answer}");
+        for _ in 0..2 {
+            let told = hear(&mut client).await;
+            assert_eq!(told["params"]["subscription"], answer["result"], "{told}");
+        }
+    }
+    assert!(partitions(runs(&first).await.iter().map(|run| run.run.0)).len() > 1);
+    working.abort();
     second.stop().await;
     first.stop().await;
 }

@@ -44,7 +44,7 @@ pub(crate) use self::{
     extract::Client,
     once::{Key, Keys},
     prepare::{Forwarded, Ready, collect_blobs as run_blobs},
-    run::{Wanted, answer, forgotten, start, tasks_from},
+    run::{Started, Wanted, answer, forgotten, start, tasks_from},
 };
 
 use self::extract::check_query;

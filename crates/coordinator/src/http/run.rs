@@ -1,9 +1,9 @@
 //! `POST /run` and `POST /workflow`: a workflow in either form, prepared, run, and its result.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use asterism_protocol::{
-    Cid, Invocation, Prepared, Timestamp, blob_cid,
+    Cid, Invocation, Prepared, Timestamp, Value, blob_cid, decode, encode,
     limits::{DOCUMENT_BYTES_MAX, PAGE_TASKS_MAX, WATCHED_TASKS_MAX, WORKFLOW_BYTES_MAX},
     to_value,
     view::{RunId, RunState, RunSummary, RunView, TaskView},
@@ -247,11 +247,27 @@ pub(crate) async fn answer(
     Ok((names_of(run, workflow), token, answer).into_response())
 }
 
-/// Makes a run of a document for somebody who follows it in another way; the run and its name, and who has it.
-pub(crate) async fn start(
-    app: &Arc<App>,
-    body: Bytes,
-) -> Result<(Arc<App>, RunId, String), ApiError> {
+/// What came of a document for somebody who follows it in another way.
+pub(crate) enum Started {
+    /// A run.
+    Here {
+        /// Who has it.
+        app: Arc<App>,
+        run: RunId,
+        name: String,
+    },
+    /// It has to be made at another coordinator.
+    There {
+        partition: u16,
+        /// The workflow as it is to be run, with its name, in DAG-CBOR.
+        body: Vec<u8>,
+        /// So many tasks are to be told of.
+        tasks: usize,
+    },
+}
+
+/// Makes a run of a document for somebody who follows it in another way.
+pub(crate) async fn start(app: &Arc<App>, body: Bytes) -> Result<Started, ApiError> {
     if let Some(trouble) = app.trouble.text() {
         return Err(ApiError::trouble(trouble));
     }
@@ -263,12 +279,29 @@ pub(crate) async fn start(
         .blocking(move |app| ready(app, Submitted::read(app, body)?, RunQuery::default()))
         .await?;
     let app = match app.front() {
-        Some(front) => front.here(workflow).await?,
+        Some(front) => match front.here(workflow).await? {
+            Ok(app) => app,
+            Err(partition) => {
+                let tasks = submission.plan.tasks();
+                let workflow = tasks.encoded_workflow();
+                let workflow: Value = decode("workflow", workflow, workflow.len())
+                    .map_err(|error| ApiError::internal(&error))?;
+                let body = Value::Map(BTreeMap::from([
+                    ("name".to_owned(), Value::String(submission.name.clone())),
+                    ("workflow".to_owned(), workflow),
+                ]));
+                return Ok(Started::There {
+                    partition,
+                    body: encode(&body),
+                    tasks: tasks.len(),
+                });
+            }
+        },
         None => Arc::clone(app),
     };
     let name = submission.name.clone();
     let run = app.driver.submit(submission).await?;
-    Ok((app, run, name))
+    Ok(Started::Here { app, run, name })
 }
 
 /// Where a run is looked at.

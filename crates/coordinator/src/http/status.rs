@@ -15,16 +15,14 @@ use crate::rpc;
 pub(super) async fn root(
     State(app): Shared,
     ws: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    Client {
-        headers, network, ..
-    }: Client,
+    Client { headers, peer, .. }: Client,
 ) -> Response {
     if let Ok(ws) = ws {
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
         let host = host.unwrap_or_default().to_owned();
-        return rpc::upgrade(app, ws, network, host);
+        return rpc::upgrade(app, ws, peer, host);
     }
     match app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         Some(page) => page,
@@ -34,7 +32,11 @@ pub(super) async fn root(
 
 /// 200 while work is accepted, 503 with the reason when not.
 pub(super) async fn health(State(app): Shared) -> Response {
-    let trouble = app.trouble.text().or_else(|| app.blobs.trouble());
+    let trouble = match app.front() {
+        Some(front) => front.trouble(),
+        None => app.trouble.text(),
+    };
+    let trouble = trouble.or_else(|| app.blobs.trouble());
     let status = if trouble.is_some() {
         StatusCode::SERVICE_UNAVAILABLE
     } else {

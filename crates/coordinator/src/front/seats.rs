@@ -145,7 +145,7 @@ impl Keeper {
         self.take(&meeting);
         self.hand_over(&meeting);
         self.looks = self.looks.wrapping_add(1);
-        if self.looks % COMPONENTS_EVERY == 0 {
+        if self.looks.is_multiple_of(COMPONENTS_EVERY) {
             // For whoever watches; who asks for one has them read before.
             drop(self.front.general.blocking(http::refresh).await);
         }

@@ -532,7 +532,7 @@ async fn a_client_of_homestar_is_told_of_runs_wherever_they_are() {
     let working = tokio::spawn(work(first.url.clone(), 7, Accepted::default()));
     let url = second.url.replace("http", "ws");
     let (mut client, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-    let mut hear = async |client: &mut common::Socket| loop {
+    let hear = async |client: &mut common::Socket| loop {
         let said = tokio::time::timeout(LONG, client.next()).await;
         if let Message::Text(text) = said.expect("it says something").unwrap().unwrap() {
             return serde_json::from_str::<Json>(&text).unwrap();

@@ -66,14 +66,6 @@ impl MemoryJournal {
         journal
     }
 
-    /// A coordinator is silent, and its terms are over.
-    #[cfg(test)]
-    pub(crate) fn silence(&self, name: &str) {
-        let contents = &mut *self.contents();
-        contents.present.remove(name);
-        contents.terms.end_of(name);
-    }
-
     /// The term of whoever holds a partition is over.
     #[cfg(test)]
     pub(crate) fn expire(&self, partition: Partition) {

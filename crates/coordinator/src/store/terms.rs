@@ -43,12 +43,6 @@ impl Terms {
         }
     }
 
-    /// The holder of this name goes, whatever it holds.
-    #[cfg(test)]
-    pub(super) fn end_of(&mut self, name: &str) {
-        self.0.retain(|_, (holder, _)| holder.name != name);
-    }
-
     /// The holder goes.
     pub(super) fn end(&mut self, partition: Partition) {
         self.0.remove(&partition);

@@ -38,7 +38,7 @@ pub(super) fn open(url: &str) -> Result<PostgresJournal, JournalError> {
 }
 
 /// What nobody but a test says to a database.
-fn say(url: &str, what: &str) {
+pub(super) fn say(url: &str, what: &str) {
     talk(url, async |client| {
         client.batch_execute(what).await.unwrap()
     });

@@ -4,10 +4,13 @@ use std::{thread, time::Duration};
 
 use asterism_protocol::{Identity, Timestamp, blob_cid};
 
-use super::{database::new_database, instantiate};
+use super::{
+    database::{new_database, say},
+    events, instantiate,
+};
 use crate::store::{
     Asked, ComponentRecord, Decision, Holder, Journal, JournalError, Meeting, MemoryJournal,
-    Partition, PostgresJournal, Tenure,
+    Partition, PostgresJournal, Sequence, Tenure,
 };
 
 /// Longer than any test.
@@ -165,4 +168,24 @@ fn the_number_of_partitions_stays_as_it_was_made() {
     );
     let url = new_database();
     assert_eq!(open_parted(&url, None).unwrap().partitions(), 1);
+}
+
+#[test]
+fn a_journal_from_before_there_were_several_has_one() {
+    let url = new_database();
+    let before = open_parted(&url, None).unwrap();
+    let tenure = acquired(&before, 0, "one", LONG);
+    before.append(tenure, Sequence(0), &events(&["a"])).unwrap();
+    drop(before);
+    say(
+        &url,
+        "DROP TABLE coordinators, decisions;
+         ALTER TABLE asterism DROP COLUMN partitions;
+         ALTER TABLE partitions DROP COLUMN unmet;
+         UPDATE asterism SET version = 1",
+    );
+    let journal = open_parted(&url, None).unwrap();
+    assert_eq!(journal.partitions(), 1);
+    assert_eq!(journal.end(Partition(0)).unwrap(), Sequence(1));
+    assert_eq!(held(&meet(&journal, "one")), [("one", 0)]);
 }

@@ -31,6 +31,7 @@ use super::{
     remote::{self, Ends, Who},
 };
 use crate::{
+    http,
     hub::Published,
     limits::{PING_EVERY, SILENCE_MAX, WELCOME_MAX},
     peer::Peer,
@@ -151,6 +152,8 @@ impl Watch {
     /// Turns to all seats that are somewhere, and shows what is there.
     async fn begin(&mut self) -> Result<(), End> {
         self.seats.clear();
+        // What could not be read is told when it can be.
+        drop(self.front.general.blocking(http::refresh).await);
         let mut whole: Option<Overview> = None;
         let mut missing = Vec::new();
         for partition in 0..self.front.partitions {

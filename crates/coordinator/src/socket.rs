@@ -199,6 +199,7 @@ async fn talk(
     let mut greeted = false;
     let mut checker = Checker::default();
     let mut deliveries = Deliveries::default();
+    let relayed = ears.are_relayed();
     loop {
         let silence = if greeted { SILENCE_MAX } else { FIRST_WORD_MAX };
         tokio::select! {
@@ -254,7 +255,7 @@ async fn talk(
             _ = ping.tick(), if greeted => if writer.send(Message::Ping(Vec::new().into())).await.is_err() {
                 return End::Gone;
             },
-            () = tokio::time::sleep_until(heard + silence), if !deliveries.are_many() => {
+            () = tokio::time::sleep_until(heard + silence), if !relayed && !deliveries.are_many() => {
                 return End::Refused(format!("nothing was heard for {} s", silence.as_secs()));
             }
             () = app.closed() => return End::Stops,
@@ -414,6 +415,7 @@ async fn show(app: &Arc<App>, ears: &mut Ears, writer: &mut Writer, sight: &mut 
     }
     let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     let mut heard = Instant::now();
+    let relayed = ears.are_relayed();
     loop {
         let step = tokio::select! {
             // An error would say that its sender is gone: the app holds it.
@@ -456,7 +458,7 @@ async fn show(app: &Arc<App>, ears: &mut Ears, writer: &mut Writer, sight: &mut 
                 Err(broadcast::error::RecvError::Closed) => return End::Stops,
             },
             _ = ping.tick() => writer.send(Message::Ping(Vec::new().into())).await.map_err(|_| End::Gone),
-            () = tokio::time::sleep_until(heard + SILENCE_MAX) => return End::Gone,
+            () = tokio::time::sleep_until(heard + SILENCE_MAX), if !relayed => return End::Gone,
             () = app.closed() => return End::Stops,
         };
         if let Err(end) = step {

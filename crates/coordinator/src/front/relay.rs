@@ -29,7 +29,7 @@ use super::{
     remote::{self, Ends, Who},
 };
 use crate::{
-    limits::{ASK_AGAIN, FIRST_WORD_MAX, PING_EVERY, SILENCE_MAX, WELCOME_MAX},
+    limits::{ASK_AGAIN, FIRST_WORD_MAX, PING_EVERY, SEND_MAX, SILENCE_MAX, WELCOME_MAX},
     peer::Peer,
     socket::{Ears, Heard, STOPS, ends, new_nonce},
     writer::{GOING_AWAY, NORMAL, POLICY, Writer},
@@ -229,8 +229,13 @@ impl Relay {
     }
 
     async fn forward(&mut self, partition: u16, frame: Bytes) {
-        if let Some(seat) = self.seats.get_mut(&partition) {
-            let _ = seat.ends.say.send(frame).await;
+        let Some(seat) = self.seats.get_mut(&partition) else {
+            return;
+        };
+        let sent = timeout(SEND_MAX, seat.ends.say.send(frame)).await;
+        if sent.is_err() {
+            // It does not listen. What it has said is heard, and then that it is gone.
+            seat.ends.hear.close();
         }
     }
 

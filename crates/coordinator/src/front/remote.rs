@@ -1,6 +1,6 @@
 //! Connections of executors and watchers to the seats that they are passed on to: in here by channels, elsewhere by WebSockets.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use asterism_protocol::{SUBPROTOCOL, limits::FRAME_BYTES_MAX};
 use axum::{
@@ -8,19 +8,23 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::{net::TcpStream, sync::mpsc};
+use serde_json::{Value as Json, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{Message, client::IntoClientRequest as _, protocol::WebSocketConfig},
 };
 use tracing::debug;
 
-use serde_json::{Value as Json, json};
-
 use super::{Front, Local, PARTITIONS};
 use crate::{
     error::ApiError,
-    limits::{FRAMES_AHEAD, OUTBOX_MAX, SOCKET_BUFFER_BYTES},
+    limits::{FRAMES_AHEAD, OUTBOX_MAX, SEND_MAX, SILENCE_MAX, SOCKET_BUFFER_BYTES},
     pass::{self, Onward},
     peer::Peer,
     rpc,
@@ -87,7 +91,7 @@ pub(super) async fn there(
     let socket = socket(front, at, peer, FRAME_BYTES_MAX, more.collect()).await?;
     let (say, to_say) = mpsc::channel(FRAMES_AHEAD);
     let (heard, hear) = mpsc::channel(OUTBOX_MAX);
-    tokio::spawn(carry(socket, to_say, heard));
+    tokio::spawn(carry(socket, to_say, heard, SILENCE_MAX));
     Ok(Ends { say, hear })
 }
 
@@ -156,7 +160,8 @@ pub(super) async fn subscribe(
     tokio::spawn(async move {
         loop {
             let said = tokio::select! {
-                said = socket.next() => said,
+                // It pings: silence says that its machine is gone.
+                said = timeout(SILENCE_MAX, socket.next()) => said.ok().flatten(),
                 () = tell.closed() => None,
             };
             match said {
@@ -174,13 +179,16 @@ pub(super) async fn subscribe(
     Ok(told)
 }
 
-/// Carries frames both ways until one side ends.
-async fn carry(
-    socket: WebSocketStream<TcpStream>,
+/// Carries frames both ways until one side ends. A coordinator pings: one that is silent for `silence_max` is gone with its machine,
+/// and nobody has said so.
+async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: WebSocketStream<S>,
     mut to_say: mpsc::Receiver<Bytes>,
     heard: mpsc::Sender<Bytes>,
+    silence_max: Duration,
 ) {
     let (mut sink, mut stream) = socket.split();
+    let mut last = Instant::now();
     loop {
         tokio::select! {
             frame = to_say.recv() => {
@@ -189,19 +197,33 @@ async fn carry(
                     let _ = sink.close().await;
                     return;
                 };
-                if let Err(error) = sink.send(Message::Binary(frame)).await {
-                    debug!(%error, "a connection to another coordinator broke");
-                    return;
+                match timeout(SEND_MAX, sink.send(Message::Binary(frame))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        debug!(%error, "a connection to another coordinator broke");
+                        return;
+                    }
+                    Err(_) => {
+                        debug!("another coordinator does not read");
+                        return;
+                    }
                 }
             }
-            message = stream.next() => match message {
-                Some(Ok(Message::Binary(frame))) => if heard.send(frame).await.is_err() {
-                    let _ = sink.close().await;
-                    return;
-                },
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Text(_) | Message::Frame(_))) => {}
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-            },
+            message = stream.next() => {
+                match message {
+                    Some(Ok(Message::Binary(frame))) => if heard.send(frame).await.is_err() {
+                        let _ = sink.close().await;
+                        return;
+                    },
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Text(_) | Message::Frame(_))) => {}
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                }
+                last = Instant::now();
+            }
+            () = sleep_until(last + silence_max) => {
+                debug!("another coordinator is silent");
+                return;
+            }
         }
     }
 }
@@ -221,4 +243,35 @@ pub(crate) fn nonce_of(headers: &HeaderMap) -> Option<[u8; 32]> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_coordinator_that_is_silent_is_given_up() {
+        let silence_max = Duration::from_millis(400);
+        let (near, far) = tokio::io::duplex(1 << 10);
+        let near = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let mut far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+        let (_say, to_say) = mpsc::channel(1);
+        let (heard, mut hear) = mpsc::channel(1);
+        let carried = tokio::spawn(carry(near, to_say, heard, silence_max));
+        // Who pings is there, however long nothing else is said.
+        for _ in 0..6 {
+            tokio::time::sleep(silence_max / 4).await;
+            far.send(Message::Ping(Bytes::new())).await.unwrap();
+        }
+        far.send(Message::Binary(Bytes::from_static(b"word")))
+            .await
+            .unwrap();
+        assert_eq!(hear.recv().await.as_deref(), Some(b"word".as_slice()));
+        // From now on it is as after a loss of power: the connection stays.
+        let ended = timeout(50 * silence_max, hear.recv()).await;
+        assert_eq!(ended.expect("it is noticed"), None);
+        carried.await.unwrap();
+    }
 }

@@ -34,6 +34,11 @@ pub(crate) enum Heard {
 }
 
 impl Ears {
+    /// Does whoever has the socket see to it that it lives, and say when it ends? Then silence says nothing.
+    pub(crate) fn are_relayed(&self) -> bool {
+        matches!(self, Self::Relay(_))
+    }
+
     /// The next thing that is said.
     pub(crate) async fn hear(&mut self) -> Heard {
         let stream = match self {

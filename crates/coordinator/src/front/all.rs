@@ -168,12 +168,7 @@ impl Front {
                 Err(error) => return Err(error.into()),
             }
         }
-        if draining {
-            self.drained().insert(executor);
-        } else {
-            self.drained().remove(&executor);
-        }
-        Ok(known)
+        Ok(known | self.set_drained(executor, draining))
     }
 }
 

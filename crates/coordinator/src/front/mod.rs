@@ -11,7 +11,7 @@ mod seats;
 mod watch;
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     convert::Infallible,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -68,8 +68,8 @@ pub(crate) struct Front {
     caught: mpsc::UnboundedSender<Decision>,
     /// Coordinators that are here, this one too.
     present: Mutex<Vec<Holder>>,
-    /// Executors that are leased nothing more.
-    drained: Mutex<BTreeSet<PublicKey>>,
+    /// Executors whose words are carried here.
+    relayed: Mutex<BTreeMap<PublicKey, Relayed>>,
     holder: Holder,
     seed: u64,
     config: Config,
@@ -77,6 +77,15 @@ pub(crate) struct Front {
     diary: bool,
     /// Turns true when the coordinator stops.
     closing: told::Receiver<bool>,
+}
+
+/// An executor that is here.
+#[derive(Default)]
+struct Relayed {
+    /// Over so many connections: two, while one takes the other's place.
+    connections: usize,
+    /// It is leased nothing more.
+    drained: bool,
 }
 
 /// Where a partition is, as far as is known.
@@ -195,7 +204,7 @@ impl Front {
             more: Arc::default(),
             caught,
             present: Mutex::default(),
-            drained: Mutex::default(),
+            relayed: Mutex::default(),
             holder: place.holder.clone(),
             seed: place.seed,
             config: place.options.scheduler.clone(),
@@ -205,8 +214,40 @@ impl Front {
         }
     }
 
-    fn drained(&self) -> MutexGuard<'_, BTreeSet<PublicKey>> {
-        self.drained.lock().unwrap_or_else(PoisonError::into_inner)
+    fn relayed(&self) -> MutexGuard<'_, BTreeMap<PublicKey, Relayed>> {
+        self.relayed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection of an executor begins.
+    fn comes(&self, executor: PublicKey) {
+        self.relayed().entry(executor).or_default().connections += 1;
+    }
+
+    /// One ends. It is drained for as long as it is here.
+    fn goes(&self, executor: PublicKey) {
+        let mut relayed = self.relayed();
+        if let Some(known) = relayed.get_mut(&executor) {
+            known.connections -= 1;
+            if known.connections == 0 {
+                relayed.remove(&executor);
+            }
+        }
+    }
+
+    /// Leases nothing more to an executor, or does again; is it here?
+    fn set_drained(&self, executor: PublicKey, drained: bool) -> bool {
+        match self.relayed().get_mut(&executor) {
+            Some(known) => {
+                known.drained = drained;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn is_drained(&self, executor: PublicKey) -> bool {
+        let relayed = self.relayed();
+        relayed.get(&executor).is_some_and(|known| known.drained)
     }
 
     fn present(&self) -> MutexGuard<'_, Vec<Holder>> {

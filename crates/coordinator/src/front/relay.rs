@@ -104,6 +104,7 @@ pub(crate) async fn relay(front: Arc<Front>, socket: WebSocket, peer: Peer) {
         Err(end) => (end, writer),
         Ok((nonce, hello)) => {
             let key = hello.key;
+            front.comes(key);
             let mut relay = Relay {
                 front: Arc::clone(&front),
                 peer,
@@ -121,8 +122,7 @@ pub(crate) async fn relay(front: Arc<Front>, socket: WebSocket, peer: Peer) {
                 Ok(()) => relay.run(&mut ears).await,
                 Err(end) => end,
             };
-            // It is drained for as long as it is here.
-            front.drained().remove(&key);
+            front.goes(key);
             (end, relay.writer)
         }
     };
@@ -623,7 +623,7 @@ impl Relay {
     async fn look(&mut self) -> Result<(), End> {
         while self.waits() {
             let slots = self.wanted.as_ref().map_or(0, |wanted| wanted.slots);
-            if slots == 0 || self.front.drained().contains(&self.hello.key) {
+            if slots == 0 || self.front.is_drained(self.hello.key) {
                 self.withdraw_all().await;
                 return Ok(());
             }

@@ -433,6 +433,39 @@ async fn what_the_operator_decides_at_one_holds_for_all_partitions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_drained_is_so_until_it_is_gone() {
+    let disk = disk();
+    let (first, second) = two(&disk).await;
+    first.post("/components?name=math", math(), &[201]).await;
+    let mut executor = FakeExecutor::connect(&first.url, 1).await;
+    let did = executor.identity.public_key().did();
+    let drain = format!("{}/executors/{did}/drain", second.url);
+    let drained = reqwest::Client::new().post(drain).bearer_auth(TOKEN).send();
+    assert_eq!(drained.await.unwrap().status(), StatusCode::OK);
+    for number in 0..MANY {
+        first.post("/run?wait=false", chain(number).0, &[202]).await;
+    }
+    let (slots, wait_ms) = (1, 1_500);
+    executor.say(&ToCoordinator::Poll { slots, wait_ms }).await;
+    let said = executor.hear().await;
+    assert!(
+        matches!(&said, Some(ToExecutor::Assign { leases }) if leases.is_empty()),
+        "{said:?}"
+    );
+    drop(executor);
+    let begun = Instant::now();
+    while first.json("/executors").await != Some(json!([])) {
+        assert!(begun.elapsed() < LONG);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Also where it was not when that was decided.
+    let mut executor = FakeExecutor::connect(&second.url, 1).await;
+    assert_eq!(executor.lease(1).await.len(), 1);
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_of_any_sees_the_runs_of_all() {
     let disk = disk();
     let (first, second) = two(&disk).await;

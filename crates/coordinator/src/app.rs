@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use asterism_protocol::view::ExecutorView;
 use asterism_scheduler::ConnectionId;
 use tokio::sync::{Semaphore, watch};
 
@@ -56,6 +57,8 @@ pub(crate) struct App {
     pub(crate) next_connection: AtomicU64,
     /// Who knows where each partition is; nobody where this is of one partition.
     pub(crate) front: Option<Weak<Front>>,
+    /// The same, where this is of one of several partitions.
+    pub(crate) whole: Option<Weak<Front>>,
 }
 
 /// What each partition has for itself.
@@ -130,12 +133,38 @@ impl App {
             closing,
             next_connection: AtomicU64::new(1),
             front: None,
+            whole: self.front.clone(),
         }
     }
 
     /// Who knows where each partition is, if there are several.
     pub(crate) fn front(&self) -> Option<Arc<Front>> {
         self.front.as_ref().and_then(Weak::upgrade)
+    }
+
+    /// The executors of all partitions, of which these are this one's; these alone where others do not answer.
+    pub(crate) async fn executors(&self, own: Vec<ExecutorView>) -> Vec<ExecutorView> {
+        match self.whole.as_ref().and_then(Weak::upgrade) {
+            Some(front) => front.executors().await.unwrap_or(own),
+            None => own,
+        }
+    }
+
+    /// Is no executor here, for no partition?
+    pub(crate) async fn is_deserted(&self) -> bool {
+        if self.metrics.executors.get() > 0 {
+            return false;
+        }
+        let elsewhere = self.executors(Vec::new()).await;
+        !elsewhere.iter().any(|executor| executor.connected)
+    }
+
+    /// What is wrong here; `None` while nothing is.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        match self.front() {
+            Some(front) => front.trouble(),
+            None => self.trouble.text(),
+        }
     }
 
     pub(crate) fn connection(&self) -> ConnectionId {

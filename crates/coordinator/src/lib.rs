@@ -378,6 +378,7 @@ impl Place {
             closing,
             next_connection: AtomicU64::new(1),
             front,
+            whole: None,
         }
     }
 

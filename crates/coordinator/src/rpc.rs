@@ -302,7 +302,7 @@ impl Client {
 
     async fn call(&mut self, method: &str, params: Json) -> Result<Answered, Refused> {
         let result = match method {
-            "health" => json!({ "healthy": self.app.trouble.text().is_none() }),
+            "health" => json!({ "healthy": self.app.trouble().is_none() }),
             "node" => json!({
                 "static": { "peer_id": concat!("asterism-", env!("CARGO_PKG_VERSION")) },
                 "dynamic": { "listeners": [format!("ws://{}", self.host)] },

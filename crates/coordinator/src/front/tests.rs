@@ -466,6 +466,36 @@ async fn who_is_drained_is_so_until_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_hears_of_executors_that_are_at_other_partitions() {
+    let disk = disk();
+    let (first, second) = two(&disk).await;
+    first.post("/components?name=math", math(), &[201]).await;
+    // It wants nothing now, so it is where it came, and nowhere else.
+    let _busy = FakeExecutor::connect(&first.url, 1).await;
+    let mut numbers = Vec::new();
+    for number in 0..MANY {
+        let late = second
+            .post("/run?timeout=50", chain(number).0, &[504])
+            .await;
+        let hint = late["hint"].as_str().unwrap();
+        assert!(!hint.contains("no executor is here"), "{late}");
+        let run = late["details"]["run"].as_u64().unwrap();
+        let task = second.json(&format!("/workflows/{run}/tasks/one")).await;
+        let task = task.expect("the task");
+        assert_eq!(task["waits"], "", "{task}");
+        let why = task["why"][1].as_str().unwrap();
+        assert!(
+            why.starts_with("1 executor with 1 thread is here"),
+            "{task}"
+        );
+        numbers.push(run);
+    }
+    assert_eq!(partitions(numbers).len(), usize::from(PARTITIONS));
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_of_any_sees_the_runs_of_all() {
     let disk = disk();
     let (first, second) = two(&disk).await;

@@ -469,7 +469,7 @@ async fn late(app: &App, summary: &RunSummary, wait: Duration) -> ApiError {
         format!(
             "nothing is leased while the store of the blobs is in trouble ({trouble}); the run is at {at}"
         )
-    } else if summary.counts.leased == 0 && app.metrics.executors.get() == 0 {
+    } else if summary.counts.leased == 0 && app.is_deserted().await {
         format!(
             "no executor is here: open /donate in a browser or start `asterism executor start`; the run is at {at}"
         )

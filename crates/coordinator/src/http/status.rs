@@ -32,11 +32,7 @@ pub(super) async fn root(
 
 /// 200 while work is accepted, 503 with the reason when not.
 pub(super) async fn health(State(app): Shared) -> Response {
-    let trouble = match app.front() {
-        Some(front) => front.trouble(),
-        None => app.trouble.text(),
-    };
-    let trouble = trouble.or_else(|| app.blobs.trouble());
+    let trouble = app.trouble().or_else(|| app.blobs.trouble());
     let status = if trouble.is_some() {
         StatusCode::SERVICE_UNAVAILABLE
     } else {

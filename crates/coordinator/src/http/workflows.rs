@@ -288,9 +288,9 @@ pub(super) async fn task(
     if found.remark.is_none() {
         found = with_remark(&app, found, summary.policy).await?;
     }
-    let executors = &overview.executors;
+    let executors = app.executors(overview.executors).await;
     let nobody = !executors.iter().any(|executor| executor.connected);
-    let why = explain(&found, &needs, is_withheld, executors, app.clock.now());
+    let why = explain(&found, &needs, is_withheld, &executors, app.clock.now());
     Ok(Json(json!({
         "run": run.0,
         "workflow": summary.workflow,

@@ -4,12 +4,10 @@
 //! Values travel in DAG-JSON, inside of notifications as an array of its bytes. Where Homestar stays silent (a task that
 //! failed without a receipt), a notification says so: the client counts them, and would wait for ever.
 
+mod network;
 mod teller;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{limits::DOCUMENT_BYTES_MAX, view::RunId};
 use axum::{
@@ -29,7 +27,7 @@ use tokio::{
     time::{Instant, interval_at},
 };
 
-use self::teller::Teller;
+use self::{network::network_events, teller::Teller};
 use crate::{
     app::App,
     error::ApiError,
@@ -487,54 +485,6 @@ fn notification_of(method: &str, subscription: &str, dag_json: &str) -> String {
         "params": { "subscription": subscription, "result": dag_json.as_bytes() },
     })
     .to_string()
-}
-
-/// Executors that come and go, and components that are added.
-async fn network_events(
-    app: Arc<App>,
-    subscription: String,
-    notifications: mpsc::Sender<Notification>,
-) {
-    use asterism_protocol::message::Change;
-    let mut changes = app.hub.subscribe();
-    let mut here = BTreeSet::new();
-    loop {
-        let batch = match changes.recv().await {
-            Ok((_, batch)) => batch,
-            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
-            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-        };
-        for change in &*batch {
-            let (ty, data) = if let Change::Executor(executor) = change
-                && here.insert(executor.key)
-            {
-                (
-                    "network:executor_connected",
-                    json!({ "executor": executor.key.did(), "name": executor.name }),
-                )
-            } else if let Change::ExecutorGone(key) = change
-                && here.remove(key)
-            {
-                (
-                    "network:executor_disconnected",
-                    json!({ "executor": key.did() }),
-                )
-            } else if let Change::Component(component) = change {
-                (
-                    "network:component_added",
-                    json!({ "component": component.cid, "name": component.name }),
-                )
-            } else {
-                continue;
-            };
-            let event =
-                json!({ "type": ty, "timestamp": app.clock.now().0, "data": data }).to_string();
-            let text = notification_of("subscribe_network_events", &subscription, &event);
-            if notifications.send(Notification::Text(text)).await.is_err() {
-                return;
-            }
-        }
-    }
 }
 
 /// Homestar's form of gauges, from the text that Prometheus gets.

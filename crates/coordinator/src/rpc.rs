@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, interval_at},
 };
 
-use self::{network::network_events, teller::Teller};
+use self::{network::Network, teller::Teller};
 use crate::{
     app::App,
     error::ApiError,
@@ -310,11 +310,12 @@ impl Client {
             "subscribe_run_workflow" => return self.run_workflow(params).await,
             "subscribe_network_events" => {
                 let subscription = self.name();
-                let task = tokio::spawn(network_events(
+                let network = Network::new(
                     Arc::clone(&self.app),
                     subscription.clone(),
                     self.notifications.clone(),
-                ));
+                );
+                let task = tokio::spawn(network.follow(self.peer));
                 self.keep(&subscription, task.abort_handle())?;
                 json!(subscription)
             }
@@ -455,7 +456,8 @@ async fn pass_on(
     while left > 0 {
         let text = told.recv().await.unwrap_or_else(|| {
             let message = format!(
-                "subscription {subscription} ends before all is told: the coordinator that has the run is gone; subscribe to the                  workflow again, what is known is replayed"
+                "subscription {subscription} ends before all is told: the coordinator that has the run is gone; subscribe to the \
+                 workflow again, what is known is replayed"
             );
             error_of(&Json::Null, refused(INTERNAL, message)).to_string()
         });

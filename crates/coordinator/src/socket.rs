@@ -354,12 +354,10 @@ pub(crate) async fn watch(
     };
     ws.on_upgrade(async move |socket| {
         let _counted = Counted::new(&app.metrics.watcher_connections);
+        let (ears, writer) = ends(socket);
         match app.front() {
-            Some(front) => front::watch(front, socket, peer).await,
-            None => {
-                let (ears, writer) = ends(socket);
-                serve_watcher(app, ears, writer).await;
-            }
+            Some(front) => front::watch(front, ears, writer, peer).await,
+            None => serve_watcher(app, ears, writer).await,
         }
         drop(place);
     })

@@ -16,10 +16,7 @@ use asterism_protocol::{
     message::{Change, ToWatched, ToWatcher, decode_frame},
     view::{ExecutorView, Overview},
 };
-use axum::{
-    body::Bytes,
-    extract::ws::{Message, WebSocket},
-};
+use axum::{body::Bytes, extract::ws::Message};
 use tokio::{
     sync::broadcast,
     time::{Instant, MissedTickBehavior, timeout},
@@ -35,7 +32,7 @@ use crate::{
     hub::Published,
     limits::{PING_EVERY, SILENCE_MAX, WELCOME_MAX},
     peer::Peer,
-    socket::{Ears, Heard, STOPS, ends},
+    socket::{Ears, Heard, STOPS},
     writer::{GOING_AWAY, POLICY, Writer},
 };
 
@@ -64,8 +61,7 @@ struct Watch {
 }
 
 /// Shows a watcher what happens at all seats until its connection ends.
-pub(crate) async fn watch(front: Arc<Front>, socket: WebSocket, peer: Peer) {
-    let (mut ears, writer) = ends(socket);
+pub(crate) async fn watch(front: Arc<Front>, mut ears: Ears, writer: Writer, peer: Peer) {
     let mut watch = Watch {
         front,
         peer,
@@ -92,7 +88,7 @@ impl Watch {
         let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut look = tokio::time::interval(PAUSE);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let (mut heard, relayed) = (Instant::now(), ears.are_relayed());
         if let Err(end) = self.begin().await {
             return end;
         }
@@ -125,7 +121,7 @@ impl Watch {
                     let ping = Message::Ping(Vec::new().into());
                     self.writer.send(ping).await.map(|()| Step::GoOn).map_err(|_| End::Gone)
                 }
-                () = tokio::time::sleep_until(heard + SILENCE_MAX) => Err(End::Gone),
+                () = tokio::time::sleep_until(heard + SILENCE_MAX), if !relayed => Err(End::Gone),
                 () = front.closed() => Err(End::Stops),
             };
             let begun = match step {

@@ -1,0 +1,75 @@
+//! Clients of Homestar, to whom several partitions are one.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::*;
+use crate::disk::common::Socket;
+
+/// What a client of Homestar is told next.
+async fn hear(client: &mut Socket) -> Json {
+    loop {
+        let said = tokio::time::timeout(LONG, client.next()).await;
+        if let Message::Text(text) = said.expect("it says something").unwrap().unwrap() {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_homestar_is_told_of_runs_wherever_they_are() {
+    let disk = disk();
+    let (first, second) = two(&disk).await;
+    first.post("/components?name=math", math(), &[201]).await;
+    let working = tokio::spawn(work(first.url.clone(), 7, Accepted::default()));
+    let url = second.url.replace("http", "ws");
+    let (mut client, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    for number in 0..8 {
+        let document: Json = serde_json::from_slice(&chain(number).0).unwrap();
+        let request = json!({
+            "jsonrpc": "2.0",
+            "id": number,
+            "method": "subscribe_run_workflow",
+            "params": [{ "name": "chain", "workflow": document }],
+        });
+        let request = Message::Text(request.to_string().into());
+        client.send(request).await.unwrap();
+        let answer = hear(&mut client).await;
+        assert!(answer["result"].is_string(), "{answer}");
+        for _ in 0..2 {
+            let told = hear(&mut client).await;
+            assert_eq!(told["params"]["subscription"], answer["result"], "{told}");
+        }
+    }
+    assert!(partitions(runs(&first).await.iter().map(|run| run.run.0)).len() > 1);
+    working.abort();
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_homestar_hears_who_comes_wherever_that_is() {
+    let disk = disk();
+    let (first, second) = two(&disk).await;
+    let url = second.url.replace("http", "ws");
+    let (mut client, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let request = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "subscribe_network_events", "params": [],
+    });
+    let request = Message::Text(request.to_string().into());
+    client.send(request).await.unwrap();
+    assert!(hear(&mut client).await["result"].is_string());
+    let mut event = async || {
+        let told = hear(&mut client).await;
+        let bytes: Vec<u8> = serde_json::from_value(told["params"]["result"].clone()).unwrap();
+        serde_json::from_slice::<Json>(&bytes).unwrap()["type"].clone()
+    };
+    let executor = FakeExecutor::connect(&first.url, 1).await;
+    assert_eq!(event().await, "network:executor_connected");
+    drop(executor);
+    assert_eq!(event().await, "network:executor_disconnected");
+    first.post("/components?name=math", math(), &[201]).await;
+    assert_eq!(event().await, "network:component_added");
+    second.stop().await;
+    first.stop().await;
+}

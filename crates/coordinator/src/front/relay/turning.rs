@@ -1,0 +1,147 @@
+//! How an executor turns to a seat: the hello that it said once is said there.
+
+use std::collections::BTreeSet;
+
+use asterism_protocol::{
+    encode,
+    message::{LeaseId, ToCoordinator, ToExecutor, decode_frame},
+};
+use axum::body::Bytes;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
+
+use super::{Asked, Attached, End, Relay};
+use crate::{
+    front::{
+        Seat,
+        remote::{self, Who},
+    },
+    limits::WELCOME_MAX,
+    socket::STOPS,
+};
+
+/// What comes of turning to a seat.
+pub(super) enum Turned {
+    /// It welcomes the executor, which goes on with these leases.
+    Welcomed {
+        heartbeat_ms: u64,
+        resumed: Vec<LeaseId>,
+    },
+    /// It does not answer, for this reason.
+    Away(String),
+}
+
+impl Relay {
+    /// Turns to the seats whose leases the executor holds, and to one where it can wait.
+    pub(super) async fn welcome(&mut self) -> Result<(), End> {
+        let holding = self.hello.holding.iter();
+        let mut partitions: BTreeSet<u16> =
+            holding.map(|held| self.partition_of(held.lease)).collect();
+        let home = self.choose_home();
+        partitions.extend(home);
+        self.home = home;
+        self.served = home.unwrap_or_default();
+        let (mut heartbeat, mut all) = (None, Vec::new());
+        for partition in partitions {
+            match self.turn_to(partition).await? {
+                Turned::Welcomed {
+                    heartbeat_ms,
+                    resumed,
+                } => {
+                    heartbeat = Some(heartbeat_ms);
+                    all.extend(resumed);
+                }
+                Turned::Away(why) => debug!(partition, why, "a seat does not welcome"),
+            }
+        }
+        // Without any seat it comes again, perhaps to another coordinator.
+        let heartbeat_ms = heartbeat.ok_or(End::Stops)?;
+        self.say(&ToExecutor::Welcome {
+            heartbeat_ms,
+            resumed: all,
+        })
+        .await
+    }
+
+    /// One of the seats in here, in turn; one elsewhere, if there are none.
+    pub(super) fn choose_home(&self) -> Option<u16> {
+        let turn = self.front.general.connection().0 as usize;
+        let locals = self.front.locals();
+        if !locals.is_empty() {
+            return Some(locals[turn % locals.len()].0);
+        }
+        let seats = self.front.seats.borrow();
+        let held: Vec<u16> = (0..)
+            .zip(&*seats)
+            .filter(|(_, seat)| matches!(seat, Seat::There { .. }))
+            .map(|(partition, _)| partition)
+            .collect();
+        // If nobody holds any, one is waited for.
+        let any = (turn % usize::from(self.front.partitions)) as u16;
+        Some(held.get(turn % held.len().max(1)).copied().unwrap_or(any))
+    }
+
+    /// Says hello to a seat, for the executor. What else it says meanwhile is passed on.
+    pub(super) async fn turn_to(&mut self, partition: u16) -> Result<Turned, End> {
+        let who = Who::Executor(self.nonce);
+        let ends = match self.front.seat(partition).await {
+            Ok(Seat::Here(local)) => remote::here(&local, self.peer, who),
+            Ok(Seat::There { address, .. }) => {
+                let made = remote::there(&self.front, &address, partition, self.peer, who);
+                match timeout(WELCOME_MAX, made).await {
+                    Ok(Ok(ends)) => ends,
+                    Ok(Err(why)) => return Ok(Turned::Away(why)),
+                    Err(_) => return Ok(Turned::Away("it does not answer in time".to_owned())),
+                }
+            }
+            Ok(Seat::Nobody) => return Ok(Turned::Away("nobody holds it".to_owned())),
+            Err(error) => return Ok(Turned::Away(error.message().to_owned())),
+        };
+        let mut hello = self.hello.clone();
+        let front = &self.front;
+        hello
+            .holding
+            .retain(|held| front.partition_of_number(held.lease.0) == partition);
+        let hello = Bytes::from(encode(&ToCoordinator::Hello(Box::new(hello))));
+        // It has not said anything yet, so there is room.
+        let _ = ends.say.send(hello).await;
+        let mut seat = Attached {
+            ends,
+            held: BTreeSet::new(),
+            asked: Asked::Nothing,
+            stale: 0,
+            not_before: None,
+            vain: 0,
+        };
+        let until = Instant::now() + WELCOME_MAX;
+        loop {
+            let heard = timeout_at(until, seat.ends.hear.recv()).await;
+            let Ok(Some(frame)) = heard else {
+                return Ok(Turned::Away("it does not welcome anybody".to_owned()));
+            };
+            match decode_frame::<ToExecutor>(&frame) {
+                Ok(ToExecutor::Challenge { .. }) => {}
+                Ok(ToExecutor::Welcome {
+                    heartbeat_ms,
+                    resumed,
+                }) => {
+                    seat.held.extend(&resumed);
+                    self.seats.insert(partition, seat);
+                    return Ok(Turned::Welcomed {
+                        heartbeat_ms,
+                        resumed,
+                    });
+                }
+                Ok(ToExecutor::Bye { reason }) if reason == STOPS => {
+                    return Ok(Turned::Away(reason));
+                }
+                Ok(ToExecutor::Bye { .. }) => {
+                    self.pass(frame).await?;
+                    return Err(End::Closed);
+                }
+                Ok(_) => self.pass(frame).await?,
+                Err(error) => return Ok(Turned::Away(error.to_string())),
+            }
+        }
+    }
+}

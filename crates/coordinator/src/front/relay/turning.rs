@@ -1,13 +1,13 @@
 //! How an executor turns to a seat: the hello that it said once is said there.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use asterism_protocol::{
     encode,
     message::{LeaseId, ToCoordinator, ToExecutor, decode_frame},
 };
 use axum::body::Bytes;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
 use super::{Asked, Attached, End, Relay};
@@ -16,7 +16,7 @@ use crate::{
         Seat,
         remote::{self, Who},
     },
-    limits::WELCOME_MAX,
+    limits::{ASK_EVERY, FOLLOWED_WITHIN, WELCOME_MAX},
     socket::STOPS,
 };
 
@@ -32,28 +32,47 @@ pub(super) enum Turned {
 }
 
 impl Relay {
-    /// Turns to the seats whose leases the executor holds, and to one where it can wait.
+    /// Turns to the seats whose leases the executor holds, and to one where it can wait. Seats that are between two holders are waited
+    /// for: what it holds of them would be done again.
     pub(super) async fn welcome(&mut self) -> Result<(), End> {
+        let front = Arc::clone(&self.front);
         let holding = self.hello.holding.iter();
-        let mut partitions: BTreeSet<u16> =
-            holding.map(|held| self.partition_of(held.lease)).collect();
+        let mut left: BTreeSet<u16> = holding.map(|held| self.partition_of(held.lease)).collect();
         let home = self.choose_home();
-        partitions.extend(home);
+        left.extend(home);
         self.home = home;
         self.served = home.unwrap_or_default();
         let (mut heartbeat, mut all) = (None, Vec::new());
-        for partition in partitions {
-            match self.turn_to(partition).await? {
-                Turned::Welcomed {
-                    heartbeat_ms,
-                    resumed,
-                } => {
-                    heartbeat = Some(heartbeat_ms);
-                    all.extend(resumed);
+        let until = Instant::now() + FOLLOWED_WITHIN;
+        while !left.is_empty() && Instant::now() < until {
+            // Those that are here first, as they do not wait for long for what it holds.
+            let mut order: Vec<u16> = left.iter().copied().collect();
+            order.sort_by_key(|partition| !matches!(front.seat_now(*partition), Seat::Here(_)));
+            for partition in order {
+                match timeout_at(until, self.turn_to(partition)).await {
+                    Ok(turned) => match turned? {
+                        Turned::Welcomed {
+                            heartbeat_ms,
+                            resumed,
+                        } => {
+                            left.remove(&partition);
+                            heartbeat = Some(heartbeat_ms);
+                            all.extend(resumed);
+                        }
+                        Turned::Away(why) => debug!(partition, why, "a seat does not welcome"),
+                    },
+                    Err(_) => debug!(partition, "a seat does not welcome in time"),
                 }
-                Turned::Away(why) => debug!(partition, why, "a seat does not welcome"),
+            }
+            if !left.is_empty() {
+                tokio::select! {
+                    () = sleep(ASK_EVERY) => {}
+                    () = front.closed() => return Err(End::Stops),
+                }
             }
         }
+        // What it is not told to go on with it gives up.
+        self.hello.holding.clear();
         // Without any seat it comes again, perhaps to another coordinator.
         let heartbeat_ms = heartbeat.ok_or(End::Stops)?;
         self.say(&ToExecutor::Welcome {

@@ -16,7 +16,7 @@ use axum::{
 use futures_util::stream;
 use serde_json::{Value as Json, json};
 
-use super::{answer, run};
+use super::{answer, run, whole};
 use crate::{
     app::App,
     error::ApiError,
@@ -67,7 +67,7 @@ fn trouble(error: &ApiError, run: RunId, workflow: Cid) -> Event {
 }
 
 async fn end(app: &Arc<App>, run: RunId) -> Result<Json, ApiError> {
-    let view = run::whole(app, run, false).await?;
+    let view = whole::whole(app, run, false).await?;
     let summary = media::json_of_view(&view.summary);
     Ok(match answer::in_json(app, &view).await {
         Ok(result) => json!({ "summary": summary, "result": result }),

@@ -16,6 +16,7 @@ mod routes;
 mod run;
 mod status;
 mod weight;
+mod whole;
 mod workflows;
 
 use std::sync::Arc;
@@ -44,7 +45,8 @@ pub(crate) use self::{
     extract::Client,
     once::{Key, Keys},
     prepare::{Forwarded, Ready, collect_blobs as run_blobs},
-    run::{Started, Wanted, answer, forgotten, start, tasks_from},
+    run::{Started, Wanted, answer, forgotten, start},
+    whole::tasks_from,
 };
 
 use self::extract::check_query;

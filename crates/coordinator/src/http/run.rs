@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use asterism_protocol::{
     Cid, Invocation, Prepared, Timestamp, Value, blob_cid, decode, encode,
-    limits::{DOCUMENT_BYTES_MAX, PAGE_TASKS_MAX, WATCHED_TASKS_MAX, WORKFLOW_BYTES_MAX},
+    limits::{DOCUMENT_BYTES_MAX, WORKFLOW_BYTES_MAX},
     to_value,
-    view::{RunId, RunState, RunSummary, RunView, TaskView},
+    view::{RunId, RunState, RunSummary},
 };
 use asterism_scheduler::{Scheduler, Submission};
 use axum::{
@@ -19,27 +19,20 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json_, json};
 
-use futures_util::StreamExt as _;
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::{
     Shared, accepts,
-    answer::{everything, last, with_skipped},
+    answer::{everything, last},
     body_of, events,
     explain::first_that_waits,
     extract::{Asked, Client},
     length_of,
     once::{self, Key},
     prepare::{Forwarded, Ready, Submitted, Written, findings, prepared_of, ready},
-    weight::{Document, give_back_soon},
+    weight::Document,
+    whole::{held_until_sent, place_of_whole, whole},
 };
 use crate::{
-    app::App,
-    error::ApiError,
-    limits::{PART_TASKS, RUN_WAIT_MAX},
-    media,
-    metrics::Counted,
-    peer::Network,
+    app::App, error::ApiError, limits::RUN_WAIT_MAX, media, metrics::Counted, peer::Network,
     places::Place,
 };
 
@@ -496,105 +489,6 @@ pub(super) async fn summary(app: &App, run: RunId) -> Result<RunSummary, ApiErro
         .look(move |scheduler| scheduler.run_summary(run))
         .await?;
     summary.ok_or_else(|| forgotten(run))
-}
-
-/// A run with all of its tasks, and its place among those that are held so: one of a million tasks is large.
-pub(super) struct Whole {
-    view: RunView,
-    _making: Making,
-}
-
-impl std::ops::Deref for Whole {
-    type Target = RunView;
-
-    fn deref(&self) -> &RunView {
-        &self.view
-    }
-}
-
-/// A place among the answers with all of a large run, from before it is made until it is sent.
-pub(super) fn place_of_whole(
-    app: &App,
-    network: Network,
-    summary: &RunSummary,
-) -> Result<Option<Place>, ApiError> {
-    if summary.counts.total() as usize <= WATCHED_TASKS_MAX {
-        return Ok(None);
-    }
-    let place = app.room.large_answers.take(network);
-    let place = place.map_err(|error| {
-        let at = at(summary.run, summary.workflow);
-        error.hint(format!(
-            "try again when they are read; parts of the run are at {at}"
-        ))
-    });
-    place.map(Some)
-}
-
-/// The answer, whose place is given back when it was sent or given up.
-pub(super) fn held_until_sent(answer: Response, place: Option<Place>) -> Response {
-    let Some(place) = place else {
-        return answer;
-    };
-    let (parts, body) = answer.into_parts();
-    let chunks = body.into_data_stream().map(move |chunk| {
-        let _ = &place;
-        chunk
-    });
-    Response::from_parts(parts, Body::from_stream(chunks))
-}
-
-/// Something is made of all of a run.
-pub(super) struct Making {
-    /// Does what it takes matter to the system?
-    is_large: bool,
-    _place: OwnedSemaphorePermit,
-}
-
-/// One of the few at the same time; whoever comes waits for the others.
-pub(super) async fn making_whole(app: &App, tasks: u32) -> Result<Making, ApiError> {
-    let place = Arc::clone(&app.room.wholes).acquire_owned().await;
-    Ok(Making {
-        is_large: tasks as usize > PAGE_TASKS_MAX,
-        _place: place.map_err(|error| ApiError::internal(&error))?,
-    })
-}
-
-impl Drop for Making {
-    fn drop(&mut self) {
-        if self.is_large {
-            give_back_soon();
-        }
-    }
-}
-
-/// A run with its tasks, those that were skipped included.
-pub(super) async fn whole(app: &Arc<App>, run: RunId, all: bool) -> Result<Whole, ApiError> {
-    let tasks = summary(app, run).await?.counts.total();
-    let making = making_whole(app, tasks).await?;
-    let (view, _) = app
-        .driver
-        .look_durable(move |scheduler| scheduler.run_view(run))
-        .await?;
-    let view = with_skipped(app, view.ok_or_else(|| forgotten(run))?, all).await?;
-    Ok(Whole {
-        view,
-        _making: making,
-    })
-}
-
-/// Some hundreds of a run's tasks from a place on, those that were skipped included; none behind the last.
-pub(crate) async fn tasks_from(
-    app: &Arc<App>,
-    run: RunId,
-    from: u32,
-) -> Result<Vec<TaskView>, ApiError> {
-    let (view, _) = app
-        .driver
-        .look_durable(move |scheduler| scheduler.part_view(run, from, PART_TASKS))
-        .await?;
-    let view = with_skipped(app, view.ok_or_else(|| forgotten(run))?, true).await?;
-    Ok(view.tasks)
 }
 
 pub(crate) fn forgotten(run: RunId) -> ApiError {

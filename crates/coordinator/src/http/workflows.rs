@@ -25,7 +25,7 @@ use super::{
     prepare::ready_as,
     receipts::answering,
     run::{self, RunQuery, Waiter, Wanted, forgotten, names_of},
-    wants_page,
+    wants_page, whole,
 };
 use crate::{app::App, authority::Asker, error::ApiError, media};
 
@@ -196,8 +196,8 @@ pub(super) async fn document(
 ) -> Result<Response, ApiError> {
     let summary = run_of(&app, &cid, which.run.as_deref()).await?;
     let run = summary.run;
-    let place = run::place_of_whole(&app, network, &summary)?;
-    let making = run::making_whole(&app, summary.counts.total()).await?;
+    let place = whole::place_of_whole(&app, network, &summary)?;
+    let making = whole::making_whole(&app, summary.counts.total()).await?;
     let (prepared, _) = app
         .driver
         .look(move |scheduler| scheduler.prepared_of(run))
@@ -205,7 +205,7 @@ pub(super) async fn document(
     let prepared = prepared.ok_or_else(|| forgotten(run))?;
     let answer = run::prepared_answer(&app, move |_| Ok((None, prepared))).await?;
     drop(making);
-    Ok(run::held_until_sent(answer, place))
+    Ok(whole::held_until_sent(answer, place))
 }
 
 /// Runs the workflow of a run once more: what is known is replayed, what failed or was cancelled is tried again.

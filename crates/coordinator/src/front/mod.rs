@@ -270,8 +270,10 @@ impl Front {
         self.partition_of_number(run.0)
     }
 
-    /// The partition that a path means by a workflow's name, or by a run's number.
+    /// The partition that a path means by a workflow's name, or by a run's number; either may be percent-encoded.
     fn partition_named(&self, which: &str) -> Option<u16> {
+        let decoded: Vec<(String, String)> = serde_urlencoded::from_str(which).ok()?;
+        let (which, _) = decoded.first()?;
         match which.parse() {
             Ok(number) => Some(self.partition_of_number(number)),
             Err(_) => which.parse().ok().map(|cid| self.partition_of(cid)),

@@ -160,6 +160,11 @@ async fn one_executor_at_one_coordinator_does_what_is_submitted_to_any() {
             let view: RunView = serde_json::from_value(view).unwrap();
             assert_eq!(view.summary, *run);
         }
+        // However its number is written.
+        let digits = run.run.0.to_string().into_bytes();
+        let number: String = digits.iter().map(|digit| format!("%{digit:x}")).collect();
+        let view = second.json(&format!("/workflows/{number}")).await;
+        assert!(view.is_some(), "{number}");
         // Its log is the partition's.
         let partition = Partition((run.run.0 % u64::from(PARTITIONS)) as u16);
         assert!(disk.journal.end(partition).unwrap() > Sequence(0));

@@ -104,10 +104,7 @@ impl Front {
             .general
             .blocking(move |app| Ok(app.journal.decisions(0)?))
             .await?;
-        let last = decisions
-            .iter()
-            .rev()
-            .find(|(_, last)| last.executor == executor);
+        let last = decisions.iter().find(|(_, last)| last.executor == executor);
         Ok(last.is_some_and(|(_, last)| last.excluded.is_some()))
     }
 

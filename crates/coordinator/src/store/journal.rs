@@ -210,7 +210,7 @@ pub trait Journal: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Notes a decision for all partitions.
+    /// Notes a decision for all partitions, in place of an earlier one of the same executor.
     ///
     /// # Errors
     /// The disk failed.

@@ -33,7 +33,7 @@ struct Contents {
     /// One more than this.
     more_partitions: u16,
     present: BTreeMap<String, (Holder, Instant)>,
-    decisions: Vec<Decision>,
+    decisions: Vec<(u64, Decision)>,
 }
 
 #[derive(Default)]
@@ -46,6 +46,11 @@ struct Log {
 }
 
 impl Contents {
+    /// The number of the last decision.
+    fn last_decision(&self) -> u64 {
+        self.decisions.last().map_or(0, |(number, _)| *number)
+    }
+
     /// The log, if it is the tenant's to write.
     fn of_tenant(&mut self, tenure: Tenure) -> Result<&mut Log, JournalError> {
         let log = self.logs.entry(tenure.partition).or_default();
@@ -124,7 +129,7 @@ impl Journal for MemoryJournal {
                 .values()
                 .map(|(holder, _)| holder.clone())
                 .collect(),
-            decisions: contents.decisions.len() as u64,
+            decisions: contents.last_decision(),
         })
     }
 
@@ -134,15 +139,22 @@ impl Journal for MemoryJournal {
     }
 
     fn decide(&self, decision: &Decision) -> Result<(), JournalError> {
-        self.contents().decisions.push(decision.clone());
+        let contents = &mut *self.contents();
+        let number = contents.last_decision() + 1;
+        contents
+            .decisions
+            .retain(|(_, known)| known.executor != decision.executor);
+        contents.decisions.push((number, decision.clone()));
         Ok(())
     }
 
     fn decisions(&self, after: u64) -> Result<Vec<(u64, Decision)>, JournalError> {
         let contents = self.contents();
-        let from = usize::try_from(after).unwrap_or(usize::MAX);
-        let numbered = (1..).zip(contents.decisions.iter().cloned());
-        Ok(numbered.skip(from).collect())
+        let later = contents.decisions.iter();
+        Ok(later
+            .filter(|(number, _)| *number > after)
+            .cloned()
+            .collect())
     }
 
     fn acquire(

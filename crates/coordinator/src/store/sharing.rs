@@ -24,7 +24,8 @@ pub struct Seen {
     pub unmet: u64,
 }
 
-/// That an executor is excluded, or is so no longer, in every partition.
+/// That an executor is excluded, or is so no longer, in every partition. The last one of each executor is kept, so there are as many
+/// as executors that were ever excluded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// Which.

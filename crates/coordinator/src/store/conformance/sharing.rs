@@ -99,6 +99,9 @@ mod suite {
         assert_eq!(more.len(), 1);
         assert_eq!(more[0].1, decision(1, None));
         assert_eq!(meet(journal, "one").decisions, more[0].0);
+        // The last of each is enough.
+        let kept = journal.decisions(before).unwrap();
+        assert_eq!(kept, [all[1].clone(), more[0].clone()]);
     }
 
     pub(super) fn it_shows_that_a_component_was_added(journal: &dyn Journal) {

@@ -84,6 +84,9 @@ impl PostgresJournal {
                 .batch_execute("LOCK TABLE decisions IN SHARE ROW EXCLUSIVE MODE")
                 .await?;
             transaction
+                .execute("DELETE FROM decisions WHERE executor = $1", &[&executor])
+                .await?;
+            transaction
                 .execute(
                     "INSERT INTO decisions (executor, at, excluded) VALUES ($1, $2, $3)",
                     &[&executor, &signed(decision.at.0), &decision.excluded],

@@ -108,11 +108,6 @@ impl Authority {
         hex(&content_cid(&bytes).digest())
     }
 
-    /// What the operator says, for a coordinator that asks others in the operator's name.
-    pub(crate) fn operator_word(&self) -> String {
-        format!("{SCHEME} {}", self.token)
-    }
-
     /// The address for which a coordinator with the same token asks, if one does.
     pub(crate) fn peer_behind(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let said = headers.get(BEHIND)?.to_str().ok()?;

@@ -8,16 +8,17 @@ use axum::{
     Json,
     body::Body,
     extract::Request,
-    http::{Method, header},
+    http::Method,
     response::{IntoResponse as _, Response},
 };
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
-use super::{Front, as_operator, seats::apply, uri};
+use super::{Front, seats::apply, uri};
 use crate::{
     driver::NoAnswer,
     error::ApiError,
+    http,
     pass::{self, Onward},
     peer::Peer,
     standby::nobody,
@@ -27,8 +28,8 @@ use crate::{
 /// Longest answer that is shown of what went wrong elsewhere.
 const SHOWN_BYTES: usize = 4 << 10;
 
-/// For whom a coordinator asks that asks for itself.
-pub(super) const ITSELF: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// For whom a coordinator asks that asks for itself: an address that nobody has, so nobody may more who hears its word for it.
+pub(super) const ITSELF: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// What one coordinator asks all others when an executor is drained.
 #[derive(Serialize, Deserialize)]
@@ -47,26 +48,23 @@ struct Drained {
 impl Front {
     /// Pauses or resumes all partitions.
     pub(crate) async fn pause(&self, paused: bool) -> Result<(), ApiError> {
-        let path = if paused { "/pause" } else { "/resume" };
+        let path = if paused { http::PAUSED } else { http::RESUMED };
         try_join_all((0..self.partitions).map(|partition| self.tell(partition, path))).await?;
         Ok(())
     }
 
-    /// Tells one partition something in the operator's name.
+    /// Tells one partition what the operator decided.
     async fn tell(&self, partition: u16, path: &str) -> Result<(), ApiError> {
         let request = self.own_request(Method::POST, path)?;
         let response = self.ask(partition, ITSELF, request).await?;
         said_yes(response).await.map(drop)
     }
 
-    /// A request of the coordinator's own, in the operator's name.
+    /// A request of the coordinator's own. It shows no token: the other one knows it by what goes with all that is passed on.
     pub(super) fn own_request(&self, method: Method, path: &str) -> Result<Request, ApiError> {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = method;
         *request.uri_mut() = uri(path)?;
-        let word = as_operator(self).into_iter();
-        let words = word.map(|word| (header::AUTHORIZATION, word));
-        request.headers_mut().extend(words);
         request.extensions_mut().insert(Peer(ITSELF));
         Ok(request)
     }

@@ -24,7 +24,7 @@ use axum::{
     Extension, Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use hyper::service::Service as _;
@@ -539,11 +539,6 @@ fn uri(text: &str) -> Result<Uri, ApiError> {
 
 /// A pause between two attempts at something that has to be done.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// What shows that the operator asks.
-fn as_operator(front: &Front) -> Option<HeaderValue> {
-    HeaderValue::from_str(&front.general.authority.operator_word()).ok()
-}
 
 #[cfg(test)]
 mod tests;

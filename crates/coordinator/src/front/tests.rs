@@ -1,5 +1,6 @@
 //! Several coordinators on one journal with several partitions.
 
+mod away;
 mod homestar;
 
 use std::{

@@ -72,11 +72,19 @@ pub(crate) fn unguarded(app: Arc<App>) -> Router {
 pub(crate) fn of_partition(app: Arc<App>) -> Router {
     routes::router()
         .route(SUBMITTED, post(run::submitted))
+        .route(PAUSED, post(workflows::paused))
+        .route(RESUMED, post(workflows::resumed))
         .with_state(app)
 }
 
 /// Where workflows come in that another coordinator has prepared.
 pub(crate) const SUBMITTED: &str = "/submitted";
+
+/// Where a partition is told by the coordinator that the operator asked to pause all of them.
+pub(crate) const PAUSED: &str = "/paused";
+
+/// Where it is told to resume.
+pub(crate) const RESUMED: &str = "/resumed";
 
 async fn method_not_allowed(method: Method) -> ApiError {
     ApiError::new(

@@ -461,6 +461,16 @@ pub(super) async fn resume_all(_: Operator, State(app): Shared) -> Result<Respon
     Ok(Json(json!({ "paused": false })).into_response())
 }
 
+/// As [`pause_all`], of one of several partitions.
+pub(super) async fn paused(State(app): Shared) -> Result<(), ApiError> {
+    Ok(app.driver.pause(None, true).await?)
+}
+
+/// As [`resume_all`], of one of several partitions.
+pub(super) async fn resumed(State(app): Shared) -> Result<(), ApiError> {
+    Ok(app.driver.pause(None, false).await?)
+}
+
 async fn pause_whole(app: &App, paused: bool) -> Result<(), ApiError> {
     match app.front() {
         Some(front) => front.pause(paused).await,

@@ -8,6 +8,7 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::Poll as Polled,
+    time::Duration,
 };
 
 use asterism_protocol::{
@@ -36,6 +37,9 @@ use crate::{
     writer::{GOING_AWAY, POLICY, Writer},
 };
 
+/// Longest pause between two attempts to watch a seat at a coordinator that does not answer: each shows everything again.
+const PAUSE_MAX: Duration = Duration::from_secs(16);
+
 /// Why a connection ends.
 enum End {
     Gone,
@@ -50,12 +54,22 @@ enum Step {
     Again,
 }
 
+/// A seat that could not be watched.
+struct Missed {
+    /// The coordinator where it was.
+    address: Option<String>,
+    pause: Duration,
+    again: Instant,
+}
+
 struct Watch {
     front: Arc<Front>,
     peer: Peer,
     writer: Writer,
     /// Each seat that is watched, and what executors were there.
     seats: BTreeMap<u16, (Ends, BTreeMap<PublicKey, ExecutorView>)>,
+    /// Those that are held and not watched.
+    missed: BTreeMap<u16, Missed>,
     /// What the watcher looks at.
     sight: Option<ToWatched>,
 }
@@ -67,6 +81,7 @@ pub(crate) async fn watch(front: Arc<Front>, mut ears: Ears, writer: Writer, pee
         peer,
         writer,
         seats: BTreeMap::new(),
+        missed: BTreeMap::new(),
         sight: None,
     };
     let end = watch.show(&mut ears).await;
@@ -135,14 +150,36 @@ impl Watch {
         }
     }
 
-    /// Is there a seat that could be watched and is not?
+    /// Is there a seat that could be watched and is not? One that was tried in vain is tried again after a pause, or when it is
+    /// somewhere else.
     fn misses_some(&self) -> bool {
+        let now = Instant::now();
         let seats = self.front.seats.borrow();
-        let held = (0..)
-            .zip(&*seats)
-            .filter(|(_, seat)| !matches!(seat, Seat::Nobody));
-        held.map(|(partition, _): (u16, _)| partition)
-            .any(|partition| !self.seats.contains_key(&partition))
+        let could = |(partition, seat): (u16, &Seat)| {
+            let waits = self
+                .missed
+                .get(&partition)
+                .is_some_and(|missed| now < missed.again && missed.address == address(seat));
+            !matches!(seat, Seat::Nobody) && !waits && !self.seats.contains_key(&partition)
+        };
+        (0..).zip(&*seats).any(could)
+    }
+
+    /// A seat could not be watched.
+    fn misses(&mut self, partition: u16, seat: &Seat) {
+        let address = address(seat);
+        let before = self.missed.get(&partition);
+        let pause = match before.filter(|missed| missed.address == address) {
+            Some(missed) => PAUSE_MAX.min(2 * missed.pause),
+            None => PAUSE,
+        };
+        let again = Instant::now() + pause;
+        let missed = Missed {
+            address,
+            pause,
+            again,
+        };
+        self.missed.insert(partition, missed);
     }
 
     /// Turns to all seats that are somewhere, and shows what is there.
@@ -153,11 +190,18 @@ impl Watch {
         let mut whole: Option<Overview> = None;
         let mut missing = Vec::new();
         for partition in 0..self.front.partitions {
-            match timeout(WELCOME_MAX, self.turn_to(partition)).await {
-                Ok(Ok(overview)) => whole = Some(together(whole, overview)),
-                Ok(Err(why)) => missing.push(format!("partition {partition}: {why}")),
-                Err(_) => missing.push(format!("partition {partition} does not answer in time")),
-            }
+            let seat = self.front.seat_now(partition);
+            let why = match timeout(WELCOME_MAX, self.turn_to(partition, &seat)).await {
+                Ok(Ok(overview)) => {
+                    self.missed.remove(&partition);
+                    whole = Some(together(whole, overview));
+                    continue;
+                }
+                Ok(Err(why)) => format!("partition {partition}: {why}"),
+                Err(_) => format!("partition {partition} does not answer in time"),
+            };
+            missing.push(why);
+            self.misses(partition, &seat);
         }
         let mut overview = whole.ok_or(End::Stops)?;
         overview.components = self.front.general.library.shelf().views();
@@ -177,12 +221,12 @@ impl Watch {
     }
 
     /// Watches a seat; what is there.
-    async fn turn_to(&mut self, partition: u16) -> Result<Overview, String> {
-        let mut ends = match self.front.seat_now(partition) {
-            Seat::Here(local) => remote::here(&local, self.peer, Who::Watcher),
+    async fn turn_to(&mut self, partition: u16, seat: &Seat) -> Result<Overview, String> {
+        let mut ends = match seat {
+            Seat::Here(local) => remote::here(local, self.peer, Who::Watcher),
             Seat::There { address, .. } => {
                 let (front, peer) = (&self.front, self.peer);
-                remote::there(front, &address, partition, peer, Who::Watcher).await?
+                remote::there(front, address, partition, peer, Who::Watcher).await?
             }
             Seat::Nobody => return Err("no coordinator holds it now".to_owned()),
         };
@@ -276,6 +320,14 @@ impl Watch {
     fn everywhere(&self, key: PublicKey) -> Option<ExecutorView> {
         let views = self.seats.values().filter_map(|(_, known)| known.get(&key));
         views.cloned().reduce(both)
+    }
+}
+
+/// The other coordinator where a seat is.
+fn address(seat: &Seat) -> Option<String> {
+    match seat {
+        Seat::There { address, .. } => Some(address.clone()),
+        Seat::Here(_) | Seat::Nobody => None,
     }
 }
 

@@ -16,6 +16,29 @@ fn held_at(disk: &Disk, address: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_is_shown_everything_again_ever_more_rarely_while_one_is_away() {
+    let disk = disk();
+    // Nobody listens there.
+    held_at(&disk, "http://127.0.0.1:1");
+    let server = serve(&disk).await;
+    let mut watcher = socket(&server.url, "/ws/watch").await.unwrap();
+    let begun = Instant::now();
+    let mut shown = 0;
+    while let Some(left) = Duration::from_secs(4).checked_sub(begun.elapsed()) {
+        let Ok(said) = timeout(left, frame(&mut watcher)).await else {
+            break;
+        };
+        if let ToWatcher::Snapshot(overview) = decode_frame(&said.unwrap()).unwrap() {
+            assert!(overview.trouble.contains("partition 0"), "{overview:?}");
+            shown += 1;
+        }
+    }
+    // At once, and after a half, one and a half, and three and a half seconds.
+    assert!((2..=4).contains(&shown), "{shown} times");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_holds_a_partition_is_not_told_the_operator_s_token() {
     let disk = disk();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

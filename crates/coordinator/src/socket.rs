@@ -27,6 +27,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::broadcast, time::Instant};
 use tracing::warn;
 
@@ -97,7 +98,7 @@ pub(crate) async fn executor(
         Err(error) => return turn_away(ws, &error),
     };
     ws.on_upgrade(async move |socket| {
-        let _counted = Counted::new(&app.metrics.executor_connections);
+        let _counted = counted(&app, &app.metrics.executor_connections);
         match app.front() {
             Some(front) => front::relay(front, socket, peer).await,
             None => {
@@ -107,6 +108,11 @@ pub(crate) async fn executor(
         }
         drop(place);
     })
+}
+
+/// Counts a connection of somebody; one of another coordinator is counted there.
+fn counted(app: &App, gauge: &Gauge) -> Option<Counted> {
+    app.whole.is_none().then(|| Counted::new(gauge))
 }
 
 /// Both halves of a socket.
@@ -353,7 +359,7 @@ pub(crate) async fn watch(
         Err(error) => return turn_away(ws, &error),
     };
     ws.on_upgrade(async move |socket| {
-        let _counted = Counted::new(&app.metrics.watcher_connections);
+        let _counted = counted(&app, &app.metrics.watcher_connections);
         let (ears, writer) = ends(socket);
         match app.front() {
             Some(front) => front::watch(front, ears, writer, peer).await,

@@ -175,6 +175,11 @@ async fn one_executor_at_one_coordinator_does_what_is_submitted_to_any() {
         assert_eq!(executors.as_array().map(Vec::len), Some(1), "{executors}");
         assert_eq!(executors[0]["tasks"], 2 * MANY, "{executors}");
     }
+    // It is connected to one of them, whoever it works for.
+    for (server, connected) in [(&first, 1), (&second, 0)] {
+        let health = server.json("/health").await.unwrap();
+        assert_eq!(health["executors"], connected, "{health}");
+    }
     working.abort();
     second.stop().await;
     first.stop().await;

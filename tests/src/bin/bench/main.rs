@@ -31,6 +31,11 @@ mod table;
 #[cfg(not(target_arch = "wasm32"))]
 mod workflows;
 
+/// As the program does: what is measured in here is the coordinator's and the executors'.
+#[cfg(not(target_arch = "wasm32"))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[cfg(not(target_arch = "wasm32"))]
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -1,18 +1,22 @@
-//! A table keyed by digests, for lookups only: it cannot be iterated, so its order cannot reach a decision.
+//! Tables for lookups only: they cannot be iterated, so their order cannot reach a decision.
 
 /// A 32-byte digest of an instruction.
 pub(crate) type Digest = [u8; 32];
 
-/// From digests to dense numbers. The digests are not in it: whoever numbers things has them, and is asked whether a number
-/// is the one that was meant. A million of them take 16 bytes each instead of 77.
+/// From digests to dense numbers.
 #[derive(Default)]
-pub(crate) struct Digests {
+pub(crate) struct Digests(Table);
+
+/// From keys to dense numbers. The keys are not in it, only what each is folded to: whoever numbers things has them, and is asked
+/// whether a number is the one that was meant. A million of them take 16 bytes each instead of 77.
+#[derive(Default)]
+pub(crate) struct Table {
     /// None, or a power of two of them; an entry is at its place, or right behind others that wanted one before it.
     entries: Vec<Entry>,
     held: usize,
 }
 
-/// A number, and what its digest comes to.
+/// A number, and what its key is folded to.
 #[derive(Clone, Copy)]
 struct Entry {
     folded: u32,
@@ -33,26 +37,42 @@ impl Entry {
 impl Digests {
     /// The number of a digest, of which `is` says whether it has a number.
     pub(crate) fn get(&self, digest: &Digest, is: impl Fn(u32) -> bool) -> Option<u32> {
-        let place = self.place(digest, is).ok()?;
-        Some(self.entries[place].number)
+        self.0.get(fold(digest), is)
     }
 
     /// Gives a digest a number, in place of any that it had.
     pub(crate) fn insert(&mut self, digest: &Digest, number: u32, is: impl Fn(u32) -> bool) {
-        // A quarter of them is free, so that ways are short.
-        if (self.held + 1) * 4 > self.entries.len() * 3 {
-            self.grow();
-        }
-        let place = self.place(digest, is);
-        self.held += usize::from(place.is_err());
-        let (Ok(place) | Err(place)) = place;
-        let folded = fold(digest);
-        self.entries[place] = Entry { folded, number };
+        self.0.insert(fold(digest), number, is);
     }
 
     /// Takes its number from a digest, if it is this one.
     pub(crate) fn remove(&mut self, digest: &Digest, number: u32) {
-        let Ok(mut gap) = self.place(digest, |other| other == number) else {
+        self.0.remove(fold(digest), number);
+    }
+}
+
+impl Table {
+    /// The number of a key that is folded to this, of which `is` says whether it has a number.
+    pub(crate) fn get(&self, folded: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
+        let place = self.place(folded, is).ok()?;
+        Some(self.entries[place].number)
+    }
+
+    /// Gives a key a number, in place of any that it had.
+    pub(crate) fn insert(&mut self, folded: u32, number: u32, is: impl Fn(u32) -> bool) {
+        // A quarter of them is free, so that ways are short.
+        if (self.held + 1) * 4 > self.entries.len() * 3 {
+            self.grow();
+        }
+        let place = self.place(folded, is);
+        self.held += usize::from(place.is_err());
+        let (Ok(place) | Err(place)) = place;
+        self.entries[place] = Entry { folded, number };
+    }
+
+    /// Takes its number from a key, if it is this one.
+    pub(crate) fn remove(&mut self, folded: u32, number: u32) {
+        let Ok(mut gap) = self.place(folded, |other| other == number) else {
             return;
         };
         self.held -= 1;
@@ -74,12 +94,11 @@ impl Digests {
         self.entries[gap] = Entry::NOTHING;
     }
 
-    /// Where a digest is, or else where it would be.
-    fn place(&self, digest: &Digest, is: impl Fn(u32) -> bool) -> Result<usize, usize> {
+    /// Where a key is, or else where it would be.
+    fn place(&self, folded: u32, is: impl Fn(u32) -> bool) -> Result<usize, usize> {
         if self.entries.is_empty() {
             return Err(0);
         }
-        let folded = fold(digest);
         let mut at = self.home(folded);
         loop {
             let entry = self.entries[at];
@@ -165,7 +184,7 @@ mod tests {
                         table.remove(&digest, known);
                     }
                 }
-                prop_assert_eq!(table.held, map.len());
+                prop_assert_eq!(table.0.held, map.len());
                 for which in 0..40 {
                     let digest = self::digest(which);
                     let found = table.get(&digest, |number| named[number as usize] == digest);

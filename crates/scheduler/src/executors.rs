@@ -1,19 +1,15 @@
 //! Executors: their connections, what they said of themselves, what they wait for and what they hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Limits, PublicKey, Timestamp,
+    PublicKey, Timestamp,
     limits::NAME_BYTES_MAX,
-    message::{Capabilities, Hello, LeaseId, hello_bytes},
+    message::{Capabilities, Hello, hello_bytes},
     one_line,
 };
 
-use crate::{
-    ConnectionId, Owner,
-    affinity::{Fit, Holdings},
-    works::WorkId,
-};
+use crate::{ConnectionId, Owner, affinity::Holdings, leases::Own};
 
 /// Most executors that are gone and whose tallies are kept for their return.
 const TALLIES_MAX: usize = 4_096;
@@ -53,39 +49,12 @@ pub(crate) struct Executor {
     pub(crate) capabilities: Capabilities,
     pub(crate) since: Timestamp,
     pub(crate) poll: Option<Poll>,
-    pub(crate) leases: BTreeSet<LeaseId>,
-    /// Those of its leases whose attempts have begun.
-    pub(crate) begun: BTreeSet<LeaseId>,
+    pub(crate) leases: Own,
     pub(crate) tally: Tally,
     /// What it is likely to have at hand.
     pub(crate) holdings: Holdings,
     /// Does the operator want it to get nothing more?
     pub(crate) draining: bool,
-}
-
-/// A lease that lasts.
-pub(crate) struct Lease {
-    pub(crate) work: WorkId,
-    pub(crate) key: PublicKey,
-    pub(crate) limits: Limits,
-    pub(crate) leased: Timestamp,
-    pub(crate) started: Option<Timestamp>,
-    /// Why this executor got it.
-    pub(crate) why: Why,
-    pub(crate) deadline: Timestamp,
-}
-
-/// Why an executor got a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// It was its turn, and the instruction's.
-    Turn(Fit),
-    /// It had waited less than others, which had more to do, or more to fetch, or are slower.
-    Fitter(Fit),
-    /// It had nothing else to do, and another one is slow.
-    Backup,
-    /// It came back with it.
-    Resumed,
 }
 
 impl Executor {
@@ -183,8 +152,7 @@ impl Executors {
             capabilities: capabilities.clone(),
             since: now,
             poll: None,
-            leases: BTreeSet::new(),
-            begun: BTreeSet::new(),
+            leases: Own::default(),
             tally,
             holdings: Holdings::default(),
             draining: false,

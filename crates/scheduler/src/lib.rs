@@ -26,6 +26,7 @@ mod executors;
 mod flows;
 pub mod graph;
 mod input;
+mod leases;
 mod matching;
 mod memory;
 mod needed;

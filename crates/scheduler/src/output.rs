@@ -38,7 +38,7 @@ pub enum Output {
         result: Result<RunId, SubmitError>,
     },
     /// Tell watchers, once all that was to be persisted before it is durable.
-    Publish(Change),
+    Publish(Box<Change>),
     /// Close a connection, after what was sent to it before.
     Disconnect {
         /// The connection.

@@ -28,6 +28,8 @@ pub(crate) struct Packed {
     rests: Pieces,
     digests: Arc<[Digest]>,
     names: Arc<Names>,
+    /// Bytes of the longest task.
+    longest: usize,
 }
 
 /// Byte strings, one behind the other.
@@ -59,8 +61,10 @@ impl Packed {
         let (mut firsts, mut rests) = (Pieces::default(), Pieces::default());
         rests.ends.reserve_exact(kinds.len());
         let (mut cuts, mut own) = (Vec::new(), Vec::new());
+        let mut longest = 0;
         for (index, kind) in (0..).zip(kinds) {
             let task = tasks.encoded(index);
+            longest = longest.max(task.len());
             if *kind as usize == firsts.ends.len() {
                 firsts.bytes.extend_from_slice(task);
                 firsts.end();
@@ -98,6 +102,7 @@ impl Packed {
             rests,
             digests: Arc::clone(digests),
             names: tasks.names(),
+            longest,
         }
     }
 
@@ -120,7 +125,8 @@ impl Packed {
             mut own,
             behind,
         } = self.parts(index);
-        let mut bytes = Vec::with_capacity(self.encoded_length(index));
+        let length = before.len() + cuts as usize * size_of::<Digest>() + own.len() + behind.len();
+        let mut bytes = Vec::with_capacity(length);
         bytes.extend_from_slice(before);
         for _ in 0..cuts {
             let (gap, rest) = own.split_at(read_number(&mut numbers) as usize);
@@ -133,16 +139,9 @@ impl Packed {
         bytes
     }
 
-    /// How many these are.
-    pub(crate) fn encoded_length(&self, index: u32) -> usize {
-        let Parts {
-            before,
-            cuts,
-            own,
-            behind,
-            ..
-        } = self.parts(index);
-        before.len() + cuts as usize * size_of::<Digest>() + own.len() + behind.len()
+    /// How many bytes the longest task has.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
     }
 
     /// A task, decoded.
@@ -287,7 +286,7 @@ mod tests {
         for index in 0..packed.len() {
             let bytes = tasks.encoded(index);
             assert_eq!(packed.encoded(index), bytes, "{index}");
-            assert_eq!(packed.encoded_length(index), bytes.len());
+            assert!(bytes.len() <= packed.longest());
             assert_eq!(packed.name(index), format!("t{index}"));
             whole += bytes.len();
         }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use asterism_protocol::{
-    Attested, Cid, Encoded, Failure, Limits, Out, Outcome, Policy, Prepared, Requirements, Task,
-    Terms, Timestamp, TrapKind, limits,
+    Attested, Cid, Failure, Limits, Out, Outcome, Policy, Prepared, Requirements, Terms, Timestamp,
+    TrapKind, limits,
     message::Kept,
     view::{AttemptView, Counts, RunId, RunState, RunSummary, TaskState, TaskView},
 };
@@ -118,10 +118,10 @@ impl Run {
         self.invocations = Arc::default();
     }
 
-    /// The task that a node works for, to be handed on.
-    pub(crate) fn encoded(&self, node: u32) -> Encoded<Task> {
-        let task = self.contents.task_of_node[node as usize];
-        Encoded::trusted(self.tasks.encoded(task))
+    /// The canonical bytes of the task that a node works for.
+    pub(crate) fn encoded(&self, node: u32) -> Vec<u8> {
+        self.tasks
+            .encoded(self.contents.task_of_node[node as usize])
     }
 
     pub(crate) fn func(&self, node: u32) -> &Arc<str> {
@@ -149,19 +149,17 @@ impl Run {
 
     /// The outcomes among a node's inputs that another limit would change.
     pub(crate) fn rests_on(&self, node: u32, memory: &Memory) -> Vec<Cid> {
-        let mut found: Vec<Cid> = self
-            .graph
-            .needs(node)
-            .iter()
-            .filter_map(|edge| {
-                let (slot, answer) = self.result(edge.node()).get()?;
-                if answer == Answer::Whole && !memory.get(slot).limited() {
-                    return None;
-                }
-                let limit = self.limits(edge.node()).fuel;
-                Some(self.outcome_cid(edge.node(), (slot, answer), limit, memory))
-            })
-            .collect();
+        let mut found = Vec::new();
+        for edge in self.graph.needs(node) {
+            let Some((slot, answer)) = self.result(edge.node()).get() else {
+                continue;
+            };
+            if answer == Answer::Whole && !memory.get(slot).limited() {
+                continue;
+            }
+            let limit = self.limits(edge.node()).fuel;
+            found.push(self.outcome_cid(edge.node(), (slot, answer), limit, memory));
+        }
         found.sort_unstable();
         found.dedup();
         found
@@ -283,42 +281,48 @@ impl Run {
     }
 
     /// Bytes of a lease for a node: its task and what its promises came to.
-    pub(crate) fn lease_bytes(&self, node: u32, memory: &Memory) -> usize {
-        let inputs = self
-            .graph
-            .needs(node)
-            .iter()
-            .filter_map(|edge| self.result(edge.node()).get());
-        let task = self.contents.task_of_node[node as usize];
-        self.tasks.encoded_length(task)
-            + inputs
-                .map(|(slot, _)| memory.get(slot).bytes() as usize)
-                .sum::<usize>()
+    fn lease_bytes(&self, node: u32, memory: &Memory) -> usize {
+        self.encoded(node).len() + self.input_bytes(node, memory)
+    }
+
+    /// Bytes of what the promises of a node came to.
+    pub(crate) fn input_bytes(&self, node: u32, memory: &Memory) -> usize {
+        let needs = self.graph.needs(node).iter();
+        let inputs = needs.filter_map(|edge| self.result(edge.node()).get());
+        inputs
+            .map(|(slot, _)| memory.get(slot).bytes() as usize)
+            .sum()
+    }
+
+    /// Is there no lease with room for a node's task and what its promises came to?
+    pub(crate) fn is_too_large(&self, node: u32, memory: &Memory) -> bool {
+        self.tasks.longest() + self.input_bytes(node, memory) > LEASE_BYTES_MAX
+            && self.lease_bytes(node, memory) > LEASE_BYTES_MAX
     }
 
     /// What the promises of a node came to, each instruction once.
     pub(crate) fn inputs(&self, node: u32, memory: &Memory) -> Vec<Kept> {
-        let mut nodes: Vec<u32> = self
-            .graph
-            .needs(node)
-            .iter()
-            .map(|edge| edge.node())
-            .collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        nodes
-            .into_iter()
-            .filter_map(|need| {
-                let out = match self.result(need).get()? {
-                    (slot, Answer::Whole) => memory.get(slot).receipt.encoded_out(),
-                    (_, Answer::OutOfFuel) => self.out_of_fuel(need).into(),
-                };
-                Some(Kept {
-                    instruction: Cid::of_content_digest(*self.digest(need)),
-                    out,
-                })
+        let input = |need: u32| {
+            let out = match self.result(need).get()? {
+                (slot, Answer::Whole) => memory.get(slot).receipt.encoded_out(),
+                (_, Answer::OutOfFuel) => self.out_of_fuel(need).into(),
+            };
+            Some(Kept {
+                instruction: Cid::of_content_digest(*self.digest(need)),
+                out,
             })
-            .collect()
+        };
+        match self.graph.needs(node) {
+            [] => Vec::new(),
+            // Most that need anything need one thing.
+            [edge] => input(edge.node()).into_iter().collect(),
+            edges => {
+                let mut nodes: Vec<u32> = edges.iter().map(|edge| edge.node()).collect();
+                nodes.sort_unstable();
+                nodes.dedup();
+                nodes.into_iter().filter_map(input).collect()
+            }
+        }
     }
 
     pub(crate) fn state(&self) -> RunState {

@@ -14,16 +14,13 @@ use std::{
     sync::Arc,
 };
 
-use asterism_protocol::{
-    Attested, Cid, PublicKey, Timestamp,
-    message::{LeaseId, ToExecutor},
-    view::RunId,
-};
+use asterism_protocol::{Attested, Cid, PublicKey, Timestamp, message::ToExecutor, view::RunId};
 use serde_bytes::ByteArray;
 
 use crate::{
     Config, ConnectionId, Event, Input, Output, TimeoutReason,
-    executors::{Executors, Lease},
+    executors::Executors,
+    leases::Leases,
     memory::Memory,
     random::Random,
     run::Run,
@@ -31,10 +28,9 @@ use crate::{
     works::{Wanter, WorkId, Works},
 };
 
-/// What comes due.
+/// What comes due beside leases.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    Lease(LeaseId),
     Poll(PublicKey),
     Backoff(WorkId),
     Reconnect(PublicKey),
@@ -74,8 +70,10 @@ pub struct Scheduler {
     works: Works,
     /// Nodes that became ready and were not looked at yet.
     ready: VecDeque<Wanter>,
+    /// Empty; room for nodes that one other makes ready.
+    made_ready: Vec<u32>,
     executors: Executors,
-    leases: BTreeMap<LeaseId, Lease>,
+    leases: Leases,
     next_lease: u64,
     leases_reserved: u64,
     /// Why nothing is leased for now, though nobody paused anything.
@@ -113,8 +111,9 @@ impl Scheduler {
             unweighed: false,
             works: Works::default(),
             ready: VecDeque::new(),
+            made_ready: Vec::new(),
             executors: Executors::default(),
-            leases: BTreeMap::new(),
+            leases: Leases::default(),
             leases_reserved: 0,
             held: None,
             watched: BTreeMap::new(),
@@ -203,9 +202,14 @@ impl Scheduler {
     /// When [`Scheduler::handle_timeout`] is to be called at the latest, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Timestamp, TimeoutReason)> {
-        let (at, due) = self.dues.first()?;
+        let lease = self.leases.next_due();
+        let (at, due) = match (lease, self.dues.first()) {
+            (Some((at, _)), due) if due.is_none_or(|(other, _)| at <= *other) => {
+                return Some((at, TimeoutReason::Lease));
+            }
+            (_, due) => due?,
+        };
         let reason = match due {
-            Due::Lease(_) => TimeoutReason::Lease,
             Due::Poll(_) => TimeoutReason::Poll,
             Due::Backoff(_) => TimeoutReason::Backoff,
             Due::Reconnect(_) => TimeoutReason::Reconnect,
@@ -217,10 +221,19 @@ impl Scheduler {
     /// Time has passed. Then [`Scheduler::poll_output`] is to be drained.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
-        while let Some((at, due)) = self.dues.first().copied().filter(|(at, _)| *at <= self.now) {
+        loop {
+            let lease = self.leases.next_due().filter(|(at, _)| *at <= self.now);
+            let due = self.dues.first().filter(|(at, _)| *at <= self.now).copied();
+            let (at, due) = match (lease, due) {
+                (Some((at, id)), due) if due.is_none_or(|(other, _)| at <= other) => {
+                    self.lose(id, "the lease ran out without a heartbeat");
+                    continue;
+                }
+                (_, Some(due)) => due,
+                (_, None) => break,
+            };
             self.dues.remove(&(at, due));
             match due {
-                Due::Lease(id) => self.lose(id, "the lease ran out without a heartbeat"),
                 Due::Poll(key) => {
                     let connection = self.executors.connection_of(&key);
                     self.end_poll(&key);

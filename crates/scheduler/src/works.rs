@@ -8,6 +8,7 @@ use asterism_protocol::{
     view::{AttemptView, RunId, TaskState},
 };
 use serde_bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 use crate::{
     ConnectionId,
@@ -38,7 +39,7 @@ pub(crate) struct Work {
     /// What it is found by, where that is not its digest alone.
     key: Option<Box<Digest>>,
     /// The wanter with the largest limits first: its limits and its task are what is leased.
-    pub(crate) wanters: Vec<Wanter>,
+    pub(crate) wanters: SmallVec<[Wanter; 1]>,
     /// The first wanter's.
     pub(crate) limits: Limits,
     /// When an outcome of it is believed; that of all of its wanters.
@@ -51,7 +52,7 @@ pub(crate) struct Work {
     pub(crate) wants: Wants,
     /// How often one behind it was leased before it, because that fitted better.
     passed: u32,
-    pub(crate) leases: Vec<LeaseId>,
+    pub(crate) leases: SmallVec<[LeaseId; 2]>,
     /// What went wrong so far; most instructions never need it.
     pub(crate) trouble: Option<Box<Trouble>>,
     /// Its place in its run: what is on the longest way to the end first, then what became ready first.
@@ -320,14 +321,14 @@ impl Works {
         let work = Work {
             digest,
             key: (key != digest).then(|| Box::new(key)),
-            wanters: vec![wanter],
+            wanters: smallvec![wanter],
             limits,
             policy,
             proof: policy.commits().then(|| Box::new(Proof::new(&policy))),
             needs,
             wants,
             passed: 0,
-            leases: Vec::new(),
+            leases: SmallVec::new(),
             trouble: None,
             rank: u64::from(u32::MAX - height) << 32 | u64::from(self.next_order),
             queued: None,

@@ -180,10 +180,13 @@ impl Coordinator {
                 message,
             } => self.send(connection, message, effects),
             Output::Reply { request, result } => effects.push(Effect::Reply(request, result)),
-            Output::Publish(Change::Run(run)) if run.state != RunState::Running => {
-                self.end(run.run, run.state);
+            Output::Publish(change) => {
+                if let Change::Run(run) = *change
+                    && run.state != RunState::Running
+                {
+                    self.end(run.run, run.state);
+                }
             }
-            Output::Publish(_) => {}
             Output::Disconnect { connection } => effects.push(Effect::Close(connection)),
             Output::Persist(_) | Output::Send { .. } => unreachable!("these are done at once"),
         }
@@ -434,12 +437,15 @@ impl Delays {
                 }
             }
             Output::Disconnect { connection } => self.part(*connection),
-            Output::Publish(Change::Run(run)) => self.see_run(run),
+            Output::Publish(change) => {
+                if let Change::Run(run) = &**change {
+                    self.see_run(run);
+                }
+            }
             Output::Persist(_)
             | Output::Send { .. }
             | Output::Acknowledge { .. }
-            | Output::Reply { .. }
-            | Output::Publish(_) => {}
+            | Output::Reply { .. } => {}
         }
     }
 

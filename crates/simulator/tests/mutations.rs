@@ -102,9 +102,9 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "deadline-is-not-watched",
-        file: "scheduler/leases.rs",
-        find: "self.dues.insert((deadline, Due::Lease(id)));",
-        replace: "if !{} { self.dues.insert((deadline, Due::Lease(id))); }",
+        file: "leases.rs",
+        find: "let slot = self.slots.get(self.due.first as usize)?;",
+        replace: "let slot = self.slots.get(self.due.first as usize).filter(|_| !{})?;",
         worlds: SMALL,
         caught: &["nobody looks at lease", "should have ended"],
     },
@@ -113,8 +113,7 @@ const MUTATIONS: &[Mutation] = &[
         file: "scheduler/executors.rs",
         find: "        for lease in alive {
             self.extend_lease(lease);",
-        replace: "        let all = self.executors.by_key.get(key).map(|own| own.leases.clone());
-        let all = all.filter(|_| {}).map(Vec::from_iter);
+        replace: "        let all = Some(self.leases_of(key)).filter(|_| {});
         for lease in all.unwrap_or(alive) {
             self.extend_lease(lease);",
         worlds: SMALL,

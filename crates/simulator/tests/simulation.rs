@@ -79,7 +79,7 @@ const ENDS: [(Staged, u64, &str, &str); 4] = [
     (
         checked,
         8,
-        "f5929a7fbf1401315235b4f0da4ccccbe61ac1883a7844d9f5cd490eebe8af17",
+        "43c4e6d21fe1bc92e757aed30143f09518b5a8f62e8ffe387cfb7df9cfd41b3f",
         "e4729bdb241c7dce5d108cdd89a4d6d84e9674bc8c1f3dbea64eeaa0bfb7ad6d",
     ),
     (

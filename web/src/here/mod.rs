@@ -246,7 +246,7 @@ impl Here {
                     answer,
                 });
             }
-            Output::Publish(change) => self.publish(change),
+            Output::Publish(change) => self.publish(*change),
             Output::Disconnect { connection } => {
                 let reason = "the coordinator in this tab hung up".to_owned();
                 self.tell_executor(connection, ExecutorInput::Disconnected { reason });

@@ -394,7 +394,7 @@ impl Desk {
                         self.pending.duties.push(Duty::Reply { answer, result });
                     }
                 }
-                Output::Publish(change) => self.pending.duties.push(Duty::Publish(change)),
+                Output::Publish(change) => self.pending.duties.push(Duty::Publish(*change)),
                 Output::Disconnect { connection } => {
                     if let Some(outbox) = self.outboxes.remove(&connection) {
                         self.pending.duties.push(Duty::Close { _outbox: outbox });

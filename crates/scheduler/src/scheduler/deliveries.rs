@@ -7,12 +7,14 @@ use asterism_protocol::{
     message::{Delivery, Fault, FaultKind, LeaseId, ToExecutor},
     view::TaskState,
 };
+use smallvec::SmallVec;
 
 use super::Scheduler;
 use crate::{
     ConnectionId, Event,
     affinity::{Mark, links},
     checked::{Delivered, Item},
+    digests::Digest,
     memory::{Answer, Held, Known, Times, answer, best},
     works::{Wanter, WorkId, memory_key, work_key},
 };
@@ -51,7 +53,10 @@ impl Scheduler {
                     if self.works.get(work).proof.is_some() {
                         self.vote(work, item, named, signed);
                     } else {
-                        self.believe(work, item, named, signed);
+                        let Delivery {
+                            outcome, remark, ..
+                        } = item;
+                        self.believe(work, lease, &outcome, remark, named, signed);
                     }
                     accepted.push(lease);
                 }
@@ -97,7 +102,7 @@ impl Scheduler {
         if let Some(exclusion) = self.trust.excluded(key) {
             return Err(exclusion.reason.clone());
         }
-        let lease = self.leases.get(lease).filter(|lease| lease.key == *key);
+        let lease = self.leases.get(*lease).filter(|lease| lease.key == *key);
         if let Some(lease) = lease {
             if self.works.get(lease.work).digest != digest {
                 return Err("the lease is for another instruction".to_owned());
@@ -142,15 +147,16 @@ impl Scheduler {
     }
 
     /// An outcome becomes the canonical one, on the word of whoever attests it.
-    pub(super) fn believe(&mut self, id: WorkId, item: Delivery, named: Named, signed: Signed) {
+    pub(super) fn believe(
+        &mut self,
+        id: WorkId,
+        lease: LeaseId,
+        outcome: &Outcome,
+        remark: Remark,
+        named: Named,
+        signed: Signed,
+    ) {
         let (key, at) = (signed.key(), self.now);
-        let Delivery {
-            lease,
-            outcome,
-            conditions: _,
-            remark,
-            salt: _,
-        } = item;
         let policy = self.works.get(id).policy;
         let rests_on = self.rests_on(id);
         let Wanter { run, node } = self.works.get(id).wanters[0];
@@ -158,7 +164,7 @@ impl Scheduler {
         let (ran, func) = (run.invocation(node), run.func(node));
         let (metering, like) = (&self.metering, self.latest_receipt.as_deref());
         let mut receipt =
-            Attested::new(ran, func, &outcome, metering, named, signed, like).resting_on(rests_on);
+            Attested::new(ran, func, outcome, metering, named, signed, like).resting_on(rests_on);
         // A receipt without evidence was believed on one word of a stranger: most receipts, so nothing is said of it.
         if self.trusts(&key) {
             receipt = receipt.believed(Evidence {
@@ -168,9 +174,9 @@ impl Scheduler {
             });
         }
         let blobs = links([outcome.out.value()]);
-        self.count_outcome(&key, &outcome, &blobs, &remark);
+        self.count_outcome(&key, outcome, &blobs, &remark);
         // Its own lease ends without a word; others are told to stop.
-        let own = self.leases.get(&lease).filter(|lease| lease.key == key);
+        let own = self.leases.get(lease).filter(|lease| lease.key == key);
         let (leased, started) = (
             own.map(|lease| lease.leased),
             own.and_then(|own| own.started),
@@ -199,7 +205,7 @@ impl Scheduler {
     /// Is this what is known already, and was it done again because somebody insisted? Then the canonical receipt stays, and a
     /// difference is told.
     pub(super) fn repeats(&mut self, id: WorkId, known: &Known) -> bool {
-        let Some(slot) = self.known_to_all(id) else {
+        let Some(slot) = self.known_to_all(id, known.digest()) else {
             return false;
         };
         let (work, canonical) = (self.works.get(id), self.memory.get(slot));
@@ -217,10 +223,10 @@ impl Scheduler {
         true
     }
 
-    /// The canonical receipt that answers everybody who wants an instruction, if there is one.
-    fn known_to_all(&self, id: WorkId) -> Option<u32> {
+    /// The canonical receipt that answers everybody who wants an instruction, if there is one. `key` is what receipts of it are found
+    /// by.
+    fn known_to_all(&self, id: WorkId, key: &Digest) -> Option<u32> {
         let work = self.works.get(id);
-        let key = memory_key(&work.digest, &self.rests_on(id));
         let serves = |known: &Known| {
             let served = work.wanters.iter().map(|wanter| {
                 let limits = self.runs[&wanter.run].limits(wanter.node);
@@ -228,12 +234,13 @@ impl Scheduler {
             });
             served.reduce(Option::and).flatten()
         };
-        best(self.memory.all(&key), serves).map(|(_, slot, _)| slot)
+        best(self.memory.all(key), serves).map(|(_, slot, _)| slot)
     }
 
     /// Those who wanted an instruction done again have its canonical receipt, and are told if it came out differently.
     pub(super) fn repeat(&mut self, id: WorkId, outcome: Cid, executor: PublicKey) {
-        let Some(slot) = self.known_to_all(id) else {
+        let key = memory_key(&self.works.get(id).digest, &self.rests_on(id));
+        let Some(slot) = self.known_to_all(id, &key) else {
             return;
         };
         let (at, right) = (self.now, self.memory.get(slot).outcome());
@@ -290,7 +297,7 @@ impl Scheduler {
 
     /// An outcome is refused: an attempt that came to nothing, if it was one.
     pub(super) fn disbelieve(&mut self, key: &PublicKey, lease: LeaseId, reason: &str) {
-        let limits = self.leases.get(&lease).map(|lease| lease.limits);
+        let limits = self.leases.get(lease).map(|lease| lease.limits);
         let Some(work) = self.end_own_lease(key, lease) else {
             return;
         };
@@ -320,7 +327,7 @@ impl Scheduler {
             self.retract(id);
         }
         let at = known.at;
-        let (answered, left): (Vec<_>, Vec<_>) = self
+        let (answered, left): (SmallVec<[_; 1]>, SmallVec<[_; 1]>) = self
             .works
             .get(id)
             .wanters

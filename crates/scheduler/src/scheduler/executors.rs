@@ -12,7 +12,8 @@ use crate::{
     affinity::Holdings,
     checked::{Checked, Said},
     digests::Digest,
-    executors::{Poll, Why},
+    executors::Poll,
+    leases::Why,
     works::{WorkId, work_key},
 };
 
@@ -48,18 +49,11 @@ impl Scheduler {
             ToCoordinator::Poll { slots, wait_ms } => self.poll(connection, key, slots, wait_ms),
             ToCoordinator::Heartbeat { leases } => self.heartbeat(connection, key, leases),
             ToCoordinator::Started { leases } => {
-                for lease in &leases {
+                for lease in leases {
                     if let Some(lease) = self.leases.get_mut(lease).filter(|own| own.key == *key) {
                         lease.started.get_or_insert(self.now);
+                        self.changed_executors.insert(*key);
                     }
-                }
-                if let Some(executor) = self.executors.by_key.get_mut(key) {
-                    executor.begun.extend(
-                        leases
-                            .into_iter()
-                            .filter(|lease| executor.leases.contains(lease)),
-                    );
-                    self.changed_executors.insert(*key);
                 }
             }
             ToCoordinator::Commit { items } => self.commit(connection, key, items),
@@ -70,7 +64,7 @@ impl Scheduler {
                 }
             }
             ToCoordinator::Refuse { lease, reason } => {
-                let refused = self.leases.get(&lease).map(|lease| lease.limits);
+                let refused = self.leases.get(lease).map(|lease| lease.limits);
                 if let Some(id) = self.end_own_lease(key, lease) {
                     let work = self.works.get_mut(id);
                     // What it was asked for may not be what is asked for now.
@@ -125,8 +119,8 @@ impl Scheduler {
         if let Some(until) = executor.and_then(|executor| executor.grace.take()) {
             self.dues.remove(&(until, Due::Reconnect(key)));
         }
-        let executor = self.executors.welcome(connection, hello, owner, now);
-        let before = executor.leases.clone();
+        self.executors.welcome(connection, hello, owner, now);
+        let before = self.leases_of(&key);
         let resumed: Vec<LeaseId> = hello
             .holding
             .iter()
@@ -161,7 +155,7 @@ impl Scheduler {
     /// Goes on with a lease from before a connection was lost, or from before this scheduler began.
     pub(super) fn resume(&mut self, key: &PublicKey, held: HeldLease) -> bool {
         let digest = held.instruction.digest();
-        if let Some(lease) = self.leases.get(&held.lease) {
+        if let Some(lease) = self.leases.get(held.lease) {
             let same = lease.key == *key && self.works.get(lease.work).digest == digest;
             if same {
                 self.extend_lease(held.lease);
@@ -232,7 +226,7 @@ impl Scheduler {
             Some(view) => Change::Executor(view),
             None => Change::ExecutorGone(*key),
         };
-        self.outputs.push_back(Output::Publish(change));
+        self.outputs.push_back(Output::Publish(Box::new(change)));
     }
 
     pub(super) fn poll(
@@ -290,7 +284,7 @@ impl Scheduler {
     ) {
         let (alive, ended): (Vec<_>, Vec<_>) = leases.into_iter().partition(|lease| {
             self.leases
-                .get(lease)
+                .get(*lease)
                 .is_some_and(|lease| lease.key == *key)
         });
         for lease in alive {
@@ -308,13 +302,7 @@ impl Scheduler {
     }
 
     pub(super) fn hand_back_all(&mut self, key: &PublicKey) {
-        let leases = self
-            .executors
-            .by_key
-            .get(key)
-            .map(|executor| executor.leases.clone())
-            .unwrap_or_default();
-        for lease in leases {
+        for lease in self.leases_of(key) {
             if let Some(work) = self.end_own_lease(key, lease) {
                 self.offer(work);
             }

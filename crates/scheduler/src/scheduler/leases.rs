@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use asterism_protocol::{
-    Cid, PublicKey, Timestamp, limits,
+    Cid, Encoded, PublicKey, Timestamp, limits,
     message::{Fault, FaultKind, Lease as LeaseMessage, LeaseId, ToExecutor},
     view::{AttemptView, TaskState},
 };
@@ -11,7 +11,8 @@ use asterism_protocol::{
 use super::{Due, Scheduler};
 use crate::{
     Config, Event, Output,
-    executors::{Executor, Lease, Why},
+    executors::Executor,
+    leases::{Lease, Why},
     matching::Asker,
     run::LEASE_BYTES_MAX,
     trust::Trust,
@@ -66,13 +67,21 @@ impl Scheduler {
             self.works.flows.served(run, self.now);
             let id = self.number();
             self.lease_to(id, work, &key, why);
+            let poll = self
+                .executors
+                .by_key
+                .get(&key)
+                .and_then(|executor| executor.poll.as_ref());
+            let slots = poll.map_or(0, |poll| poll.slots as usize);
             let (lease, bytes) = self.write_lease(id, work);
-            let (leases, total) = given.entry(key).or_default();
+            let (leases, total) = given.entry(key).or_insert_with(|| {
+                let most = slots.min(self.works.flows.queued() + 1);
+                (Vec::with_capacity(most), 0)
+            });
             leases.push(lease);
             *total += bytes;
             let full = *total > ASSIGN_BYTES_MAX;
-            let next_turn = self.executors.next_turn();
-            self.executors.turns.remove(&at);
+            let (next_turn, alone) = (self.executors.next_turn(), self.executors.turns.len() == 1);
             let Some(poll) = self
                 .executors
                 .by_key
@@ -82,8 +91,15 @@ impl Scheduler {
                 continue;
             };
             poll.slots -= 1;
+            let goes_on = poll.slots > 0 && !full;
+            if goes_on && alone {
+                // Behind all others it would be where it is.
+                turn = at;
+                continue;
+            }
             poll.turn = next_turn;
-            if poll.slots > 0 && !full {
+            self.executors.turns.remove(&at);
+            if goes_on {
                 self.executors.turns.insert(next_turn, key);
             }
         }
@@ -174,7 +190,11 @@ impl Scheduler {
             }
             let holds = |work: WorkId| {
                 let mut leases = self.works.get(work).leases.iter();
-                leases.any(|lease| self.leases.get(lease).is_some_and(|lease| lease.key == key))
+                leases.any(|lease| {
+                    self.leases
+                        .get(*lease)
+                        .is_some_and(|lease| lease.key == key)
+                })
             };
             let Some(work) = self.works.pick_straggler(&asker, holds) else {
                 continue;
@@ -221,9 +241,8 @@ impl Scheduler {
             self.dues.remove(&(until, Due::Backoff(work)));
         }
         let deadline = self.now.after_ms(self.config.lease_ms);
-        self.leases.insert(
-            id,
-            Lease {
+        if let Some(executor) = self.executors.by_key.get_mut(key) {
+            let lease = Lease {
                 work,
                 key: *key,
                 limits,
@@ -231,11 +250,8 @@ impl Scheduler {
                 started: None,
                 why,
                 deadline,
-            },
-        );
-        self.dues.insert((deadline, Due::Lease(id)));
-        if let Some(executor) = self.executors.by_key.get_mut(key) {
-            executor.leases.insert(id);
+            };
+            self.leases.insert(id, lease, &mut executor.leases);
             executor.holdings.fetch(&self.works.get(work).wants);
         }
         if self.works.get(work).wants_more() {
@@ -249,9 +265,11 @@ impl Scheduler {
         let work = self.works.get(work);
         let Wanter { run, node } = work.wanters[0];
         let run = &self.runs[&run];
+        let task = run.encoded(node);
+        let bytes = task.len() + run.input_bytes(node, &self.memory);
         let lease = LeaseMessage {
             id,
-            task: run.encoded(node),
+            task: Encoded::trusted(task),
             inputs: run.inputs(node, &self.memory),
             limits: work.limits,
             lease_ms: self.config.lease_ms,
@@ -259,29 +277,26 @@ impl Scheduler {
             submitter: run.header.submitter.clone(),
             commit: work.proof.is_some(),
         };
-        (lease, run.lease_bytes(node, &self.memory))
+        (lease, bytes)
     }
 
     /// Ends a lease, whatever came of it. The instruction is not offered again yet.
     pub(super) fn end_lease(&mut self, id: LeaseId) -> Option<Lease> {
-        let lease = self.leases.remove(&id)?;
-        self.dues.remove(&(lease.deadline, Due::Lease(id)));
+        let key = self.leases.get(id)?.key;
+        let executor = self.executors.by_key.get_mut(&key)?;
+        let lease = self.leases.remove(id, &mut executor.leases)?;
+        self.changed_executors.insert(key);
         let work = self.works.get_mut(lease.work);
         work.leases.retain(|other| *other != id);
         if let Some(proof) = &mut work.proof {
             proof.lease_ended(id);
-        }
-        if let Some(executor) = self.executors.by_key.get_mut(&lease.key) {
-            executor.leases.remove(&id);
-            executor.begun.remove(&id);
-            self.changed_executors.insert(lease.key);
         }
         Some(lease)
     }
 
     /// Ends a lease if it is this executor's.
     pub(super) fn end_own_lease(&mut self, key: &PublicKey, id: LeaseId) -> Option<WorkId> {
-        self.leases.get(&id).filter(|lease| lease.key == *key)?;
+        self.leases.get(id).filter(|lease| lease.key == *key)?;
         self.end_lease(id).map(|lease| lease.work)
     }
 
@@ -344,13 +359,7 @@ impl Scheduler {
     }
 
     pub(super) fn lose_executor(&mut self, key: &PublicKey, reason: &str) {
-        let leases = self
-            .executors
-            .by_key
-            .get(key)
-            .map(|executor| executor.leases.clone())
-            .unwrap_or_default();
-        for lease in leases {
+        for lease in self.leases_of(key) {
             self.lose(lease, reason);
         }
         self.forget_if_gone(key);
@@ -428,13 +437,19 @@ impl Scheduler {
         self.revoke(revoked, "the task was given up");
     }
 
+    /// The leases that an executor holds.
+    pub(super) fn leases_of(&self, key: &PublicKey) -> Vec<LeaseId> {
+        let executor = self.executors.by_key.get(key).into_iter();
+        let leases = executor.flat_map(|executor| self.leases.of(&executor.leases));
+        leases.map(|(id, _)| id).collect()
+    }
+
     pub(super) fn extend_lease(&mut self, id: LeaseId) {
-        let Some(lease) = self.leases.get_mut(&id) else {
+        self.leases
+            .extend(id, self.now.after_ms(self.config.lease_ms));
+        let Some(lease) = self.leases.get(id) else {
             return;
         };
-        self.dues.remove(&(lease.deadline, Due::Lease(id)));
-        lease.deadline = self.now.after_ms(self.config.lease_ms);
-        self.dues.insert((lease.deadline, Due::Lease(id)));
         // It lives, and is slow: whoever has nothing else to do may overtake it.
         let slow = self.now.since_ms(lease.leased) >= self.config.straggler_ms;
         let work = lease.work;

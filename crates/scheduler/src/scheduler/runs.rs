@@ -18,7 +18,7 @@ use crate::{
     executors::shorten,
     memory::{Answer, Held, Known, best},
     planned::{Planned, rank},
-    run::{Header, LEASE_BYTES_MAX, Run, replayed},
+    run::{Header, Run, replayed},
     works::{NewWork, Wanter, WorkId, memory_key, work_key},
 };
 
@@ -344,7 +344,7 @@ impl Scheduler {
         let Some(id) = run else {
             self.works.flows.all_paused = paused;
             self.outputs
-                .push_back(Output::Publish(Change::Paused(paused)));
+                .push_back(Output::Publish(Change::Paused(paused).into()));
             return;
         };
         let Some(run) = self.runs.get_mut(&id) else {
@@ -453,7 +453,7 @@ impl Scheduler {
                 && run.graph.is_grounded(wanter.node)
             {
                 self.settle(wanter, TaskState::Replayed, Some((slot, answer)), self.now);
-            } else if run.lease_bytes(wanter.node, &self.memory) > LEASE_BYTES_MAX {
+            } else if run.is_too_large(wanter.node, &self.memory) {
                 self.settle(wanter, TaskState::Failed, None, self.now);
             } else if let Some(work) = self.works.find(&key) {
                 self.works.get_mut(work).wanters.push(wanter);
@@ -491,12 +491,13 @@ impl Scheduler {
             self.memory.hold(slot);
             Held::new(slot, answer)
         });
-        let mut ready = Vec::new();
+        let mut ready = std::mem::take(&mut self.made_ready);
         run.settle(wanter.node, state, held, &self.memory, &mut ready);
-        self.ready.extend(ready.into_iter().map(|node| Wanter {
+        self.ready.extend(ready.drain(..).map(|node| Wanter {
             run: wanter.run,
             node,
         }));
+        self.made_ready = ready;
         self.changed_runs.insert(wanter.run);
         self.finish_if_done(wanter.run, at);
     }

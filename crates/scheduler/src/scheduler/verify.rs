@@ -57,7 +57,7 @@ impl Scheduler {
             // A lease that is over is told of at the next heartbeat.
             let Some(work) = self
                 .leases
-                .get(&lease)
+                .get(lease)
                 .filter(|lease| lease.key == *key)
                 .map(|lease| lease.work)
             else {
@@ -146,10 +146,7 @@ impl Scheduler {
     /// An outcome is one of several that are weighed. It passed [`Scheduler::check_commitment`].
     pub(super) fn vote(&mut self, id: WorkId, item: Delivery, named: Named, signed: Signed) {
         let (key, at) = (signed.key(), self.now);
-        let lease = self
-            .leases
-            .get(&item.lease)
-            .filter(|lease| lease.key == key);
+        let lease = self.leases.get(item.lease).filter(|lease| lease.key == key);
         let leased = lease.map(|lease| lease.leased);
         let started = lease.and_then(|lease| lease.started);
         let owner = self.owner_of(&key);
@@ -566,10 +563,7 @@ impl Scheduler {
         let record = self.trust.record(*key);
         record.excluded = Some(exclusion);
         let tainted = std::mem::take(&mut record.unconfirmed);
-        let mut leases: Vec<LeaseId> = Vec::new();
-        if let Some(executor) = self.executors.by_key.get(key) {
-            leases.extend(&executor.leases);
-        }
+        let leases = self.leases_of(key);
         for lease in &leases {
             if let Some(work) = self.end_own_lease(key, *lease) {
                 self.offer(work);

@@ -16,7 +16,8 @@ use crate::{
     Output,
     affinity::Fit,
     digests::Digest,
-    executors::{Executor, Lease, Why},
+    executors::Executor,
+    leases::{Lease, Why},
     memory::Known,
     proof::{Said, Vote},
     run::Run,
@@ -35,6 +36,9 @@ const LACKS_MAX: usize = 8;
 /// Most functions that an executor's view names.
 const DOING_MAX: usize = 16;
 
+/// Of how many leases these are chosen: those that were given first have begun first.
+const DOING_LOOKED_AT: usize = 64;
+
 impl Scheduler {
     /// What changed, each run, task and executor once.
     pub(super) fn publish(&mut self) {
@@ -45,12 +49,12 @@ impl Scheduler {
             let changed = run.graph.take_changed();
             let run = &self.runs[&id];
             self.outputs
-                .push_back(Output::Publish(Change::Run(run.summary())));
+                .push_back(Output::Publish(Change::Run(run.summary()).into()));
             for node in changed {
                 for index in run.tasks_of(node) {
                     let task = Box::new(self.task_view(run, index));
                     self.outputs
-                        .push_back(Output::Publish(Change::Task { run: id, task }));
+                        .push_back(Output::Publish(Change::Task { run: id, task }.into()));
                 }
             }
         }
@@ -63,7 +67,7 @@ impl Scheduler {
             {
                 let view = self.executor_view(&key, executor);
                 self.outputs
-                    .push_back(Output::Publish(Change::Executor(view)));
+                    .push_back(Output::Publish(Change::Executor(view).into()));
             }
         }
     }
@@ -247,7 +251,7 @@ impl Scheduler {
     pub fn leases(&self) -> impl Iterator<Item = (LeaseId, PublicKey, Cid, Timestamp)> {
         self.leases.iter().map(|(id, lease)| {
             (
-                *id,
+                id,
                 lease.key,
                 Cid::of_content_digest(self.works.get(lease.work).digest),
                 lease.deadline,
@@ -323,7 +327,7 @@ impl Scheduler {
         let Some(work) = self.work_of(wanter).map(|id| self.works.get(id)) else {
             return view;
         };
-        if let Some(lease) = work.leases.first().and_then(|id| self.leases.get(id)) {
+        if let Some(lease) = work.leases.first().and_then(|id| self.leases.get(*id)) {
             (view.executor, view.leased) = (Some(lease.key), Some(lease.leased));
             view.started = lease.started;
         }
@@ -440,7 +444,7 @@ impl Scheduler {
             .collect()
         });
         let leases = work.map(|work| {
-            let leases = work.leases.iter().filter_map(|id| self.leases.get(id));
+            let leases = work.leases.iter().filter_map(|id| self.leases.get(*id));
             leases.map(|lease| lease_view(lease, work)).collect()
         });
         let votes = work.and_then(|work| work.proof.as_ref()).map(|proof| {
@@ -513,21 +517,14 @@ impl Scheduler {
     }
 
     pub(super) fn executor_view(&self, key: &PublicKey, executor: &Executor) -> ExecutorView {
-        let prefetched = executor
-            .leases
-            .iter()
-            .filter(|lease| !executor.begun.contains(lease));
-        let doing = executor
-            .begun
-            .iter()
+        let leases = self.leases.of(&executor.leases).take(DOING_LOOKED_AT);
+        let begun = leases.clone().filter(|(_, lease)| lease.started.is_some());
+        let prefetched = leases.filter(|(_, lease)| lease.started.is_none());
+        let doing = begun
             .chain(prefetched)
             .take(DOING_MAX)
-            .filter_map(|lease| {
-                let Wanter { run, node } = *self
-                    .works
-                    .get(self.leases.get(lease)?.work)
-                    .wanters
-                    .first()?;
+            .filter_map(|(_, lease)| {
+                let Wanter { run, node } = *self.works.get(lease.work).wanters.first()?;
                 Some(self.runs.get(&run)?.func(node).to_string())
             });
         let (standing, record) = (self.standing(key), self.trust.get(key));

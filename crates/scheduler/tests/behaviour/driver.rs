@@ -154,7 +154,7 @@ impl Driver {
                         "one reply a request"
                     );
                 }
-                Output::Publish(change) => self.changes.push(change),
+                Output::Publish(change) => self.changes.push(*change),
                 Output::Disconnect { connection } => self.closed.push(connection),
             }
         }

@@ -309,11 +309,14 @@ impl Client {
             "rpc_discover" => discover(),
             "subscribe_run_workflow" => return self.run_workflow(params).await,
             "subscribe_network_events" => {
+                let watches = self.app.front.is_some();
+                let place = watches.then(|| self.app.room.watchers.take(self.peer.network()));
                 let subscription = self.name();
                 let network = Network::new(
                     Arc::clone(&self.app),
                     subscription.clone(),
                     self.notifications.clone(),
+                    place.transpose()?,
                 );
                 let task = tokio::spawn(network.follow(self.peer));
                 self.keep(&subscription, task.abort_handle())?;

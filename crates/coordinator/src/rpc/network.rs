@@ -11,7 +11,9 @@ use serde_json::json;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 
 use super::{Notification, notification_of};
-use crate::{app::App, front, limits::FRAMES_AHEAD, peer::Peer, socket::Ears, writer::Writer};
+use crate::{
+    app::App, front, limits::FRAMES_AHEAD, peer::Peer, places::Place, socket::Ears, writer::Writer,
+};
 
 /// Pause before partitions are watched again of which none answered.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
@@ -22,6 +24,8 @@ pub(super) struct Network {
     subscription: String,
     notifications: mpsc::Sender<Notification>,
     here: BTreeSet<PublicKey>,
+    /// Where there are several partitions it watches each of them, as any watcher does.
+    _place: Option<Place>,
 }
 
 impl Network {
@@ -29,12 +33,14 @@ impl Network {
         app: Arc<App>,
         subscription: String,
         notifications: mpsc::Sender<Notification>,
+        place: Option<Place>,
     ) -> Self {
         Self {
             app,
             subscription,
             notifications,
             here: BTreeSet::new(),
+            _place: place,
         }
     }
 

@@ -4,7 +4,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
-use crate::disk::common::Socket;
+use crate::{disk::common::Socket, limits::WATCHERS_MAX};
 
 /// What a client of Homestar is told next.
 async fn hear(client: &mut Socket) -> Json {
@@ -72,4 +72,37 @@ async fn a_client_of_homestar_hears_who_comes_wherever_that_is() {
     assert_eq!(event().await, "network:component_added");
     second.stop().await;
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hears_who_comes_has_a_watcher_s_place_for_it() {
+    const CONNECTIONS: usize = 8;
+    const SUBSCRIPTIONS: usize = 64;
+    let disk = disk();
+    let server = serve(&disk).await;
+    let url = server.url.replace("http", "ws");
+    let (mut clients, mut refused) = (Vec::new(), 0);
+    for _ in 0..CONNECTIONS {
+        let (mut client, _) = tokio_tungstenite::connect_async(url.as_str())
+            .await
+            .unwrap();
+        for id in 0..SUBSCRIPTIONS {
+            let request = json!({
+                "jsonrpc": "2.0", "id": id, "method": "subscribe_network_events", "params": [],
+            });
+            let request = Message::Text(request.to_string().into());
+            client.send(request).await.unwrap();
+            let answer = hear(&mut client).await;
+            if let Some(message) = answer["error"]["message"].as_str() {
+                assert!(message.contains("watchers are of your network"), "{answer}");
+                refused += 1;
+            }
+        }
+        clients.push(client);
+    }
+    // A network has half of the places, and a connection takes one, too.
+    let wanted = CONNECTIONS * (1 + SUBSCRIPTIONS);
+    assert_eq!(refused, wanted - WATCHERS_MAX / 2);
+    drop(clients);
+    server.stop().await;
 }

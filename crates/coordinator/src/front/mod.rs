@@ -34,6 +34,7 @@ use tokio::{
     sync::{Notify, mpsc, watch as told},
     time::{Instant, timeout},
 };
+use tracing::debug;
 
 use crate::{
     Place, ServeError,
@@ -354,8 +355,11 @@ impl Front {
                 None => Ok(self.general(request).await),
             },
             (Some(first), ..) => {
-                if asks_for_components(first, request.method()) {
-                    self.general.blocking(http::refresh).await?;
+                if asks_for_components(first, &request)
+                    && let Err(error) = self.general.blocking(http::refresh).await
+                {
+                    // What is known may do; what does not, says so.
+                    debug!(error = error.message(), "components are not read again");
                 }
                 Ok(self.general(request).await)
             }
@@ -512,20 +516,24 @@ impl Front {
     }
 }
 
-/// Is it about components, which may have been added through others?
-fn asks_for_components(first: &str, method: &Method) -> bool {
-    const NOT: [&str; 9] = [
+/// Is it about components, which may have been added through others? Pages are shown also while the journal is away.
+fn asks_for_components(first: &str, request: &Request) -> bool {
+    const NOT: [&str; 11] = [
+        "api",
         "assets",
         "blobs",
         "executors",
         "health",
         "metrics",
+        "openapi.json",
         "receipts",
         "pause",
         "resume",
         "ws",
     ];
-    method != Method::OPTIONS && !NOT.contains(&first)
+    // Behind the root there are clients of Homestar, too.
+    let is_page = first.is_empty() && !request.headers().contains_key(header::UPGRADE);
+    request.method() != Method::OPTIONS && !is_page && !NOT.contains(&first)
 }
 
 /// Where another coordinator is asked this of a partition.

@@ -1,9 +1,9 @@
-//! Coordinators that hold a partition and do not answer.
+//! Coordinators that hold a partition and do not answer, and a journal that does not.
 
 use tokio::{io::AsyncReadExt as _, net::TcpListener, time::timeout};
 
 use super::*;
-use crate::store::{Asked, Holder};
+use crate::store::{Asked, Holder, faults::Faults};
 
 /// Somebody at this address holds the first partition, for as long as the test takes.
 fn held_at(disk: &Disk, address: &str) {
@@ -63,5 +63,19 @@ async fn who_holds_a_partition_is_not_told_the_operator_s_token() {
         drop(stream);
         assert_eq!(asking.await.unwrap().unwrap().status(), 503, "{path}");
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_components_is_told_while_the_journal_is_away() {
+    let disk = disk();
+    let faults = Arc::<Faults>::default();
+    let server = disk.serve(&faults, Options::default()).await.unwrap();
+    server.post("/components?name=math", math(), &[201]).await;
+    faults.break_down();
+    let components = server.json("/components").await;
+    let known = components.as_ref().and_then(Json::as_array).map(Vec::len);
+    assert_eq!(known, Some(1), "{components:?}");
+    faults.heal();
     server.stop().await;
 }

@@ -1,7 +1,7 @@
 //! Passing on what one coordinator is asked to another one, at the level of HTTP: requests with their bodies, and connections that
 //! change their protocol.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use asterism_protocol::one_line;
 use axum::{
@@ -12,12 +12,13 @@ use axum::{
 };
 use hyper::{client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch, time::timeout};
 use tracing::{debug, warn};
 
 use crate::{
     authority::{Authority, BEHIND},
-    limits::PASS_ON_MAX,
+    limits::{PASS_ON_MAX, PING_EVERY},
 };
 
 /// Headers that concern one connection and are not passed on (RFC 9110, section 7.6.1).
@@ -31,6 +32,9 @@ const OF_ONE_CONNECTION: [HeaderName; 7] = [
     header::TRANSFER_ENCODING,
 ];
 
+/// Between questions to a machine that does not answer: after eight to ten of them, depending on the system, it is gone.
+const ASK_MACHINE_EVERY: Duration = Duration::from_secs(4);
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A connection to another coordinator; why there is none, in words for whoever asked.
@@ -43,6 +47,11 @@ pub(crate) async fn connect(coordinator: &str) -> Result<TcpStream, String> {
     match connected {
         Ok(Ok(stream)) => {
             let _ = stream.set_nodelay(true);
+            // Answers may take hours, and after a loss of power nobody says that none will come.
+            let asking = TcpKeepalive::new()
+                .with_time(PING_EVERY)
+                .with_interval(ASK_MACHINE_EVERY);
+            let _ = SockRef::from(&stream).set_tcp_keepalive(&asking);
             Ok(stream)
         }
         Ok(Err(error)) => {
@@ -139,5 +148,20 @@ async fn tunnel(below: OnUpgrade, above: OnUpgrade, mut over: watch::Receiver<bo
             }
         }
         _ = over.wait_for(|over| *over) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_machine_that_is_gone_without_a_word_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let coordinator = format!("http://{}", listener.local_addr().unwrap());
+        let stream = connect(&coordinator).await.unwrap();
+        assert!(SockRef::from(&stream).keepalive().unwrap());
     }
 }

@@ -43,8 +43,8 @@ pub(super) struct Keeper {
     busy: BTreeSet<u16>,
     /// Since when nobody holds which.
     free: BTreeMap<u16, Instant>,
-    /// Those that could not be taken, and when that is tried again.
-    failed: BTreeMap<u16, Instant>,
+    /// Those that are left to others, and until when: they could not be taken, or were given away just before.
+    left: BTreeMap<u16, Instant>,
     /// How often it looked around.
     looks: u32,
     /// The number of the last decision that is known here.
@@ -73,7 +73,7 @@ impl Keeper {
             running: JoinSet::new(),
             busy: BTreeSet::new(),
             free: BTreeMap::new(),
-            failed: BTreeMap::new(),
+            left: BTreeMap::new(),
             looks: 0,
             last: 0,
             decided: BTreeMap::new(),
@@ -221,11 +221,8 @@ impl Keeper {
                     room > 0 || now.duration_since(since) >= LEFT_TO_OTHERS
                 }
             };
-            let failed = self
-                .failed
-                .get(&partition)
-                .is_some_and(|again| now < *again);
-            if free && !failed && self.busy.insert(partition) {
+            let left = self.left.get(&partition).is_some_and(|until| now < *until);
+            if free && !left && self.busy.insert(partition) {
                 room = room.saturating_sub(1);
                 let front = Arc::clone(&self.front);
                 self.starting
@@ -270,7 +267,7 @@ impl Keeper {
         let begun = begun.inspect_err(|error| {
             self.busy.remove(&partition);
             if !matches!(error, StartError::Held(_)) {
-                self.failed.insert(partition, Instant::now() + RETRY_MAX);
+                self.left.insert(partition, Instant::now() + RETRY_MAX);
             }
         })?;
         self.free.remove(&partition);
@@ -293,7 +290,11 @@ impl Keeper {
 
     fn ended(&mut self, joined: Result<u16, JoinError>) {
         match joined {
-            Ok(partition) => drop(self.busy.remove(&partition)),
+            Ok(partition) => {
+                self.busy.remove(&partition);
+                // Whom it was handed over to is not always faster.
+                self.left.insert(partition, Instant::now() + LEFT_TO_OTHERS);
+            }
             Err(error) => warn!(%error, "what serves a partition had panicked"),
         }
     }

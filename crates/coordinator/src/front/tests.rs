@@ -28,7 +28,7 @@ use crate::{
         common::{FakeExecutor, compute, delivery, frame, math, socket, task, workflow},
         steady::{Accepted, work},
     },
-    store::{Journal as _, MemoryJournal, Partition, Sequence},
+    store::{Epoch, Journal as _, MemoryJournal, Partition, Sequence},
 };
 
 const TOKEN: &str = "0123456789abcdef";
@@ -254,6 +254,31 @@ async fn a_joiner_gets_its_share_and_gives_it_back() {
     second.stop().await;
     shared(&[&third]).await;
     third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_handed_over_is_not_taken_back() {
+    let disk = disk();
+    let (first, second) = two(&disk).await;
+    let epochs = || -> Vec<Epoch> {
+        let partitions = (0..PARTITIONS).map(Partition);
+        partitions
+            .map(|partition| disk.journal.epoch(partition))
+            .collect()
+    };
+    for _ in 0..3 {
+        let before = epochs();
+        let third = serve(&disk).await;
+        shared(&[&first, &second, &third]).await;
+        let changed = (0..).zip(epochs().into_iter().zip(before));
+        let changed = changed.filter(|(_, (now, before))| now != before);
+        let changed: BTreeSet<u64> = changed.map(|(partition, _)| partition).collect();
+        assert_eq!(changed, held(&third).await);
+        third.stop().await;
+        shared(&[&first, &second]).await;
+    }
+    second.stop().await;
+    first.stop().await;
 }
 
 /// An executor that comes with leases; which of them go on.

@@ -71,6 +71,16 @@ impl MemoryJournal {
         journal
     }
 
+    /// How often a partition changed hands.
+    #[cfg(test)]
+    pub(crate) fn epoch(&self, partition: Partition) -> Epoch {
+        let contents = self.contents();
+        contents
+            .logs
+            .get(&partition)
+            .map_or(Epoch(0), |log| log.epoch)
+    }
+
     /// The term of whoever holds a partition is over.
     #[cfg(test)]
     pub(crate) fn expire(&self, partition: Partition) {

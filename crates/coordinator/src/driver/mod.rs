@@ -431,6 +431,11 @@ impl Driver {
         self.facts.is_closed()
     }
 
+    /// Ends when the scheduler has.
+    pub(crate) async fn gone(&self) {
+        self.facts.closed().await;
+    }
+
     /// Handles what came before, makes it durable, and ends.
     pub(crate) async fn stop(self, threads: Threads) {
         // An error says that it has ended already.

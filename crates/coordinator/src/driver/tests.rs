@@ -363,3 +363,14 @@ async fn nothing_is_leased_while_the_blobs_are_in_trouble() {
     );
     driver.stop(threads).await;
 }
+
+#[tokio::test]
+async fn whoever_serves_a_scheduler_that_panics_hears_of_it() {
+    let (journal, ..) = breaking();
+    let (driver, threads) = start(&journal, &Arc::default());
+    let looked = driver.look::<()>(|_| panic!("the test asked for it")).await;
+    assert!(looked.is_err());
+    let gone = tokio::time::timeout(SOON, driver.gone()).await;
+    gone.expect("it is noticed");
+    driver.stop(threads).await;
+}

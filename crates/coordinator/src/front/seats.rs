@@ -395,6 +395,8 @@ async fn serve(front: &Front, partition: u16, begun: Begun, known: BTreeSet<Publ
     let listening = tokio::spawn(listen(app.driver.clone(), decided));
     tokio::select! {
         () = app.trouble.overtaken() => {}
+        // It panicked: whoever takes the partition next goes on from its log.
+        () = app.driver.gone() => {}
         () = local.leave.notified() => {}
         () = front.closed() => {}
         never = tell_of_excluded(front, &app.driver, &known) => match never {},

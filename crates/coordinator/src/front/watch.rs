@@ -31,7 +31,7 @@ use super::{
 use crate::{
     http,
     hub::Published,
-    limits::{PING_EVERY, SILENCE_MAX, WELCOME_MAX},
+    limits::{PING_EVERY, SEND_MAX, SILENCE_MAX, WELCOME_MAX},
     peer::Peer,
     socket::{Ears, Heard, STOPS},
     writer::{GOING_AWAY, POLICY, Writer},
@@ -251,11 +251,14 @@ impl Watch {
             return;
         };
         let whose = run.map(|run| self.front.partition_of_run(run));
-        for (partition, (ends, _)) in &self.seats {
+        for (partition, (ends, _)) in &mut self.seats {
             let run = run.filter(|_| whose == Some(*partition));
             let watched = encode(&ToWatched::Watch { run, from });
-            // One that is gone is found to be so where it is listened to.
-            let _ = ends.say.send(watched.into()).await;
+            let sent = timeout(SEND_MAX, ends.say.send(watched.into())).await;
+            // One that is gone is found to be so where it is listened to, and so is one that does not listen.
+            if sent.is_err() {
+                ends.hear.close();
+            }
         }
     }
 

@@ -4,11 +4,7 @@
 //! changed, or is somewhere else, all is shown again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::poll_fn,
-    sync::Arc,
-    task::Poll as Polled,
-    time::Duration,
+    collections::BTreeMap, future::poll_fn, sync::Arc, task::Poll as Polled, time::Duration,
 };
 
 use asterism_protocol::{
@@ -340,21 +336,18 @@ fn together(one: Option<Overview>, mut other: Overview) -> Overview {
         return other;
     };
     one.runs.append(&mut other.runs);
-    let mut known: BTreeSet<PublicKey> = BTreeSet::new();
-    one.executors = one
-        .executors
-        .into_iter()
-        .map(|view| {
-            known.insert(view.key);
-            let same = other.executors.iter().find(|other| other.key == view.key);
-            match same {
-                Some(same) => both(view, same.clone()),
-                None => view,
+    // Many of them have turned to many seats.
+    let keys = one.executors.iter().map(|view| view.key);
+    let places: BTreeMap<PublicKey, usize> = keys.zip(0..).collect();
+    for view in other.executors {
+        match places.get(&view.key) {
+            Some(place) => {
+                let known = &mut one.executors[*place];
+                *known = both(known.clone(), view);
             }
-        })
-        .collect();
-    other.executors.retain(|view| !known.contains(&view.key));
-    one.executors.append(&mut other.executors);
+            None => one.executors.push(view),
+        }
+    }
     if one.trouble.is_empty() {
         one.trouble = other.trouble;
     }

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use asterism_protocol::{Identity, Timestamp, blob_cid};
 
 use super::{
-    database::{new_database, say},
+    database::{new_database, say, talk},
     events, instantiate,
 };
 use crate::store::{
@@ -171,6 +171,23 @@ fn the_number_of_partitions_stays_as_it_was_made() {
     );
     let url = new_database();
     assert_eq!(open_parted(&url, None).unwrap().partitions(), 1);
+}
+
+#[test]
+fn who_says_that_it_is_here_does_not_wait_for_what_is_being_written() {
+    let url = new_database();
+    let journal = open_parted(&url, Some(2)).unwrap();
+    let tenures = [0, 1].map(|partition| acquired(&journal, partition, "one", LONG));
+    let told = tenures.map(|tenure| (tenure, 7));
+    talk(&url, async |client| {
+        let begin = "BEGIN; UPDATE partitions SET next = next WHERE partition = 0";
+        client.batch_execute(begin).await.unwrap();
+        let seen = journal.meet(&holder("one"), LONG, &told).unwrap();
+        assert_eq!(held(&seen), [("one", 0), ("one", 7)]);
+        client.batch_execute("COMMIT").await.unwrap();
+    });
+    let seen = journal.meet(&holder("one"), LONG, &told).unwrap();
+    assert_eq!(held(&seen), [("one", 7), ("one", 7)]);
 }
 
 #[test]

@@ -42,12 +42,17 @@ impl PostgresJournal {
             if !partitions.is_empty() {
                 client
                     .execute(
-                        "UPDATE partitions SET unmet = told.unmet
-                         FROM unnest($1::integer[], $2::bigint[], $3::bigint[])
-                             AS told (partition, epoch, unmet)
-                         WHERE partitions.partition = told.partition
-                             AND partitions.epoch = told.epoch
-                             AND partitions.unmet <> told.unmet",
+                        // One that is being written to is told of the next time: who waits for it here keeps all others waiting.
+                        "WITH told AS (
+                             SELECT told.partition, told.unmet
+                             FROM unnest($1::integer[], $2::bigint[], $3::bigint[])
+                                 AS told (partition, epoch, unmet)
+                                 JOIN partitions AS known USING (partition)
+                             WHERE known.epoch = told.epoch AND known.unmet <> told.unmet
+                             FOR NO KEY UPDATE OF known SKIP LOCKED
+                         )
+                         UPDATE partitions SET unmet = told.unmet
+                         FROM told WHERE partitions.partition = told.partition",
                         &[&partitions, &epochs, &unmet],
                     )
                     .await?;

@@ -1,6 +1,6 @@
 //! What every journal must do that several coordinators have in common.
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use asterism_protocol::{Identity, Timestamp, blob_cid};
 
@@ -8,9 +8,12 @@ use super::{
     database::{new_database, say, talk},
     events, instantiate,
 };
-use crate::store::{
-    Asked, ComponentRecord, Decision, Holder, Journal, JournalError, Meeting, MemoryJournal,
-    Partition, PostgresJournal, Sequence, Tenure,
+use crate::{
+    limits::DATABASE_WRITERS,
+    store::{
+        Asked, ComponentRecord, Decision, Holder, Journal, JournalError, Meeting, MemoryJournal,
+        Partition, PostgresJournal, Sequence, Tenure,
+    },
 };
 
 /// Longer than any test.
@@ -188,6 +191,36 @@ fn who_says_that_it_is_here_does_not_wait_for_what_is_being_written() {
     });
     let seen = journal.meet(&holder("one"), LONG, &told).unwrap();
     assert_eq!(held(&seen), [("one", 7), ("one", 7)]);
+}
+
+#[test]
+fn what_takes_long_in_one_partition_holds_no_other_one_up() {
+    let url = new_database();
+    // The first and the last one usually have one connection.
+    let last = DATABASE_WRITERS as u16;
+    let journal = Arc::new(open_parted(&url, Some(last + 1)).unwrap());
+    let [slow, other] = [0, last].map(|partition| acquired(&*journal, partition, "one", LONG));
+    let appending = Arc::clone(&journal);
+    talk(&url, async |client| {
+        let begin = "BEGIN; UPDATE partitions SET next = next WHERE partition = 0";
+        client.batch_execute(begin).await.unwrap();
+        let appended =
+            thread::spawn(move || appending.append(slow, Sequence(0), &events(&["slow"])));
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        while client
+            .query_one(waiting, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            == 0
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let next = journal.append(other, Sequence(0), &events(&["other"]));
+        assert_eq!(next.unwrap(), Sequence(1));
+        client.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(appended.join().unwrap().unwrap(), Sequence(1));
+    });
 }
 
 #[test]

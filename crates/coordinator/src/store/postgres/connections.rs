@@ -31,14 +31,20 @@ pub(super) struct Link {
 }
 
 impl PostgresJournal {
-    /// Does something over the connection that writes to a partition; calls follow one another.
+    /// Does something over a connection that writes: the partition's usual one, or one that is free while that has much to do for
+    /// another partition, whose term would end meanwhile. Whoever holds a partition says one thing after the other.
     pub(super) fn write<T>(
         &self,
         partition: Partition,
         what: &'static str,
         work: impl AsyncFnOnce(&mut Link) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, JournalError> {
-        let writer = &self.writers[usize::from(partition.0) % self.writers.len()];
+        let (before, from) = self
+            .writers
+            .split_at(usize::from(partition.0) % self.writers.len());
+        let mut writers = from.iter().chain(before);
+        let free = writers.find(|writer| writer.try_lock().is_ok());
+        let writer = free.unwrap_or(&from[0]);
         self.run(writer, what, DATABASE_CALL_MAX, work)
     }
 

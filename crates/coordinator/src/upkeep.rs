@@ -17,6 +17,7 @@ use asterism_protocol::{Cid, Receipt};
 use asterism_scheduler::Event;
 
 use self::hold::Hold;
+pub(crate) use self::hold::UPKEEP;
 use crate::{
     driver::event_of,
     http::run_blobs,

@@ -50,6 +50,7 @@ use crate::{
     server::{self, Door, End},
     standby::nobody,
     store::{Decision, Holder},
+    upkeep::UPKEEP,
 };
 
 use self::seats::Keeper;
@@ -355,9 +356,11 @@ impl Front {
                 None => Ok(self.general(request).await),
             },
             (Some(first), ..) => {
-                if asks_for_components(first, &request)
-                    && let Err(error) = self.general.blocking(http::refresh).await
-                {
+                if stores(first, request.method()) && self.is_in_upkeep() {
+                    return Err(nobody("upkeep holds the journal"));
+                }
+                let asks = asks_for_components(first, &request);
+                if asks && let Err(error) = self.general.blocking(http::refresh).await {
                     // What is known may do; what does not, says so.
                     debug!(error = error.message(), "components are not read again");
                 }
@@ -365,6 +368,14 @@ impl Front {
             }
             (None, ..) => Ok(self.general(request).await),
         }
+    }
+
+    /// Is somebody deleting what nobody needs? What is stored meanwhile might be among it.
+    fn is_in_upkeep(&self) -> bool {
+        let seats = self.seats.borrow();
+        let is_held =
+            |seat: &Seat| matches!(seat, Seat::There { address, .. } if address == UPKEEP);
+        seats.iter().any(is_held)
     }
 
     async fn general(&self, request: Request) -> Response {
@@ -514,6 +525,12 @@ impl Front {
         // An error says that whoever could stop it is gone: stopped as well.
         let _ = self.closing.clone().wait_for(|closing| *closing).await;
     }
+}
+
+/// Does it bring something that is kept?
+fn stores(first: &str, method: &Method) -> bool {
+    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    ["blobs", "components"].contains(&first) && !reads
 }
 
 /// Is it about components, which may have been added through others? Pages are shown also while the journal is away.

@@ -12,6 +12,9 @@ use crate::{
     store::{Asked, Holder, Journal, Partition, Tenure},
 };
 
+/// What stands for the address of a coordinator where upkeep holds a partition.
+pub(crate) const UPKEEP: &str = "upkeep";
+
 /// A journal that no coordinator holds, as long as this is there.
 pub(super) struct Hold {
     journal: Arc<dyn Journal>,
@@ -33,7 +36,7 @@ impl Hold {
     pub(super) fn take(journal: Arc<dyn Journal>, name: String) -> Result<Self, UpkeepError> {
         let holder = Holder {
             name,
-            address: "upkeep".to_owned(),
+            address: UPKEEP.to_owned(),
         };
         // By our own clock, and from before the database was asked: too early rather than too late.
         let asked = Instant::now();

@@ -79,3 +79,18 @@ async fn what_is_known_of_components_is_told_while_the_journal_is_away() {
     faults.heal();
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stored_while_upkeep_holds_the_journal() {
+    let disk = disk();
+    held_at(&disk, crate::upkeep::UPKEEP);
+    let server = serve(&disk).await;
+    for path in ["/components?name=math", "/blobs"] {
+        let said = server.post(path, math(), &[503]).await;
+        let message = said["message"].as_str().unwrap();
+        assert!(message.contains("upkeep holds the journal"), "{said}");
+    }
+    disk.journal.expire(Partition(0));
+    server.post("/components?name=math", math(), &[201]).await;
+    server.stop().await;
+}

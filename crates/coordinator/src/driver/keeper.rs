@@ -16,10 +16,13 @@ use tracing::{info, warn};
 use super::{Answer, condition::Trouble, outbox::Outbox};
 use crate::{
     hub::{Edition, Hub},
-    limits::{RENEW_EVERY, TERM},
+    limits::{DATABASE_CALL_MAX, RENEW_EVERY, TERM},
     metrics::Metrics,
     store::{Batch, Journal, Sequence, Tenure},
 };
+
+/// A batch of more bytes may take longer than a term.
+const LARGE_BATCH_BYTES: usize = 8 << 20;
 
 /// What waits until the events before it are durable.
 pub(super) enum Duty {
@@ -101,9 +104,17 @@ impl Keeper {
         let mut renewed = Instant::now();
         while let Some(pending) = batches.blocking_recv() {
             last = Some(pending.tenure);
-            if renewed.elapsed() >= RENEW_EVERY && self.failed != last {
+            let bytes: usize = pending.batch.events.iter().map(Vec::len).sum();
+            let is_large = bytes > LARGE_BATCH_BYTES;
+            if (is_large || renewed.elapsed() >= RENEW_EVERY) && self.failed != last {
                 renewed = Instant::now();
-                if let Err(error) = self.journal.renew(pending.tenure, TERM) {
+                // Nothing else is said until it is appended.
+                let term = if is_large {
+                    TERM + DATABASE_CALL_MAX
+                } else {
+                    TERM
+                };
+                if let Err(error) = self.journal.renew(pending.tenure, term) {
                     self.failed = last;
                     self.trouble.set(error.to_string());
                 }

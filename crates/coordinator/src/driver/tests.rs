@@ -53,12 +53,16 @@ fn breaking() -> (Arc<dyn Journal>, MemoryJournal, Arc<Faults>) {
 }
 
 fn submission(number: i128) -> Submission {
+    submission_of(Value::Integer(number))
+}
+
+fn submission_of(arg: Value) -> Submission {
     let run = Instruction {
         rsc: format!("ipfs://{}", blob_cid(b"component")),
         op: "wasm/run".into(),
         input: TaskInput {
             func: "f".into(),
-            args: vec![Value::Integer(number)],
+            args: vec![arg],
             files: Files::new(),
             effects: Effects::new(),
         },
@@ -372,5 +376,25 @@ async fn whoever_serves_a_scheduler_that_panics_hears_of_it() {
     assert!(looked.is_err());
     let gone = tokio::time::timeout(SOON, driver.gone()).await;
     gone.expect("it is noticed");
+    driver.stop(threads).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_takes_longer_than_a_term_is_not_overtaken() {
+    let (journal, memory, faults) = breaking();
+    let (driver, threads) = start(&journal, &Arc::default());
+    faults.slow_appends(TERM + TERM / 3);
+    let large = submission_of(Value::Bytes(vec![0; 10 << 20]));
+    let submitting = driver.clone();
+    let submitted = tokio::spawn(async move { submitting.submit(large).await });
+    tokio::time::sleep(TERM + TERM / 6).await;
+    let other = Holder {
+        name: "other".to_owned(),
+        address: "http://other".to_owned(),
+    };
+    let asked = memory.acquire(PARTITION, &other, TERM);
+    assert!(matches!(asked, Ok(Asked::Held(_))), "{asked:?}");
+    submitted.await.unwrap().unwrap();
+    faults.slow_appends(Duration::ZERO);
     driver.stop(threads).await;
 }

@@ -34,6 +34,8 @@ pub(crate) struct Faults {
     plan: Mutex<Option<(u64, u64, How)>>,
     /// What becomes of reading a receipt by its name, where that fails.
     receipts: Mutex<Option<fn() -> JournalError>>,
+    /// How long an append takes.
+    slow: Mutex<Duration>,
     /// Does it give blobs and take none?
     takes_none: AtomicBool,
     /// What the blobs say of themselves, beside what becomes of calls.
@@ -57,6 +59,11 @@ impl Faults {
     /// No event can be appended from now on, until [`Faults::heal`]: so it is when the disk is full.
     pub(crate) fn break_appends(&self) {
         self.appends.store(true, Ordering::SeqCst);
+    }
+
+    /// Each append takes so long from now on.
+    pub(crate) fn slow_appends(&self, by: Duration) {
+        *self.slow.lock().unwrap_or_else(PoisonError::into_inner) = by;
     }
 
     /// No receipt can be read by its name from now on, until [`Faults::heal`].
@@ -209,6 +216,8 @@ impl Journal for FaultyJournal {
         expected: Sequence,
         batch: &Batch,
     ) -> Result<Sequence, JournalError> {
+        let slow = *self.1.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        std::thread::sleep(slow);
         self.1.journal(|| {
             if self.1.appends.load(Ordering::SeqCst) {
                 return Err(broken());

@@ -64,6 +64,16 @@ impl Shelf {
         self.0.push(Arc::new(shelved));
     }
 
+    /// Makes a component the last, if it is known by this name.
+    pub fn make_last(&mut self, cid: Cid, name: &str) -> Option<&ComponentView> {
+        let is_meant =
+            |shelved: &Arc<Shelved>| (shelved.view.cid, shelved.view.name.as_str()) == (cid, name);
+        let place = self.0.iter().position(is_meant)?;
+        let shelved = self.0.remove(place);
+        self.0.push(shelved);
+        self.0.last().map(|shelved| &shelved.view)
+    }
+
     /// Every function once: where several have a name, the one that a task would get.
     #[must_use]
     pub fn functions(&self) -> Vec<Found> {

@@ -35,6 +35,13 @@ impl Library {
         Ok(())
     }
 
+    /// Makes a component the last, if it is known by this name: nothing of it has to be read.
+    pub(crate) fn make_last(&self, record: &ComponentRecord) -> Option<ComponentView> {
+        let mut shelf = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let view = Arc::make_mut(&mut shelf).make_last(record.cid, &record.name);
+        view.cloned()
+    }
+
     /// Adds a component, or makes a known one the last.
     pub(crate) fn add(&self, record: &ComponentRecord, component: Component) -> ComponentView {
         let (cid, name) = (record.cid, record.name.clone());

@@ -147,12 +147,22 @@ pub(crate) fn refresh(app: &App) -> Result<(), ApiError> {
         let shelf = app.library.shelf();
         let views = shelf.views();
         let records = app.journal.components()?;
-        let same = |(record, view): &(&ComponentRecord, &ComponentView)| {
-            (record.cid, &record.name) == (view.cid, &view.name)
-        };
-        let known = records.iter().zip(&views).take_while(same).count();
-        for record in &records[known..] {
-            if let Some(view) = restore_one(app, record)? {
+        // Those that came again since then are behind the others.
+        let mut news = records.as_slice();
+        for view in &views {
+            if let [record, behind @ ..] = news
+                && (record.cid, &record.name) == (view.cid, &view.name)
+            {
+                news = behind;
+            }
+        }
+        for record in news {
+            let known = app.library.make_last(record);
+            let view = match known {
+                Some(view) => Some(view),
+                None => restore_one(app, record)?,
+            };
+            if let Some(view) = view {
                 app.hub.publish(vec![Change::Component(view)]);
             }
         }

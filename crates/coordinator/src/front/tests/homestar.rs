@@ -106,3 +106,50 @@ async fn who_hears_who_comes_has_a_watcher_s_place_for_it() {
     drop(clients);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_component_that_comes_again_others_hear_and_of_no_other_one() {
+    let disk = disk();
+    let (first, second) = two(&disk).await;
+    let half = wat::parse_str(
+        r#"(component
+            (core module $m
+                (func (export "half") (param f64) (result f64) (f64.div (local.get 0) (f64.const 2))))
+            (core instance $i (instantiate $m))
+            (func (export "half") (param "a" f64) (result f64) (canon lift (core func $i "half"))))"#,
+    );
+    first.post("/components?name=math", math(), &[201]).await;
+    first
+        .post("/components?name=half", half.unwrap(), &[201])
+        .await;
+    let names = async |server: &Server| {
+        let components = server.json("/components").await.unwrap();
+        let names = components.as_array().into_iter().flatten();
+        let names = names.map(|component| component["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<String>>()
+    };
+    assert_eq!(names(&second).await, ["math", "half"]);
+    let url = second.url.replace("http", "ws");
+    let (mut client, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let request = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "subscribe_network_events", "params": [],
+    });
+    let request = Message::Text(request.to_string().into());
+    client.send(request).await.unwrap();
+    assert!(hear(&mut client).await["result"].is_string());
+    let mut event = async || {
+        let told = hear(&mut client).await;
+        let bytes: Vec<u8> = serde_json::from_value(told["params"]["result"].clone()).unwrap();
+        serde_json::from_slice::<Json>(&bytes).unwrap()
+    };
+    let _executor = FakeExecutor::connect(&first.url, 1).await;
+    assert_eq!(event().await["type"], "network:executor_connected");
+    first.post("/components?name=math", math(), &[201]).await;
+    let again = event().await;
+    assert_eq!(again["data"]["name"], "math", "{again}");
+    for server in [&first, &second] {
+        assert_eq!(names(server).await, ["half", "math"]);
+    }
+    second.stop().await;
+    first.stop().await;
+}

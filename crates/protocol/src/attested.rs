@@ -108,7 +108,7 @@ impl Named {
     /// What is known of an outcome once it was encoded.
     #[must_use]
     pub fn of(outcome: &Outcome) -> Self {
-        let out = encode(&outcome.out);
+        let (out, trap) = came_to(outcome);
         let mut bytes = Vec::with_capacity(out.len() + 128);
         // Whoever delivers may name anything.
         let instruction = encode(&outcome.instruction);
@@ -117,10 +117,16 @@ impl Named {
         Self {
             cid: content_cid(&bytes),
             bytes: bytes.len() as u32,
-            out: out.into(),
-            trap: outcome.failure().map(|Failure { trap, .. }| trap),
+            out,
+            trap,
         }
     }
+}
+
+/// What an outcome came to, as it is encoded, and how it failed, if it did.
+fn came_to(outcome: &Outcome) -> (Short, Option<TrapKind>) {
+    let trap = outcome.failure().map(|Failure { trap, .. }| trap);
+    (encode(&outcome.out).into(), trap)
 }
 
 impl Signed {
@@ -300,6 +306,20 @@ impl Attested {
         signed: Signed,
         like: Option<&Self>,
     ) -> Self {
+        let Named { out, trap, .. } = named;
+        Self::of(ran, func, outcome, metering, (out, trap), signed, like)
+    }
+
+    /// The same, of an outcome that nobody asks for its name.
+    fn of(
+        ran: Cid,
+        func: &Arc<str>,
+        outcome: &Outcome,
+        metering: &Arc<str>,
+        (out, trap): (Short, Option<TrapKind>),
+        signed: Signed,
+        like: Option<&Self>,
+    ) -> Self {
         debug_assert!(**metering == *outcome.metering);
         let Signed {
             way,
@@ -319,14 +339,14 @@ impl Attested {
         Self {
             ran: ran.digest(),
             instruction: outcome.instruction.digest(),
-            out: named.out,
+            out,
             fuel: outcome.fuel.unwrap_or(0),
             alike,
             way,
             more: None,
             index,
             fueled: outcome.fuel.is_some(),
-            trap: named.trap,
+            trap,
         }
     }
 
@@ -335,13 +355,12 @@ impl Attested {
     pub fn read(receipt: &Receipt) -> Option<Self> {
         let outcome = receipt.outcome()?;
         let attestation = receipt.attestation()?;
-        let named = Named::of(&outcome);
-        let mut read = Self::new(
+        let mut read = Self::of(
             receipt.ran,
             &receipt.func()?.into(),
             &outcome,
             &outcome.metering.as_str().into(),
-            named,
+            came_to(&outcome),
             Signed::of(&attestation)?,
             None,
         )
@@ -607,11 +626,11 @@ impl<'de> Deserialize<'de> for Attested {
             fuel: meta.fuel,
             metering: meta.metering,
         };
-        let named = Named::of(&outcome);
+        let came_to = came_to(&outcome);
         let signed = Signed::of(&meta.attestation).ok_or_else(other)?;
         let metering = outcome.metering.as_str().into();
         let func = meta.op.into();
-        let read = Self::new(ran, &func, &outcome, &metering, named, signed, None)
+        let read = Self::of(ran, &func, &outcome, &metering, came_to, signed, None)
             .resting_on(meta.rests_on.unwrap_or_default());
         Ok(match meta.evidence {
             Some(evidence) => read.believed(evidence),

@@ -143,6 +143,9 @@ pub(crate) const MOVED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a partition that nobody holds is left to those who hold less.
 pub(crate) const LEFT_TO_OTHERS: Duration = Duration::from_secs(1);
 
+/// How long nothing is handed over once nobody took what was: whoever is to take it seems to be here, and cannot.
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(30);
+
 /// Time for a scheduler to welcome an executor that another one has welcomed.
 pub(crate) const WELCOME_MAX: Duration = Duration::from_secs(5);
 

@@ -25,7 +25,7 @@ use crate::{
     driver::{Clock, Driver, NoAnswer, Parts, StartError, Threads, Trouble, Unmet},
     http,
     hub::Hub,
-    limits::{ASK_EVERY, LEFT_TO_OTHERS, RETRY_MAX, TERM, TURNED_AT_ONCE},
+    limits::{ASK_EVERY, KEPT_FOR, LEFT_TO_OTHERS, RETRY_MAX, TERM, TURNED_AT_ONCE},
     store::{Decision, Journal, JournalError, Meeting, Seen, Tenure},
 };
 
@@ -45,6 +45,10 @@ pub(super) struct Keeper {
     free: BTreeMap<u16, Instant>,
     /// Those that are left to others, and until when: they could not be taken, or were given away just before.
     left: BTreeMap<u16, Instant>,
+    /// What was handed over last, as long as nobody has it.
+    handed: Option<u16>,
+    /// Until when nothing is handed over.
+    kept: Option<Instant>,
     /// How often it looked around.
     looks: u32,
     /// The number of the last decision that is known here.
@@ -74,6 +78,8 @@ impl Keeper {
             busy: BTreeSet::new(),
             free: BTreeMap::new(),
             left: BTreeMap::new(),
+            handed: None,
+            kept: None,
             looks: 0,
             last: 0,
             decided: BTreeMap::new(),
@@ -214,6 +220,7 @@ impl Keeper {
                 Some(holder) if holder.name == ours => true,
                 Some(_) => {
                     self.free.remove(&partition);
+                    self.handed.take_if(|handed| *handed == partition);
                     false
                 }
                 None => {
@@ -224,6 +231,9 @@ impl Keeper {
             let left = self.left.get(&partition).is_some_and(|until| now < *until);
             if free && !left && self.busy.insert(partition) {
                 room = room.saturating_sub(1);
+                if self.handed.take_if(|handed| *handed == partition).is_some() {
+                    self.kept = Some(now + KEPT_FOR);
+                }
                 let front = Arc::clone(&self.front);
                 self.starting
                     .spawn(async move { (partition, begin(&front, partition).await) });
@@ -232,9 +242,13 @@ impl Keeper {
     }
 
     /// One of several that are too many for us goes to somebody who has too few.
-    fn hand_over(&self, meeting: &Meeting) {
+    fn hand_over(&mut self, meeting: &Meeting) {
         let is_free = |seen: &Seen| seen.holder.is_none();
-        if !self.starting.is_empty() || meeting.partitions.iter().any(is_free) {
+        let kept = self.kept.is_some_and(|until| Instant::now() < until);
+        let locals = self.front.locals();
+        // One that comes or goes is not counted right by anybody.
+        let settled = self.busy.len() == locals.len() && !meeting.partitions.iter().any(is_free);
+        if kept || !settled {
             return;
         }
         let held = |name: &str| {
@@ -250,12 +264,12 @@ impl Keeper {
             .map(|holder| held(&holder.name))
             .min();
         let fewest = meeting.partitions.len() / meeting.present.len().max(1);
-        let locals = self.front.locals();
         let too_many = locals.len() > share(meeting)
             || locals.len() > fewest && least.is_some_and(|least| least < fewest);
         if let Some((partition, local)) = locals.last().filter(|_| too_many) {
             info!(partition, "handing a partition over");
             local.leave.notify_one();
+            self.handed = Some(*partition);
         }
     }
 

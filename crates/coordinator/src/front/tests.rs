@@ -28,7 +28,8 @@ use crate::{
         common::{FakeExecutor, compute, delivery, frame, math, socket, task, workflow},
         steady::{Accepted, work},
     },
-    store::{Epoch, Journal as _, MemoryJournal, Partition, Sequence},
+    limits::TERM,
+    store::{Epoch, Holder, Journal as _, MemoryJournal, Partition, Sequence},
 };
 
 const TOKEN: &str = "0123456789abcdef";
@@ -279,6 +280,31 @@ async fn what_is_handed_over_is_not_taken_back() {
     }
     second.stop().await;
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_takes_is_not_handed_over_again() {
+    let disk = disk();
+    let server = serve(&disk).await;
+    shared(&[&server]).await;
+    let sick = Holder {
+        name: "says that it is here, and takes nothing".into(),
+        address: "http://127.0.0.1:1".into(),
+    };
+    let epochs = || -> u64 {
+        let partitions = (0..PARTITIONS).map(Partition);
+        partitions
+            .map(|partition| disk.journal.epoch(partition).0)
+            .sum()
+    };
+    let (before, begun) = (epochs(), Instant::now());
+    while begun.elapsed() < Duration::from_secs(6) {
+        disk.journal.meet(&sick, TERM, &[]).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(epochs() - before, 2, "given back once, and taken again");
+    shared(&[&server]).await;
+    server.stop().await;
 }
 
 /// An executor that comes with leases; which of them go on.

@@ -34,9 +34,10 @@ pub(crate) struct Args {
     data: Data,
     #[command(flatten)]
     journal: JournalIn,
-    /// Parts of a journal in a database that coordinators share between them; one without it. Their number is that with which the
+    // Of each one upkeep says within a term that it holds it.
+    /// Parts of a journal in a database, 128 at most, that coordinators share between them; one without it. Their number is that with which the
     /// journal was made
-    #[arg(long, env = "ASTERISM_PARTITIONS", value_name = "N", requires = "journal", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    #[arg(long, env = "ASTERISM_PARTITIONS", value_name = "N", requires = "journal", value_parser = clap::value_parser!(u16).range(1..=128))]
     partitions: Option<u16>,
     /// Where other coordinators on the same journal reach this one, such as `http://10.0.0.7:3000`; the address it listens on
     /// without it

@@ -40,7 +40,7 @@ use crate::{
     front,
     hub::Edition,
     limits::{CHANGES_FRAME_MAX, FIRST_WORD_MAX, PING_EVERY, SILENCE_MAX, SOCKET_BUFFER_BYTES},
-    metrics::Counted,
+    metrics::{Counted, Metrics},
     peer::Peer,
     writer::{GOING_AWAY, NORMAL, POLICY, Writer, turn_away},
 };
@@ -121,15 +121,15 @@ pub(crate) fn ends(socket: WebSocket) -> (Ears, Writer) {
     (Ears::Socket(stream), Writer::new(sink))
 }
 
-/// Why a connection ends.
-enum End {
-    /// The other side left.
+/// Why an executor's connection ends.
+pub(crate) enum End {
+    /// It left, or can be told no more.
     Gone,
     /// It said what it must not say, or nothing where it had to.
     Refused(String),
-    /// The scheduler closes it.
+    /// The scheduler closes it, and has told why.
     Closed,
-    /// The coordinator stops, or is in trouble.
+    /// The coordinator stops, or is in trouble: it is to come again.
     Stops,
 }
 
@@ -159,28 +159,35 @@ pub(crate) async fn serve_executor(
             }
         }
     };
-    let bye = |reason: &str| {
-        encode(&ToExecutor::Bye {
-            reason: reason.to_owned(),
-        })
-    };
-    match end {
-        End::Gone => {}
-        End::Closed => writer.close(NORMAL, "").await,
-        End::Stops => {
-            // Who cannot be told notices anyhow.
-            let _ = writer.binary(bye(STOPS)).await;
-            writer.close(GOING_AWAY, STOPS).await;
-        }
-        End::Refused(reason) => {
-            app.metrics.refused_connections.inc();
-            warn!(
-                connection = connection.0,
-                reason, "an executor's connection is ended"
-            );
-            // As above.
-            let _ = writer.binary(bye(&reason)).await;
-            writer.close(POLICY, &reason).await;
+    if let End::Refused(reason) = &end {
+        warn!(
+            connection = connection.0,
+            reason, "an executor's connection is ended"
+        );
+    }
+    end.say(&app.metrics, writer).await;
+}
+
+impl End {
+    /// Tells an executor why its connection ends. Who cannot be told notices anyhow.
+    pub(crate) async fn say(self, metrics: &Metrics, mut writer: Writer) {
+        let bye = |reason: &str| {
+            encode(&ToExecutor::Bye {
+                reason: reason.to_owned(),
+            })
+        };
+        match self {
+            Self::Gone => {}
+            Self::Closed => writer.close(NORMAL, "").await,
+            Self::Stops => {
+                let _ = writer.binary(bye(STOPS)).await;
+                writer.close(GOING_AWAY, STOPS).await;
+            }
+            Self::Refused(reason) => {
+                metrics.refused_connections.inc();
+                let _ = writer.binary(bye(&reason)).await;
+                writer.close(POLICY, &reason).await;
+            }
         }
     }
 }

@@ -32,21 +32,9 @@ use super::{Front, PAUSE, remote::Ends};
 use crate::{
     limits::{FIRST_WORD_MAX, PING_EVERY, SEND_MAX, SILENCE_MAX},
     peer::Peer,
-    socket::{Ears, Heard, STOPS, ends, new_nonce},
-    writer::{GOING_AWAY, NORMAL, POLICY, Writer},
+    socket::{Ears, End, Heard, STOPS, ends, new_nonce},
+    writer::Writer,
 };
-
-/// Why a connection ends.
-enum End {
-    /// The executor left, or nobody can be told.
-    Gone,
-    /// It was told why already.
-    Closed,
-    /// It is to come again.
-    Stops,
-    /// It said what it must not say.
-    Refused(String),
-}
 
 /// A seat that an executor has turned to.
 struct Attached {
@@ -124,31 +112,10 @@ pub(crate) async fn relay(front: Arc<Front>, socket: WebSocket, peer: Peer) {
             (end, relay.writer)
         }
     };
-    part(&front, end, writer).await;
-}
-
-async fn part(front: &Front, end: End, mut writer: Writer) {
-    let bye = |reason: &str| {
-        encode(&ToExecutor::Bye {
-            reason: reason.to_owned(),
-        })
-    };
-    match end {
-        End::Gone => {}
-        End::Closed => writer.close(NORMAL, "").await,
-        End::Stops => {
-            // Who cannot be told notices anyhow.
-            let _ = writer.binary(bye(STOPS)).await;
-            writer.close(GOING_AWAY, STOPS).await;
-        }
-        End::Refused(reason) => {
-            front.general.metrics.refused_connections.inc();
-            warn!(reason, "an executor's connection is ended");
-            // As above.
-            let _ = writer.binary(bye(&reason)).await;
-            writer.close(POLICY, &reason).await;
-        }
+    if let End::Refused(reason) = &end {
+        warn!(reason, "an executor's connection is ended");
     }
+    end.say(&front.general.metrics, writer).await;
 }
 
 /// Has an executor say who it is.

@@ -13,8 +13,8 @@ use std::{
 use asterism_protocol::{
     Identity, MerkleTree, Remark, Statement,
     message::{
-        Capabilities, Change, Held, Hello, Lease, LeaseId, ToCoordinator, ToExecutor, ToWatcher,
-        decode_frame, hello_bytes,
+        Change, Held, Lease, LeaseId, ToCoordinator, ToExecutor, ToWatcher, decode_frame,
+        hello_bytes,
     },
     view::{RunState, RunSummary, RunView},
 };
@@ -25,7 +25,7 @@ use crate::{
     Options,
     disk::{
         Disk, LONG, Server,
-        common::{FakeExecutor, compute, delivery, frame, math, socket, task, workflow},
+        common::{FakeExecutor, compute, delivery, frame, hello, math, socket, task, workflow},
         steady::{Accepted, work},
     },
     limits::TERM,
@@ -313,29 +313,15 @@ async fn holding(server: &Server, seed: u8, leases: &[&Lease]) -> (FakeExecutor,
         socket: socket(&server.url, "/ws/executor").await.unwrap(),
         identity: Identity::from_seed(&[seed; 32]),
     };
-    let Some(ToExecutor::Challenge { nonce, build }) = executor.hear().await else {
+    let Some(ToExecutor::Challenge { nonce, .. }) = executor.hear().await else {
         panic!("no challenge")
     };
+    let proof = executor.identity.sign(&hello_bytes(&nonce));
     let held = leases.iter().map(|lease| Held {
         lease: lease.id,
         instruction: lease.task.run.cid(),
     });
-    let hello = Hello {
-        key: executor.identity.public_key(),
-        proof: executor.identity.sign(&hello_bytes(&nonce)),
-        build,
-        name: "test".into(),
-        capabilities: Capabilities {
-            host: "null".into(),
-            metering: "wasmtime-48".into(),
-            threads: 1,
-            memory: 4 << 30,
-            ..Capabilities::default()
-        },
-        enrolment: String::new(),
-        holding: held.collect(),
-    };
-    let hello = ToCoordinator::Hello(Box::new(hello));
+    let hello = hello(&executor.identity, proof, held.collect());
     executor.say(&hello).await;
     match executor.hear().await {
         Some(ToExecutor::Welcome { resumed, .. }) => (executor, resumed),

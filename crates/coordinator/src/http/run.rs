@@ -73,13 +73,8 @@ pub(super) async fn run(
     client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    // Only who says so at once may send a workflow that is larger than a document.
-    let is_large =
-        length_of(&client.headers).is_some_and(|length| length > DOCUMENT_BYTES_MAX as u64);
-    let place = is_large
-        .then(|| app.room.large_workflows.take(client.network))
-        .transpose()?;
-    let max = if is_large {
+    let place = place_of_large(&app, &client)?;
+    let max = if place.is_some() {
         WORKFLOW_BYTES_MAX
     } else {
         DOCUMENT_BYTES_MAX
@@ -105,6 +100,15 @@ pub(super) async fn run(
     answer(&app, key, wanted, ready, &client).await
 }
 
+/// A place among workflows that are larger than documents, for who says at once that it sends one: nobody else may.
+fn place_of_large(app: &App, client: &Client) -> Result<Option<Place>, ApiError> {
+    let length = length_of(&client.headers);
+    length
+        .filter(|length| *length > DOCUMENT_BYTES_MAX as u64)
+        .map(|_| app.room.large_workflows.take(client.network))
+        .transpose()
+}
+
 /// As [`run`], of a workflow that another coordinator has prepared.
 pub(super) async fn submitted(
     State(app): Shared,
@@ -112,11 +116,7 @@ pub(super) async fn submitted(
     client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let is_large =
-        length_of(&client.headers).is_some_and(|length| length > DOCUMENT_BYTES_MAX as u64);
-    let place = is_large
-        .then(|| app.room.large_workflows.take(client.network))
-        .transpose()?;
+    let place = place_of_large(&app, &client)?;
     let body = body_of(&app, &client, body, 2 * WORKFLOW_BYTES_MAX).await?;
     let key = once::key_of(&client.headers)?;
     let wanted = Wanted::of(&query);

@@ -69,7 +69,7 @@ pub(super) fn give_back_soon() {
     }
 }
 
-/// Gives memory that is free back to the system. The allocator of glibc keeps it otherwise: after 200,000 tasks in 19 MB of
+/// Gives memory that is free back to the system. The allocator of glibc, in a program that uses it, keeps it otherwise: after 200,000 tasks in 19 MB of
 /// JSON 1.5 GB, of which 0.2 are in use.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn give_back() {
@@ -82,6 +82,6 @@ fn give_back() {
     }
 }
 
-/// Other allocators do so by themselves.
+/// Other allocators do so by themselves; so does mimalloc, which `asterism` uses.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn give_back() {}

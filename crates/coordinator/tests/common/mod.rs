@@ -7,8 +7,8 @@ use asterism_protocol::{
     Cid, Conditions, Identity, MerkleTree, Out, Outcome, Remark, SUBPROTOCOL, Signature, Statement,
     Value, encode,
     message::{
-        Capabilities, Delivery, Hello, Lease, LeaseId, ToCoordinator, ToExecutor, decode_frame,
-        hello_bytes,
+        Capabilities, Delivery, Held, Hello, Lease, LeaseId, ToCoordinator, ToExecutor,
+        decode_frame, hello_bytes,
     },
 };
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -144,6 +144,25 @@ pub(crate) struct FakeExecutor {
     pub(crate) identity: Identity,
 }
 
+/// Says who it is, and which leases it goes on with.
+pub(crate) fn hello(identity: &Identity, proof: Signature, holding: Vec<Held>) -> ToCoordinator {
+    ToCoordinator::Hello(Box::new(Hello {
+        key: identity.public_key(),
+        proof,
+        build: "test".into(),
+        name: "test".into(),
+        capabilities: Capabilities {
+            host: "null".into(),
+            metering: "wasmtime-48".into(),
+            threads: 1,
+            memory: 4 << 30,
+            ..Capabilities::default()
+        },
+        holding,
+        enrolment: String::new(),
+    }))
+}
+
 impl FakeExecutor {
     /// Connects and is welcomed.
     pub(crate) async fn connect(url: &str, seed: u8) -> Self {
@@ -165,23 +184,8 @@ impl FakeExecutor {
     }
 
     pub(crate) async fn hello(&mut self, proof: Signature) {
-        let capabilities = Capabilities {
-            host: "null".into(),
-            metering: "wasmtime-48".into(),
-            threads: 1,
-            memory: 4 << 30,
-            ..Capabilities::default()
-        };
-        self.say(&ToCoordinator::Hello(Box::new(Hello {
-            key: self.identity.public_key(),
-            proof,
-            build: "test".into(),
-            name: "test".into(),
-            capabilities,
-            holding: Vec::new(),
-            enrolment: String::new(),
-        })))
-        .await;
+        let hello = hello(&self.identity, proof, Vec::new());
+        self.say(&hello).await;
     }
 
     pub(crate) async fn say(&mut self, message: &ToCoordinator) {

@@ -8,12 +8,12 @@ use std::{
 
 use asterism_protocol::{
     Cid, Identity, MerkleTree, Remark, Statement, encode,
-    message::{Capabilities, Hello, ToCoordinator, ToExecutor, decode_frame, hello_bytes},
+    message::{ToCoordinator, ToExecutor, decode_frame, hello_bytes},
 };
 use futures_util::SinkExt as _;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::common::{Socket, compute, delivery, frame, socket};
+use super::common::{Socket, compute, delivery, frame, hello, socket};
 
 /// Which instructions an executor was told are accepted.
 pub(crate) type Accepted = Arc<Mutex<BTreeSet<Cid>>>;
@@ -40,25 +40,11 @@ pub(crate) async fn work(url: String, seed: u8, accepted: Accepted) {
 /// Works over one connection; ends with it.
 async fn session(url: &str, identity: &Identity, accepted: &Accepted) -> Option<()> {
     let mut socket = socket(url, "/ws/executor").await.ok()?;
-    let Some(ToExecutor::Challenge { nonce, build }) = hear(&mut socket).await else {
+    let Some(ToExecutor::Challenge { nonce, .. }) = hear(&mut socket).await else {
         return None;
     };
-    let hello = Hello {
-        key: identity.public_key(),
-        proof: identity.sign(&hello_bytes(&nonce)),
-        build,
-        name: "test".into(),
-        capabilities: Capabilities {
-            host: "null".into(),
-            metering: "wasmtime-48".into(),
-            threads: 1,
-            memory: 4 << 30,
-            ..Capabilities::default()
-        },
-        holding: Vec::new(),
-        enrolment: String::new(),
-    };
-    tell(&mut socket, &ToCoordinator::Hello(Box::new(hello))).await?;
+    let proof = identity.sign(&hello_bytes(&nonce));
+    tell(&mut socket, &hello(identity, proof, Vec::new())).await?;
     loop {
         let (slots, wait_ms) = (4, 1_000);
         tell(&mut socket, &ToCoordinator::Poll { slots, wait_ms }).await?;

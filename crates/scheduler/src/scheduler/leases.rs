@@ -67,16 +67,15 @@ impl Scheduler {
             self.works.flows.served(run, self.now);
             let id = self.number();
             self.lease_to(id, work, &key, why);
-            let poll = self
-                .executors
-                .by_key
-                .get(&key)
-                .and_then(|executor| executor.poll.as_ref());
-            let slots = poll.map_or(0, |poll| poll.slots as usize);
             let (lease, bytes) = self.write_lease(id, work);
             let (leases, total) = given.entry(key).or_insert_with(|| {
-                let most = slots.min(self.works.flows.queued() + 1);
-                (Vec::with_capacity(most), 0)
+                let executor = self.executors.by_key.get(&key);
+                let poll = executor.and_then(|executor| executor.poll.as_ref());
+                let slots = poll.map_or(0, |poll| poll.slots as usize);
+                (
+                    Vec::with_capacity(slots.min(self.works.flows.queued() + 1)),
+                    0,
+                )
             });
             leases.push(lease);
             *total += bytes;

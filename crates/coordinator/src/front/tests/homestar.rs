@@ -16,6 +16,19 @@ async fn hear(client: &mut Socket) -> Json {
     }
 }
 
+/// A client that is told who comes and goes.
+async fn listening(server: &Server) -> Socket {
+    let url = server.url.replace("http", "ws");
+    let (mut client, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let request = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "subscribe_network_events", "params": [],
+    });
+    let request = Message::Text(request.to_string().into());
+    client.send(request).await.unwrap();
+    assert!(hear(&mut client).await["result"].is_string());
+    client
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_of_homestar_is_told_of_runs_wherever_they_are() {
     let disk = disk();
@@ -51,14 +64,7 @@ async fn a_client_of_homestar_is_told_of_runs_wherever_they_are() {
 async fn a_client_of_homestar_hears_who_comes_wherever_that_is() {
     let disk = disk();
     let (first, second) = two(&disk).await;
-    let url = second.url.replace("http", "ws");
-    let (mut client, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-    let request = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "subscribe_network_events", "params": [],
-    });
-    let request = Message::Text(request.to_string().into());
-    client.send(request).await.unwrap();
-    assert!(hear(&mut client).await["result"].is_string());
+    let mut client = listening(&second).await;
     let mut event = async || {
         let told = hear(&mut client).await;
         let bytes: Vec<u8> = serde_json::from_value(told["params"]["result"].clone()).unwrap();
@@ -129,14 +135,7 @@ async fn of_a_component_that_comes_again_others_hear_and_of_no_other_one() {
         names.collect::<Vec<String>>()
     };
     assert_eq!(names(&second).await, ["math", "half"]);
-    let url = second.url.replace("http", "ws");
-    let (mut client, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-    let request = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "subscribe_network_events", "params": [],
-    });
-    let request = Message::Text(request.to_string().into());
-    client.send(request).await.unwrap();
-    assert!(hear(&mut client).await["result"].is_string());
+    let mut client = listening(&second).await;
     let mut event = async || {
         let told = hear(&mut client).await;
         let bytes: Vec<u8> = serde_json::from_value(told["params"]["result"].clone()).unwrap();

@@ -268,6 +268,7 @@ mod tests {
                         map.insert(id, (holder, now));
                     }
                 }
+                prop_assert_eq!(leases.numbers.len(), map.len(), "what has ended is not found");
                 let next = map.iter().map(|(id, (_, at))| (Timestamp(*at), *id)).min();
                 prop_assert_eq!(leases.next_due(), next);
                 let all: Vec<LeaseId> = leases.iter().map(|(id, _)| id).collect();

@@ -28,8 +28,8 @@ use crate::{
         common::{FakeExecutor, compute, delivery, frame, hello, math, socket, task, workflow},
         steady::{Accepted, work},
     },
-    limits::TERM,
-    store::{Epoch, Holder, Journal as _, MemoryJournal, Partition, Sequence},
+    limits::ASK_EVERY,
+    store::{Asked, Holder, Journal as _, MemoryJournal, Partition, Sequence},
 };
 
 const TOKEN: &str = "0123456789abcdef";
@@ -257,29 +257,49 @@ async fn a_joiner_gets_its_share_and_gives_it_back() {
     third.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_handed_over_is_not_taken_back() {
-    let disk = disk();
-    let (first, second) = two(&disk).await;
-    let epochs = || -> Vec<Epoch> {
-        let partitions = (0..PARTITIONS).map(Partition);
-        partitions
-            .map(|partition| disk.journal.epoch(partition))
-            .collect()
+/// One that says for long that it is here, and takes nothing by itself.
+fn present(disk: &Disk, name: &str) -> Holder {
+    let holder = Holder {
+        name: name.into(),
+        address: "http://127.0.0.1:1".into(),
     };
-    for _ in 0..3 {
-        let before = epochs();
-        let third = serve(&disk).await;
-        shared(&[&first, &second, &third]).await;
-        let changed = (0..).zip(epochs().into_iter().zip(before));
-        let changed = changed.filter(|(_, (now, before))| now != before);
-        let changed: BTreeSet<u64> = changed.map(|(partition, _)| partition).collect();
-        assert_eq!(changed, held(&third).await);
-        third.stop().await;
-        shared(&[&first, &second]).await;
+    disk.journal.meet(&holder, LONG, &[]).unwrap();
+    holder
+}
+
+/// A partition that was handed over to such a one.
+async fn handed_over(disk: &Disk, to: &Holder) -> Partition {
+    let begun = Instant::now();
+    loop {
+        let seen = disk.journal.meet(to, LONG, &[]).unwrap().partitions;
+        if let Some(free) = seen.iter().position(|seen| seen.holder.is_none()) {
+            return Partition(free as u16);
+        }
+        assert!(begun.elapsed() < LONG, "{seen:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    second.stop().await;
-    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_handed_over_is_left_to_others() {
+    let disk = disk();
+    let server = serve(&disk).await;
+    shared(&[&server]).await;
+    let take = |holder: &Holder, partition| {
+        let asked = disk.journal.acquire(partition, holder, LONG).unwrap();
+        assert!(matches!(asked, Asked::Granted(_)), "{asked:?}");
+    };
+    let other = present(&disk, "other");
+    for _ in 0..PARTITIONS / 2 {
+        take(&other, handed_over(&disk, &other).await);
+    }
+    // Of its two one is the third's, and with one it could take another one by its share.
+    let third = present(&disk, "third");
+    let free = handed_over(&disk, &third).await;
+    // Meanwhile it looks twice.
+    tokio::time::sleep(2 * ASK_EVERY).await;
+    take(&third, free);
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,21 +307,15 @@ async fn what_nobody_takes_is_not_handed_over_again() {
     let disk = disk();
     let server = serve(&disk).await;
     shared(&[&server]).await;
-    let sick = Holder {
-        name: "says that it is here, and takes nothing".into(),
-        address: "http://127.0.0.1:1".into(),
-    };
     let epochs = || -> u64 {
         let partitions = (0..PARTITIONS).map(Partition);
         partitions
             .map(|partition| disk.journal.epoch(partition).0)
             .sum()
     };
-    let (before, begun) = (epochs(), Instant::now());
-    while begun.elapsed() < Duration::from_secs(6) {
-        disk.journal.meet(&sick, TERM, &[]).unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let before = epochs();
+    present(&disk, "sick");
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(epochs() - before, 2, "given back once, and taken again");
     shared(&[&server]).await;
     server.stop().await;

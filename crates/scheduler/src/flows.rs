@@ -5,14 +5,17 @@
 //! the others: so tags follow the clock, runs get equal shares from then on, and whoever waits comes before whoever was
 //! submitted later with a head start. A submitter's runs share one share.
 
+mod queue;
+mod turns;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Bound,
     sync::Arc,
 };
 
 use asterism_protocol::{Timestamp, view::RunId};
 
+use self::{queue::Queue, turns::Turns};
 use crate::{
     matching::Asker,
     run::Header,
@@ -45,8 +48,8 @@ struct Flow {
     paused: bool,
     queued: usize,
     /// At most 64 lanes: one for each power of two.
-    by_memory: BTreeMap<u64, BTreeSet<(u64, WorkId)>>,
-    picky: BTreeSet<(u64, WorkId)>,
+    by_memory: BTreeMap<u64, Queue>,
+    picky: Queue,
 }
 
 /// Whoever submits.
@@ -64,7 +67,7 @@ struct Submitter {
 pub(crate) struct Flows {
     flows: BTreeMap<RunId, Flow>,
     /// Those that have something to do and are not paused, by who is served first.
-    turns: BTreeSet<(Tag, RunId)>,
+    turns: Turns,
     /// Those of them that have a deadline.
     deadlines: BTreeSet<(Timestamp, RunId)>,
     submitters: BTreeMap<Arc<str>, Submitter>,
@@ -109,7 +112,7 @@ impl Flows {
                 paused: false,
                 queued: 0,
                 by_memory: BTreeMap::new(),
-                picky: BTreeSet::new(),
+                picky: Queue::default(),
             },
         );
     }
@@ -148,8 +151,8 @@ impl Flows {
             return;
         };
         let new = match lane {
-            Lane::Memory(memory) => flow.by_memory.entry(memory).or_default().insert((rank, id)),
-            Lane::Picky => flow.picky.insert((rank, id)),
+            Lane::Memory(memory) => flow.by_memory.entry(memory).or_default().insert(rank, id),
+            Lane::Picky => flow.picky.insert(rank, id),
         };
         flow.queued += usize::from(new);
         self.queued += usize::from(new);
@@ -173,8 +176,8 @@ impl Flows {
             Lane::Memory(memory) => flow
                 .by_memory
                 .get_mut(&memory)
-                .is_some_and(|lane| lane.remove(&(rank, id))),
-            Lane::Picky => flow.picky.remove(&(rank, id)),
+                .is_some_and(|lane| lane.remove(rank, id)),
+            Lane::Picky => flow.picky.remove(rank, id),
         };
         flow.queued -= usize::from(was);
         self.queued -= usize::from(was);
@@ -191,7 +194,7 @@ impl Flows {
         if let Some(deadline) = flow.deadline {
             self.deadlines.remove(&(deadline, run));
         }
-        if self.turns.remove(&(flow.tag, run))
+        if self.turns.remove((flow.tag, run))
             && let Some(submitter) = self.submitters.get_mut(&flow.submitter)
         {
             submitter.active -= 1;
@@ -226,19 +229,19 @@ impl Flows {
             .map(|(deadline, run)| (deadline.0.saturating_sub(DEADLINE_MS), *run));
         let first = urgent.filter(|(from, _)| {
             let usual = self.turns.first();
-            usual.is_some_and(|(usual, _)| from.saturating_mul(1_000) < *usual)
+            usual.is_some_and(|(usual, _)| from.saturating_mul(1_000) < usual)
         });
-        let in_turn = self.turns.iter().map(|(_, run)| *run).take(RUNS_LOOKED_AT);
+        let in_turn = self.turns.iter().map(|(_, run)| run).take(RUNS_LOOKED_AT);
         let mut looks = PICKY_LOOKED_AT;
         for run in first.map(|(_, run)| run).into_iter().chain(in_turn) {
             let flow = &self.flows[&run];
             let plain = flow
                 .by_memory
                 .range(..=asker.memory)
-                .filter_map(|(memory, lane)| Some((*lane.first()?, Lane::Memory(*memory))))
+                .filter_map(|(memory, lane)| Some((lane.first()?, Lane::Memory(*memory))))
                 .min_by_key(|(first, _)| *first);
             let mut best = plain;
-            for (rank, id) in flow.picky.iter().copied() {
+            for (rank, id) in flow.picky.iter() {
                 if best.is_some_and(|((first, _), _)| first < rank) || looks == 0 {
                     break;
                 }
@@ -273,10 +276,7 @@ impl Flows {
             Lane::Memory(memory) => flow.by_memory.get(&memory),
             Lane::Picky => Some(&flow.picky),
         });
-        lane.into_iter()
-            .flat_map(move |lane| lane.range((Bound::Excluded((rank, id)), Bound::Unbounded)))
-            .take_while(move |(other, _)| other >> 32 == rank >> 32)
-            .map(|(_, id)| *id)
+        lane.into_iter().flat_map(move |lane| lane.behind(rank, id))
     }
 
     /// A run was given a lease.
@@ -296,17 +296,19 @@ impl Flows {
         };
         let others = self.active_weight.max(1) * u64::from(submitter.active.max(1));
         let share = (self.lease_us.max(1) * others / u64::from(submitter.weight)).max(1);
-        let waits = self.turns.remove(&(flow.tag, run));
         // Time in which it had nothing to do is not saved up.
         let earliest = now.0.saturating_sub(STEP_MS).saturating_mul(1_000);
-        let unsaved = if flow.tag < earliest && self.turns.is_empty() {
+        let waits = flow.queued > 0;
+        let alone = self.turns.len() == usize::from(waits);
+        let unsaved = if flow.tag < earliest && alone {
             earliest
         } else {
             flow.tag
         };
-        flow.tag = unsaved.saturating_add(share);
+        let tag = unsaved.saturating_add(share);
         if waits {
-            self.turns.insert((flow.tag, run));
+            self.turns.put_back((flow.tag, run), tag);
         }
+        flow.tag = tag;
     }
 }

@@ -45,6 +45,16 @@ impl Digests {
         self.0.insert(fold(digest), number, is);
     }
 
+    /// Gives a digest a number, unless it has one: then that is told.
+    pub(crate) fn insert_new(
+        &mut self,
+        digest: &Digest,
+        number: u32,
+        is: impl Fn(u32) -> bool,
+    ) -> Result<(), u32> {
+        self.0.insert_new(fold(digest), number, is)
+    }
+
     /// Takes its number from a digest, if it is this one.
     pub(crate) fn remove(&mut self, digest: &Digest, number: u32) {
         self.0.remove(fold(digest), number);
@@ -60,14 +70,29 @@ impl Table {
 
     /// Gives a key a number, in place of any that it had.
     pub(crate) fn insert(&mut self, folded: u32, number: u32, is: impl Fn(u32) -> bool) {
-        // A quarter of them is free, so that ways are short.
-        if (self.held + 1) * 4 > self.entries.len() * 3 {
-            self.grow();
-        }
+        self.make_room();
         let place = self.place(folded, is);
         self.held += usize::from(place.is_err());
         let (Ok(place) | Err(place)) = place;
         self.entries[place] = Entry { folded, number };
+    }
+
+    /// Gives a key a number, unless it has one: then that is told.
+    pub(crate) fn insert_new(
+        &mut self,
+        folded: u32,
+        number: u32,
+        is: impl Fn(u32) -> bool,
+    ) -> Result<(), u32> {
+        self.make_room();
+        match self.place(folded, is) {
+            Ok(known) => Err(self.entries[known].number),
+            Err(place) => {
+                self.held += 1;
+                self.entries[place] = Entry { folded, number };
+                Ok(())
+            }
+        }
     }
 
     /// Takes its number from a key, if it is this one.
@@ -118,7 +143,11 @@ impl Table {
         self.held
     }
 
-    fn grow(&mut self) {
+    /// A quarter of the places is free, so that ways are short.
+    fn make_room(&mut self) {
+        if (self.held + 1) * 4 <= self.entries.len() * 3 {
+            return;
+        }
         let more = (self.entries.len() * 2).max(16);
         let entries = std::mem::replace(&mut self.entries, vec![Entry::NOTHING; more]);
         for entry in entries.into_iter().filter(|entry| !entry.is_nothing()) {
@@ -179,8 +208,14 @@ mod tests {
                 let is = |number: u32| named[number as usize] == digest;
                 if adds {
                     let number = named.len() as u32;
-                    table.insert(&digest, number, is);
-                    map.insert(digest, number);
+                    if number.is_multiple_of(2) {
+                        table.insert(&digest, number, is);
+                        map.insert(digest, number);
+                    } else {
+                        let known = *map.entry(digest).or_insert(number);
+                        let new = if known == number { Ok(()) } else { Err(known) };
+                        prop_assert_eq!(table.insert_new(&digest, number, is), new);
+                    }
                     named.push(digest);
                 } else {
                     let known = map.remove(&digest);

@@ -156,10 +156,16 @@ impl Leases {
         self.numbers.insert(spread(id), at, is);
     }
 
-    /// Ends a lease, of which the holder has `own`.
-    pub(crate) fn remove(&mut self, id: LeaseId, own: &mut Own) -> Option<Lease> {
+    /// Ends a lease if it is that of `holder`, who has `own`.
+    pub(crate) fn remove_of(
+        &mut self,
+        id: LeaseId,
+        holder: &PublicKey,
+        own: &mut Own,
+    ) -> Option<Lease> {
         let at = self.slot(id)?;
-        let lease = self.slots[at as usize].lease.take()?;
+        let lease = &mut self.slots[at as usize].lease;
+        let lease = lease.take_if(|lease| lease.key == *holder)?;
         self.due.unlink(&mut self.slots, at, due);
         own.0.unlink(&mut self.slots, at, self::own);
         self.numbers.remove(spread(id), at);
@@ -258,10 +264,13 @@ mod tests {
                         map.insert(id, (holder, now));
                     }
                     (1, Some((id, holder))) => {
-                        let ended = leases.remove(id, &mut owns[holder as usize]);
+                        let [key, other] = [holder, holder + 1].map(|key| PublicKey::new([key; 32]));
+                        let own = &mut owns[holder as usize];
+                        prop_assert!(leases.remove_of(id, &other, own).is_none(), "it is not theirs");
+                        let ended = leases.remove_of(id, &key, own);
                         let known = map.remove(&id);
                         prop_assert_eq!(ended.map(|lease| lease.deadline.0), known.map(|(_, at)| at));
-                        prop_assert!(leases.remove(id, &mut owns[holder as usize]).is_none());
+                        prop_assert!(leases.remove_of(id, &key, own).is_none());
                     }
                     (_, Some((id, holder))) => {
                         leases.extend(id, Timestamp(now));

@@ -19,6 +19,7 @@
 //! This crate knows no clock, no socket, no randomness, no store, and not whether it runs in a server or in a tab.
 
 mod affinity;
+mod changed;
 mod checked;
 mod config;
 mod digests;
@@ -37,6 +38,7 @@ mod proof;
 mod random;
 mod run;
 mod scheduler;
+mod slots;
 mod tasks;
 mod trust;
 mod works;

@@ -1,6 +1,6 @@
 //! Canonical receipts that live runs and the runs kept for show refer to.
 
-use std::{collections::BTreeMap, iter, sync::Arc};
+use std::{collections::BTreeMap, iter};
 
 use asterism_protocol::{
     Attested, Basis, Cid, Conditions, Limits, Policy, PublicKey, Remark, Timestamp, TrapKind,
@@ -10,6 +10,7 @@ use crate::{
     affinity::{Mark, links},
     digests::{Digest, Digests},
     graph::Branch,
+    slots::Slots,
     works::memory_key,
 };
 
@@ -18,8 +19,7 @@ const FOUND_MAX: usize = 8;
 
 /// A receipt with what is asked of it often. A million of them are held at once, so what most have not takes no room.
 pub(crate) struct Known {
-    /// The journal is told of the same one.
-    pub(crate) receipt: Arc<Attested>,
+    pub(crate) receipt: Attested,
     rare: Option<Box<Rare>>,
     /// When it became canonical; the beginning of time for what came with a submission.
     pub(crate) at: Timestamp,
@@ -99,7 +99,7 @@ pub(crate) type Reach = (bool, u64, u64);
 
 impl Known {
     /// A receipt, of which the outcome links to these blobs.
-    pub(crate) fn new(receipt: Arc<Attested>, blobs: Vec<Mark>, times: Times) -> Self {
+    pub(crate) fn new(receipt: Attested, blobs: Vec<Mark>, times: Times) -> Self {
         let instruction = receipt.instruction_digest();
         let key = memory_key(instruction, receipt.rests_on());
         let key = (key != *instruction).then_some(key);
@@ -137,7 +137,7 @@ impl Known {
     }
 
     /// A receipt that was made before.
-    pub(crate) fn read(receipt: Arc<Attested>, at: Timestamp) -> Self {
+    pub(crate) fn read(receipt: Attested, at: Timestamp) -> Self {
         let blobs = if receipt.may_link() {
             links([receipt.out().value()])
         } else {
@@ -359,8 +359,7 @@ impl Held {
 /// Receipts by number and by instruction; what nobody holds is forgotten.
 #[derive(Default)]
 pub(crate) struct Memory {
-    slots: Vec<Option<Known>>,
-    free: Vec<u32>,
+    slots: Slots<Known>,
     /// The one that reaches farthest.
     canonical: Digests,
     /// The others, of the few instructions that have any; the newest first.
@@ -373,8 +372,13 @@ impl Memory {
     pub(crate) fn insert(&mut self, known: Known) -> u32 {
         let digest = *known.digest();
         let slot = self.insert_aside(known);
-        if self.find(&digest).is_none() {
-            self.make_canonical(&digest, slot);
+        let slots = &self.slots;
+        let is = |slot| {
+            slots
+                .get(slot)
+                .is_some_and(|known| *known.digest() == digest)
+        };
+        if self.canonical.insert_new(&digest, slot, is).is_ok() {
             return slot;
         }
         let new = self.get(slot);
@@ -386,13 +390,7 @@ impl Memory {
 
     /// Keeps a receipt that is not canonical. The caller holds it at once.
     pub(crate) fn insert_aside(&mut self, known: Known) -> u32 {
-        if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = Some(known);
-            slot
-        } else {
-            self.slots.push(Some(known));
-            self.slots.len() as u32 - 1
-        }
+        self.slots.insert(known)
     }
 
     /// The canonical receipt of an instruction; of several the one that reaches farthest.
@@ -404,37 +402,53 @@ impl Memory {
 
     /// All canonical receipts of an instruction: the one that reaches farthest, then the newest ones first.
     pub(crate) fn all(&self, digest: &Digest) -> impl Iterator<Item = (u32, &Known)> {
-        let first = self.find(digest).map(|(slot, _)| slot);
+        let first = self.find(digest);
         let others = first.and_then(|_| self.others.get(digest));
-        let slots = first
-            .into_iter()
-            .chain(others.into_iter().flatten().copied());
-        slots.map(|slot| (slot, self.get(slot)))
+        let others = others.into_iter().flatten();
+        iter::chain(first, others.map(|slot| (*slot, self.get(*slot))))
+    }
+
+    /// Of the canonical receipts of an instruction that answer, the one with the greatest merit.
+    pub(crate) fn best(
+        &self,
+        digest: &Digest,
+        serves: impl Fn(&Known) -> Option<(Merit, Answer)>,
+    ) -> Option<(u32, Answer)> {
+        let (slot, first) = self.find(digest)?;
+        if !self.others.contains_key(digest) {
+            return serves(first).map(|(_, answer)| (slot, answer));
+        }
+        best(self.all(digest), serves).map(|(_, slot, answer)| (slot, answer))
     }
 
     pub(crate) fn get(&self, slot: u32) -> &Known {
-        self.slots[slot as usize]
-            .as_ref()
+        self.slots
+            .get(slot)
             .expect("whoever has the number holds the receipt")
     }
 
+    /// What has this number now, if anything has.
+    pub(crate) fn peek(&self, slot: u32) -> Option<&Known> {
+        self.slots.get(slot)
+    }
+
     pub(crate) fn hold(&mut self, slot: u32) {
-        self.slots[slot as usize]
-            .as_mut()
+        self.slots
+            .get_mut(slot)
             .expect("a receipt that was just found is there")
             .holders += 1;
     }
 
     pub(crate) fn release(&mut self, slot: u32) {
-        let known = self.slots[slot as usize]
-            .as_mut()
+        let known = self
+            .slots
+            .get_mut(slot)
             .expect("whoever has the number holds the receipt");
         known.holders -= 1;
         if known.holders == 0 {
             let digest = *known.digest();
             self.unlist(digest, slot);
-            self.slots[slot as usize] = None;
-            self.free.push(slot);
+            self.slots.remove(slot);
         }
     }
 
@@ -453,7 +467,7 @@ impl Memory {
     fn make_canonical(&mut self, digest: &Digest, slot: u32) {
         let slots = &self.slots;
         self.canonical.insert(digest, slot, |slot| {
-            let known = slots[slot as usize].as_ref();
+            let known = slots.get(slot);
             known.is_some_and(|known| known.digest() == digest)
         });
     }
@@ -512,13 +526,13 @@ mod tests {
         let (func, metering, signed) = ("f".into(), "m".into(), signed.unwrap());
         let receipt = Attested::new(ran, &func, &outcome, &metering, named, signed, None);
         let blobs = links([outcome.out.value()]);
-        Known::new(Arc::new(receipt.resting_on(rests_on)), blobs, times)
+        Known::new(receipt.resting_on(rests_on), blobs, times)
     }
 
     /// A million of these are held at once.
     #[test]
-    fn what_is_known_of_a_receipt_takes_48_bytes() {
-        assert_eq!(size_of::<Option<Known>>(), 48);
+    fn what_is_known_beside_a_receipt_takes_40_bytes() {
+        assert_eq!(size_of::<Option<Known>>(), size_of::<Attested>() + 40);
     }
 
     #[test]

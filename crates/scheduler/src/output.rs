@@ -153,9 +153,8 @@ pub enum Event {
     Computed {
         /// When.
         at: Timestamp,
-        /// The receipt, which the scheduler holds too.
-        #[serde(with = "shared")]
-        receipt: Arc<Attested>,
+        /// The receipt.
+        receipt: Box<Attested>,
         /// What engine and guest said.
         remark: Box<asterism_protocol::Remark>,
     },

@@ -622,6 +622,6 @@ fn branch(memory: &Memory, result: Held) -> Option<Branch> {
 /// The receipts that a run refers to and did not compute itself, as its event in the journal names them.
 pub(crate) fn replayed(run: &Run, memory: &Memory) -> Vec<Attested> {
     let held = run.results.iter().filter_map(|held| held.get());
-    held.map(|(slot, _)| (*memory.get(slot).receipt).clone())
+    held.map(|(slot, _)| memory.get(slot).receipt.clone())
         .collect()
 }

@@ -19,6 +19,7 @@ use serde_bytes::ByteArray;
 
 use crate::{
     Config, ConnectionId, Event, Input, Output, TimeoutReason,
+    changed::Changed,
     executors::Executors,
     leases::Leases,
     memory::Memory,
@@ -62,8 +63,8 @@ pub struct Scheduler {
     regrounded: VecDeque<Wanter>,
     /// Is a journal being replayed? Then nothing is decided that is in it.
     recovering: bool,
-    /// The receipt that became canonical last: the next one has much in common with it, most often.
-    latest_receipt: Option<Arc<Attested>>,
+    /// The number of the receipt that became canonical last: the next one has much in common with it, most often.
+    latest_receipt: Option<u32>,
     /// Were votes recovered that nobody has weighed yet?
     unweighed: bool,
 
@@ -81,8 +82,8 @@ pub struct Scheduler {
 
     /// How many watch a run.
     watched: BTreeMap<RunId, u32>,
-    changed_runs: BTreeSet<RunId>,
-    changed_executors: BTreeSet<PublicKey>,
+    changed_runs: Changed<RunId>,
+    changed_executors: Changed<PublicKey>,
 }
 
 impl Scheduler {
@@ -117,8 +118,8 @@ impl Scheduler {
             leases_reserved: 0,
             held: None,
             watched: BTreeMap::new(),
-            changed_runs: BTreeSet::new(),
-            changed_executors: BTreeSet::new(),
+            changed_runs: Changed::default(),
+            changed_executors: Changed::default(),
         }
     }
 
@@ -136,8 +137,8 @@ impl Scheduler {
         // Lease numbers up to the reserved one may be in executors' hands.
         self.next_lease = self.config.number_from(self.leases_reserved + 1);
         self.outputs.clear();
-        self.changed_runs.clear();
-        self.changed_executors.clear();
+        self.changed_runs.take();
+        self.changed_executors.take();
     }
 
     /// Takes a fact. Then [`Scheduler::poll_output`] is to be drained.
@@ -272,6 +273,12 @@ impl Scheduler {
             self.look_at_ready();
         }
         self.evict();
+    }
+
+    /// A receipt to hold something in common with; some other one, if the latest is gone.
+    fn latest_receipt(&self) -> Option<&Attested> {
+        let known = self.memory.peek(self.latest_receipt?)?;
+        Some(&known.receipt)
     }
 
     fn persist(&mut self, event: Event) {

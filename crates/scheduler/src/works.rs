@@ -17,6 +17,7 @@ use crate::{
     flows::Flows,
     matching::{Asker, Needs},
     proof::Proof,
+    slots::Slots,
 };
 
 /// Most executors that are remembered for having refused one instruction.
@@ -248,8 +249,7 @@ impl Trouble {
 /// All instructions that are to be done, and the queues of those that more executors are wanted for.
 #[derive(Default)]
 pub(crate) struct Works {
-    slots: Vec<Option<Work>>,
-    free: Vec<u32>,
+    slots: Slots<Work>,
     index: Digests,
     next_order: u32,
     pub(crate) flows: Flows,
@@ -280,29 +280,26 @@ impl Works {
     }
 
     pub(crate) fn get(&self, id: WorkId) -> &Work {
-        self.slots[id.0 as usize]
-            .as_ref()
+        self.slots
+            .get(id.0)
             .expect("numbers of works are dropped with them")
     }
 
     pub(crate) fn get_mut(&mut self, id: WorkId) -> &mut Work {
-        self.slots[id.0 as usize]
-            .as_mut()
+        self.slots
+            .get_mut(id.0)
             .expect("numbers of works are dropped with them")
     }
 
     /// Those that are verified, by number.
     pub(crate) fn verified(&self) -> Vec<WorkId> {
-        (0..)
-            .zip(&self.slots)
-            .filter(|(_, work)| work.as_ref().is_some_and(|work| work.proof.is_some()))
-            .map(|(id, _)| WorkId(id))
-            .collect()
+        let verified = self.slots.iter().filter(|(_, work)| work.proof.is_some());
+        verified.map(|(id, _)| WorkId(id)).collect()
     }
 
     /// Is this number one of an instruction that is to be done?
     pub(crate) fn contains(&self, id: WorkId) -> bool {
-        self.slots.get(id.0 as usize).is_some_and(Option::is_some)
+        self.slots.get(id.0).is_some()
     }
 
     /// A new instruction that is to be done; it is not queued yet.
@@ -333,17 +330,10 @@ impl Works {
             rank: u64::from(u32::MAX - height) << 32 | u64::from(self.next_order),
             queued: None,
         };
-        let id = if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = Some(work);
-            WorkId(slot)
-        } else {
-            self.slots.push(Some(work));
-            WorkId(self.slots.len() as u32 - 1)
-        };
+        let id = WorkId(self.slots.insert(work));
         let slots = &self.slots;
         self.index.insert(&key, id.0, |number| {
-            let work = slots[number as usize].as_ref();
-            work.is_some_and(|work| *work.key() == key)
+            slots.get(number).is_some_and(|work| *work.key() == key)
         });
         id
     }
@@ -352,19 +342,18 @@ impl Works {
     pub(crate) fn remove(&mut self, id: WorkId) -> Work {
         self.unqueue(id);
         self.stragglers.remove(&id);
-        let work = self.slots[id.0 as usize]
-            .take()
-            .expect("numbers of works are dropped with them");
+        let work = self.slots.remove(id.0);
+        let work = work.expect("numbers of works are dropped with them");
         self.index.remove(work.key(), id.0);
-        self.free.push(id.0);
         work
     }
 
     /// Offers it to executors, unless enough hold it. Called again whenever its wanters, its limits or its trouble changed.
     pub(crate) fn queue(&mut self, id: WorkId, now: Timestamp) {
         self.unqueue(id);
-        let work = self.slots[id.0 as usize]
-            .as_mut()
+        let work = self
+            .slots
+            .get_mut(id.0)
             .expect("numbers of works are dropped with them");
         if !work.wants_more() {
             return;
@@ -383,8 +372,9 @@ impl Works {
 
     /// Stops offering it.
     pub(crate) fn unqueue(&mut self, id: WorkId) {
-        let work = self.slots[id.0 as usize]
-            .as_mut()
+        let work = self
+            .slots
+            .get_mut(id.0)
             .expect("numbers of works are dropped with them");
         if let Some(place) = work.queued.take() {
             self.flows.remove(place, work.rank, id);
@@ -406,9 +396,8 @@ impl Works {
     ) -> Option<(WorkId, RunId)> {
         let slots = &self.slots;
         let suits = |id: WorkId| {
-            slots[id.0 as usize]
-                .as_ref()
-                .is_some_and(|work| work.suits(asker))
+            let work = slots.get(id.0);
+            work.is_some_and(|work| work.suits(asker))
         };
         let found = self.flows.pick(asker, suits);
         let picked = found.picked.map(|(place, rank, first)| {

@@ -5,7 +5,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     rc::{Rc, Weak},
-    sync::Arc,
 };
 
 use asterism_component::Shelf;
@@ -63,7 +62,7 @@ struct Here {
     blobs: RefCell<BTreeMap<Cid, Uint8Array>>,
     blob_bytes: Cell<u64>,
     /// Canonical receipts by instruction: what a later run replays.
-    receipts: RefCell<BTreeMap<Cid, Arc<Attested>>>,
+    receipts: RefCell<BTreeMap<Cid, Box<Attested>>>,
     watched: Cell<Option<RunId>>,
     /// Changes that the page was not told yet.
     changes: RefCell<Vec<Change>>,

@@ -1,6 +1,6 @@
 //! Deliveries: outcomes are weighed, believed, and handed to whoever waits for them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use asterism_protocol::{
     Attested, Basis, Cid, Evidence, Named, Outcome, Policy, PublicKey, Remark, Signed, Timestamp,
@@ -15,7 +15,7 @@ use crate::{
     affinity::{Mark, links},
     checked::{Delivered, Item},
     digests::Digest,
-    memory::{Answer, Held, Known, Times, answer, best},
+    memory::{Answer, Held, Known, Times, answer},
     works::{Wanter, WorkId, memory_key, work_key},
 };
 
@@ -162,7 +162,7 @@ impl Scheduler {
         let Wanter { run, node } = self.works.get(id).wanters[0];
         let run = &self.runs[&run];
         let (ran, func) = (run.invocation(node), run.func(node));
-        let (metering, like) = (&self.metering, self.latest_receipt.as_deref());
+        let (metering, like) = (&self.metering, self.latest_receipt());
         let mut receipt =
             Attested::new(ran, func, outcome, metering, named, signed, like).resting_on(rests_on);
         // A receipt without evidence was believed on one word of a stranger: most receipts, so nothing is said of it.
@@ -189,14 +189,14 @@ impl Scheduler {
             delivered: Some(at),
             at,
         };
-        let mut known = Known::new(Arc::new(receipt), blobs, times);
+        let mut known = Known::new(receipt, blobs, times);
         known.set_remark(&remark);
         if self.repeats(id, &known) {
             return;
         }
         self.persist(Event::Computed {
             at,
-            receipt: Arc::clone(&known.receipt),
+            receipt: known.receipt.clone().into(),
             remark: Box::new(remark),
         });
         self.become_canonical(id, known);
@@ -234,7 +234,7 @@ impl Scheduler {
             });
             served.reduce(Option::and).flatten()
         };
-        best(self.memory.all(key), serves).map(|(_, slot, _)| slot)
+        self.memory.best(key, serves).map(|(slot, _)| slot)
     }
 
     /// Those who wanted an instruction done again have its canonical receipt, and are told if it came out differently.
@@ -316,7 +316,6 @@ impl Scheduler {
     /// Whoever waits for an instruction has its receipt now, as far as it answers.
     pub(super) fn become_canonical(&mut self, id: WorkId, known: Known) {
         self.trust.learn(&known.receipt);
-        self.latest_receipt = Some(Arc::clone(&known.receipt));
         let provisional = self
             .works
             .get(id)
@@ -327,16 +326,14 @@ impl Scheduler {
             self.retract(id);
         }
         let at = known.at;
-        let (answered, left): (SmallVec<[_; 1]>, SmallVec<[_; 1]>) = self
-            .works
-            .get(id)
-            .wanters
-            .iter()
-            .map(|wanter| {
-                let limits = self.runs[&wanter.run].limits(wanter.node);
-                (*wanter, known.answer(&limits))
-            })
-            .partition(|(_, answer)| answer.is_some());
+        let mut answered: SmallVec<[(Wanter, Answer); 1]> = SmallVec::new();
+        let mut left: SmallVec<[Wanter; 1]> = SmallVec::new();
+        for wanter in &self.works.get(id).wanters {
+            match known.answer(&self.runs[&wanter.run].limits(wanter.node)) {
+                Some(answer) => answered.push((*wanter, answer)),
+                None => left.push(*wanter),
+            }
+        }
         if answered.is_empty() {
             return;
         }
@@ -350,12 +347,13 @@ impl Scheduler {
         if left.is_empty() {
             self.drop_work(id, &mut revoked);
         } else {
-            self.works.get_mut(id).wanters = left.into_iter().map(|(wanter, _)| wanter).collect();
+            self.works.get_mut(id).wanters = left;
             self.forget_votes(id);
             self.settle_limits(id);
             self.offer(id);
         }
         let slot = self.memory.insert(known);
+        self.latest_receipt = Some(slot);
         for (wanter, answer) in answered {
             if let Some(attempts) = attempts.as_ref().filter(|attempts| !attempts.is_empty())
                 && let Some(run) = self.runs.get_mut(&wanter.run)
@@ -367,16 +365,7 @@ impl Scheduler {
         self.revoke(revoked, "another executor was faster");
     }
 
-    fn settle_or_confirm(
-        &mut self,
-        wanter: Wanter,
-        slot: u32,
-        answer: Option<Answer>,
-        at: Timestamp,
-    ) {
-        let Some(answer) = answer else {
-            return;
-        };
+    fn settle_or_confirm(&mut self, wanter: Wanter, slot: u32, answer: Answer, at: Timestamp) {
         let Some(run) = self.runs.get_mut(&wanter.run) else {
             return;
         };

@@ -283,20 +283,28 @@ impl Scheduler {
     pub(super) fn end_lease(&mut self, id: LeaseId) -> Option<Lease> {
         let key = self.leases.get(id)?.key;
         let executor = self.executors.by_key.get_mut(&key)?;
-        let lease = self.leases.remove(id, &mut executor.leases)?;
+        let lease = self.leases.remove_of(id, &key, &mut executor.leases)?;
         self.changed_executors.insert(key);
+        self.leave(id, &lease);
+        Some(lease)
+    }
+
+    /// An instruction has a lease no longer.
+    fn leave(&mut self, id: LeaseId, lease: &Lease) {
         let work = self.works.get_mut(lease.work);
         work.leases.retain(|other| *other != id);
         if let Some(proof) = &mut work.proof {
             proof.lease_ended(id);
         }
-        Some(lease)
     }
 
     /// Ends a lease if it is this executor's.
     pub(super) fn end_own_lease(&mut self, key: &PublicKey, id: LeaseId) -> Option<WorkId> {
-        self.leases.get(id).filter(|lease| lease.key == *key)?;
-        self.end_lease(id).map(|lease| lease.work)
+        let executor = self.executors.by_key.get_mut(key)?;
+        let lease = self.leases.remove_of(id, key, &mut executor.leases)?;
+        self.changed_executors.insert(*key);
+        self.leave(id, &lease);
+        Some(lease.work)
     }
 
     /// An instruction waits for an executor, unless one holds it; its nodes are told. While somebody is kept from it,

@@ -1,6 +1,6 @@
 //! What is begun on outcomes that are not final, and how it is taken back.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use asterism_protocol::{Cid, view::TaskState};
 
@@ -60,7 +60,7 @@ impl Scheduler {
         let Wanter { run, node } = work.wanters[0];
         let run = &self.runs[&run];
         let (ran, func) = (run.invocation(node), run.func(node));
-        let like = self.latest_receipt.as_deref();
+        let like = self.latest_receipt();
         let receipt = told.receipt(ran, func, &self.metering, like);
         let times = Times {
             leased: told.leased,
@@ -69,7 +69,7 @@ impl Scheduler {
             ..Times::default()
         };
         let blobs = links([told.outcome.out.value()]);
-        let known = Known::new(Arc::new(receipt), blobs, times);
+        let known = Known::new(receipt, blobs, times);
         let slot = self.memory.insert_aside(known);
         self.memory.hold(slot);
         if let Some(proof) = &mut self.works.get_mut(id).proof {

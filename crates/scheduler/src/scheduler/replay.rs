@@ -1,7 +1,5 @@
 //! What the journal tells: events taken as they were made, and what is summed up in one.
 
-use std::sync::Arc;
-
 use asterism_protocol::{Cid, Named, Policy, Signed};
 
 use super::Scheduler;
@@ -47,15 +45,14 @@ impl Scheduler {
                 remark,
             } => {
                 self.now = self.now.max(at);
-                if let (Some(own), Some(last)) = (Arc::get_mut(&mut receipt), &self.latest_receipt)
-                {
-                    own.share(last);
+                if let Some(latest) = self.latest_receipt() {
+                    receipt.share(latest);
                 }
                 let policy = receipt.evidence().map(|evidence| evidence.policy);
                 let policy = policy.unwrap_or_default();
                 let work = self.journaled(receipt.instruction(), &policy, receipt.rests_on());
                 if let Some(work) = work {
-                    let mut known = Known::read(receipt, at);
+                    let mut known = Known::read(*receipt, at);
                     known.set_remark(&remark);
                     self.become_canonical(work, known);
                 }

@@ -129,17 +129,21 @@ impl Scheduler {
     }
 
     /// Makes a run of a plan, with what memory and the submission know of it.
-    pub(super) fn begin(&mut self, header: Header, plan: &Planned, known: Vec<Attested>) -> Run {
-        let mut last: Option<Arc<Attested>> = None;
+    pub(super) fn begin(
+        &mut self,
+        header: Header,
+        plan: &Planned,
+        mut known: Vec<Attested>,
+    ) -> Run {
+        for at in 1..known.len() {
+            if let (before, [receipt, ..]) = known.split_at_mut(at) {
+                receipt.share(&before[at - 1]);
+            }
+        }
         let mut told: BTreeMap<(Digest, usize), Known> = known
             .into_iter()
             .enumerate()
-            .map(|(place, mut receipt)| {
-                if let Some(last) = &last {
-                    receipt.share(last);
-                }
-                let receipt = Arc::new(receipt);
-                last = Some(Arc::clone(&receipt));
+            .map(|(place, receipt)| {
                 let known = Known::read(receipt, Timestamp::default());
                 ((*known.digest(), place), known)
             })
@@ -445,11 +449,10 @@ impl Scheduler {
             let policy = run.header.policy();
             let force = run.header.terms.force && !run.is_effectful(wanter.node);
             let rests_on = run.rests_on(wanter.node, &self.memory);
-            let known = best(self.memory.all(&memory_key(&digest, &rests_on)), |known| {
-                known.serve(&limits, &policy).filter(|_| !force)
-            });
+            let serves = |known: &Known| known.serve(&limits, &policy).filter(|_| !force);
+            let known = self.memory.best(&memory_key(&digest, &rests_on), serves);
             let key = work_key(&digest, &policy, &rests_on);
-            if let Some((_, slot, answer)) = known
+            if let Some((slot, answer)) = known
                 && run.graph.is_grounded(wanter.node)
             {
                 self.settle(wanter, TaskState::Replayed, Some((slot, answer)), self.now);

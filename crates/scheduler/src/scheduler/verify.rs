@@ -1,7 +1,5 @@
 //! Verification: commitments, votes, what is provisional, what becomes final, who is caught.
 
-use std::sync::Arc;
-
 use asterism_protocol::{
     Attestation, Basis, Cid, Evidence, Named, Policy, PublicKey, Signed, Statement,
     message::{Commitment, Delivery, Fault, FaultKind, LeaseId, ToExecutor, commitment},
@@ -297,7 +295,7 @@ impl Scheduler {
                         run.invocation(node),
                         run.func(node),
                         &self.metering,
-                        self.latest_receipt.as_deref(),
+                        self.latest_receipt(),
                     )
                     .resting_on(self.rests_on(id))
                     .believed(evidence(agreeing));
@@ -314,12 +312,12 @@ impl Scheduler {
                     at,
                 };
                 let blobs = links([first.outcome.out.value()]);
-                let mut known = Known::new(Arc::new(receipt), blobs, times);
+                let mut known = Known::new(receipt, blobs, times);
                 known.set_remark(&remark);
                 if !self.repeats(id, &known) {
                     self.persist(Event::Computed {
                         at,
-                        receipt: Arc::clone(&known.receipt),
+                        receipt: known.receipt.clone().into(),
                         remark: Box::new(remark),
                     });
                     self.become_canonical(id, known);

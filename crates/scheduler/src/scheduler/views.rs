@@ -42,7 +42,7 @@ const DOING_LOOKED_AT: usize = 64;
 impl Scheduler {
     /// What changed, each run, task and executor once.
     pub(super) fn publish(&mut self) {
-        for id in std::mem::take(&mut self.changed_runs) {
+        for id in self.changed_runs.take() {
             let Some(run) = self.runs.get_mut(&id) else {
                 continue;
             };
@@ -58,7 +58,7 @@ impl Scheduler {
                 }
             }
         }
-        for key in std::mem::take(&mut self.changed_executors) {
+        for key in self.changed_executors.take() {
             if let Some(executor) = self
                 .executors
                 .by_key

@@ -439,7 +439,7 @@ fn computed(first: u64, count: u64) -> (Vec<Task>, Batch) {
         let receipt = Receipt::attested(Invocation { task }.cid(), "f", outcome, &attestation);
         let event = Event::Computed {
             at: Timestamp(2),
-            receipt: Arc::new(Attested::read(&receipt).expect("it is one of ours")),
+            receipt: Box::new(Attested::read(&receipt).expect("it is one of ours")),
             remark: Box::new(Remark::default()),
         };
         batch.events.push(encode(&event));

@@ -41,9 +41,9 @@ pub struct Planned {
 pub(crate) struct Contents {
     /// Instructions of all nodes.
     pub(crate) digests: Arc<[Digest]>,
-    pub(crate) node_of_task: Vec<u32>,
-    /// The task with the largest limits of those that a node stands for.
-    pub(crate) task_of_node: Vec<u32>,
+    pub(crate) node_of_task: Numbers,
+    /// The task with the largest limits of those that a node inside stands for.
+    pub(crate) task_of_node: Numbers,
     /// Limits of tasks that are not those of the task that their node works for; most have none of their own.
     pub(crate) own_limits: BTreeMap<u32, Limits>,
     /// The blobs that nodes are given by link; most have none.
@@ -53,6 +53,15 @@ pub(crate) struct Contents {
     kinds: Vec<Kind>,
     /// Which kind a node is of; empty if there is only one.
     kind_of_node: Vec<u32>,
+}
+
+/// A number for each of what is numbered itself. Most often no two tasks ask for the same: then each has its own number, and
+/// none is held.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Numbers {
+    /// So many have their own.
+    Own(u32),
+    Others(Box<[u32]>),
 }
 
 /// What many tasks have in common.
@@ -118,7 +127,6 @@ impl Planned {
                 }
             }
         }
-        task_of_node.shrink_to_fit();
         let nodes = task_of_node.len();
         let mut digests: Vec<Digest> = Vec::with_capacity(nodes);
         digests.extend(
@@ -211,8 +219,8 @@ impl Planned {
             packed: Arc::new(packed),
             contents: Arc::new(Contents {
                 digests,
-                node_of_task,
-                task_of_node,
+                node_of_task: Numbers::new(node_of_task),
+                task_of_node: Numbers::new(task_of_node),
                 own_limits,
                 blobs,
                 needs,
@@ -243,12 +251,11 @@ impl Planned {
     /// Every node's instruction and kind; no kind for those outside of the workflow.
     pub(crate) fn requests(&self) -> impl Iterator<Item = (&Digest, Option<&Kind>)> {
         let inside = self.contents.task_of_node.len();
-        let kind = move |node: usize| (node < inside).then(|| self.contents.kind(node as u32));
-        self.contents
-            .digests
-            .iter()
-            .enumerate()
-            .map(move |(node, digest)| (digest, kind(node)))
+        let kind = move |node: u32| (node < inside).then(|| self.contents.kind(node));
+        let digests = self.contents.digests.iter();
+        digests
+            .zip(0..)
+            .map(move |(digest, node)| (digest, kind(node)))
     }
 
     /// The first task whose outcome depends on the world outside.
@@ -261,9 +268,9 @@ impl Planned {
         if !kinds.iter().any(|kind| kind.is_effectful) {
             return None;
         }
-        let mut nodes = (0..).zip(task_of_node);
-        let first = nodes.find(|(node, _)| self.contents.kind(*node).is_effectful);
-        first.map(|(_, task)| *task)
+        let mut nodes = 0..task_of_node.len();
+        let first = nodes.find(|node| self.contents.kind(*node).is_effectful);
+        first.map(|node| task_of_node.at(node))
     }
 }
 
@@ -301,6 +308,37 @@ impl Contents {
     pub(crate) fn kind(&self, node: u32) -> &Kind {
         let kind = self.kind_of_node.get(node as usize).copied().unwrap_or(0);
         &self.kinds[kind as usize]
+    }
+}
+
+impl Numbers {
+    fn new(numbers: Vec<u32>) -> Self {
+        if numbers.iter().copied().eq(0..numbers.len() as u32) {
+            Self::Own(numbers.len() as u32)
+        } else {
+            Self::Others(numbers.into())
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> u32 {
+        match self {
+            Self::Own(count) => *count,
+            Self::Others(numbers) => numbers.len() as u32,
+        }
+    }
+
+    /// The number of one; `None` if there is no such one.
+    pub(crate) fn get(&self, one: u32) -> Option<u32> {
+        match self {
+            Self::Own(count) => (one < *count).then_some(one),
+            Self::Others(numbers) => numbers.get(one as usize).copied(),
+        }
+    }
+
+    /// The number of one that there is.
+    pub(crate) fn at(&self, one: u32) -> u32 {
+        self.get(one).expect("only what is numbered is asked for")
     }
 }
 
@@ -479,8 +517,9 @@ mod tests {
     #[test]
     fn a_plan_is_read_from_a_journal_as_it_was_written() {
         let plan = Planned::read(&prepared()).unwrap();
-        assert_eq!(plan.contents.node_of_task, [0, 1, 1, 2]);
-        assert_eq!(plan.contents.task_of_node, [0, 2, 3]);
+        let numbers = |numbers: &[u32]| Numbers::Others(numbers.into());
+        assert_eq!(plan.contents.node_of_task, numbers(&[0, 1, 1, 2]));
+        assert_eq!(plan.contents.task_of_node, numbers(&[0, 2, 3]));
         let bytes = encode(&plan);
         let read: Planned = decode("plan", &bytes, bytes.len()).unwrap();
         assert_eq!(read, plan);
@@ -494,6 +533,33 @@ mod tests {
             );
             let invocation = asterism_protocol::Invocation { task }.cid();
             assert_eq!(Cid::of_content_digest(plan.invocations[node]), invocation);
+        }
+    }
+
+    #[test]
+    fn tasks_that_all_ask_for_something_else_have_their_own_numbers() {
+        let mut prepared = prepared();
+        let equal = prepared.workflow.tasks.remove(2);
+        prepared.names.remove(2);
+        let contents = Planned::read(&prepared).unwrap().contents;
+        assert_eq!(contents.node_of_task, Numbers::Own(3));
+        assert_eq!(contents.task_of_node, Numbers::Own(3));
+        // A fourth task shares the node of another: that is held of tasks, and still nothing of nodes.
+        prepared.workflow.tasks.push(equal);
+        prepared.names.push(String::new());
+        prepared.workflow.tasks[3].meta = Meta::default();
+        let contents = Planned::read(&prepared).unwrap().contents;
+        assert_eq!(contents.node_of_task.at(3), 1);
+        assert_eq!(contents.task_of_node, Numbers::Own(3));
+    }
+
+    #[test]
+    fn numbers_are_told_as_they_were_given() {
+        for given in [vec![], vec![0, 1, 2], vec![0, 2, 1], vec![1], vec![0, 1, 1]] {
+            let numbers = Numbers::new(given.clone());
+            assert_eq!(numbers.len() as usize, given.len());
+            let told = (0..).map_while(|one| numbers.get(one));
+            assert!(told.eq(given), "{numbers:?}");
         }
     }
 

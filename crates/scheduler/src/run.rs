@@ -73,9 +73,10 @@ impl Run {
         let contents = Arc::clone(&plan.contents);
         let inside = contents.task_of_node.len();
         let mut twins: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for (task, node) in (0_u32..).zip(&contents.node_of_task) {
-            if contents.task_of_node[*node as usize] != task {
-                twins.entry(*node).or_default().push(task);
+        for task in 0..contents.node_of_task.len() {
+            let node = contents.node_of_task.at(task);
+            if contents.task_of_node.at(node) != task {
+                twins.entry(node).or_default().push(task);
             }
         }
         let nodes = contents.digests.len() as u32;
@@ -83,7 +84,7 @@ impl Run {
             .iter()
             .map(|(node, tasks)| (*node, tasks.len() as u32 + 1))
             .collect();
-        weights.extend((inside as u32..nodes).map(|external| (external, 0)));
+        weights.extend((inside..nodes).map(|external| (external, 0)));
         let mut run = Self {
             header,
             graph: Graph::new(nodes, &plan.promises, weights),
@@ -105,9 +106,7 @@ impl Run {
             ready,
         );
         run.results = results;
-        run.errors = (0..inside as u32)
-            .map(|node| run.errors_of(node, memory))
-            .sum();
+        run.errors = (0..inside).map(|node| run.errors_of(node, memory)).sum();
         run
     }
 
@@ -120,8 +119,7 @@ impl Run {
 
     /// The canonical bytes of the task that a node works for.
     pub(crate) fn encoded(&self, node: u32) -> Vec<u8> {
-        self.tasks
-            .encoded(self.contents.task_of_node[node as usize])
+        self.tasks.encoded(self.contents.task_of_node.at(node))
     }
 
     pub(crate) fn func(&self, node: u32) -> &Arc<str> {
@@ -234,7 +232,7 @@ impl Run {
     /// What a task came to. Its node works for the task with the largest limits; one that allows itself less fuel is answered as
     /// a request for it alone would be, and as to memory it has what came of the largest limits.
     fn came_to(&self, task: u32, memory: &Memory) -> Held {
-        let node = self.contents.node_of_task[task as usize];
+        let node = self.contents.node_of_task.at(task);
         let held = self.result(node);
         match (held.get(), self.contents.own_limits.get(&task)) {
             (Some((slot, answer)), Some(own)) => {
@@ -375,7 +373,7 @@ impl Run {
 
     /// Which tasks a node stands for.
     pub(crate) fn tasks_of(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
-        let first = self.contents.task_of_node.get(node as usize).copied();
+        let first = self.contents.task_of_node.get(node);
         first
             .into_iter()
             .chain(self.twins.get(&node).into_iter().flatten().copied())
@@ -383,7 +381,7 @@ impl Run {
 
     /// A task as it is shown, but for what its lease knows.
     pub(crate) fn view(&self, index: u32, memory: &Memory) -> TaskView {
-        let node = self.contents.node_of_task[index as usize];
+        let node = self.contents.node_of_task.at(index);
         let task = self.tasks.get(index);
         let state = self.graph.state(node);
         // What is not final is nobody's to see: an executor that is asked for the same could copy it.
@@ -399,12 +397,7 @@ impl Run {
             .graph
             .needs(node)
             .iter()
-            .filter_map(|edge| {
-                self.contents
-                    .task_of_node
-                    .get(edge.node() as usize)
-                    .copied()
-            })
+            .filter_map(|edge| self.contents.task_of_node.get(edge.node()))
             .collect();
         needs.sort_unstable();
         needs.dedup();
@@ -490,7 +483,7 @@ impl Run {
 
     /// Why a task that allows itself `limit` units of fuel is where it is, where its state alone does not say it.
     fn reason(&self, task: u32, limit: u64, memory: &Memory) -> String {
-        let node = self.contents.node_of_task[task as usize];
+        let node = self.contents.node_of_task.at(task);
         if let Some(note) = self.notes.get(&node) {
             return note.clone();
         }
@@ -537,8 +530,8 @@ impl Run {
                 (None, TaskState::Cancelled) => "was cancelled",
                 (None, _) => continue,
             };
-            return match self.contents.task_of_node.get(edge.node() as usize) {
-                Some(task) => match self.tasks.name(*task) {
+            return match self.contents.task_of_node.get(edge.node()) {
+                Some(task) => match self.tasks.name(task) {
                     "" => format!("tasks[{task}] {what}"),
                     name => format!("`{name}` (tasks[{task}]) {what}"),
                 },

@@ -274,10 +274,7 @@ impl Scheduler {
             None => Err(SubmitError::UnknownRun(run)),
             Some(entry) if task >= entry.len() => Err(SubmitError::UnknownTask { run, task }),
             Some(entry) => {
-                if entry
-                    .graph
-                    .is_open(entry.contents.node_of_task[task as usize])
-                {
+                if entry.graph.is_open(entry.contents.node_of_task.at(task)) {
                     let at = self.now;
                     self.persist(Event::TaskCancelled { run, task, at });
                     self.end_task(run, task, at);
@@ -293,7 +290,7 @@ impl Scheduler {
         let Some(run) = self.runs.get(&id) else {
             return;
         };
-        let Some(node) = run.contents.node_of_task.get(task as usize).copied() else {
+        let Some(node) = run.contents.node_of_task.get(task) else {
             return;
         };
         let wanter = Wanter { run: id, node };

@@ -158,7 +158,7 @@ impl Scheduler {
     /// What is done for a task, if something is.
     fn work_of_task(&self, run: RunId, task: u32) -> Option<&Work> {
         let entry = self.runs.get(&run).filter(|entry| task < entry.len())?;
-        let node = entry.contents.node_of_task[task as usize];
+        let node = entry.contents.node_of_task.at(task);
         let work = self.work_of(Wanter { run, node })?;
         Some(self.works.get(work))
     }
@@ -175,7 +175,7 @@ impl Scheduler {
     pub fn task_of_instruction(&self, run: RunId, instruction: Cid) -> Option<u32> {
         let run = self.runs.get(&run)?;
         let digest = instruction.digest();
-        (0..run.len()).find(|task| *run.digest(run.contents.node_of_task[*task as usize]) == digest)
+        (0..run.len()).find(|task| *run.digest(run.contents.node_of_task.at(*task)) == digest)
     }
 
     /// The name of a run's task that is most like what was asked for, if any is.
@@ -316,7 +316,7 @@ impl Scheduler {
 
     pub(super) fn task_view(&self, run: &Run, index: u32) -> TaskView {
         let mut view = run.view(index, &self.memory);
-        let node = run.contents.node_of_task[index as usize];
+        let node = run.contents.node_of_task.at(index);
         let wanter = Wanter {
             run: run.header.id,
             node,
@@ -409,7 +409,7 @@ impl Scheduler {
     #[must_use]
     pub fn explain(&self, run: RunId, task: u32) -> Option<Explanation> {
         let entry = self.runs.get(&run).filter(|entry| task < entry.len())?;
-        let node = entry.contents.node_of_task[task as usize];
+        let node = entry.contents.node_of_task.at(task);
         let view = self.task_view(entry, task);
         let work = entry
             .graph
@@ -423,7 +423,7 @@ impl Scheduler {
         }
         if entry.graph.state(node) == TaskState::Waiting && work.is_none() {
             let open = view.needs.iter().filter(|need| {
-                let need = entry.contents.node_of_task[**need as usize];
+                let need = entry.contents.node_of_task.at(**need);
                 entry.graph.is_open(need) && entry.graph.state(need) != TaskState::Provisional
             });
             waits.extend(

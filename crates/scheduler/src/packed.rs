@@ -26,7 +26,6 @@ pub(crate) struct Packed {
     /// up to the end; how many of the digests between are left out; of each of these, how far it is behind the one before, and
     /// of which node it is; what is left of the bytes between.
     rests: Pieces,
-    digests: Arc<[Digest]>,
     names: Arc<Names>,
     /// Bytes of the longest task.
     longest: usize,
@@ -56,7 +55,7 @@ impl Packed {
         tasks: &Tasks,
         kinds: &[u32],
         awaited: impl Fn(u32) -> A,
-        digests: &Arc<[Digest]>,
+        digests: &[Digest],
     ) -> Self {
         let (mut firsts, mut rests) = (Pieces::default(), Pieces::default());
         rests.ends.reserve_exact(kinds.len());
@@ -100,7 +99,6 @@ impl Packed {
         Self {
             firsts,
             rests,
-            digests: Arc::clone(digests),
             names: tasks.names(),
             longest,
         }
@@ -116,8 +114,8 @@ impl Packed {
         self.names.get(index)
     }
 
-    /// The canonical bytes of a task.
-    pub(crate) fn encoded(&self, index: u32) -> Vec<u8> {
+    /// The canonical bytes of a task. `digest` tells how a node's instruction is called.
+    pub(crate) fn encoded<'a>(&self, index: u32, digest: impl Fn(u32) -> &'a Digest) -> Vec<u8> {
         let Parts {
             before,
             cuts,
@@ -131,7 +129,7 @@ impl Packed {
         for _ in 0..cuts {
             let (gap, rest) = own.split_at(read_number(&mut numbers) as usize);
             bytes.extend_from_slice(gap);
-            bytes.extend_from_slice(&self.digests[read_number(&mut numbers) as usize]);
+            bytes.extend_from_slice(digest(read_number(&mut numbers)));
             own = rest;
         }
         bytes.extend_from_slice(own);
@@ -145,17 +143,20 @@ impl Packed {
     }
 
     /// A task, decoded.
-    pub(crate) fn get(&self, index: u32) -> Task {
-        let bytes = self.encoded(index);
+    pub(crate) fn get<'a>(&self, index: u32, digest: impl Fn(u32) -> &'a Digest) -> Task {
+        let bytes = self.encoded(index, digest);
         decode("task", &bytes, bytes.len()).expect("it was encoded from a task")
     }
 
     /// All of it as it was submitted.
-    pub(crate) fn prepared(&self) -> Prepared {
+    pub(crate) fn prepared<'a>(&self, digest: impl Fn(u32) -> &'a Digest) -> Prepared {
         let indices = 0..self.len();
         Prepared {
             workflow: Workflow {
-                tasks: indices.clone().map(|index| self.get(index)).collect(),
+                tasks: indices
+                    .clone()
+                    .map(|index| self.get(index, &digest))
+                    .collect(),
             },
             names: indices.map(|index| self.name(index).to_owned()).collect(),
         }
@@ -281,16 +282,17 @@ mod tests {
         let prepared = prepared(1_000);
         let plan = Planned::read(&prepared).unwrap();
         let (tasks, packed) = (&plan.tasks, &plan.packed);
+        let digest = |node: u32| &plan.digests[node as usize];
         assert_eq!(packed.len(), 1_000);
         let mut whole = 0;
         for index in 0..packed.len() {
             let bytes = tasks.encoded(index);
-            assert_eq!(packed.encoded(index), bytes, "{index}");
+            assert_eq!(packed.encoded(index, digest), bytes, "{index}");
             assert!(bytes.len() <= packed.longest());
             assert_eq!(packed.name(index), format!("t{index}"));
             whole += bytes.len();
         }
-        assert_eq!(packed.prepared(), prepared);
+        assert_eq!(packed.prepared(digest), prepared);
         let small = packed.firsts.bytes.len() + packed.rests.bytes.len();
         assert!(small * 5 < whole, "{small} of {whole} bytes");
     }
@@ -310,7 +312,8 @@ mod tests {
         for args in [["aa", "a", "aaa"], ["", "abab", "ab"], ["a", "a", "b"]] {
             let prepared = prepared(&args);
             let plan = Planned::read(&prepared).unwrap();
-            assert_eq!(plan.packed.prepared(), prepared, "{args:?}");
+            let digest = |node: u32| &plan.digests[node as usize];
+            assert_eq!(plan.packed.prepared(digest), prepared, "{args:?}");
         }
     }
 

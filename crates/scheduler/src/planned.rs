@@ -27,6 +27,8 @@ pub struct Planned {
     /// The same, for a run to keep.
     pub(crate) packed: Arc<Packed>,
     pub(crate) contents: Arc<Contents>,
+    /// Instructions of all nodes.
+    pub(crate) digests: Arc<[Digest]>,
     /// Invocations of the nodes that are inside.
     pub(crate) invocations: Arc<[Digest]>,
     pub(crate) promises: Vec<(u32, u32, Await)>,
@@ -39,8 +41,6 @@ pub struct Planned {
 /// What is asked of nodes again and again.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Contents {
-    /// Instructions of all nodes.
-    pub(crate) digests: Arc<[Digest]>,
     pub(crate) node_of_task: Numbers,
     /// The task with the largest limits of those that a node inside stands for.
     pub(crate) task_of_node: Numbers,
@@ -209,7 +209,6 @@ impl Planned {
                 .take_while(move |(other, ..)| *other == node)
                 .map(|(_, producer, _)| *producer)
         };
-        let digests: Arc<[Digest]> = digests.into();
         let packed = Packed::new(&encoded, &kinds.of_task, awaited, &digests);
         let (kinds, kind_of_node) = kinds.of_nodes(&task_of_node);
         let blobs = by_node(blobs, node_of);
@@ -218,7 +217,6 @@ impl Planned {
             tasks: Arc::new(encoded),
             packed: Arc::new(packed),
             contents: Arc::new(Contents {
-                digests,
                 node_of_task: Numbers::new(node_of_task),
                 task_of_node: Numbers::new(task_of_node),
                 own_limits,
@@ -227,6 +225,7 @@ impl Planned {
                 kinds,
                 kind_of_node,
             }),
+            digests: digests.into(),
             invocations,
             promises,
             order,
@@ -242,20 +241,16 @@ impl Planned {
 
     /// Every instruction that the workflow asks for or awaits: those whose receipts are worth looking up for it.
     pub fn instructions(&self) -> impl Iterator<Item = Cid> {
-        self.contents
-            .digests
-            .iter()
-            .map(|digest| Cid::of_content_digest(*digest))
+        let digests = self.digests.iter();
+        digests.map(|digest| Cid::of_content_digest(*digest))
     }
 
     /// Every node's instruction and kind; no kind for those outside of the workflow.
     pub(crate) fn requests(&self) -> impl Iterator<Item = (&Digest, Option<&Kind>)> {
         let inside = self.contents.task_of_node.len();
         let kind = move |node: u32| (node < inside).then(|| self.contents.kind(node));
-        let digests = self.contents.digests.iter();
-        digests
-            .zip(0..)
-            .map(move |(digest, node)| (digest, kind(node)))
+        let digests = self.digests.iter().zip(0..);
+        digests.map(move |(digest, node)| (digest, kind(node)))
     }
 
     /// The first task whose outcome depends on the world outside.
@@ -527,10 +522,7 @@ mod tests {
         let tasks = &prepared().workflow.tasks;
         for (node, task) in [(0, 0), (1, 2), (2, 3)] {
             let task = &tasks[task];
-            assert_eq!(
-                Cid::of_content_digest(plan.contents.digests[node]),
-                task.run.cid()
-            );
+            assert_eq!(Cid::of_content_digest(plan.digests[node]), task.run.cid());
             let invocation = asterism_protocol::Invocation { task }.cid();
             assert_eq!(Cid::of_content_digest(plan.invocations[node]), invocation);
         }

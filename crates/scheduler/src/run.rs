@@ -48,6 +48,8 @@ pub(crate) struct Run {
     pub(crate) paused: bool,
     tasks: Arc<Packed>,
     pub(crate) contents: Arc<Contents>,
+    /// Instructions of all nodes.
+    digests: Arc<[Digest]>,
     /// Invocations of the nodes inside; none once all are done.
     invocations: Arc<[Digest]>,
     /// Further tasks of nodes that stand for several.
@@ -79,7 +81,7 @@ impl Run {
                 twins.entry(node).or_default().push(task);
             }
         }
-        let nodes = contents.digests.len() as u32;
+        let nodes = plan.digests.len() as u32;
         let mut weights: BTreeMap<u32, u32> = twins
             .iter()
             .map(|(node, tasks)| (*node, tasks.len() as u32 + 1))
@@ -93,6 +95,7 @@ impl Run {
             paused: false,
             tasks: Arc::clone(&plan.packed),
             contents,
+            digests: Arc::clone(&plan.digests),
             invocations: Arc::clone(&plan.invocations),
             twins,
             results: Vec::new(),
@@ -119,7 +122,8 @@ impl Run {
 
     /// The canonical bytes of the task that a node works for.
     pub(crate) fn encoded(&self, node: u32) -> Vec<u8> {
-        self.tasks.encoded(self.contents.task_of_node.at(node))
+        let task = self.contents.task_of_node.at(node);
+        self.tasks.encoded(task, |node| self.digest(node))
     }
 
     pub(crate) fn func(&self, node: u32) -> &Arc<str> {
@@ -222,7 +226,7 @@ impl Run {
     }
 
     pub(crate) fn digest(&self, node: u32) -> &Digest {
-        &self.contents.digests[node as usize]
+        &self.digests[node as usize]
     }
 
     pub(crate) fn result(&self, node: u32) -> Held {
@@ -358,7 +362,7 @@ impl Run {
 
     /// The workflow as it was submitted.
     pub(crate) fn prepared(&self) -> Prepared {
-        self.tasks.prepared()
+        self.tasks.prepared(|node| self.digest(node))
     }
 
     /// A task's name; empty for none.
@@ -382,7 +386,7 @@ impl Run {
     /// A task as it is shown, but for what its lease knows.
     pub(crate) fn view(&self, index: u32, memory: &Memory) -> TaskView {
         let node = self.contents.node_of_task.at(index);
-        let task = self.tasks.get(index);
+        let task = self.tasks.get(index, |node| self.digest(node));
         let state = self.graph.state(node);
         // What is not final is nobody's to see: an executor that is asked for the same could copy it.
         let told = (state != TaskState::Provisional).then(|| self.came_to(index, memory));

@@ -211,9 +211,11 @@ impl Scheduler {
 
     /// The instructions that a run is about, its own and those it awaits.
     pub(crate) fn digests_of(&self, run: RunId) -> Vec<Digest> {
-        let run = self.runs.get(&run);
-        run.map(|run| run.contents.digests.to_vec())
-            .unwrap_or_default()
+        let Some(run) = self.runs.get(&run) else {
+            return Vec::new();
+        };
+        let nodes = 0..run.graph.len();
+        nodes.map(|node| *run.digest(node)).collect()
     }
 
     /// The run of a workflow that was submitted last.
@@ -228,10 +230,10 @@ impl Scheduler {
         self.known(instruction)?;
         let digest = instruction.digest();
         self.runs.iter().rev().find_map(|(id, run)| {
-            let nodes = (0..).zip(run.contents.digests.iter());
-            let mut same = nodes.filter(|(_, other)| **other == digest);
+            let mut nodes = (0..run.graph.len()).filter(|node| *run.digest(*node) == digest);
             // What a run only awaits is no task of it.
-            same.find_map(|(node, _)| run.tasks_of(node).next())
+            nodes
+                .find_map(|node| run.tasks_of(node).next())
                 .map(|task| (*id, task))
         })
     }

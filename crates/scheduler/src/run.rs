@@ -48,7 +48,7 @@ pub(crate) struct Run {
     pub(crate) paused: bool,
     tasks: Arc<Packed>,
     pub(crate) contents: Arc<Contents>,
-    /// Instructions of all nodes.
+    /// Instructions of all nodes; none once all are done, if all have receipts, which name them.
     digests: Arc<[Digest]>,
     /// Invocations of the nodes inside; none once all are done.
     invocations: Arc<[Digest]>,
@@ -118,12 +118,15 @@ impl Run {
         self.finished = Some(at);
         self.graph.finish();
         self.invocations = Arc::default();
+        if self.results.iter().all(|held| held.get().is_some()) {
+            self.digests = Arc::default();
+        }
     }
 
     /// The canonical bytes of the task that a node works for.
-    pub(crate) fn encoded(&self, node: u32) -> Vec<u8> {
+    pub(crate) fn encoded(&self, node: u32, memory: &Memory) -> Vec<u8> {
         let task = self.contents.task_of_node.at(node);
-        self.tasks.encoded(task, |node| self.digest(node))
+        self.tasks.encoded(task, |node| self.digest(node, memory))
     }
 
     pub(crate) fn func(&self, node: u32) -> &Arc<str> {
@@ -225,8 +228,13 @@ impl Run {
         Cid::of_content_digest(self.invocations[node as usize])
     }
 
-    pub(crate) fn digest(&self, node: u32) -> &Digest {
-        &self.digests[node as usize]
+    /// How a node's instruction is called.
+    pub(crate) fn digest<'a>(&'a self, node: u32, memory: &'a Memory) -> &'a Digest {
+        self.digests.get(node as usize).unwrap_or_else(|| {
+            let held = self.result(node).get();
+            let (slot, _) = held.expect("digests are given back where all nodes have receipts");
+            memory.get(slot).receipt.instruction_digest()
+        })
     }
 
     pub(crate) fn result(&self, node: u32) -> Held {
@@ -284,7 +292,7 @@ impl Run {
 
     /// Bytes of a lease for a node: its task and what its promises came to.
     fn lease_bytes(&self, node: u32, memory: &Memory) -> usize {
-        self.encoded(node).len() + self.input_bytes(node, memory)
+        self.encoded(node, memory).len() + self.input_bytes(node, memory)
     }
 
     /// Bytes of what the promises of a node came to.
@@ -310,7 +318,7 @@ impl Run {
                 (_, Answer::OutOfFuel) => self.out_of_fuel(need).into(),
             };
             Some(Kept {
-                instruction: Cid::of_content_digest(*self.digest(need)),
+                instruction: Cid::of_content_digest(*self.digest(need, memory)),
                 out,
             })
         };
@@ -361,8 +369,8 @@ impl Run {
     }
 
     /// The workflow as it was submitted.
-    pub(crate) fn prepared(&self) -> Prepared {
-        self.tasks.prepared(|node| self.digest(node))
+    pub(crate) fn prepared(&self, memory: &Memory) -> Prepared {
+        self.tasks.prepared(|node| self.digest(node, memory))
     }
 
     /// A task's name; empty for none.
@@ -386,7 +394,7 @@ impl Run {
     /// A task as it is shown, but for what its lease knows.
     pub(crate) fn view(&self, index: u32, memory: &Memory) -> TaskView {
         let node = self.contents.node_of_task.at(index);
-        let task = self.tasks.get(index, |node| self.digest(node));
+        let task = self.tasks.get(index, |node| self.digest(node, memory));
         let state = self.graph.state(node);
         // What is not final is nobody's to see: an executor that is asked for the same could copy it.
         let told = (state != TaskState::Provisional).then(|| self.came_to(index, memory));
@@ -412,7 +420,7 @@ impl Run {
         TaskView {
             index,
             name: self.tasks.name(index).to_owned(),
-            instruction: Cid::of_content_digest(*self.digest(node)),
+            instruction: Cid::of_content_digest(*self.digest(node, memory)),
             component: task
                 .run
                 .component()
@@ -541,7 +549,7 @@ impl Run {
                 },
                 None => format!(
                     "{} {what}",
-                    Cid::of_content_digest(*self.digest(edge.node()))
+                    Cid::of_content_digest(*self.digest(edge.node(), memory))
                 ),
             };
         }
@@ -622,3 +630,6 @@ pub(crate) fn replayed(run: &Run, memory: &Memory) -> Vec<Attested> {
     held.map(|(slot, _)| memory.get(slot).receipt.clone())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -264,7 +264,7 @@ impl Scheduler {
         let work = self.works.get(work);
         let Wanter { run, node } = work.wanters[0];
         let run = &self.runs[&run];
-        let task = run.encoded(node);
+        let task = run.encoded(node, &self.memory);
         let bytes = task.len() + run.input_bytes(node, &self.memory);
         let lease = LeaseMessage {
             id,

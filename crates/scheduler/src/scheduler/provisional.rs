@@ -16,7 +16,8 @@ impl Scheduler {
     pub(super) fn work_of(&self, wanter: Wanter) -> Option<WorkId> {
         let run = self.runs.get(&wanter.run)?;
         let rests_on = run.rests_on(wanter.node, &self.memory);
-        let key = work_key(run.digest(wanter.node), &run.header.policy(), &rests_on);
+        let digest = run.digest(wanter.node, &self.memory);
+        let key = work_key(digest, &run.header.policy(), &rests_on);
         self.works
             .find(&key)
             .filter(|work| self.works.get(*work).wanters.contains(&wanter))

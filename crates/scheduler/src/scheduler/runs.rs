@@ -442,7 +442,8 @@ impl Scheduler {
             let Some(run) = self.runs.get(&wanter.run) else {
                 continue;
             };
-            let (digest, limits) = (*run.digest(wanter.node), run.limits(wanter.node));
+            let digest = *run.digest(wanter.node, &self.memory);
+            let limits = run.limits(wanter.node);
             let policy = run.header.policy();
             let force = run.header.terms.force && !run.is_effectful(wanter.node);
             let rests_on = run.rests_on(wanter.node, &self.memory);

@@ -175,7 +175,8 @@ impl Scheduler {
     pub fn task_of_instruction(&self, run: RunId, instruction: Cid) -> Option<u32> {
         let run = self.runs.get(&run)?;
         let digest = instruction.digest();
-        (0..run.len()).find(|task| *run.digest(run.contents.node_of_task.at(*task)) == digest)
+        let instruction = |task| run.digest(run.contents.node_of_task.at(task), &self.memory);
+        (0..run.len()).find(|task| *instruction(*task) == digest)
     }
 
     /// The name of a run's task that is most like what was asked for, if any is.
@@ -196,7 +197,7 @@ impl Scheduler {
     /// The workflow of a run and the names of its tasks.
     #[must_use]
     pub fn prepared_of(&self, run: RunId) -> Option<Prepared> {
-        self.runs.get(&run).map(Run::prepared)
+        Some(self.runs.get(&run)?.prepared(&self.memory))
     }
 
     /// Every run in memory.
@@ -215,7 +216,7 @@ impl Scheduler {
             return Vec::new();
         };
         let nodes = 0..run.graph.len();
-        nodes.map(|node| *run.digest(node)).collect()
+        nodes.map(|node| *run.digest(node, &self.memory)).collect()
     }
 
     /// The run of a workflow that was submitted last.
@@ -230,10 +231,10 @@ impl Scheduler {
         self.known(instruction)?;
         let digest = instruction.digest();
         self.runs.iter().rev().find_map(|(id, run)| {
-            let mut nodes = (0..run.graph.len()).filter(|node| *run.digest(*node) == digest);
+            let nodes = 0..run.graph.len();
+            let mut same = nodes.filter(|node| *run.digest(*node, &self.memory) == digest);
             // What a run only awaits is no task of it.
-            nodes
-                .find_map(|node| run.tasks_of(node).next())
+            same.find_map(|node| run.tasks_of(node).next())
                 .map(|task| (*id, task))
         })
     }

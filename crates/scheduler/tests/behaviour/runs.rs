@@ -434,6 +434,43 @@ fn oldest_finished_runs_are_forgotten_with_their_receipts() {
 }
 
 #[test]
+fn a_run_that_is_done_is_found_and_shown_as_before() {
+    let mut driver = Driver::new();
+    let executor = driver.executor(1);
+    // Deliveries of these tests used 10 units.
+    let equal = with_fuel(chain().remove(0), 9);
+    let tasks: Vec<_> = chain().into_iter().chain([equal]).collect();
+    let run = driver.submit(tasks.clone());
+    for _ in 0..2 {
+        let lease = driver.poll_for_one(&executor);
+        driver.complete(&executor, &lease, ok(1));
+    }
+    let shown = |driver: &Driver| {
+        let mut done = driver.view(run).tasks;
+        done.remove(2);
+        (done, driver.scheduler.prepared_of(run))
+    };
+    let before = shown(&driver);
+    assert_eq!(driver.work_off(&executor, |_| ok(1)), 1);
+    assert_eq!(shown(&driver), before);
+
+    // This one is done before it begins.
+    let again = driver.submit(tasks.clone());
+    driver.compact();
+    for driver in [&driver, &driver.restarted()] {
+        let scheduler = &driver.scheduler;
+        assert_eq!(scheduler.prepared_of(run), before.1);
+        assert_eq!(scheduler.prepared_of(again), before.1);
+        for (task, place) in tasks.iter().zip([0, 1, 2, 0]) {
+            let instruction = cid(task);
+            let found = scheduler.task_of_instruction(run, instruction);
+            assert_eq!(found, Some(place));
+            assert_eq!(scheduler.task_of(instruction), Some((again, place)));
+        }
+    }
+}
+
+#[test]
 fn inputs_too_large_for_a_message_fail_the_task() {
     let mut driver = Driver::new();
     let executor = driver.executor(1);

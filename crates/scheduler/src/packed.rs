@@ -1,10 +1,10 @@
 //! The tasks of a run, kept smaller still: of each there is what is not as in the first task of its kind.
 //!
 //! Tasks that are alike but for their arguments have the same component, function and limits, at the same places of their
-//! encoding, and the digests of what they await are those of nodes. What is left is a sixth of it; the bytes are put together
-//! again when a task is leased or looked at.
+//! encoding, and the digests of what they await are those of nodes: if as many are awaited, these too are at the same places.
+//! What is left is a fifteenth of it; the bytes are put together again when a task is leased or looked at.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use asterism_protocol::{Prepared, Task, Workflow, decode};
 
@@ -20,15 +20,23 @@ const CONTENT: [u8; 9] = [0xd8, 0x2a, 0x58, 0x25, 0, 1, 0x71, 0x16, 0x20];
 /// The tasks of a workflow, and their names.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Packed {
-    /// The first task of each kind.
-    firsts: Pieces,
-    /// Of each task: its kind; how many bytes it has in common with the first of that from the beginning on, and how many
-    /// up to the end; how many of the digests between are left out; of each of these, how far it is behind the one before, and
-    /// of which node it is; what is left of the bytes between.
+    /// The first task of each kind that awaits as many.
+    firsts: Vec<First>,
+    /// Of each task: its first; how many bytes it has in common with that from the beginning on, and how many up to the end; how
+    /// many digests are left out between these; the node of each digest that is left out, and before it, if it is between, how
+    /// far it is behind the one before; what is left of the bytes between.
     rests: Pieces,
     names: Arc<Names>,
     /// Bytes of the longest task.
     longest: usize,
+}
+
+/// A task with a byte in place of each digest that is left out.
+#[derive(Debug, PartialEq)]
+struct First {
+    bytes: Box<[u8]>,
+    /// Where these are.
+    cuts: Box<[u32]>,
 }
 
 /// Byte strings, one behind the other.
@@ -38,63 +46,45 @@ struct Pieces {
     ends: Vec<u32>,
 }
 
-/// What a task consists of.
-struct Parts<'a> {
-    before: &'a [u8],
-    cuts: u32,
-    /// Two numbers for each.
-    numbers: &'a [u8],
-    own: &'a [u8],
-    behind: &'a [u8],
+/// A task that is being packed, with a byte in place of each digest that is left out.
+#[derive(Default)]
+struct Cut {
+    bytes: Vec<u8>,
+    /// Where these are, and of which nodes.
+    cuts: Vec<u32>,
+    nodes: Vec<u32>,
 }
 
 impl Packed {
-    /// Packs tasks. `kinds` says of each of them what kind it is of, numbered as they come; `awaited` of which nodes it has
-    /// promises, in their order there; `digests` how each node's instruction is called.
+    /// Packs tasks. `kinds` says of each of them what kind it is of; `awaited` of which nodes it has promises, in their order
+    /// there; `digests` how each node's instruction is called.
     pub(crate) fn new<A: Iterator<Item = u32>>(
         tasks: &Tasks,
         kinds: &[u32],
         awaited: impl Fn(u32) -> A,
         digests: &[Digest],
     ) -> Self {
-        let (mut firsts, mut rests) = (Pieces::default(), Pieces::default());
+        let (mut firsts, mut numbers) = (Vec::<First>::new(), BTreeMap::new());
+        let mut rests = Pieces::default();
         rests.ends.reserve_exact(kinds.len());
-        let (mut cuts, mut own) = (Vec::new(), Vec::new());
+        let (mut task, mut own) = (Cut::default(), Vec::new());
         let mut longest = 0;
         for (index, kind) in (0..).zip(kinds) {
-            let task = tasks.encoded(index);
-            longest = longest.max(task.len());
-            if *kind as usize == firsts.ends.len() {
-                firsts.bytes.extend_from_slice(task);
-                firsts.end();
-            }
-            let first = firsts.get(*kind);
-            let before = alike(first.iter().zip(task));
-            let (first, task) = (&first[before..], &task[before..]);
-            let behind = alike(first.iter().rev().zip(task.iter().rev()));
-            let mut left = &task[..task.len() - behind];
-            cuts.clear();
-            own.clear();
-            for node in awaited(index) {
-                let Some(at) = first_digest(left)
-                    .filter(|at| left[*at..].starts_with(&digests[node as usize]))
-                else {
-                    break;
-                };
-                cuts.extend([at as u32, node]);
-                own.extend_from_slice(&left[..at]);
-                left = &left[at + size_of::<Digest>()..];
-            }
-            let head = [*kind, before as u32, behind as u32, cuts.len() as u32 / 2];
-            for number in head.iter().chain(&cuts) {
-                write_number(&mut rests.bytes, *number);
-            }
-            rests.bytes.extend_from_slice(&own);
-            rests.bytes.extend_from_slice(left);
+            let encoded = tasks.encoded(index);
+            longest = longest.max(encoded.len());
+            let awaited = awaited(index).map(|node| (node, &digests[node as usize]));
+            task.read(encoded, awaited);
+            let number: u32 = *numbers.entry((*kind, task.cuts.len())).or_insert_with(|| {
+                firsts.push(First {
+                    bytes: task.bytes.as_slice().into(),
+                    cuts: task.cuts.as_slice().into(),
+                });
+                firsts.len() as u32 - 1
+            });
+            task.write(number, &firsts[number as usize], &mut rests.bytes, &mut own);
             rests.end();
         }
-        firsts.bytes.shrink_to_fit();
-        firsts.ends.shrink_to_fit();
+        firsts.shrink_to_fit();
         rests.bytes.shrink_to_fit();
         Self {
             firsts,
@@ -116,24 +106,40 @@ impl Packed {
 
     /// The canonical bytes of a task. `digest` tells how a node's instruction is called.
     pub(crate) fn encoded<'a>(&self, index: u32, digest: impl Fn(u32) -> &'a Digest) -> Vec<u8> {
-        let Parts {
-            before,
-            cuts,
-            mut numbers,
-            mut own,
-            behind,
-        } = self.parts(index);
-        let length = before.len() + cuts as usize * size_of::<Digest>() + own.len() + behind.len();
+        let mut numbers = self.rests.get(index);
+        let [first, before, behind, between] = [(); 4].map(|()| read_number(&mut numbers));
+        let first = &self.firsts[first as usize];
+        let (before, behind) = (before as usize, first.bytes.len() - behind as usize);
+        let at = |place: usize| first.cuts.partition_point(|cut| (*cut as usize) < place);
+        let (cuts_before, cuts_behind) = (&first.cuts[..at(before)], &first.cuts[at(behind)..]);
+        let outside = cuts_before.len() + cuts_behind.len();
+        let mut own = numbers;
+        for _ in 0..outside + 2 * between as usize {
+            read_number(&mut own);
+        }
+        let digests = outside + between as usize;
+        let length = before + own.len() + first.bytes.len() - behind - outside;
+        let length = length + digests * size_of::<Digest>();
         let mut bytes = Vec::with_capacity(length);
-        bytes.extend_from_slice(before);
-        for _ in 0..cuts {
+        let fill = |bytes: &mut Vec<u8>, part: Range<usize>, cuts: &[u32], numbers: &mut &[u8]| {
+            let mut from = part.start;
+            for cut in cuts {
+                bytes.extend_from_slice(&first.bytes[from..*cut as usize]);
+                bytes.extend_from_slice(digest(read_number(numbers)));
+                from = *cut as usize + 1;
+            }
+            bytes.extend_from_slice(&first.bytes[from..part.end]);
+        };
+        fill(&mut bytes, 0..before, cuts_before, &mut numbers);
+        for _ in 0..between {
             let (gap, rest) = own.split_at(read_number(&mut numbers) as usize);
             bytes.extend_from_slice(gap);
             bytes.extend_from_slice(digest(read_number(&mut numbers)));
             own = rest;
         }
         bytes.extend_from_slice(own);
-        bytes.extend_from_slice(behind);
+        let end = first.bytes.len();
+        fill(&mut bytes, behind..end, cuts_behind, &mut numbers);
         bytes
     }
 
@@ -161,22 +167,67 @@ impl Packed {
             names: indices.map(|index| self.name(index).to_owned()).collect(),
         }
     }
+}
 
-    fn parts(&self, index: u32) -> Parts<'_> {
-        let mut numbers = self.rests.get(index);
-        let [kind, before, behind, cuts] = [(); 4].map(|()| read_number(&mut numbers));
-        let mut own = numbers;
-        for _ in 0..2 * cuts {
-            read_number(&mut own);
+impl Cut {
+    /// Takes another task, which has promises of these nodes, in this order.
+    fn read<'a>(&mut self, mut task: &[u8], awaited: impl Iterator<Item = (u32, &'a Digest)>) {
+        self.bytes.clear();
+        self.cuts.clear();
+        self.nodes.clear();
+        for (node, digest) in awaited {
+            let Some(at) = find(digest, task) else {
+                break;
+            };
+            self.bytes.extend_from_slice(&task[..at]);
+            self.cuts.push(self.bytes.len() as u32);
+            self.nodes.push(node);
+            self.bytes.push(0);
+            task = &task[at + size_of::<Digest>()..];
         }
-        let first = self.firsts.get(kind);
-        Parts {
-            before: &first[..before as usize],
-            cuts,
-            numbers,
-            own,
-            behind: &first[first.len() - behind as usize..],
+        self.bytes.extend_from_slice(task);
+    }
+
+    /// How many bytes are those of `first`, which has as many digests left out: from the beginning on, and of the others up to the
+    /// end. No byte that is in place of a digest is taken for one that is none.
+    fn in_common(&self, first: &First) -> (usize, usize) {
+        let cuts = || first.cuts.iter().zip(&self.cuts);
+        let apart = cuts().find(|(one, other)| one != other);
+        let apart = apart.map_or(usize::MAX, |(one, other)| *one.min(other) as usize);
+        let before = alike(first.bytes.iter().zip(&self.bytes)).min(apart);
+        let mut from_end = cuts().rev().map(|(one, other)| {
+            let (one, other) = (*one as usize, *other as usize);
+            (first.bytes.len() - one, self.bytes.len() - other)
+        });
+        let apart = from_end.find(|(one, other)| one != other);
+        let apart = apart.map_or(usize::MAX, |(one, other)| one.min(other) - 1);
+        let (one, other) = (&first.bytes[before..], &self.bytes[before..]);
+        let behind = alike(one.iter().rev().zip(other.iter().rev())).min(apart);
+        (before, behind)
+    }
+
+    /// Writes what is not as in `first`, which has this number. `own` is room for bytes.
+    fn write(&self, number: u32, first: &First, to: &mut Vec<u8>, own: &mut Vec<u8>) {
+        let (before, behind) = self.in_common(first);
+        let between = before..self.bytes.len() - behind;
+        let is_between = |cut: &u32| between.contains(&(*cut as usize));
+        let count = self.cuts.iter().filter(|cut| is_between(cut)).count();
+        for number in [number, before as u32, behind as u32, count as u32] {
+            write_number(to, number);
         }
+        own.clear();
+        let mut from = between.start;
+        for (cut, node) in self.cuts.iter().zip(&self.nodes) {
+            if is_between(cut) {
+                let at = *cut as usize;
+                write_number(to, (at - from) as u32);
+                own.extend_from_slice(&self.bytes[from..at]);
+                from = at + 1;
+            }
+            write_number(to, *node);
+        }
+        to.extend_from_slice(own);
+        to.extend_from_slice(&self.bytes[from..between.end]);
     }
 }
 
@@ -195,10 +246,18 @@ impl Pieces {
     }
 }
 
-/// Where the digest of the first link to content begins.
-fn first_digest(bytes: &[u8]) -> Option<usize> {
-    let mut places = bytes.windows(CONTENT.len());
-    Some(places.position(|place| place == CONTENT)? + CONTENT.len())
+/// Where a digest is, in the first link to it.
+fn find(digest: &Digest, bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        // Hardly any text has this byte: looking for it alone is fast.
+        let link = from + bytes[from..].iter().position(|byte| *byte == CONTENT[0])?;
+        let linked = bytes[link..].strip_prefix(&CONTENT);
+        if linked.is_some_and(|linked| linked.starts_with(digest)) {
+            return Some(link + CONTENT.len());
+        }
+        from = link + 1;
+    }
 }
 
 /// How many pairs are equal, from the first on.
@@ -231,30 +290,17 @@ fn read_number(from: &mut &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use asterism_protocol::{
-        Await, Effects, Files, Input, Instruction, Meta, Nonce, Promise, Value, blob_cid,
+        Await, Cid, Effects, Files, Input, Instruction, Meta, Nonce, Promise, Value, blob_cid,
+        content_cid,
     };
+    use proptest::prelude::*;
 
     use super::*;
     use crate::Planned;
 
-    /// Tasks of three kinds in turn; each but the first few awaits one before it.
-    fn prepared(count: usize) -> Prepared {
-        let mut tasks: Vec<Task> = Vec::new();
-        for index in 0..count {
-            let kind = index % 3;
-            let mut args = vec![Value::Integer(index as i128)];
-            if let Some(before) = index.checked_sub(4) {
-                let instruction = tasks[before].run.cid();
-                let branch = Await::Ok;
-                args.push(
-                    Promise {
-                        branch,
-                        instruction,
-                    }
-                    .to_value(),
-                );
-            }
-            let run = Instruction {
+    fn task(kind: usize, args: Vec<Value>) -> Task {
+        Task {
+            run: Instruction {
                 rsc: format!("ipfs://{}", blob_cid(&[kind as u8])),
                 op: "wasm/run".into(),
                 input: Input {
@@ -264,13 +310,31 @@ mod tests {
                     effects: Effects::new(),
                 },
                 nnc: Nonce::Empty,
-            };
-            tasks.push(Task {
-                run,
-                cause: None,
-                meta: Meta::default(),
-                prf: Vec::new(),
-            });
+            },
+            cause: None,
+            meta: Meta::default(),
+            prf: Vec::new(),
+        }
+    }
+
+    fn awaited(instruction: Cid) -> Value {
+        let branch = Await::Ok;
+        let promise = Promise {
+            branch,
+            instruction,
+        };
+        promise.to_value()
+    }
+
+    /// Tasks of three kinds in turn; each but the first few awaits one before it.
+    fn prepared(count: usize) -> Prepared {
+        let mut tasks: Vec<Task> = Vec::new();
+        for index in 0..count {
+            let mut args = vec![Value::Integer(index as i128)];
+            if let Some(before) = index.checked_sub(4) {
+                args.push(awaited(tasks[before].run.cid()));
+            }
+            tasks.push(task(index % 3, args));
         }
         let names = (0..count).map(|index| format!("t{index}")).collect();
         let workflow = Workflow { tasks };
@@ -293,8 +357,77 @@ mod tests {
             whole += bytes.len();
         }
         assert_eq!(packed.prepared(digest), prepared);
-        let small = packed.firsts.bytes.len() + packed.rests.bytes.len();
-        assert!(small * 5 < whole, "{small} of {whole} bytes");
+        let firsts = packed.firsts.iter().map(|first| first.bytes.len());
+        let small = firsts.sum::<usize>() + packed.rests.bytes.len();
+        assert!(small * 12 < whole, "{small} of {whole} bytes");
+    }
+
+    /// A number, a promise of a task before or of something else, alone or twice, or a link that is none.
+    fn arg(before: &[Task], what: u8, number: u8) -> Value {
+        let known = before.get(usize::from(number) % before.len().max(1));
+        let known = known
+            .filter(|_| what.is_multiple_of(2))
+            .map(|task| task.run.cid());
+        let instruction = known.unwrap_or_else(|| content_cid(&[number]));
+        match what {
+            0..4 => awaited(instruction),
+            4..6 => Value::List(vec![awaited(instruction); 2]),
+            6..8 => Value::Link(instruction.to_link()),
+            _ => Value::Integer(number.into()),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_they_await_they_are_those_that_were_submitted(
+            all in prop::collection::vec((0_usize..3, prop::collection::vec((0_u8..10, any::<u8>()), 0..4)), 1..40)
+        ) {
+            let mut tasks: Vec<Task> = Vec::new();
+            for (index, (kind, args)) in all.iter().enumerate() {
+                let args = args.iter().map(|(what, number)| arg(&tasks, *what, *number));
+                let mut task = task(*kind, args.collect());
+                if index % 2 == 1 {
+                    // Some ask for the same as others, for more fuel.
+                    task.meta.0.insert("fuel".into(), Value::Integer(1 << 50));
+                }
+                tasks.push(task);
+            }
+            let names = vec![String::new(); tasks.len()];
+            let prepared = Prepared { workflow: Workflow { tasks }, names };
+            let plan = Planned::read(&prepared).unwrap();
+            let digest = |node: u32| &plan.digests[node as usize];
+            for index in 0..plan.packed.len() {
+                let bytes = plan.packed.encoded(index, digest);
+                prop_assert_eq!(&bytes, plan.tasks.encoded(index), "{}", index);
+                prop_assert_eq!(bytes.len(), bytes.capacity(), "there is room for it and no more");
+            }
+            prop_assert_eq!(plan.packed.prepared(digest), prepared);
+        }
+    }
+
+    #[test]
+    fn a_byte_in_place_of_a_digest_is_no_byte_of_the_task() {
+        // The link that is none has the digest of zeros, and so a byte as the one in place of a digest.
+        let zeros = Value::Link(Cid::of_content_digest([0; 32]).to_link());
+        let other = Value::Link(content_cid(b"other").to_link());
+        let first = task(0, Vec::new());
+        let promise = awaited(first.run.cid());
+        let link = |value: &Value| Value::List(vec![value.clone(), promise.clone()]);
+        let back = |value: &Value| Value::List(vec![promise.clone(), value.clone()]);
+        let args = [link(&zeros), back(&zeros), link(&other), back(&other)];
+        for (one, two) in args
+            .iter()
+            .flat_map(|one| args.iter().map(move |two| (one, two)))
+        {
+            let tasks = [one, two].map(|arg| task(0, vec![arg.clone()]));
+            let tasks = [first.clone()].into_iter().chain(tasks).collect();
+            let names = vec![String::new(); 3];
+            let workflow = Workflow { tasks };
+            let prepared = Prepared { workflow, names };
+            let plan = Planned::read(&prepared).unwrap();
+            let digest = |node: u32| &plan.digests[node as usize];
+            assert_eq!(plan.packed.prepared(digest), prepared);
+        }
     }
 
     #[test]

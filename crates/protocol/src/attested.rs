@@ -2,29 +2,25 @@
 //!
 //! A receipt has maps in maps and takes eight kilobytes as a structure. What this program makes has always the same parts:
 //! they are held instead, and the receipt is made of them for whoever asks. What the outcomes of one batch have in common
-//! (key, signature, the upper part of their paths) is held once for all of them, and so is what most receipts have in common
+//! (key, signature, the tree that their paths are in) is held once for all of them, and so is what most receipts have in common
 //! (function, limits); the outcome's own name follows from the rest.
 
+mod batch;
 mod short;
 mod write;
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_bytes::ByteArray;
 
-use self::short::Short;
+use self::{batch::Batch, short::Short};
 use crate::{
-    Attestation, Cid, Conditions, Encoded, Evidence, Failure, MerklePath, MerkleTree, Out, Outcome,
-    PublicKey, Receipt, Signature, TrapKind, content_cid, decode, encode,
-    limits::OUTCOME_BYTES_MAX,
+    Attestation, Cid, Conditions, Encoded, Evidence, Failure, MerkleTree, Out, Outcome, PublicKey,
+    Receipt, Signature, TrapKind, content_cid, decode, encode, limits::OUTCOME_BYTES_MAX,
 };
 
-/// A batch has fewer leaves than 2^32, so no path is longer.
-const STEPS_MAX: usize = 32;
-
 /// What [`Receipt::attested`] makes a receipt of. It is written and read as that receipt.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Attested {
     /// Digests of the invocation and the instruction.
     ran: [u8; 32],
@@ -33,7 +29,7 @@ pub struct Attested {
     out: Short,
     fuel: u64,
     alike: Arc<Alike>,
-    way: Way,
+    batch: Arc<Batch>,
     /// Most receipts have nothing of this.
     more: Option<Box<More>>,
     index: u32,
@@ -70,38 +66,11 @@ pub struct Named {
 }
 
 /// An [`Attestation`], held small.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Signed {
-    way: Way,
+    batch: Arc<Batch>,
     index: u32,
     conditions: Conditions,
-}
-
-/// What the attestations of a batch have in common.
-#[derive(PartialEq)]
-struct Batch {
-    key: PublicKey,
-    leaves: u32,
-    signature: Signature,
-}
-
-/// The way from a leaf to what was signed.
-#[derive(Clone, PartialEq)]
-struct Way {
-    batch: Arc<Batch>,
-    /// The leaf's neighbour; zeros for the last of an odd number, which has none.
-    beside: [u8; 32],
-    above: Steps,
-}
-
-/// The neighbours on the way up, behind that of the leaf. Ways that meet are one from there on.
-#[derive(Clone, Default, PartialEq)]
-struct Steps(Option<Arc<Step>>);
-
-#[derive(PartialEq)]
-struct Step {
-    sibling: [u8; 32],
-    above: Steps,
 }
 
 impl Named {
@@ -138,34 +107,11 @@ impl Signed {
         signature: Signature,
         conditions: impl IntoIterator<Item = Conditions>,
     ) -> Vec<Self> {
-        let batch = Arc::new(Batch {
-            key,
-            leaves: tree.leaves(),
-            signature,
-        });
-        // From the root down to the leaves' parents: below each node are the ways that go on as the node's own does.
-        let (leaves, levels) = tree.levels().split_first().expect("a tree has leaves");
-        let mut above = vec![Steps::default()];
-        for level in levels.iter().rev().skip(1) {
-            let steps = |at: usize| {
-                let above = &above[at / 2];
-                match level.get(at ^ 1) {
-                    Some(sibling) => above.below(*sibling),
-                    None => above.clone(),
-                }
-            };
-            above = (0..level.len()).map(steps).collect();
-        }
-        let way = |at: usize| Way {
-            batch: Arc::clone(&batch),
-            beside: leaves.get(at ^ 1).copied().unwrap_or_default(),
-            above: above[at / 2].clone(),
-        };
-        let ways = (0..leaves.len()).map(way);
-        let places = (0_u32..).zip(ways).zip(conditions);
+        let batch = Arc::new(Batch::whole(key, tree, signature));
+        let places = (0..tree.leaves()).zip(conditions);
         places
-            .map(|((index, way), conditions)| Self {
-                way,
+            .map(|(index, conditions)| Self {
+                batch: Arc::clone(&batch),
                 index,
                 conditions,
             })
@@ -175,121 +121,34 @@ impl Signed {
     /// An attestation that came alone; `None` if its path is none.
     #[must_use]
     pub fn of(attestation: &Attestation) -> Option<Self> {
-        let Attestation {
-            key,
-            conditions,
-            path,
-            signature,
-        } = attestation;
-        let batch = Batch {
-            key: *key,
-            leaves: path.leaves,
-            signature: *signature,
-        };
-        let mut siblings = path.siblings.iter().map(|sibling| **sibling);
-        let beside = if batch.pairs(path.index) {
-            siblings.next()?
-        } else {
-            [0; 32]
-        };
-        let whole = siblings.len() <= STEPS_MAX;
-        whole.then(|| Self {
-            way: Way {
-                batch: Arc::new(batch),
-                beside,
-                above: Steps::of(siblings, &Steps::default()),
-            },
-            index: path.index,
-            conditions: *conditions,
+        Some(Self {
+            batch: Arc::new(Batch::alone(attestation)?),
+            index: attestation.path.index,
+            conditions: attestation.conditions,
         })
     }
 
     /// As it is read by others.
     #[must_use]
     pub fn attestation(&self) -> Attestation {
-        self.way.attestation(self.index, &self.conditions)
+        self.batch.attestation(self.index, &self.conditions)
     }
 
     /// Who signed.
     #[must_use]
     pub fn key(&self) -> PublicKey {
-        self.way.batch.key
+        self.batch.key
     }
 }
 
-impl Batch {
-    /// Has a leaf a neighbour?
-    fn pairs(&self, index: u32) -> bool {
-        index ^ 1 < self.leaves
-    }
-}
-
-impl Way {
-    /// All neighbours on the way up of the `index`-th leaf, its own first.
-    fn siblings(&self, index: u32) -> impl Iterator<Item = &[u8; 32]> {
-        let beside = self.batch.pairs(index).then_some(&self.beside);
-        let above = self.above.iter().map(|step| &step.sibling);
-        beside.into_iter().chain(above)
-    }
-
-    fn attestation(&self, index: u32, conditions: &Conditions) -> Attestation {
-        let siblings = self.siblings(index).copied().map(ByteArray::new);
-        Attestation {
-            key: self.batch.key,
-            conditions: *conditions,
-            path: MerklePath {
-                index,
-                leaves: self.batch.leaves,
-                siblings: siblings.collect(),
-            },
-            signature: self.batch.signature,
-        }
-    }
-
-    /// Holds once what this has in common with another one.
-    fn share(&mut self, other: &Self) {
-        if self.batch == other.batch {
-            self.batch = Arc::clone(&other.batch);
-            let siblings: Vec<[u8; 32]> = self.above.iter().map(|step| step.sibling).collect();
-            self.above = Steps::of(siblings.into_iter(), &other.above);
-        }
-    }
-}
-
-impl Steps {
-    /// These neighbours, leaf level first; where `other` goes the same way to the root, it is shared.
-    fn of(siblings: impl DoubleEndedIterator<Item = [u8; 32]>, other: &Self) -> Self {
-        let mut ways = [const { None }; STEPS_MAX];
-        let mut length = 0;
-        for (way, step) in ways.iter_mut().zip(other.iter()) {
-            *way = Some(step);
-            length += 1;
-        }
-        let mut others = ways[..length].iter().rev().flatten();
-        let mut steps = Self::default();
-        let mut together = true;
-        for sibling in siblings.rev() {
-            let same = others
-                .next()
-                .filter(|other| together && other.sibling == sibling);
-            together = same.is_some();
-            steps = match same {
-                Some(other) => Self(Some(Arc::clone(other))),
-                None => steps.below(sibling),
-            };
-        }
-        steps
-    }
-
-    fn below(&self, sibling: [u8; 32]) -> Self {
-        Self(Some(Arc::new(Step {
-            sibling,
-            above: self.clone(),
-        })))
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Arc<Step>> {
-        std::iter::successors(self.0.as_ref(), |step| step.above.0.as_ref())
+impl PartialEq for Signed {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            batch,
+            index,
+            conditions,
+        } = self;
+        (index, conditions) == (&other.index, &other.conditions) && batch.says(*index, &other.batch)
     }
 }
 
@@ -322,7 +181,7 @@ impl Attested {
     ) -> Self {
         debug_assert!(**metering == *outcome.metering);
         let Signed {
-            way,
+            batch,
             index,
             conditions,
         } = signed;
@@ -342,7 +201,7 @@ impl Attested {
             out,
             fuel: outcome.fuel.unwrap_or(0),
             alike,
-            way,
+            batch,
             more: None,
             index,
             fueled: outcome.fuel.is_some(),
@@ -388,9 +247,9 @@ impl Attested {
     }
 
     /// Holds once what this has in common with another one: receipts that are read one after the other were often signed
-    /// together.
+    /// together. The other one stays what it is, and holds for both what either knows of their batch.
     pub fn share(&mut self, other: &Self) {
-        self.way.share(&other.way);
+        self.batch.share(self.index, &other.batch, other.index);
         if self.alike == other.alike {
             self.alike = Arc::clone(&other.alike);
         }
@@ -517,13 +376,13 @@ impl Attested {
     /// The issuer's own attestation.
     #[must_use]
     pub fn attestation(&self) -> Attestation {
-        self.way.attestation(self.index, self.conditions())
+        self.batch.attestation(self.index, self.conditions())
     }
 
     /// The issuer.
     #[must_use]
     pub fn key(&self) -> PublicKey {
-        self.way.batch.key
+        self.batch.key
     }
 
     /// The limits of the attempt.
@@ -542,6 +401,27 @@ impl Attested {
     #[must_use]
     pub fn rests_on(&self) -> &[Cid] {
         self.more.as_ref().map_or(&[], |more| &more.rests_on)
+    }
+}
+
+impl PartialEq for Attested {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            ran,
+            instruction,
+            out,
+            fuel,
+            alike,
+            batch,
+            more,
+            index,
+            fueled,
+            trap,
+        } = self;
+        (ran, instruction, out) == (&other.ran, &other.instruction, &other.out)
+            && (fuel, fueled, trap) == (&other.fuel, &other.fueled, &other.trap)
+            && (alike, more, index) == (&other.alike, &other.more, &other.index)
+            && batch.says(*index, &other.batch)
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) fn receipt(to: &mut Vec<u8>, receipt: &Attested) {
         out,
         fuel: _,
         alike,
-        way: _,
+        batch: _,
         more: _,
         index: _,
         fueled: _,
@@ -138,23 +138,24 @@ pub(super) fn receipt(to: &mut Vec<u8>, receipt: &Attested) {
 }
 
 fn attestation(to: &mut Vec<u8>, receipt: &Attested) {
-    let Attested { way, index, .. } = receipt;
+    let Attested { batch, index, .. } = receipt;
     head(to, MAP, 4);
     text(to, "key");
-    bytes(to, &*way.batch.key.0);
+    bytes(to, &*batch.key.0);
     text(to, "path");
     head(to, MAP, 3);
     text(to, "index");
     head(to, UNSIGNED, u64::from(*index));
     text(to, "leaves");
-    head(to, UNSIGNED, u64::from(way.batch.leaves));
+    head(to, UNSIGNED, u64::from(batch.leaves));
     text(to, "siblings");
-    head(to, LIST, way.siblings(*index).count() as u64);
-    for sibling in way.siblings(*index) {
-        bytes(to, sibling);
+    let siblings = batch.siblings(*index);
+    head(to, LIST, siblings.len() as u64);
+    for sibling in siblings {
+        bytes(to, &*sibling);
     }
     text(to, "signature");
-    bytes(to, &*way.batch.signature.0);
+    bytes(to, &*batch.signature.0);
     text(to, "conditions");
     let conditions = receipt.conditions();
     head(to, MAP, 3);

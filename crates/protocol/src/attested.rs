@@ -16,7 +16,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use self::{batch::Batch, short::Short};
 use crate::{
     Attestation, Cid, Conditions, Encoded, Evidence, Failure, MerkleTree, Out, Outcome, PublicKey,
-    Receipt, Signature, TrapKind, content_cid, decode, encode, limits::OUTCOME_BYTES_MAX,
+    Receipt, Signature, TrapKind,
+    codec::write::{LINK, encoded},
+    content_cid, decode, encode,
+    limits::OUTCOME_BYTES_MAX,
 };
 
 /// What [`Receipt::attested`] makes a receipt of. It is written and read as that receipt.
@@ -335,7 +338,7 @@ impl Attested {
     /// May what it came to link to anything? Where it does not, this may be said all the same.
     #[must_use]
     pub fn may_link(&self) -> bool {
-        self.out.windows(2).any(|bytes| bytes == write::LINK)
+        self.out.windows(2).any(|bytes| bytes == LINK)
     }
 
     /// What it came to.

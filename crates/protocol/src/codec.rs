@@ -1,5 +1,7 @@
 //! The one canonical encoding: strict DAG-CBOR, bounded.
 
+pub(crate) mod write;
+
 use std::{collections::BTreeSet, convert::Infallible, mem};
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
@@ -23,7 +25,7 @@ pub const CONTENT_TYPE: &str = "application/vnd.ipld.dag-cbor";
 /// enters a [`Value`] (decoders refuse it, conversions write the string `"NaN"`).
 #[must_use]
 pub fn encode<T: Serialize>(content: &T) -> Vec<u8> {
-    serde_ipld_dagcbor::to_vec(content).expect("types of the protocol have a DAG-CBOR form")
+    write::written(content).expect("types of the protocol have a DAG-CBOR form")
 }
 
 /// Decodes at most `max` bytes of strict DAG-CBOR (sorted keys, shortest forms, nothing behind the end).

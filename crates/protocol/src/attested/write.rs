@@ -1,50 +1,14 @@
-//! The canonical encoding of what has always the same parts, written in one go: the general one gathers each map's entries
-//! to sort them.
+//! The canonical encoding of what has always the same parts, written in their order and without the structure that they stand
+//! for.
 
 use super::Attested;
-use crate::encode;
-
-const UNSIGNED: u8 = 0 << 5;
-const BYTES: u8 = 2 << 5;
-const TEXT: u8 = 3 << 5;
-const LIST: u8 = 4 << 5;
-const MAP: u8 = 5 << 5;
-const NULL: u8 = 0xf6;
-
-/// The tag of links.
-pub(super) const LINK: [u8; 2] = [0xd8, 0x2a];
+use crate::{
+    codec::write::{LIST, MAP, NULL, UNSIGNED, boolean, bytes, head, head_length, text},
+    encode,
+};
 
 /// Before the digest of content: the tag of links, 37 bytes of which the first is 0, CIDv1, dag-cbor, sha3-256, 32 bytes.
 const CONTENT: [u8; 9] = [0xd8, 0x2a, 0x58, 0x25, 0, 1, 0x71, 0x16, 0x20];
-
-fn head(to: &mut Vec<u8>, major: u8, number: u64) {
-    match number {
-        0..24 => to.push(major | number as u8),
-        24..0x100 => to.extend([major | 24, number as u8]),
-        0x100..0x1_0000 => {
-            to.push(major | 25);
-            to.extend((number as u16).to_be_bytes());
-        }
-        0x1_0000..0x1_0000_0000 => {
-            to.push(major | 26);
-            to.extend((number as u32).to_be_bytes());
-        }
-        0x1_0000_0000.. => {
-            to.push(major | 27);
-            to.extend(number.to_be_bytes());
-        }
-    }
-}
-
-fn text(to: &mut Vec<u8>, text: &str) {
-    head(to, TEXT, text.len() as u64);
-    to.extend_from_slice(text.as_bytes());
-}
-
-fn bytes(to: &mut Vec<u8>, bytes: &[u8]) {
-    head(to, BYTES, bytes.len() as u64);
-    to.extend_from_slice(bytes);
-}
 
 /// A link to content with this digest.
 pub(super) fn content(to: &mut Vec<u8>, digest: &[u8; 32]) {
@@ -79,16 +43,6 @@ pub(super) fn outcome_length(receipt: &Attested) -> usize {
     let fuel = receipt.fuel().map_or(1, head_length);
     let metering = head_length(metering.len() as u64) + metering.len();
     1 + keys + receipt.out.len() + fuel + metering + CONTENT.len() + 32
-}
-
-fn head_length(number: u64) -> usize {
-    match number {
-        0..24 => 1,
-        24..0x100 => 2,
-        0x100..0x1_0000 => 3,
-        0x1_0000..0x1_0000_0000 => 5,
-        0x1_0000_0000.. => 9,
-    }
 }
 
 pub(super) fn receipt(to: &mut Vec<u8>, receipt: &Attested) {
@@ -164,9 +118,5 @@ fn attestation(to: &mut Vec<u8>, receipt: &Attested) {
     text(to, "memory");
     head(to, UNSIGNED, conditions.memory);
     text(to, "growth_refused");
-    to.push(if conditions.growth_refused {
-        0xf5
-    } else {
-        0xf4
-    });
+    boolean(to, conditions.growth_refused);
 }

@@ -2,8 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use ::cid::serde::{BytesToCidVisitor, CID_SERDE_PRIVATE_IDENTIFIER};
 use multihash::Multihash;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor},
+};
+use serde_bytes::Bytes;
 use sha2::Sha256;
 use sha3::{Digest as _, Sha3_256};
 
@@ -61,6 +66,28 @@ impl Cid {
         let hash = Multihash::wrap(self.code.into(), &self.digest);
         let hash = hash.expect("32 bytes fit a multihash of 64");
         ::cid::Cid::new_v1(self.codec.into(), hash)
+    }
+
+    /// Its bytes, if both numbers are as small as those of all CIDs are that are made here.
+    fn short(&self) -> Option<[u8; 36]> {
+        let (codec @ 0..0x80, code @ 0..0x80) = (self.codec, self.code) else {
+            return None;
+        };
+        let mut bytes = [0; 36];
+        let (head, digest) = bytes.split_at_mut(4);
+        head.copy_from_slice(&[1, codec as u8, code as u8, 32]);
+        digest.copy_from_slice(&self.digest);
+        Some(bytes)
+    }
+
+    /// The inverse of [`Cid::short`]: `None` for all other bytes, which may be a CID all the same.
+    pub(crate) fn of_short(bytes: &[u8]) -> Option<Self> {
+        let (&[1, codec @ 0..0x80, code @ 0..0x80, 32], digest) = bytes.split_first_chunk::<4>()?
+        else {
+            return None;
+        };
+        let digest = digest.try_into().ok()?;
+        Some(Self::new(codec.into(), code.into(), digest))
     }
 
     const fn new(codec: u32, code: u32, digest: [u8; 32]) -> Self {
@@ -132,6 +159,9 @@ impl Serialize for Cid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             serializer.collect_str(self)
+        } else if let Some(bytes) = self.short() {
+            let bytes = Bytes::new(&bytes);
+            serializer.serialize_newtype_struct(CID_SERDE_PRIVATE_IDENTIFIER, bytes)
         } else {
             self.to_link().serialize(serializer)
         }
@@ -146,9 +176,43 @@ impl<'de> Deserialize<'de> for Cid {
                 .parse()
                 .map_err(D::Error::custom)
         } else {
-            ::cid::Cid::deserialize(deserializer)?
-                .try_into()
-                .map_err(D::Error::custom)
+            deserializer.deserialize_newtype_struct(CID_SERDE_PRIVATE_IDENTIFIER, Link)
+        }
+    }
+}
+
+/// Reads a link as [`::cid::Cid`] does, which takes longer for what most are.
+struct Link;
+
+impl<'de> Visitor<'de> for Link {
+    type Value = Cid;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a link")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cid, D::Error> {
+        deserializer.deserialize_bytes(LinkBytes)
+    }
+}
+
+/// The bytes of a link: apart, as no other bytes are one.
+struct LinkBytes;
+
+impl<'de> Visitor<'de> for LinkBytes {
+    type Value = Cid;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the bytes of a CID")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Cid, E> {
+        match Cid::of_short(bytes) {
+            Some(cid) => Ok(cid),
+            None => {
+                let cid = BytesToCidVisitor::<64>.visit_bytes::<E>(bytes)?;
+                Cid::try_from(cid).map_err(E::custom)
+            }
         }
     }
 }
@@ -293,5 +357,48 @@ mod tests {
         let hash = *blob_cid(b"").to_link().hash();
         let error = Cid::try_from(::cid::Cid::new_v1(1 << 32, hash)).unwrap_err();
         assert!(error.to_string().contains("below 2^32"), "{error}");
+    }
+
+    #[test]
+    fn short_bytes_are_those_of_the_link() {
+        for cid in [blob_cid(b""), content_cid(b""), Cid::new(0, 0x7f, [7; 32])] {
+            let bytes = cid.to_link().to_bytes();
+            assert_eq!(cid.short().map(Vec::from), Some(bytes.clone()));
+            assert_eq!(Cid::of_short(&bytes), Some(cid));
+            assert_eq!(Cid::of_short(&bytes[..35]), None);
+            assert_eq!(Cid::of_short(&[&*bytes, &[0]].concat()), None);
+            // Another version, a number of two bytes, another length of the digest.
+            for (at, byte) in [(0, 0x12), (1, 0x80), (2, 0x80), (3, 31), (3, 33)] {
+                let mut other = bytes.clone();
+                other[at] = byte;
+                assert_eq!(Cid::of_short(&other), None, "{at}");
+            }
+        }
+        for (codec, code) in [(0x80, SHA2_256), (RAW, 0x80)] {
+            assert_eq!(Cid::new(codec, code, [7; 32]).short(), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_link_is_refused_as_before() {
+        let bytes = |bytes: &[u8]| crate::encode(&Bytes::new(bytes));
+        let cid = blob_cid(b"").to_link();
+        let link = |bytes: &[u8]| [&[0xd8, 0x2a, 0x58, bytes.len() as u8][..], bytes].concat();
+        let short = [&[0, 1, 0x55, 0x12, 31][..], &[0; 31]].concat();
+        let longer = [&[0][..], &*cid.to_bytes(), &[0]].concat();
+        for (wrong, words) in [
+            (bytes(&cid.to_bytes()), "not that of a link"),
+            (crate::encode(&cid.to_string()), "not that of a link"),
+            (link(&longer), "exactly one"),
+            (link(&short), "only digests of 32 bytes"),
+        ] {
+            let read = crate::decode::<Cid>("link", &wrong, wrong.len());
+            let error = read.expect_err(words).to_string();
+            assert!(error.contains(words), "{error}");
+            // The library knows of no other bound.
+            if let Err(known) = crate::decode::<::cid::Cid>("link", &wrong, wrong.len()) {
+                assert_eq!(error, known.to_string());
+            }
+        }
     }
 }

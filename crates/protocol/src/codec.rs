@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, convert::Infallible, mem};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
-    DecodeError, Value,
+    Cid, DecodeError, Value,
     limits::{TEXT_BYTES_MAX, VALUE_DEPTH_MAX},
     outcome::cut_text,
 };
@@ -256,6 +256,9 @@ pub(crate) fn behind_item(bytes: &[u8]) -> Result<&[u8], &'static str> {
 /// Is this the 0x00 of a link and one CID? The decoder of CIDs reads on from longer forms of its numbers, and leaves what
 /// follows the digest alone.
 fn is_one_cid(link: &[u8]) -> bool {
-    link.strip_prefix(&[0])
-        .is_some_and(|bytes| ::cid::Cid::try_from(bytes).is_ok_and(|cid| cid.to_bytes() == bytes))
+    let is_one = |bytes: &[u8]| {
+        Cid::of_short(bytes).is_some()
+            || ::cid::Cid::try_from(bytes).is_ok_and(|cid| cid.to_bytes() == bytes)
+    };
+    link.strip_prefix(&[0]).is_some_and(is_one)
 }

@@ -8,9 +8,15 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
-use crate::{Cid, cid::content_cid_of, codec::behind_item, content_cid, decode};
+use crate::{
+    Cid,
+    cid::content_cid_of,
+    codec::{behind_item, write::encoded},
+    content_cid, decode,
+};
 
-/// Content in its canonical encoding until somebody looks at it. It is written and read as what it is.
+/// Content in its canonical encoding until somebody looks at it. It is written and read as what it is; to write its encoding
+/// into another one, nobody looks at it.
 pub struct Encoded<T> {
     /// Empty where the content is there from the beginning.
     bytes: Box<[u8]>,
@@ -99,7 +105,11 @@ impl<T: DeserializeOwned + fmt::Debug> fmt::Debug for Encoded<T> {
 
 impl<T: DeserializeOwned + Serialize> Serialize for Encoded<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (**self).serialize(serializer)
+        if self.bytes.is_empty() {
+            (**self).serialize(serializer)
+        } else {
+            encoded(serializer, || &*self.bytes, || &**self)
+        }
     }
 }
 
@@ -157,7 +167,7 @@ impl<'a> EncodedTask<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Limits, encode};
+    use crate::{Limits, encode, to_json, to_value};
 
     #[test]
     fn encoded_or_not_it_is_the_same() {
@@ -165,6 +175,12 @@ mod tests {
         let bytes = encode(&limits);
         let mut encoded = Encoded::<Limits>::trusted(&*bytes);
         assert!(encode(&encoded) == bytes);
+        assert!(
+            encoded.content.get().is_none(),
+            "nobody has to read it to write it"
+        );
+        assert_eq!(to_json(&encoded), to_json(&limits));
+        assert_eq!(to_value(&encoded), to_value(&limits));
         assert_eq!(encoded, Encoded::from(limits));
         assert_eq!(encoded, limits);
         assert_eq!(encoded.clone().into_inner(), limits);

@@ -442,7 +442,7 @@ impl fmt::Debug for Signed {
 
 impl Serialize for Attested {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.receipt().serialize(serializer)
+        encoded(serializer, || self.encoded(), || self.receipt())
     }
 }
 

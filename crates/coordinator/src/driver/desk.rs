@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use asterism_protocol::{Timestamp, encode, message::Change, view::RunId};
+use asterism_protocol::{
+    Attested, Remark, Timestamp, content_cid, encode, message::Change, view::RunId,
+};
 use asterism_scheduler::{ConnectionId, Event, Input, Output, RequestId, Scheduler};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::{debug, error, info, warn};
@@ -410,10 +412,11 @@ impl Desk {
                 receipt, remark, ..
             } => {
                 self.parts.metrics.receipts.inc();
-                say_computed(receipt, remark);
+                let bytes = receipt.encoded();
+                say_computed(receipt, &bytes, remark);
                 self.pending.batch.receipts.push(Computed {
                     instruction: receipt.instruction(),
-                    receipt: receipt.encoded(),
+                    receipt: bytes,
                     remark: (**remark).clone(),
                 });
             }
@@ -501,8 +504,8 @@ impl Desk {
     }
 }
 
-/// The lines that people look for: what was computed, and what the guest said meanwhile.
-fn say_computed(receipt: &asterism_protocol::Attested, remark: &asterism_protocol::Remark) {
+/// The lines that people look for: what was computed, and what the guest said meanwhile. `bytes` are those of the receipt.
+fn say_computed(receipt: &Attested, bytes: &[u8], remark: &Remark) {
     use asterism_protocol::LogLevel;
     if !tracing::enabled!(tracing::Level::ERROR) {
         return;
@@ -521,6 +524,6 @@ fn say_computed(receipt: &asterism_protocol::Attested, remark: &asterism_protoco
     }
     if tracing::enabled!(tracing::Level::INFO) {
         let (func, fuel) = (receipt.func(), receipt.fuel());
-        info!(func, receipt = %receipt.cid(), fuel, us = remark.elapsed_us, "computed receipt");
+        info!(func, receipt = %content_cid(bytes), fuel, us = remark.elapsed_us, "computed receipt");
     }
 }

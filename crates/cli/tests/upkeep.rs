@@ -78,6 +78,7 @@ fn forge(path: &Path) {
     let batch = Batch {
         events: Vec::new(),
         receipts: vec![Computed {
+            cid: receipt.cid(),
             instruction: receipt.outcome().unwrap().instruction,
             receipt: encode(&receipt),
             remark: Remark::default(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use asterism_protocol::{
     Attestation, Attested, Basis, Cid, Conditions, Evidence, Failure, Identity, MerkleTree, Named,
     Out, Outcome, Policy, Receipt, Signed, Statement, TrapKind, Value, blob_cid, content_cid,
-    decode, encode, from_json, to_json,
+    decode, encode, from_json, to_json, to_value,
 };
 use proptest::prelude::*;
 
@@ -72,6 +72,9 @@ fn same(receipt: &Receipt) {
     let bytes = encode(receipt);
     assert!(small.encoded() == bytes, "{receipt:?}");
     assert!(encode(&small) == bytes);
+    // Whoever writes it otherwise sees the receipt.
+    assert!(serde_ipld_dagcbor::to_vec(&small).expect("a receipt") == bytes);
+    assert!(to_value(&small) == to_value(receipt));
     assert_eq!(small.cid(), receipt.cid());
     let outcome = receipt.outcome().expect("ours");
     assert_eq!(small.outcome(), outcome);

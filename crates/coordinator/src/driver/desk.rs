@@ -7,7 +7,7 @@ use std::{
 };
 
 use asterism_protocol::{
-    Attested, Remark, Timestamp, content_cid, encode, message::Change, view::RunId,
+    Attested, Cid, Remark, Timestamp, content_cid, encode, message::Change, view::RunId,
 };
 use asterism_scheduler::{ConnectionId, Event, Input, Output, RequestId, Scheduler};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
@@ -413,8 +413,10 @@ impl Desk {
             } => {
                 self.parts.metrics.receipts.inc();
                 let bytes = receipt.encoded();
-                say_computed(receipt, &bytes, remark);
+                let cid = content_cid(&bytes);
+                say_computed(cid, receipt, remark);
                 self.pending.batch.receipts.push(Computed {
+                    cid,
                     instruction: receipt.instruction(),
                     receipt: bytes,
                     remark: (**remark).clone(),
@@ -504,8 +506,8 @@ impl Desk {
     }
 }
 
-/// The lines that people look for: what was computed, and what the guest said meanwhile. `bytes` are those of the receipt.
-fn say_computed(receipt: &Attested, bytes: &[u8], remark: &Remark) {
+/// The lines that people look for: what was computed, and what the guest said meanwhile.
+fn say_computed(cid: Cid, receipt: &Attested, remark: &Remark) {
     use asterism_protocol::LogLevel;
     if !tracing::enabled!(tracing::Level::ERROR) {
         return;
@@ -524,6 +526,6 @@ fn say_computed(receipt: &Attested, bytes: &[u8], remark: &Remark) {
     }
     if tracing::enabled!(tracing::Level::INFO) {
         let (func, fuel) = (receipt.func(), receipt.fuel());
-        info!(func, receipt = %content_cid(bytes), fuel, us = remark.elapsed_us, "computed receipt");
+        info!(func, receipt = %cid, fuel, us = remark.elapsed_us, "computed receipt");
     }
 }

@@ -61,6 +61,8 @@ pub struct Batch {
 /// A receipt as the index of receipts keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Computed {
+    /// The receipt's name: it is told of, too, and making it takes as long as writing the receipt.
+    pub cid: Cid,
     /// The instruction that it answers.
     pub instruction: Cid,
     /// The receipt's canonical bytes: to be written, it need not be decoded.
@@ -81,7 +83,7 @@ pub(super) struct ReceiptRow {
 impl Computed {
     pub(super) fn row(&self) -> ReceiptRow {
         let remark = encode(&self.remark);
-        let cid = self.cid().digest();
+        let cid = self.cid.digest();
         ReceiptRow {
             sum: sum_of_remark(&cid, &remark),
             cid,
@@ -89,11 +91,6 @@ impl Computed {
             receipt: self.receipt.clone(),
             remark,
         }
-    }
-
-    /// The receipt's name.
-    pub(super) fn cid(&self) -> Cid {
-        content_cid(&self.receipt)
     }
 }
 

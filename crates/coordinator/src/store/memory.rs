@@ -218,11 +218,12 @@ impl Journal for MemoryJournal {
         let end = log.end;
         for computed in &batch.receipts {
             let Computed {
+                cid,
                 instruction,
                 receipt,
                 remark,
             } = computed;
-            let cid = computed.cid();
+            let cid = *cid;
             if let Entry::Vacant(vacant) = contents.receipts.entry(cid) {
                 let receipt = decode("receipt", receipt, receipt.len());
                 let receipt = receipt.expect("receipts are appended in their encoding");

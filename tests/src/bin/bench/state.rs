@@ -444,6 +444,7 @@ fn computed(first: u64, count: u64) -> (Vec<Task>, Batch) {
         };
         batch.events.push(encode(&event));
         batch.receipts.push(Computed {
+            cid: receipt.cid(),
             instruction: outcome.instruction,
             receipt: encode(&receipt),
             remark: Remark::default(),

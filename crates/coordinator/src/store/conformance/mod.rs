@@ -34,9 +34,11 @@ pub(super) fn computed(instruction: Cid, number: i128) -> Computed {
         elapsed_us: u64::try_from(number).unwrap(),
         ..Remark::default()
     };
+    let receipt = receipt(number);
     Computed {
+        cid: receipt.cid(),
         instruction,
-        receipt: encode(&receipt(number)),
+        receipt: encode(&receipt),
         remark,
     }
 }

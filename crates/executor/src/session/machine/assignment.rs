@@ -79,6 +79,10 @@ impl Session {
 
     /// Why the component of a lease is known not to run here, if it is.
     fn why_unfit(&self, lease: &Leased, now: Timestamp) -> Option<String> {
+        // Nearly always: the text need not be read twice.
+        if self.unfit.is_empty() {
+            return None;
+        }
         let component = lease.task.run.component().ok()?;
         let (reason, until) = self.unfit.get(&component)?;
         (now < *until).then(|| reason.clone())

@@ -1,5 +1,7 @@
 //! Tables for lookups only: they cannot be iterated, so their order cannot reach a decision.
 
+use hashbrown::HashTable;
+
 /// A 32-byte digest of an instruction.
 pub(crate) type Digest = [u8; 32];
 
@@ -8,30 +10,16 @@ pub(crate) type Digest = [u8; 32];
 pub(crate) struct Digests(Table);
 
 /// From keys to dense numbers. The keys are not in it, only what each is folded to: whoever numbers things has them, and is asked
-/// whether a number is the one that was meant. A million of them take 16 bytes each instead of 77.
+/// whether a number is the one that was meant. A million of them take 19 bytes each instead of 77, and that a key is not there
+/// is seen in two of them: they stay at hand where the rest does not.
 #[derive(Default)]
-pub(crate) struct Table {
-    /// None, or a power of two of them; an entry is at its place, or right behind others that wanted one before it.
-    entries: Vec<Entry>,
-    held: usize,
-}
+pub(crate) struct Table(HashTable<Entry>);
 
 /// A number, and what its key is folded to.
 #[derive(Clone, Copy)]
 struct Entry {
     folded: u32,
     number: u32,
-}
-
-impl Entry {
-    const NOTHING: Self = Self {
-        folded: 0,
-        number: u32::MAX,
-    };
-
-    fn is_nothing(self) -> bool {
-        self.number == u32::MAX
-    }
 }
 
 impl Digests {
@@ -64,17 +52,16 @@ impl Digests {
 impl Table {
     /// The number of a key that is folded to this, of which `is` says whether it has a number.
     pub(crate) fn get(&self, folded: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
-        let place = self.place(folded, is).ok()?;
-        Some(self.entries[place].number)
+        let found = self.0.find(hash(folded), meant(folded, is));
+        found.map(|entry| entry.number)
     }
 
     /// Gives a key a number, in place of any that it had.
     pub(crate) fn insert(&mut self, folded: u32, number: u32, is: impl Fn(u32) -> bool) {
-        self.make_room();
-        let place = self.place(folded, is);
-        self.held += usize::from(place.is_err());
-        let (Ok(place) | Err(place)) = place;
-        self.entries[place] = Entry { folded, number };
+        match self.0.find_mut(hash(folded), meant(folded, is)) {
+            Some(entry) => entry.number = number,
+            None => self.add(Entry { folded, number }),
+        }
     }
 
     /// Gives a key a number, unless it has one: then that is told.
@@ -84,12 +71,10 @@ impl Table {
         number: u32,
         is: impl Fn(u32) -> bool,
     ) -> Result<(), u32> {
-        self.make_room();
-        match self.place(folded, is) {
-            Ok(known) => Err(self.entries[known].number),
-            Err(place) => {
-                self.held += 1;
-                self.entries[place] = Entry { folded, number };
+        match self.get(folded, is) {
+            Some(known) => Err(known),
+            None => {
+                self.add(Entry { folded, number });
                 Ok(())
             }
         }
@@ -97,79 +82,31 @@ impl Table {
 
     /// Takes its number from a key, if it is this one.
     pub(crate) fn remove(&mut self, folded: u32, number: u32) {
-        let Ok(mut gap) = self.place(folded, |other| other == number) else {
-            return;
-        };
-        self.held -= 1;
-        // What stands behind and would not be found any more moves up.
-        let mut at = gap;
-        loop {
-            at = self.behind(at);
-            let entry = self.entries[at];
-            if entry.is_nothing() {
-                break;
-            }
-            let from_home =
-                |place: usize| place.wrapping_sub(self.home(entry.folded)) & self.last();
-            if from_home(gap) < from_home(at) {
-                self.entries[gap] = entry;
-                gap = at;
-            }
-        }
-        self.entries[gap] = Entry::NOTHING;
-    }
-
-    /// Where a key is, or else where it would be.
-    fn place(&self, folded: u32, is: impl Fn(u32) -> bool) -> Result<usize, usize> {
-        if self.entries.is_empty() {
-            return Err(0);
-        }
-        let mut at = self.home(folded);
-        loop {
-            let entry = self.entries[at];
-            if entry.is_nothing() {
-                return Err(at);
-            }
-            if entry.folded == folded && is(entry.number) {
-                return Ok(at);
-            }
-            at = self.behind(at);
+        let is = |other| other == number;
+        if let Ok(entry) = self.0.find_entry(hash(folded), meant(folded, is)) {
+            entry.remove();
         }
     }
 
     /// How many keys have a number.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.held
+        self.0.len()
     }
 
-    /// A quarter of the places is free, so that ways are short.
-    fn make_room(&mut self) {
-        if (self.held + 1) * 4 <= self.entries.len() * 3 {
-            return;
-        }
-        let more = (self.entries.len() * 2).max(16);
-        let entries = std::mem::replace(&mut self.entries, vec![Entry::NOTHING; more]);
-        for entry in entries.into_iter().filter(|entry| !entry.is_nothing()) {
-            let mut at = self.home(entry.folded);
-            while !self.entries[at].is_nothing() {
-                at = self.behind(at);
-            }
-            self.entries[at] = entry;
-        }
+    fn add(&mut self, entry: Entry) {
+        let again = |entry: &Entry| hash(entry.folded);
+        self.0.insert_unique(hash(entry.folded), entry, again);
     }
+}
 
-    fn home(&self, folded: u32) -> usize {
-        folded as usize & self.last()
-    }
+fn meant(folded: u32, is: impl Fn(u32) -> bool) -> impl Fn(&Entry) -> bool {
+    move |entry| entry.folded == folded && is(entry.number)
+}
 
-    fn behind(&self, place: usize) -> usize {
-        (place + 1) & self.last()
-    }
-
-    fn last(&self) -> usize {
-        self.entries.len() - 1
-    }
+/// The table takes its places from the lowest bits and what it compares first from the highest ones.
+fn hash(folded: u32) -> u64 {
+    u64::from(folded).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// Digests are spread evenly already: their words are folded, not hashed again. All 32 bytes count, so that

@@ -472,7 +472,8 @@ impl Scheduler {
                     wants: run.wants(wanter.node, &self.memory),
                     height: run.graph.height(wanter.node),
                 });
-                self.offer(work);
+                // Its node is told already that it is ready.
+                self.works.queue(work, self.now);
             }
         }
     }

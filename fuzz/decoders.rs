@@ -103,7 +103,10 @@ pub(crate) fn dag_cbor(bytes: &[u8]) {
                 "{value:?} is {again:?} in JSON"
             ),
             // What is around a value may be deeper than a value, in DAG-CBOR alone.
-            Err(error) => assert!(error.to_string().contains("nested"), "{error}"),
+            Err(error) => assert!(
+                error.to_string().contains("nested") || has_integer_below_s64(&value),
+                "{error}"
+            ),
         }
         let _ = asterism_document::check(bytes, &Anything);
     }
@@ -145,7 +148,7 @@ fn content<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) ->
     Some(content)
 }
 
-/// The reader of JSON takes an integer below -2^63 for a float. No type of WIT has such integers.
+/// The reader of JSON takes an integer below -2^63 for a float, or refuses it. No type of WIT has such integers.
 fn has_integer_below_s64(value: &Value) -> bool {
     match value {
         Value::Integer(n) => *n < i128::from(i64::MIN),

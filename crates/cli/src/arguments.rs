@@ -3,7 +3,7 @@
 //! WAVE is WebAssembly's own notation for values (`{x: 1, label: some("a")}`). The function's types decide how a text is
 //! read, so that `42` is a number for an `f64` and a text for a `string`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, num::IntErrorKind, path::Path};
 
 use asterism_component::{Function, Type, canonical_args, float_of_text, value_of_text};
 use asterism_document::Format;
@@ -114,17 +114,32 @@ fn of_text(ty: &Type, text: &str, console: &Console) -> Result<Value, String> {
             fits(ty, &value).map(|()| value)
         }
         // JSON of the wrong type: what the type says of it is the better message.
-        (plain, Ok(value)) => {
-            let as_written = match &value {
-                Value::Float(_) => value_of_text(plain, text).err(),
-                _ => None,
-            };
-            Err(as_written
-                .or_else(|| fits(ty, &value).err())
-                .unwrap_or_default())
+        (_, Ok(value)) => Err(fits(ty, &value).err().unwrap_or_default()),
+        (
+            Type::S8
+            | Type::U8
+            | Type::S16
+            | Type::U16
+            | Type::S32
+            | Type::U32
+            | Type::S64
+            | Type::U64,
+            Err(_),
+        ) if has_too_many_digits(text) => {
+            Err(value_of_text(plain(ty), text).err().unwrap_or(reason))
         }
         (_, Err(_)) => Err(reason),
     }
+}
+
+/// Is it a whole number, and one that neither JSON nor WAVE can hold?
+fn has_too_many_digits(text: &str) -> bool {
+    text.parse::<i128>().is_err_and(|error| {
+        matches!(
+            error.kind(),
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow
+        )
+    })
 }
 
 /// Is it one text in quotes, whatever is in it?

@@ -156,8 +156,14 @@ fn what_does_not_fit_is_refused_with_its_place() {
         ),
         (
             &Type::S64,
-            "-9223372036854775809",
-            "args[0]: -9.223372036854776e18 does not fit s64: its least is -9223372036854775808, written as a whole number",
+            "-9223372036854775808.0",
+            "args[0]: -9.223372036854776e18 may have been rounded: write a whole number of more than 53 bits without a \
+             fraction or an exponent, or as a text",
+        ),
+        (
+            &list(Type::U64),
+            "[9007199254740991.0,9007199254740993.0]",
+            "args[0][1]: 9007199254740992.0 may have been rounded",
         ),
         (
             &list(Type::S64),

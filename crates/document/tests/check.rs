@@ -185,6 +185,10 @@ fn a_text_that_cannot_be_read_says_where() {
         "1:4: 123456789012345678901234567890 is no number",
     );
     check("{\"a\": [1,\n  1e400]}", "2:3: ");
+    check(
+        "{\"a\": [1e30,\n  99999999999999999999]}",
+        "2:3: not a valid DAG-JSON value: `99999999999999999999` is a whole number beyond 64 bits",
+    );
     check("{\"a\": [1,\n  {\"/\": \"no CID\"}]}", "2:3: ");
     let deep = format!("{{\"a\":\n{}{}}}", "[".repeat(70), "]".repeat(70));
     check(&deep, "2:65: it is nested deeper than 64");

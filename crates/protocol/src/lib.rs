@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod identity;
 mod instruction;
+mod json_fault;
 pub mod limits;
 mod merkle;
 pub mod message;

@@ -3,7 +3,7 @@
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{DecodeError, limits::VALUE_DEPTH_MAX};
+use crate::{DecodeError, json_fault, limits::VALUE_DEPTH_MAX};
 
 /// An IPLD value. Integers fit -2^64 ..= 2^64-1, floats are finite, maps have string keys.
 pub type Value = Ipld;
@@ -63,7 +63,8 @@ impl<'de> Deserialize<'de> for Out {
 /// Parses DAG-JSON (`{"/": "bafy…"}` is a link, `{"/": {"bytes": "…"}}` bytes) within the depth bound.
 ///
 /// # Errors
-/// Text that is not DAG-JSON, or is nested deeper than [`VALUE_DEPTH_MAX`].
+/// Text that is not DAG-JSON, is nested deeper than [`VALUE_DEPTH_MAX`], or has a whole number beyond 64 bits that would be
+/// rounded.
 pub fn value_of_json(text: &[u8]) -> Result<Value, DecodeError> {
     let malformed = |reason: String| DecodeError::Malformed {
         what: "DAG-JSON value",
@@ -74,6 +75,9 @@ pub fn value_of_json(text: &[u8]) -> Result<Value, DecodeError> {
         return Err(malformed(format!(
             "nested deeper than {VALUE_DEPTH_MAX} levels"
         )));
+    }
+    if let Some(reason) = json_fault::rounding(text, &value) {
+        return Err(malformed(reason));
     }
     drop_signs_of_zero(&mut value);
     Ok(value)

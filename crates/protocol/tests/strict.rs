@@ -233,6 +233,37 @@ fn equal_keys_and_other_mistakes_in_json_are_refused() {
 }
 
 #[test]
+fn whole_numbers_beyond_64_bits_are_not_rounded_without_a_word() {
+    for json in [
+        "18446744073709551617",
+        "99999999999999999999",
+        "-9223372036854775809",
+        r#"{"a\\\"5":["\\",-18446744073709551617]}"#,
+    ] {
+        let error = value_of_json(json.as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.contains("is a whole number beyond 64 bits"),
+            "{error}"
+        );
+    }
+    for (json, float) in [
+        ("18446744073709551616", 18_446_744_073_709_551_616.0),
+        // As JavaScript writes it.
+        ("18446744073709552000", 18_446_744_073_709_551_616.0),
+        ("99999999999999999999.0", 100_000_000_000_000_000_000.0),
+        ("1e300", 1e300),
+    ] {
+        assert_eq!(
+            value_of_json(json.as_bytes()),
+            Ok(Value::Float(float)),
+            "{json}"
+        );
+    }
+    let quoted = r#"[1e300,"99999999999999999999",18446744073709551615,-9223372036854775808]"#;
+    assert!(value_of_json(quoted.as_bytes()).is_ok());
+}
+
+#[test]
 fn zero_has_no_sign_in_json() {
     let value = value_of_json(b"[-0.0,{\"a\":-0.0}]").expect("it is JSON");
     assert_eq!(json_of(&value), r#"[0.0,{"a":0.0}]"#);

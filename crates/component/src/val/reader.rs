@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 use super::{
     Val,
     odd::{Odd, Read, cut, mismatch, shown},
-    spellings::{dag_json_bytes, decimal, float, integer, signed},
+    spellings::{dag_json_bytes, decimal, float, integer},
     writer::{order, write},
 };
 use crate::{Function, Type, name};
@@ -79,7 +79,7 @@ impl Reader<'_> {
             Type::U16 => Val::U16(integer(ty, value)?),
             Type::S32 => Val::S32(integer(ty, value)?),
             Type::U32 => Val::U32(integer(ty, value)?),
-            Type::S64 => Val::S64(signed(ty, decimal(ty, value)?.as_ref())?),
+            Type::S64 => Val::S64(integer(ty, decimal(ty, value)?.as_ref())?),
             Type::U64 => Val::U64(integer(ty, decimal(ty, value)?.as_ref())?),
             Type::F32 => {
                 let wide = float(ty, value)?;

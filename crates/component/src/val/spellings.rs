@@ -7,7 +7,10 @@ use asterism_protocol::Value;
 use super::odd::{Odd, Read, mismatch, shown};
 use crate::Type;
 
-/// A whole number in range: an integer, or a float without a fraction.
+/// 2^53: from here on floats do not tell all whole numbers apart.
+const WHOLE_FLOATS_END: f64 = 9_007_199_254_740_992.0;
+
+/// A whole number in range: an integer, or a float without a fraction that can stand for no other.
 pub(super) fn integer<T: TryFrom<i128>>(ty: &Type, value: &Value) -> Read<T> {
     let whole = match value {
         Value::Integer(n) => Some(*n),
@@ -17,22 +20,17 @@ pub(super) fn integer<T: TryFrom<i128>>(ty: &Type, value: &Value) -> Read<T> {
         _ => None,
     };
     match whole.map(T::try_from) {
+        // What was written may have been another number.
+        Some(Ok(_)) if matches!(value, Value::Float(x) if x.abs() >= WHOLE_FLOATS_END) => {
+            Err(Odd::new(format!(
+                "{} may have been rounded: write a whole number of more than 53 bits without a fraction or an exponent, or as a \
+                 text",
+                shown(value)
+            )))
+        }
         Some(Ok(n)) => Ok(n),
         Some(Err(_)) => Err(Odd::new(format!("{} does not fit {ty}", shown(value)))),
         None => Err(mismatch(value, ty)),
-    }
-}
-
-/// [`integer`] of 64 bits with a sign. JSON has no integers below those: the nearest are read as a float that is just
-/// the least of them, and would be another number without a word.
-pub(super) fn signed(ty: &Type, value: &Value) -> Read<i64> {
-    match value {
-        Value::Float(x) if *x <= i64::MIN as f64 => Err(Odd::new(format!(
-            "{} does not fit {ty}: its least is {}, written as a whole number",
-            shown(value),
-            i64::MIN
-        ))),
-        value => integer(ty, value),
     }
 }
 

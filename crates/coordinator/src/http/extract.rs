@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{FromRequestParts, Path, Query, rejection::QueryRejection},
+    extract::{FromRequestParts, Path},
     http::{HeaderMap, request::Parts},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::{network_of, peer_of};
+use super::{
+    network_of, peer_of,
+    query::{options_of, pairs_of},
+};
 use crate::{
     app::App,
     authority::Asker,
@@ -76,22 +79,15 @@ impl FromRequestParts<Arc<App>> for Client {
     }
 }
 
-/// What `?…` says. A name that is not known is refused: a limit that was misspelt is a limit that does not hold.
+/// What `?…` says.
 pub(super) struct Asked<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let read: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
-        match read {
-            Ok(Query(asked)) => Ok(Self(asked)),
-            Err(rejection) => Err(ApiError::invalid(format!(
-                "the query is not understood: {}",
-                innermost(&rejection)
-            ))
-            .hint("/api lists what each path may be asked")),
-        }
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let pairs = pairs_of(parts.uri.query().unwrap_or_default())?;
+        options_of(&pairs).map(Self)
     }
 }
 

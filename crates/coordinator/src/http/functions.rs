@@ -19,6 +19,7 @@ use super::{
     Shared, body_of,
     extract::{Asked, Client, Named, Nothing},
     prepare::{Written, prepared_of},
+    query::{options_of, pairs_of},
     run::{self, RunQuery},
     wants_page,
 };
@@ -214,11 +215,6 @@ fn refused(function: &Function) -> impl Fn(asterism_component::ValueError) -> Ap
     }
 }
 
-fn pairs_of(query: &str) -> Result<Vec<(String, String)>, ApiError> {
-    serde_urlencoded::from_str(query)
-        .map_err(|error| ApiError::invalid(format!("the query is not understood: {error}")))
-}
-
 /// Arguments by name, and what the query says of the call itself.
 fn of_query(found: &Found, query: &str) -> Result<(Vec<Value>, RunQuery), ApiError> {
     let function = found.function();
@@ -231,12 +227,6 @@ fn of_query(found: &Found, query: &str) -> Result<(Vec<Value>, RunQuery), ApiErr
 
 fn only_options(query: &str) -> Result<RunQuery, ApiError> {
     options_of(&pairs_of(query)?)
-}
-
-fn options_of(pairs: &[(String, String)]) -> Result<RunQuery, ApiError> {
-    let odd = |reason: String| ApiError::invalid(format!("the query is not understood: {reason}"));
-    let encoded = serde_urlencoded::to_string(pairs).map_err(|error| odd(error.to_string()))?;
-    serde_urlencoded::from_str(&encoded).map_err(|error| odd(error.to_string()))
 }
 
 async fn of_body(

@@ -11,6 +11,7 @@ mod functions;
 mod once;
 mod openapi;
 mod prepare;
+mod query;
 mod receipts;
 mod routes;
 mod run;

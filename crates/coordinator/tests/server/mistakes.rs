@@ -36,7 +36,12 @@ async fn a_call_that_cannot_be_made_is_refused_by_parameter() {
     check("/add?a=1", 400, "b: it is missing").await;
     check("/add?a=1&b=two", 400, "b: `two` is not a number").await;
     check("/add?a=1&b=2&c=3", 400, "c: there is no such parameter").await;
-    check("/add?a=1&b=2&timeout=soon", 400, "invalid digit").await;
+    check(
+        "/add?a=1&b=2&timeout=soon",
+        400,
+        "`timeout` is `soon`, and a whole number from 0 to 18446744073709551615 is wanted",
+    )
+    .await;
     let (status, error) = json_of(server.post("/add", r#"{"a":"x","b":1}"#).await).await;
     assert_eq!(
         (status, &error["details"]["path"]),
@@ -101,10 +106,14 @@ async fn bad_requests_are_answered_clearly_and_at_once() {
         ("POST", "/run", workflow(&[task("a", "add", "[1,2]"), task("a", "add", "[1,2]")]).into(), 400, "same name"),
         ("POST", "/run", full(&format!("ipfs://{absent}"), "f", json!([])).into(), 400, "is not here"),
         ("POST", "/run", full("ipfs://x", "f", json!([])).into(), 400, "run.rsc"),
-        ("POST", "/run?timeout=soon", sum().into(), 400, "query"),
-        ("POST", "/run?timeout=-1", sum().into(), 400, "query"),
-        ("POST", "/run?timout=5", sum().into(), 400, "timout"),
-        ("POST", "/run?wait=perhaps", sum().into(), 400, "query"),
+        ("POST", "/run?timeout=soon", sum().into(), 400, "`timeout` is `soon`, and a whole number from 0 to "),
+        ("POST", "/run?timeout=-1", sum().into(), 400, "`timeout` is `-1`, and"),
+        ("POST", "/run?timeout=1&timeout=2", sum().into(), 400, "`timeout` is there twice"),
+        ("POST", "/run?timout=5", sum().into(), 400, "`timout` is not known here, did you mean `timeout`?"),
+        ("POST", "/run?wait=perhaps", sum().into(), 400, "`wait` is `perhaps`, and true or false is wanted"),
+        ("POST", "/run?priority=high", sum().into(), 400, "`priority` is `high`, and a whole number from -2147483648 to"),
+        ("POST", "/run?verify=much", sum().into(), 400, "verify: `much` is not a policy"),
+        ("GET", "/workflows?state=finished", Vec::new(), 400, "`state` is `finished`, and one of running, done"),
         ("POST", "/workflow", b"{".to_vec(), 400, "not a valid"),
         ("POST", "/components", b"no wasm".to_vec(), 422, "WebAssembly"),
         ("POST", "/components", b"".to_vec(), 422, "WebAssembly"),

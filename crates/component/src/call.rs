@@ -124,7 +124,13 @@ pub fn value_of_text(ty: &Type, text: &str) -> Result<Value, String> {
         | Type::Flags(_)
         | Type::Option(_)
         | Type::Result { .. } => {
-            json().map_err(|_| format!("`{}` is not JSON, which {ty} is written in", short(text)))
+            json().map_err(
+                |error| match serde_json::from_str::<serde_json::Value>(text) {
+                    // JSON it is: a key stands twice, bytes are no base64.
+                    Ok(_) => format!("`{}`: {error}", short(text)),
+                    Err(_) => format!("`{}` is not JSON, which {ty} is written in", short(text)),
+                },
+            )
         }
     }
 }
@@ -349,6 +355,16 @@ mod tests {
             &[("many", "1e400")],
             Err(
                 "many: 1e400 is more than f64 can tell: write Infinity or -Infinity if that is meant",
+            ),
+        );
+        check(
+            &[("many", "[1")],
+            Err("many: `[1` is not JSON, which list<f64> is written in"),
+        );
+        check(
+            &[("many", r#"{"k":1,"k":2}"#)],
+            Err(
+                r#"many: `{"k":1,"k":2}`: not a valid DAG-JSON value: the key `k` stands twice in one map"#,
             ),
         );
         check(

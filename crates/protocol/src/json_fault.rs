@@ -1,11 +1,93 @@
 //! Why a text is no DAG-JSON of ours, in words that name the remedy.
 
-use ipld_core::ipld::Ipld;
+use std::{collections::BTreeSet, fmt};
 
-use crate::{Value, outcome::cut_text};
+use ipld_core::ipld::Ipld;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::{Value, outcome::cut_text, text::one_line, workflow::shorten};
 
 /// Most bytes that are told of what was written.
 const SHOWN_BYTES_MAX: usize = 60;
+
+/// What says that a key stands twice in one map, of a text that is JSON otherwise.
+pub(crate) fn key_twice(text: &[u8]) -> Option<String> {
+    serde_json::from_slice::<IgnoredAny>(text).ok()?;
+    let error = serde_json::from_slice::<EachOnce>(text).err()?;
+    let mut reason = error.to_string();
+    // Where it stands is for those to say who know what the text is part of.
+    if let Some(end) = reason.rfind(" at line ") {
+        reason.truncate(end);
+    }
+    reason.starts_with(KEY_TWICE).then_some(reason)
+}
+
+/// How it is told from what else may be wrong.
+const KEY_TWICE: &str = "the key `";
+
+/// JSON whose maps have each key once.
+struct EachOnce;
+
+impl<'de> Deserialize<'de> for EachOnce {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for EachOnce {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if seen.contains(&key) {
+                let shown = shorten(&one_line(&key));
+                return Err(A::Error::custom(format!(
+                    "{KEY_TWICE}{shown}` stands twice in one map"
+                )));
+            }
+            seen.insert(key);
+            entries.next_value::<Self>()?;
+        }
+        Ok(self)
+    }
+}
 
 /// What says that a whole number beyond 64 bits would be rounded, of a text and the value that it was read as.
 pub(crate) fn rounding(text: &[u8], value: &Value) -> Option<String> {

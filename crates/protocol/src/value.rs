@@ -70,7 +70,10 @@ pub fn value_of_json(text: &[u8]) -> Result<Value, DecodeError> {
         what: "DAG-JSON value",
         reason,
     };
-    let mut value = serde_ipld_dagjson::from_slice(text).map_err(|e| malformed(e.to_string()))?;
+    let mut value = serde_ipld_dagjson::from_slice(text).map_err(|error| {
+        let error = error.to_string();
+        malformed(json_fault::key_twice(text).unwrap_or(error))
+    })?;
     if depth(&value) > VALUE_DEPTH_MAX {
         return Err(malformed(format!(
             "nested deeper than {VALUE_DEPTH_MAX} levels"

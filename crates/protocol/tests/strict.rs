@@ -264,6 +264,22 @@ fn whole_numbers_beyond_64_bits_are_not_rounded_without_a_word() {
 }
 
 #[test]
+fn a_key_that_stands_twice_in_json_is_told_by_its_name() {
+    for (json, name) in [
+        (r#"{"k":1,"k":2}"#, "k"),
+        (
+            r#"[{"a":{"b":[0.5,-1,null,true,""]}},{"k":{},"k":[]}]"#,
+            "k",
+        ),
+        ("{\"a\\nb\":1,\"a\\u000ab\":1}", r"a\nb"),
+    ] {
+        let error = value_of_json(json.as_bytes()).unwrap_err().to_string();
+        let told = format!("not a valid DAG-JSON value: the key `{name}` stands twice in one map");
+        assert_eq!(error, told);
+    }
+}
+
+#[test]
 fn zero_has_no_sign_in_json() {
     let value = value_of_json(b"[-0.0,{\"a\":-0.0}]").expect("it is JSON");
     assert_eq!(json_of(&value), r#"[0.0,{"a":0.0}]"#);

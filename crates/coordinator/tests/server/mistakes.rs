@@ -142,6 +142,7 @@ async fn bad_requests_are_answered_clearly_and_at_once() {
         ("GET", "/ws/watch", Vec::new(), 426, ""),
         ("POST", "/add", b"5".to_vec(), 400, "object by name"),
         ("POST", "/add", b"{".to_vec(), 400, "not a valid"),
+        ("POST", "/add", b"{\"a\":1,\"a\":2}".to_vec(), 400, "the key `a` stands twice"),
         ("POST", "/add", b"".to_vec(), 400, "a: it is missing"),
     ];
     assert!(table.len() >= 60);

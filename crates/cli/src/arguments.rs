@@ -157,7 +157,7 @@ pub(crate) fn is_quoted(text: &str) -> bool {
 }
 
 /// Is it JSON, whatever is in it?
-fn is_json(text: &str) -> bool {
+pub(crate) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fmt::Display, process::ExitCode};
 
-use asterism_document::Finding;
+use asterism_document::{Filled, Finding};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -130,6 +130,27 @@ impl Failure {
         }
         failure.answer = Some(answer);
         failure
+    }
+
+    /// The coordinator's answer about a document that was filled in before it was sent, with its mistakes where they stand in
+    /// the text that was written.
+    #[must_use]
+    pub(crate) fn where_written(mut self, filled: &Filled, written: &[u8]) -> Self {
+        let details = self
+            .answer
+            .as_mut()
+            .and_then(|answer| answer.get_mut("details"));
+        // A coordinator of another version may say it in another way.
+        if let Some(findings) = details.and_then(|details| details.get_mut("findings"))
+            && let Ok(found) = Vec::<Finding>::deserialize(&*findings)
+        {
+            let found = filled.findings(written, found);
+            if let Some(first) = found.first() {
+                self.because = first.to_string();
+            }
+            *findings = json!(found);
+        }
+        self
     }
 
     /// Does the coordinator not allow it?

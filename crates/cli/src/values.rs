@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use asterism_document::{Filled, asks_for_args};
-use asterism_protocol::{Value as Ipld, json_of as dag_json, value_of_json};
+use asterism_protocol::{Value as Ipld, value_of_json};
 
 use crate::{
-    arguments::is_quoted,
+    arguments::{is_json, is_quoted},
     failure::{Exit, Failure},
 };
 
@@ -19,13 +19,13 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    /// The document with a value for every `{{args.NAME}}`.
-    pub(crate) fn fill(&self, written: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    /// The document with a value for every `{{args.NAME}}`; `None` where nothing is to be filled in.
+    pub(crate) fn fill(&self, written: &[u8]) -> Result<Option<Filled>, Failure> {
         let values = self.by_name()?;
-        if values.is_empty() && !asks_for_args(&written) {
-            return Ok(written);
+        if values.is_empty() && !asks_for_args(written) {
+            return Ok(None);
         }
-        let document = asterism_document::read(&written).map_err(|findings| {
+        let document = asterism_document::read(written).map_err(|findings| {
             Failure::invalid(
                 findings
                     .first()
@@ -34,7 +34,7 @@ impl Values {
             )
         })?;
         let filled = asterism_document::with_args(&document, &values).map_err(refused)?;
-        Ok(dag_json(&filled).into_bytes())
+        Ok(Some(filled))
     }
 
     /// As [`Values::fill`], and leaves open what has no value. `None` where nothing is to be filled in, or the text cannot
@@ -64,6 +64,12 @@ impl Values {
                     return Err(Failure::invalid(format!(
                         "the value of `--arg {arg}` is in quotes and cannot be read so: {error}"
                     )));
+                }
+                Err(error) if is_json(value) => {
+                    let why =
+                        format!("the value of `--arg {name}` is JSON and cannot be read: {error}");
+                    return Err(Failure::invalid(why)
+                        .hint(format!("in quotes it is a text: `--arg '{name}=\"…\"'`")));
                 }
                 Err(_) => Ipld::String(value.to_owned()),
             };

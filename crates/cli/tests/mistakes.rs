@@ -179,6 +179,7 @@ const CASES: &[Case] = &[
     case("a call with much for a u8", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "byte", "99999999999999999999"], 5, &["99999999999999999999 does not fit u8"]),
     case("a call with an argument like a flag", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "add", "1", "-inf"], 2, &["unexpected argument '-inf'", "'-- -inf'"]),
     case("a value with half a character", &[("w.json", one!(r#"{"func":"add","args":["{{args.a}}",2]}"#))], &["run", "w.json", "--arg", r#"a="\ud800""#, "--coordinator", "URL"], 5, &[r#"`--arg a="\ud800"` is in quotes and cannot be read so"#]),
+    case("a value that no float holds", &[("w.json", one!(r#"{"func":"add","args":["{{args.a}}",2]}"#))], &["run", "w.json", "--arg", "a=[18446744073709551617]", "--coordinator", "URL"], 5, &["the value of `--arg a` is JSON and cannot be read: ", "`18446744073709551617` is a whole number beyond 64 bits", "hint: in quotes it is a text"]),
     case("a call that traps", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "fail"], 1, &["could not call `fail` because", "unreachable"]),
     case("a call that comes to something else", &[("c.wat", GOOD)], &["fn", "call", "c.wat", "add", "1", "2", "--expect", "4"], 1, &["it is 3 and not 4"]),
     case("a component that nobody added", &[], &["fn", "call", "maths", "add", "1", "2", "--coordinator", "URL"], 4, &["could not find the component `maths`", "hint: "]),

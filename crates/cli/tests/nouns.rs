@@ -495,7 +495,14 @@ fn a_template_is_validated_as_it_would_run_and_mistakes_are_where_they_stand_in_
     assert_eq!(found("--arg start=2"), "");
     let at = "twice.json:3:71: tasks[0].run.input.args[1]: ";
     let wrong = found("--arg start=two");
-    assert!(wrong.starts_with(at), "{wrong}");
+    let said = format!("{at}`--arg start`: ");
+    assert!(wrong.starts_with(&said), "{wrong}");
+    // As it is told when it is run.
+    place.run("run twice.json --arg start=two");
+    let told = &place.transcript[place.transcript.rfind("$ ").unwrap_or_default()..];
+    let said = "because 3:71: tasks[0].run.input.args[1]: `--arg start`: ";
+    assert!(told.contains(said), "{told}");
+    let mut found = |args: &str| place.run(&format!("workflow validate twice.json {args}"));
     let open = found("");
     let said = format!("{at}`{{{{args.start}}}}` has no value (`--arg start=VALUE`");
     assert!(open.starts_with(&said), "{open}");

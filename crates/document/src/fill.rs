@@ -55,21 +55,23 @@ impl<'a> Open<'a> {
 ///
 /// # Errors
 /// A name without a value, and a value without a place, each as a sentence.
-pub fn with_args(document: &Value, args: &BTreeMap<String, Value>) -> Result<Value, String> {
+pub fn with_args(document: &Value, args: &BTreeMap<String, Value>) -> Result<Filled, String> {
     let filled = Filled::of(document, args)?;
     match filled.open.first() {
         Some((_, name)) => Err(format!("`{name}` has no value")),
-        None => Ok(filled.document),
+        None => Ok(filled),
     }
 }
 
-/// A document with the values that there are, for whoever looks at it before all of them are known.
+/// A document with the values that there are, which may be looked at before all of them are known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filled {
     /// What has no value stands there as it stood.
     pub document: Value,
     /// Names without a value, each after the path of a place where it stands.
     pub open: Vec<(String, String)>,
+    /// Names with a value, each after the path of a place where it stands.
+    given: Vec<(String, String)>,
 }
 
 impl Filled {
@@ -82,6 +84,7 @@ impl Filled {
             args,
             used: BTreeSet::new(),
             open: Vec::new(),
+            given: Vec::new(),
             path: String::new(),
         };
         let document = filling.fill(document);
@@ -93,12 +96,13 @@ impl Filled {
             None => Ok(Self {
                 document,
                 open: filling.open,
+                given: filling.given,
             }),
         }
     }
 
-    /// What was found in the filled document, at its places in the text that the author wrote. What is open is a finding
-    /// itself, instead of whatever else was found there: nobody wrote that value.
+    /// What was found in the filled document, at its places in the text that the author wrote, and by the argument where a
+    /// value is one: it does not stand there. What is open is a finding itself, instead of whatever else was found there: nobody wrote that value.
     #[must_use]
     pub fn findings(&self, written: &[u8], found: Vec<Finding>) -> Vec<Finding> {
         let root = places(written);
@@ -106,9 +110,15 @@ impl Filled {
         let mut findings: Vec<Finding> = found
             .into_iter()
             .filter(|finding| !is_open.contains(finding.path.as_str()))
-            .map(|finding| Finding {
-                hint: finding.hint,
-                ..at(finding.path, finding.message, root.as_ref())
+            .map(|finding| {
+                let message = match self.args_at(&finding.path) {
+                    Some(args) => format!("{args}: {}", finding.message),
+                    None => finding.message,
+                };
+                Finding {
+                    hint: finding.hint,
+                    ..at(finding.path, message, root.as_ref())
+                }
             })
             .collect();
         let open = self.open.iter().take(FINDINGS_MAX);
@@ -125,6 +135,18 @@ impl Filled {
             .sort_by(|one, other| (one.path.is_empty(), one).cmp(&(other.path.is_empty(), other)));
         findings
     }
+
+    /// The arguments that a value is made of, or that it is inside of; none if it stands in the text.
+    fn args_at(&self, path: &str) -> Option<String> {
+        let is_inside = |place: &str| {
+            let rest = path.strip_prefix(place);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let names = self.given.iter().filter(|(place, _)| is_inside(place));
+        let names: BTreeSet<&str> = names.map(|(_, name)| name.as_str()).collect();
+        let args: Vec<String> = names.iter().map(|name| format!("`--arg {name}`")).collect();
+        (!args.is_empty()).then(|| args.join(", "))
+    }
 }
 
 /// A walk through a document.
@@ -132,6 +154,7 @@ struct Filling<'a> {
     args: &'a BTreeMap<String, Value>,
     used: BTreeSet<&'a str>,
     open: Vec<(String, String)>,
+    given: Vec<(String, String)>,
     /// Of the value that is looked at.
     path: String,
 }
@@ -191,6 +214,7 @@ impl<'a> Filling<'a> {
         match args.get_key_value(name) {
             Some((name, value)) => {
                 self.used.insert(name.as_str());
+                self.given.push((self.path.clone(), name.clone()));
                 Some(value)
             }
             None => {

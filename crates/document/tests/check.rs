@@ -257,7 +257,7 @@ fn arguments_of_a_document_are_filled_in() {
     let both = args(&[("n", Value::Integer(5)), ("t", Value::String("z".into()))]);
     let filled = asterism_document::with_args(&document, &both).unwrap();
     assert_eq!(
-        filled,
+        filled.document,
         read(br#"{"a": 5, "b": ["x 5 y z", "{{needs.a.output}}"]}"#).unwrap()
     );
     let refused = |args| asterism_document::with_args(&document, &args).unwrap_err();
@@ -306,7 +306,7 @@ fn what_has_no_value_is_told_where_it_stands_and_the_rest_is_where_it_was_writte
     assert_eq!(
         said,
         [
-            "4:47: tasks[0].run.input.args[1]: a string is not a number (task `a`)",
+            "4:47: tasks[0].run.input.args[1]: `--arg t`: a string is not a number (task `a`)",
             "5:20: tasks[0].meta.memory: `{{args.m}}` has no value",
             "5:39: tasks[0].meta.tme: not known here, did you mean `time`? (task `a`)",
             "6:34: tasks[1].run.input.func: `{{args.f}}` has no value",

@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     io::{IsTerminal as _, Write as _},
+    mem,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use asterism_protocol::json_of as dag_json;
 use clap::ValueEnum;
 use serde_json::json;
 
@@ -68,8 +70,12 @@ enum Output {
 /// Runs the workflow and prints what its last task came to.
 pub(crate) async fn execute(args: Args, console: &Console) -> Result<(), Failure> {
     let doing = format!("run {}", args.file.display());
-    let written = read_workflow(&args.file, console)?;
-    let body = args.values.fill(written).doing(&doing)?;
+    let mut written = read_workflow(&args.file, console)?;
+    let filled = args.values.fill(&written).doing(&doing)?;
+    let body = match &filled {
+        Some(filled) => dag_json(&filled.document).into_bytes(),
+        None => mem::take(&mut written),
+    };
     let name = args.name.clone().or_else(|| name_of(&args.file));
     let query: Vec<(&str, String)> = [
         name.map(|name| ("name", name)),
@@ -79,8 +85,12 @@ pub(crate) async fn execute(args: Args, console: &Console) -> Result<(), Failure
     .flatten()
     .chain(args.terms.query())
     .collect();
-    let (run, started) = submit(&args.coordinator, query, body, console)
-        .await
+    let started = submit(&args.coordinator, query, body, console).await;
+    let (run, started) = started
+        .map_err(|failure| match &filled {
+            Some(filled) => failure.where_written(filled, &written),
+            None => failure,
+        })
         .doing(&doing)?;
     let output = match args.output {
         Some(output) => output,

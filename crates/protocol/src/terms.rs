@@ -6,8 +6,10 @@ use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Policy, Task, Timestamp, Value, is_effect,
+    Effects, Error, Policy, Task, Timestamp, Value, is_effect,
     limits::{LABELS_MAX, NAME_BYTES_MAX, PRIORITY_MAX, at_most},
+    nearest,
+    workflow::shorten,
 };
 
 /// How a run is verified and ordered. No part of the workflow: it changes neither CIDs nor memory.
@@ -63,6 +65,9 @@ pub struct Requirements {
 /// The key in a task's `meta`.
 const REQUIRES: &str = "requires";
 
+/// The keys of what stands there.
+const KNOWN: [&str; 4] = ["capabilities", "labels", "trust", "executor"];
+
 impl Requirements {
     /// Nothing is required.
     #[must_use]
@@ -76,23 +81,32 @@ impl Requirements {
     /// # Errors
     /// Anything else, with its place.
     pub fn of_task(task: &Task) -> Result<Self, Error> {
-        let mut requirements = match task.meta.0.get(REQUIRES) {
-            None => Self::default(),
-            Some(value) => Self::of_value(value)?,
-        };
-        let effects = &task.run.input.effects;
-        // Whoever writes it there means that the guest may use it, which another instruction says.
-        let idle = requirements.effects().find(|name| !effects.contains(*name));
-        if let Some(name) = idle {
-            return Err(Error::Value {
-                path: format!("meta.{REQUIRES}.capabilities"),
-                reason: format!(
-                    "`{name}` is an effect: write `effects: [{name}]` beside `func` and `args` instead, which requires it, too"
-                ),
-            });
+        let (requirements, mistakes) = Self::read(&task.meta.0, &task.run.input.effects);
+        match mistakes.into_iter().next() {
+            Some(mistake) => Err(mistake),
+            None => Ok(requirements),
         }
+    }
+
+    /// As [`Requirements::of_task`], of its `meta` and its effects: as far as it can be read, and every mistake in it.
+    pub(crate) fn read(meta: &BTreeMap<String, Value>, effects: &Effects) -> (Self, Vec<Error>) {
+        let mut mistakes = Vec::new();
+        let mut requirements = match meta.get(REQUIRES) {
+            None => Self::default(),
+            Some(value) => Self::of_value(value, &mut mistakes),
+        };
+        // Whoever writes it there means that the guest may use it, which another instruction says.
+        let idle = requirements
+            .effects()
+            .filter(|name| !effects.contains(*name));
+        mistakes.extend(idle.map(|name| Error::Value {
+            path: format!("meta.{REQUIRES}.capabilities"),
+            reason: format!(
+                "`{name}` is an effect: write `effects: [{name}]` beside `func` and `args` instead, which requires it, too"
+            ),
+        }));
         requirements.capabilities.extend(effects.iter().cloned());
-        Ok(requirements)
+        (requirements, mistakes)
     }
 
     /// The effects among the capabilities, which are the task's.
@@ -106,65 +120,73 @@ impl Requirements {
         self.effects().next().is_some()
     }
 
-    fn of_value(value: &Value) -> Result<Self, Error> {
-        let refuse = |path: &str, reason: &str| Error::Value {
-            path: format!("meta.{REQUIRES}{path}"),
-            reason: reason.to_owned(),
+    fn of_value(value: &Value, mistakes: &mut Vec<Error>) -> Self {
+        let mut refuse = |path: &str, reason: String| {
+            mistakes.push(Error::Value {
+                path: format!("meta.{REQUIRES}{path}"),
+                reason,
+            });
         };
         let Ipld::Map(map) = value else {
-            return Err(refuse(
-                "",
-                "it is a map of capabilities, labels, trust and executor",
-            ));
+            let known = KNOWN.join(", ");
+            refuse("", format!("it is a map of {known}"));
+            return Self::default();
         };
         let mut requirements = Self::default();
         for (key, value) in map {
             match (key.as_str(), value) {
                 ("capabilities", Ipld::List(items)) => {
                     for item in items {
-                        let Ipld::String(name) = item else {
-                            return Err(refuse(".capabilities", "it is a list of names"));
-                        };
-                        requirements.capabilities.insert(name.clone());
+                        match item {
+                            Ipld::String(name) => {
+                                requirements.capabilities.insert(name.clone());
+                            }
+                            _ => refuse(".capabilities", "it is a list of names".to_owned()),
+                        }
                     }
                 }
                 ("labels", Ipld::Map(labels)) => {
                     for (label, value) in labels {
-                        let Ipld::String(value) = value else {
-                            return Err(refuse(".labels", "it is a map from names to texts"));
-                        };
-                        requirements.labels.insert(label.clone(), value.clone());
+                        match value {
+                            Ipld::String(value) => {
+                                requirements.labels.insert(label.clone(), value.clone());
+                            }
+                            _ => refuse(".labels", "it is a map from names to texts".to_owned()),
+                        }
                     }
                 }
                 ("trust", Ipld::String(text)) if text == "trusted" => requirements.trusted = true,
                 ("trust", Ipld::String(text)) if text == "any" => {}
                 ("executor", Ipld::String(name)) => requirements.executor.clone_from(name),
-                ("capabilities", _) => {
-                    return Err(refuse(".capabilities", "it is a list of names"));
-                }
-                ("labels", _) => return Err(refuse(".labels", "it is a map from names to texts")),
-                ("trust", _) => return Err(refuse(".trust", "it is `trusted` or `any`")),
-                ("executor", _) => return Err(refuse(".executor", "it is a name or a did:key")),
-                _ => {
-                    return Err(refuse(
-                        "",
-                        "it knows capabilities, labels, trust and executor only",
-                    ));
+                ("capabilities", _) => refuse(".capabilities", "it is a list of names".to_owned()),
+                ("labels", _) => refuse(".labels", "it is a map from names to texts".to_owned()),
+                ("trust", _) => refuse(".trust", "it is `trusted` or `any`".to_owned()),
+                ("executor", _) => refuse(".executor", "it is a name or a did:key".to_owned()),
+                (other, _) => {
+                    let meant = match nearest(other, KNOWN.into_iter()) {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => format!("only {}", KNOWN.join(", ")),
+                    };
+                    refuse(
+                        &format!(".{}", shorten(other)),
+                        format!("not known here, {meant}"),
+                    );
                 }
             }
         }
-        at_most(
-            "meta.requires.executor",
-            "bytes",
-            requirements.executor.len(),
-            NAME_BYTES_MAX,
-        )?;
-        check_offers(
-            "meta.requires",
-            &requirements.capabilities,
-            &requirements.labels,
-        )?;
-        Ok(requirements)
+        let path = "meta.requires";
+        let bounds = [
+            at_most(
+                "meta.requires.executor",
+                "bytes",
+                requirements.executor.len(),
+                NAME_BYTES_MAX,
+            ),
+            check_offers(path, &requirements.capabilities, &BTreeMap::new()),
+            check_offers(path, &BTreeSet::new(), &requirements.labels),
+        ];
+        mistakes.extend(bounds.into_iter().filter_map(Result::err));
+        requirements
     }
 }
 

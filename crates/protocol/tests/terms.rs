@@ -126,7 +126,14 @@ fn effects_are_required_of_an_executor_and_nothing_else_requires_them() {
 fn requirements_that_mean_nothing_are_refused_with_their_place() {
     for (text, place) in [
         (r#"{"requires": ["gpu"]}"#, "meta.requires: "),
-        (r#"{"requires": {"gpu": true}}"#, "meta.requires: "),
+        (
+            r#"{"requires": {"gpu": true}}"#,
+            "meta.requires.gpu: not known here, only capabilities",
+        ),
+        (
+            r#"{"requires": {"label": {}}}"#,
+            "meta.requires.label: not known here, did you mean `labels`?",
+        ),
         (
             r#"{"requires": {"capabilities": "gpu"}}"#,
             "meta.requires.capabilities: ",

@@ -11,8 +11,8 @@ use super::{
     placeholder::{mentions_placeholder, visit_strings},
 };
 use crate::{
-    Cid, Effects, Error, Files, Input, Instruction, Meta, Nonce, Task, Value, Workflow, effects,
-    files,
+    Cid, Effects, Error, Files, Input, Instruction, Meta, Nonce, Requirements, Task, Value,
+    Workflow, effects, files,
     instruction::OP_WASM_RUN,
     limits::{MEMORY_BYTES_DEFAULT, NAME_BYTES_MAX, TIME_MS_DEFAULT},
     workflow::{check_task, shorten},
@@ -432,17 +432,36 @@ impl<'a> Draft<'a> {
             meta.entry(key.to_owned())
                 .or_insert(Ipld::Integer(default.into()));
         }
-        let number = |value: &Value| matches!(value, Ipld::Integer(n) if u64::try_from(*n).is_ok());
-        match ["memory", "time", "fuel"]
-            .into_iter()
-            .find(|key| meta.get(*key).is_some_and(|value| !number(value)))
-        {
-            Some(key) => Err(self.place().error(
-                &format!("meta.{key}"),
-                format!("must be a whole number from 0 to {}", u64::MAX),
-            )),
+        match self.odd_limits().into_iter().next() {
+            Some(odd) => Err(odd),
             None => Ok(meta),
         }
+    }
+
+    /// The limits in its `meta` that are none.
+    pub(super) fn odd_limits(&self) -> Vec<SimplifiedError> {
+        let number = |value: &Value| matches!(value, Ipld::Integer(n) if u64::try_from(*n).is_ok());
+        let is_odd = |key: &&str| {
+            let value = self.meta.and_then(|meta| meta.get(*key));
+            value.is_some_and(|value| !number(value))
+        };
+        let odd = ["memory", "time", "fuel"].into_iter().filter(is_odd);
+        let reason = format!("must be a whole number from 0 to {}", u64::MAX);
+        odd.map(|key| self.place().error(&format!("meta.{key}"), reason.clone()))
+            .collect()
+    }
+
+    /// What it requires of executors and means nothing.
+    pub(super) fn odd_requirements(&self) -> Vec<SimplifiedError> {
+        let Some(meta) = self.meta else {
+            return Vec::new();
+        };
+        let (_, odd) = Requirements::read(meta, &self.effects);
+        let odd = odd.into_iter().map(|error| match error {
+            Error::Value { path, reason } => self.place().error(&path, reason),
+            error => self.place().error("meta", error.to_string()),
+        });
+        odd.collect()
     }
 
     pub(super) fn finish(

@@ -70,10 +70,9 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
     for (mut draft, found) in drafts.into_iter().zip(found) {
         if !all_full {
             mistakes.extend(draft.odd_meta());
+            mistakes.extend(draft.odd_limits());
         }
-        if let Err(error) = draft.filled_meta() {
-            mistakes.push(error);
-        }
+        mistakes.extend(draft.odd_requirements());
         let Some(found) = found else {
             continue;
         };

@@ -211,6 +211,46 @@ fn fields_of_another_kind_are_refused_at_their_place() {
 }
 
 #[test]
+fn all_mistakes_of_a_meta_are_told_at_once() {
+    let meta = r#"{"memory":-1,"time":"long","fuel":0.5,"fule":1,"requires":{
+        "capabilities":["gpu",1],"labels":{"region":7},"trust":"much","executor":5,"gpu":true}}"#;
+    let json = format!(r#"{{"tasks":[{{"run":{{"input":{{"func":"now"}}}},"meta":{meta}}}]}}"#);
+    let document = value_of_json(json.as_bytes()).expect("the test's text is JSON");
+    let found: Vec<_> = mistakes(&document, &Math)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let limit = "must be a whole number from 0 to 18446744073709551615";
+    assert_eq!(
+        found,
+        [
+            "tasks[0].meta.fule: not known here: `memory`, `time`, `fuel`, `requires` are",
+            &format!("tasks[0].meta.memory: {limit}"),
+            &format!("tasks[0].meta.time: {limit}"),
+            &format!("tasks[0].meta.fuel: {limit}"),
+            "tasks[0].meta.requires.capabilities: it is a list of names",
+            "tasks[0].meta.requires.executor: it is a name or a did:key",
+            "tasks[0].meta.requires.gpu: not known here, only capabilities, labels, trust, executor",
+            "tasks[0].meta.requires.labels: it is a map from names to texts",
+            "tasks[0].meta.requires.trust: it is `trusted` or `any`",
+        ]
+    );
+}
+
+#[test]
+fn limits_of_a_full_workflow_are_what_others_wrote() {
+    let rsc = asterism_protocol::blob_cid(b"a component");
+    let json = format!(
+        r#"{{"tasks":[{{"cause":null,"meta":{{"fuel":18446744073709552000}},"prf":[],"run":{{"input":{{"args":[],"func":"now"}},
+        "nnc":"","op":"wasm/run","rsc":"ipfs://{rsc}"}}}}]}}"#
+    );
+    assert!(prepared(&json).is_ok());
+    let document = value_of_json(json.as_bytes()).expect("the test's text is JSON");
+    let found = mistakes(&document, &Math);
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
 fn something_like_a_promise_that_awaits_nothing_is_refused() {
     let json =
         r#"{"tasks":[{"run":{"name":"a","input":{"func":"sum","args":[[{"await/ok":"b"}]]}}}]}"#;

@@ -477,6 +477,20 @@ fn task_files_of_corebrum_say_what_is_run() {
 }
 
 #[test]
+fn who_adds_a_component_again_is_told_that_it_keeps_its_name() {
+    let mut place = Place::new(&["coordinator", "--listen", "127.0.0.1:0"]);
+    for command in ["component add guest.wat", "fn add guest.wat"] {
+        place.run(&format!("{command} --name first"));
+        let told = place.transcript.len();
+        place.run(&format!("{command} --name other"));
+        let said = &place.transcript[told..];
+        let keeps =
+            "! it is not called `other`: its bytes were here before and keep their name, `first`\n";
+        assert!(said.contains(keeps), "{said}");
+    }
+}
+
+#[test]
 fn dag_cbor_is_a_workflow_as_well() {
     let mut place = Place::new(&["dev", "guest.wat", "--port", "0", "--threads", "1"]);
     let value =

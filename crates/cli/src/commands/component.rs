@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     client::Coordinator,
-    commands::{component_named, read},
+    commands::{component_named, function::say_if_known, read},
     console::{Console, print},
     failure::{Doing as _, Failure},
 };
@@ -40,6 +40,7 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         let stem = file.file_stem()?.to_str()?;
         (stem != "-").then(|| component_name(stem))
     });
+    let wanted = name.clone();
     let query: Vec<_> = name.into_iter().map(|name| ("name", name)).collect();
     let answer = coordinator
         .post("/components", &query, bytes)
@@ -47,6 +48,8 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
         .doing(format_args!("add {}", file.display()))?;
     let view: Value = serde_json::from_slice(&answer.body)
         .map_err(|error| Failure::other(format!("the answer is not JSON: {error}")))?;
+    let known_as = view["name"].as_str().unwrap_or_default();
+    say_if_known(wanted.as_deref().unwrap_or(known_as), known_as, console);
     if console.json {
         print(&view.to_string());
         return Ok(());

@@ -126,10 +126,8 @@ pub(crate) async fn execute(command: Command, console: &Console) -> Result<(), F
             let known_as = add(&built, &coordinator)
                 .await
                 .doing(format_args!("add {}", source.display()))?;
-            if known_as != built.name {
-                console.say(&format!("its bytes were here before, as `{known_as}`"));
-                built.name = known_as;
-            }
+            say_if_known(&built.name, &known_as, console);
+            built.name = known_as;
             if console.json {
                 print(&described(
                     &built.name,
@@ -193,6 +191,15 @@ pub(crate) async fn add(built: &Built, coordinator: &Coordinator) -> Result<Stri
         .await?;
     let name = crate::client::json_of(&answer)?["name"].take();
     Ok(name.as_str().unwrap_or(&built.name).to_owned())
+}
+
+/// Says that a component is called as it was before, and not as somebody wants now: others call it by that.
+pub(crate) fn say_if_known(wanted: &str, known_as: &str, console: &Console) {
+    if wanted != known_as {
+        console.say(&one_line(&format!(
+            "it is not called `{wanted}`: its bytes were here before and keep their name, `{known_as}`"
+        )));
+    }
 }
 
 fn write(

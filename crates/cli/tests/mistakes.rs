@@ -190,6 +190,8 @@ const CASES: &[Case] = &[
     case("an argument that nobody asks for", &[("w.json", one!(r#"{"func":"add","args":[1,2]}"#))], &["run", "w.json", "--arg", "a=1", "--coordinator", "URL"], 5, &["nothing in it says {{args.a}}"]),
     case("an origin that no browser has", &[], &["coordinator", "--allow-origin", "panel.example"], 2, &["--allow-origin", "write https://HOST or http://HOST"]),
     case("a label without a name", &[], &["executor", "start", "--label", "=eu"], 2, &["--label", "write NAME=VALUE"]),
+    case("a label that looks like another", &[], &["executor", "start", "--label", "re\u{200b}gion=eu"], 2, &["--label", "U+200B, which is not seen"]),
+    case("a name that looks like another", &[], &["executor", "start", "--name", "rack\u{2060}"], 2, &["--name", "U+2060, which is not seen"]),
     case("an argument that is none", &[("w.json", "{}")], &["run", "w.json", "--arg", "a", "--coordinator", "URL"], 2, &["not of the form NAME=VALUE"]),
     case("waiting and not waiting", &[("w.json", "{}")], &["run", "w.json", "--wait", "--detach"], 2, &["cannot be used with"]),
     case("a form of results that is none", &[("w.json", "{}")], &["run", "w.json", "-o", "xml"], 2, &["'xml'", "jsonl"]),

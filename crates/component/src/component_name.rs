@@ -1,10 +1,10 @@
 //! What people may call a component.
 
-use asterism_protocol::{Cid, is_unruly, limits::NAME_BYTES_MAX};
+use asterism_protocol::{Cid, check_seen, limits::NAME_BYTES_MAX, marked};
 
 /// What a component may be called, for whoever chooses a name.
-pub const COMPONENT_NAMES: &str = "a component's name has 1 to 256 bytes, without `/`, control characters, marks of direction and \
-                                   white space at its ends; `.`, `..` and CIDs are none";
+pub const COMPONENT_NAMES: &str = "a component's name has 1 to 256 bytes, without `/`, control characters, marks of direction, letters \
+                                   that are not seen and white space at its ends; `.`, `..` and CIDs are none";
 
 /// Called so if its own name is none that a component may have.
 const NAMELESS: &str = "component";
@@ -14,17 +14,13 @@ const NAMELESS: &str = "component";
 /// # Errors
 /// It may not, and why: what completes "because …".
 pub fn check_component_name(name: &str) -> Result<(), String> {
-    let unruly = name.chars().find(|c| is_unruly(*c));
-    Err(match (name, unruly) {
+    Err(match (name, check_seen(name)) {
         ("", _) => "it is empty".to_owned(),
         ("." | "..", _) => "it means a folder".to_owned(),
         _ if name.len() > NAME_BYTES_MAX => {
             format!("it has {} bytes, more than {NAME_BYTES_MAX}", name.len())
         }
-        (_, Some(c)) => format!(
-            "it has the character U+{:04X}, which changes what it stands beside",
-            u32::from(c)
-        ),
+        (_, Err(reason)) => reason,
         // A task that calls `a/b` calls the function `b`.
         _ if name.contains('/') => {
             "it has a `/`, which stands between a component and its function".to_owned()
@@ -41,8 +37,8 @@ pub fn check_component_name(name: &str) -> Result<(), String> {
 #[must_use]
 pub fn component_name(like: &str) -> String {
     let mut name = String::new();
-    for c in like.trim().chars() {
-        let c = if c == '/' || is_unruly(c) { '-' } else { c };
+    for (c, is_unruly) in marked(like.trim()) {
+        let c = if c == '/' || is_unruly { '-' } else { c };
         if name.len() + c.len_utf8() > NAME_BYTES_MAX {
             break;
         }
@@ -89,6 +85,8 @@ mod tests {
         check("a\nb", "U+000A");
         check("a\u{9b}", "U+009B");
         check("a\u{202e}b", "U+202E");
+        check("ma\u{200b}th", "U+200B");
+        check("ma\u{200d}th", "U+200D");
         check(" a", "white space");
         check("a\u{a0}", "white space");
         check(&asterism_protocol::blob_cid(b"a").to_string(), "CID");
@@ -101,6 +99,7 @@ mod tests {
         for (like, expect) in [
             ("math", "math"),
             ("a/b\nc\u{202e}", "a-b-c-"),
+            ("ma\u{200b}th", "ma-th"),
             (" two words\n", "two words"),
             ("", NAMELESS),
             ("..", NAMELESS),

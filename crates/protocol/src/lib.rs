@@ -48,7 +48,7 @@ pub use crate::{
         prepare, prepare_encoded, sketch,
     },
     terms::{Requirements, Terms},
-    text::{is_unruly, lines_of, one_line},
+    text::{check_seen, is_unruly, lines_of, marked, one_line},
     time::Timestamp,
     value::{Out, Value, bytes_of, json_of, value_of_json},
     workflow::{Graph, Invocation, Workflow, WorkflowError},

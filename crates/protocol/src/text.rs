@@ -1,29 +1,103 @@
 //! Text of others, shown to people.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, iter, ops::RangeInclusive};
 
-/// Could this character, in text of somebody else, change what stands around it: control a terminal, begin a line, turn
-/// the direction of writing? Marks of direction are those of Unicode's `Bidi_Control`.
+/// Could this character, in text of somebody else, change what stands around it (control a terminal, begin a line, turn the
+/// direction of writing), or make it look like another one, as it is not seen? Of what joins letters and chooses their form
+/// that depends on what it stands beside: [`marked`] tells.
 #[must_use]
 pub fn is_unruly(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}')
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_invisible(c)
+}
+
+/// Unicode's `Default_Ignorable_Code_Point`, with all marks of direction, and annotations between lines; without joiners and
+/// the selectors of forms.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Each character of a text, and whether it is unruly where it stands.
+pub fn marked(text: &str) -> impl Iterator<Item = (char, bool)> {
+    let mut chars = text.chars().peekable();
+    let mut before = None;
+    iter::from_fn(move || {
+        let c = chars.next()?;
+        let is_unruly = is_unruly(c) || is_idle(before, c, chars.peek().copied());
+        before = Some(c);
+        Some((c, is_unruly))
+    })
+}
+
+const JOINERS: RangeInclusive<char> = '\u{200c}'..='\u{200d}';
+const SELECTORS: RangeInclusive<char> = '\u{fe00}'..='\u{fe0f}';
+
+/// Does it join letters or choose their form, and has none beside it for which that is done? Then it is not seen. Letters of
+/// Arabic and of India are joined, and pictures; those of Latin, Greek and Cyrillic, whose blocks come before, are not.
+fn is_idle(before: Option<char>, c: char, after: Option<char>) -> bool {
+    let is_seen = |c: char| !c.is_whitespace() && !is_unruly(c);
+    let is_joined = |c: char| is_seen(c) && c >= '\u{590}' && !JOINERS.contains(&c);
+    let has_forms = |c: char| {
+        let is_sign = !c.is_ascii() && (c >= '\u{2000}' || !c.is_alphanumeric());
+        is_seen(c) && is_sign && !SELECTORS.contains(&c)
+    };
+    if JOINERS.contains(&c) {
+        !(before.is_some_and(is_joined) && after.is_some_and(is_joined))
+    } else {
+        SELECTORS.contains(&c) && !before.is_some_and(has_forms)
+    }
+}
+
+/// May it be a name, which is shown to other people and told from others by how it looks?
+///
+/// # Errors
+/// It has a character that is unruly: what completes "because …".
+pub fn check_seen(name: &str) -> Result<(), String> {
+    match marked(name).find(|(_, is_unruly)| *is_unruly) {
+        None => Ok(()),
+        Some((c, _)) => Err(format!(
+            "it has the character U+{:04X}, which is not seen or changes what it stands beside",
+            u32::from(c)
+        )),
+    }
 }
 
 /// Text of somebody else as one line that leaves alone what stands around it: what could not is written as JSON writes it,
-/// `\n`, `\u001b`, `\u202e`. So a line of JSON stays the JSON that it was.
+/// `\n`, `\u001b`, `\u202e`, and so is what is not seen. So a line of JSON stays the JSON that it was.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
+    for (c, is_unruly) in marked(text) {
         match c {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            c if is_unruly(c) => {
-                // Four digits are enough for all of them. Writing to a string cannot fail.
-                let _ = write!(line, "\\u{:04x}", u32::from(c));
+            c if is_unruly => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string cannot fail.
+                    let _ = write!(line, "\\u{unit:04x}");
+                }
             }
             c => line.push(c),
         }
@@ -59,6 +133,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_seen_in_text_of_others_is_shown() {
+        let check = |text: &str, expect: &str| {
+            assert_eq!(one_line(text), expect);
+            assert_eq!(check_seen(text).is_ok(), text == expect, "{expect}");
+        };
+        check(
+            "ma\u{200b}th\u{2060}\u{feff}\u{ad}",
+            r"ma\u200bth\u2060\ufeff\u00ad",
+        );
+        check("a\u{e0061}\u{3164}", r"a\udb40\udc61\u3164");
+        // Joiners and selectors are seen where something is joined or has forms.
+        check("می\u{200c}خواهم", "می\u{200c}خواهم");
+        check(
+            "👩\u{200d}💻 ❤\u{fe0f}\u{200d}🔥 ©\u{fe0f}",
+            "👩\u{200d}💻 ❤\u{fe0f}\u{200d}🔥 ©\u{fe0f}",
+        );
+        check("ma\u{200d}th а\u{200c}б", r"ma\u200dth а\u200cб");
+        check("🛰\u{200d}", r"🛰\u200d");
+        check("a\u{fe0f}🛰\u{fe0f}\u{fe0f}", "a\\ufe0f🛰\u{fe0f}\\ufe0f");
+    }
+
+    #[test]
     fn text_that_stands_alone_keeps_its_lines() {
         assert_eq!(
             lines_of("a\tb\r\n\n\u{202e}c\rd\n"),
@@ -68,7 +164,7 @@ mod tests {
 
     #[test]
     fn json_in_one_line_says_the_same() {
-        let said = "a\nb\\ \u{202e}\u{7f}";
+        let said = "a\nb\\ \u{202e}\u{7f}\u{e0061}";
         let json = serde_json::json!({ "said": said }).to_string();
         let line = one_line(&json);
         assert!(!line.contains(is_unruly), "{line}");

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use asterism_executor::Host;
 use asterism_executor_native::{AllowHttp, Options, Outgoing};
 use asterism_host_wasmtime::{MakeHttp, WasmtimeEngine};
+use asterism_protocol::check_seen;
 use clap::Subcommand;
 
 use crate::{
@@ -34,7 +35,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
         threads: Option<u32>,
         /// Name for people
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", value_parser = seen)]
         name: String,
         /// Share of time that threads compute, in percent
         #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
@@ -130,11 +131,18 @@ pub(crate) struct Which {
     token: OperatorToken,
 }
 
+/// A name that others are shown.
+fn seen(text: &str) -> Result<String, String> {
+    check_seen(text)?;
+    Ok(text.to_owned())
+}
+
 fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())
         .ok_or("write NAME=VALUE")?;
+    check_seen(text)?;
     Ok((name.to_owned(), value.to_owned()))
 }
 

@@ -362,8 +362,8 @@ fn things(routes: Routes) -> Routes {
             .query(
                 "name",
                 "string",
-                "What it is called: 1 to 256 bytes, without `/`, control characters, marks of direction and white space at its \
-                 ends; neither `.`, `..` nor a CID. Without it, as its first function. What is here already keeps its name, which \
+                "What it is called: 1 to 256 bytes, without `/`, control characters, marks of direction, letters that are not \
+                 seen and white space at its ends; neither `.`, `..` nor a CID. Without it, as its first function. What is here already keeps its name, which \
                  the answer tells",
             )
             .body("WebAssembly", json!({ "application/wasm": {} }))

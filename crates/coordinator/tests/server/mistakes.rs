@@ -124,6 +124,7 @@ async fn bad_requests_are_answered_clearly_and_at_once() {
         ("POST", "/components?name=a%2Fb", b"no wasm".to_vec(), 400, "a `/`"),
         ("POST", "/components?name=a%0Ab", b"no wasm".to_vec(), 400, "U+000A"),
         ("POST", "/components?name=a%E2%80%AEb", b"no wasm".to_vec(), 400, "U+202E"),
+        ("POST", "/components?name=ma%E2%80%8Bth", b"no wasm".to_vec(), 400, "U+200B"),
         ("GET", "/blobs/x", Vec::new(), 400, "x"),
         ("GET", &blob, Vec::new(), 404, "is not here"),
         ("PUT", &blob, b"other".to_vec(), 422, ""),

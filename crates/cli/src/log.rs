@@ -1,6 +1,6 @@
 //! Lines of the log: one for each event, whatever others wrote that is told in it.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use asterism_protocol::one_line;
 use tracing::{
@@ -32,18 +32,36 @@ struct OneLine<'a>(DefaultVisitor<'a>);
 
 impl Visit for OneLine<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
+        let line = one_line(value);
         // The message stands without quotation marks.
-        if field.name() == "message" {
-            self.record_debug(field, &format_args!("{value}"));
-        } else {
-            self.record_debug(field, &value);
-        }
+        let shown = match field.name() {
+            "message" => line,
+            _ => quoted(&line),
+        };
+        self.0.record_debug(field, &format_args!("{shown}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let line = one_line(&format!("{value:?}"));
         self.0.record_debug(field, &format_args!("{line}"));
     }
+}
+
+/// A text in quotation marks, of which the last ends it, whatever is in it. Names that were escaped when they came are not
+/// escaped again: a backslash is doubled where a quotation mark is behind it, and stands for itself elsewhere.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    let mut backslashes = 0;
+    for c in text.chars() {
+        if c == '"' {
+            quoted.extend(iter::repeat_n('\\', backslashes + 1));
+        }
+        backslashes = if c == '\\' { backslashes + 1 } else { 0 };
+        quoted.push(c);
+    }
+    quoted.extend(iter::repeat_n('\\', backslashes));
+    quoted.push('"');
+    quoted
 }
 
 /// Events as another format writes them, for programs: JSON has line ends in no text, but marks of direction, and a terminal's
@@ -123,8 +141,23 @@ mod tests {
         assert_eq!(log.lines().count(), 1, "{log}");
         assert!(!log.trim_end().contains(asterism_protocol::is_unruly));
         assert!(log.contains(&format!("of{{guest={SHOWN}}}")), "{log}");
-        assert!(log.contains(&format!(": {SHOWN} text=\"a")), "{log}");
+        let text = format!(": {SHOWN} text=\"{SHOWN}\" ");
+        assert!(log.contains(&text), "{log}");
         assert!(log.ends_with(&format!("shown={SHOWN} count=3\n")), "{log}");
+    }
+
+    #[test]
+    fn what_was_escaped_when_it_came_is_not_escaped_again() {
+        for (text, expect) in [
+            (SHOWN, format!("\"{SHOWN}\"")),
+            ("math", r#""math""#.to_owned()),
+            (r#"say "hi""#, r#""say \"hi\"""#.to_owned()),
+            // None of these ends before its end.
+            (r"a\", r#""a\\""#.to_owned()),
+            (r#"a\" b="c"#, r#""a\\\" b=\"c""#.to_owned()),
+        ] {
+            assert_eq!(quoted(text), expect, "{text}");
+        }
     }
 
     #[test]

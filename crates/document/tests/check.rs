@@ -190,6 +190,10 @@ fn a_text_that_cannot_be_read_says_where() {
         "2:3: not a valid DAG-JSON value: `99999999999999999999` is a whole number beyond 64 bits",
     );
     check("{\"a\": [1,\n  {\"/\": \"no CID\"}]}", "2:3: ");
+    check(
+        "{\"a\": [1,\n  {\"/\": {\"bytes\": \"AA==\"}}]}",
+        "2:3: not a valid DAG-JSON value: `AA==` is padded, and base64 in DAG-JSON is not",
+    );
     let deep = format!("{{\"a\":\n{}{}}}", "[".repeat(70), "]".repeat(70));
     check(&deep, "2:65: it is nested deeper than 64");
     let deep = "[".repeat(100_000);

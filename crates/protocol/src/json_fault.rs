@@ -13,6 +13,28 @@ use crate::{Value, outcome::cut_text, text::one_line, workflow::shorten};
 /// Most bytes that are told of what was written.
 const SHOWN_BYTES_MAX: usize = 60;
 
+/// What says that the bytes of a text are no base64 as DAG-JSON has it, of the reader's own words.
+pub(crate) fn odd_base64(error: &str) -> Option<String> {
+    let (_, quoted) = error.split_once("Cannot base decode bytes `")?;
+    let (written, _) = quoted.split_once('`')?;
+    let bare = written.trim_end_matches('=');
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    let mut shown = one_line(written);
+    cut_text(&mut shown, SHOWN_BYTES_MAX);
+    Some(if !bare.bytes().all(is_letter) {
+        format!("`{shown}` is no base64 (A to Z, a to z, 0 to 9, + and /, without padding)")
+    } else if bare.len() == written.len() {
+        format!("`{shown}` is no base64 of whole bytes")
+    } else {
+        let mut right = bare.to_owned();
+        cut_text(&mut right, SHOWN_BYTES_MAX);
+        let cut = if right.len() < bare.len() { "…" } else { "" };
+        format!(
+            "`{shown}` is padded, and base64 in DAG-JSON is not: write {{\"/\": {{\"bytes\": \"{right}{cut}\"}}}}"
+        )
+    })
+}
+
 /// What says that a key stands twice in one map, of a text that is JSON otherwise.
 pub(crate) fn key_twice(text: &[u8]) -> Option<String> {
     serde_json::from_slice::<IgnoredAny>(text).ok()?;

@@ -72,7 +72,8 @@ pub fn value_of_json(text: &[u8]) -> Result<Value, DecodeError> {
     };
     let mut value = serde_ipld_dagjson::from_slice(text).map_err(|error| {
         let error = error.to_string();
-        malformed(json_fault::key_twice(text).unwrap_or(error))
+        let reason = json_fault::odd_base64(&error).or_else(|| json_fault::key_twice(text));
+        malformed(reason.unwrap_or(error))
     })?;
     if depth(&value) > VALUE_DEPTH_MAX {
         return Err(malformed(format!(

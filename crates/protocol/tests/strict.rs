@@ -280,6 +280,30 @@ fn a_key_that_stands_twice_in_json_is_told_by_its_name() {
 }
 
 #[test]
+fn base64_with_padding_is_refused_with_the_right_form() {
+    for (bytes, told) in [
+        (
+            "AA==",
+            r#"`AA==` is padded, and base64 in DAG-JSON is not: write {"/": {"bytes": "AA"}}"#,
+        ),
+        (
+            "AQI=",
+            r#"`AQI=` is padded, and base64 in DAG-JSON is not: write {"/": {"bytes": "AQI"}}"#,
+        ),
+        ("A-_", "`A-_` is no base64 ("),
+        ("A A=", "`A A=` is no base64 ("),
+        ("AAAAA", "`AAAAA` is no base64 of whole bytes"),
+    ] {
+        let json = format!(r#"[{{"/":{{"bytes":"{bytes}"}}}}]"#);
+        let error = value_of_json(json.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+    let long = format!(r#"{{"/":{{"bytes":"{}="}}}}"#, "A".repeat(1_000_003));
+    let error = value_of_json(long.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("is padded") && error.len() < 300, "{error}");
+}
+
+#[test]
 fn zero_has_no_sign_in_json() {
     let value = value_of_json(b"[-0.0,{\"a\":-0.0}]").expect("it is JSON");
     assert_eq!(json_of(&value), r#"[0.0,{"a":0.0}]"#);

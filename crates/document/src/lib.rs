@@ -11,8 +11,8 @@ mod yaml;
 use std::fmt;
 
 use asterism_protocol::{
-    Cid, DecodeError, FunctionLookup, SimplifiedError, Value, blob_cid, decode,
-    limits::DOCUMENT_BYTES_MAX, mistakes, value_of_json,
+    Cid, DecodeError, Defaults, FunctionLookup, Prepared, SimplifiedError, Value, blob_cid, decode,
+    limits::DOCUMENT_BYTES_MAX, mistakes, mistakes_of_prepared, prepare, value_of_json,
 };
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +110,36 @@ pub fn check(bytes: &[u8], functions: &dyn FunctionLookup) -> Vec<Finding> {
 #[must_use]
 pub fn check_value(bytes: &[u8], document: &Value, functions: &dyn FunctionLookup) -> Vec<Finding> {
     let (workflow, below) = inside(document);
-    let mistakes = mistakes(workflow, functions);
+    findings_of(bytes, below, &mistakes(workflow, functions))
+}
+
+/// The workflow of a document as it would be run: what passes [`check`] is read and prepared once.
+///
+/// # Errors
+/// What [`check`] finds.
+pub fn prepared(
+    bytes: &[u8],
+    functions: &dyn FunctionLookup,
+    defaults: &Defaults,
+) -> Result<Prepared, Vec<Finding>> {
+    let document = read(bytes)?;
+    let (workflow, below) = inside(&document);
+    let prepared = prepare(workflow, functions, defaults).map_err(|first| {
+        let mut all = mistakes(workflow, functions);
+        if all.is_empty() {
+            all.push(first);
+        }
+        findings_of(bytes, below, &all)
+    })?;
+    let odd = mistakes_of_prepared(workflow, &prepared, functions);
+    match findings_of(bytes, below, &odd) {
+        found if found.is_empty() => Ok(prepared),
+        found => Err(found),
+    }
+}
+
+/// Mistakes at their places in a text; `below` leads to the workflow in it.
+fn findings_of(bytes: &[u8], below: &str, mistakes: &[SimplifiedError]) -> Vec<Finding> {
     if mistakes.is_empty() {
         return Vec::new();
     }

@@ -1,8 +1,8 @@
 //! Texts and what is found in them.
 
-use asterism_document::{Filled, Finding, Format, check, read};
+use asterism_document::{Filled, Finding, Format, check, prepared, read};
 use asterism_protocol::{
-    Awaited, Cid, FunctionLookup, Value, blob_cid, encode, json_of, value_of_json,
+    Awaited, Cid, Defaults, FunctionLookup, Value, blob_cid, encode, json_of, value_of_json,
 };
 use proptest::prelude::*;
 
@@ -244,6 +244,44 @@ fn scalars_of_yaml_are_those_of_its_core_schema() {
         ("|\n  two\n  lines", "\"two\\nlines\\n\""),
     ] {
         check(yaml, json);
+    }
+}
+
+#[test]
+fn what_is_prepared_is_what_no_mistake_is_found_in() {
+    let rsc = format!("ipfs://{}", blob_cid(b"math"));
+    let full = |func: &str, args: &str, meta: &str| {
+        format!(
+            r#"{{"tasks":[{{"cause":null,"meta":{meta},"prf":[],"run":{{"input":{{"args":{args},"func":"{func}"}},"nnc":"",
+            "op":"wasm/run","rsc":"{rsc}"}}}}]}}"#
+        )
+    };
+    let simple = |args: &str| {
+        format!(r#"{{"tasks":[{{"run":{{"name":"a","input":{{"func":"add","args":{args}}}}}}}]}}"#)
+    };
+    let lost = format!(
+        r#"[{{"await/ok":{{"/":"{}"}}}},1]"#,
+        blob_cid(b"no instruction")
+    );
+    for (text, mistakes) in [
+        (BAD_YAML.to_owned(), 6),
+        ("{".to_owned(), 1),
+        (simple("[1,2]"), 0),
+        (simple(r#"["x",2]"#), 1),
+        (full("add", "[1,2]", "{}"), 0),
+        (full("add", "[1,2]", r#"{"fuel":18446744073709552000}"#), 0),
+        (full("add", r#"[1,"x"]"#, "{}"), 1),
+        (full("sub", "[1,2]", r#"{"requires":{"trust":7}}"#), 2),
+        (full("sub", "[1,2]", "{}"), 1),
+        (full("add", &lost, "{}"), 0),
+    ] {
+        let prepared = prepared(text.as_bytes(), &Add, &Defaults::default());
+        let found = check(text.as_bytes(), &Add);
+        assert_eq!(found.len(), mistakes, "{text}: {found:?}");
+        match prepared {
+            Ok(prepared) => assert!(found.is_empty() && prepared.workflow.tasks.len() == 1),
+            Err(odd) => assert_eq!(odd, found, "{text}"),
+        }
     }
 }
 

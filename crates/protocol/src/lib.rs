@@ -44,8 +44,8 @@ pub use crate::{
     policy::{Basis, Evidence, Policy},
     receipt::{Attestation, Receipt},
     simplified::{
-        Awaited, Defaults, FunctionLookup, Prepared, SimplifiedError, Sketched, mistakes, nearest,
-        prepare, prepare_encoded, sketch,
+        Awaited, Defaults, FunctionLookup, Prepared, SimplifiedError, Sketched, mistakes,
+        mistakes_of_prepared, nearest, prepare, prepare_encoded, sketch,
     },
     terms::{Requirements, Terms},
     text::{check_seen, is_unruly, lines_of, marked, one_line},

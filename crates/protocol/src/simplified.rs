@@ -22,7 +22,7 @@ use self::{
     placeholder::{Placeholder, map_strings, visit_strings},
 };
 pub use self::{
-    mistakes::mistakes,
+    mistakes::{mistakes, mistakes_of_prepared},
     nearest::nearest,
     sketch::{Sketched, sketch},
 };

@@ -239,25 +239,24 @@ fn fresh() -> Result<[u8; 12], ApiError> {
 
 /// Every mistake that would keep a document from being run here; none when it would run.
 pub(super) fn findings(app: &App, document: Document) -> Result<Vec<Finding>, ApiError> {
-    let found = asterism_document::check(&document.bytes, &*app.library.shelf());
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    let written = Written::read(document)?;
-    let (_, prepared) = prepared_of(app, &written, None)?;
-    let graph = prepared.workflow.graph();
-    if let Err(error) = graph {
-        return Ok(vec![asterism_document::finding(
-            &written.bytes,
-            "tasks",
-            &error.to_string(),
-            "",
-        )]);
-    }
+    let Document {
+        bytes,
+        weight: _weight,
+        ..
+    } = document;
+    let defaults = Defaults {
+        nonce: None,
+        seed: fresh()?,
+    };
+    let prepared = asterism_document::prepared(&bytes, &*app.library.shelf(), &defaults);
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(found) => return Ok(found),
+    };
     let obstacle = obstacle(app, Source::Prepared(&prepared.workflow.tasks))?;
     let finding = |obstacle: Obstacle| {
         let (path, message) = (obstacle.path(), obstacle.message());
-        asterism_document::finding(&written.bytes, path, &message, &obstacle.hint())
+        asterism_document::finding(&bytes, path, &message, &obstacle.hint())
     };
     Ok(obstacle.map(finding).into_iter().collect())
 }

@@ -12,7 +12,8 @@ use super::{
     placeholder::{Placeholder, map_strings, visit_strings},
 };
 use crate::{
-    Cid, Files, Input, Promise, SimplifiedError, Value, Workflow, content_cid, files,
+    Cid, Files, Input, Prepared, Promise, SimplifiedError, Task, Value, Workflow, content_cid,
+    files,
     workflow::{Circle, shorten, topological_order},
 };
 
@@ -60,14 +61,20 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
     }
     let find = |draft: &Draft<'_>| draft.is_call.then(|| find(draft, functions));
     let found: Vec<Option<Found>> = drafts.iter().map(find).collect();
-    let callable = callable(&drafts, &found, all_full);
-    let left = Cell::new(COMPARED_MAX);
-    let awaited = |instruction: Cid| {
-        left.set(left.get().checked_sub(1)?);
-        callable.get(&instruction).cloned()
+    let full: Vec<Result<Task, SimplifiedError>> = if all_full {
+        let drafts = drafts.iter().cloned();
+        drafts.map(Draft::into_task_as_it_came).collect()
+    } else {
+        Vec::new()
     };
-    let mut tasks = Vec::new();
+    let instruction = |draft: &Draft<'_>| match full.get(draft.index) {
+        Some(made) => made.as_ref().ok().map(|task| task.run.cid()),
+        None => Some(stand_in(draft.index as u32)),
+    };
+    let awaited = awaited(callable(&drafts, &found, &instruction));
+    let (mut tasks, mut full) = (Vec::new(), full.into_iter());
     for (mut draft, found) in drafts.into_iter().zip(found) {
+        let as_it_came = full.next();
         if !all_full {
             mistakes.extend(draft.odd_meta());
             mistakes.extend(draft.odd_limits());
@@ -99,8 +106,8 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
             draft.place().error(&path, reason)
         }));
         // Depths, promises, operations and names are looked at where the task is made.
-        let made = if all_full {
-            draft.into_task_as_it_came()
+        let made = if let Some(made) = as_it_came {
+            made
         } else if let (Some(args), Some(files), Ok(meta)) = (args, files, draft.filled_meta()) {
             let rsc = format!("ipfs://{}", crate::blob_cid(b""));
             let func = draft.func.to_owned();
@@ -130,20 +137,74 @@ pub fn mistakes(document: &Value, functions: &dyn FunctionLookup) -> Vec<Simplif
     mistakes
 }
 
+/// What [`mistakes`] finds in a document that [`super::prepare`] made a workflow of: functions and arguments of a full one,
+/// promises that can never be kept where they stand, and tasks that form no graph. No task is made again for it.
+#[must_use]
+pub fn mistakes_of_prepared(
+    document: &Value,
+    prepared: &Prepared,
+    functions: &dyn FunctionLookup,
+) -> Vec<SimplifiedError> {
+    let Workflow { tasks } = &prepared.workflow;
+    let (drafts, mut mistakes) = drafts(document);
+    let named = drafts.iter().filter(|draft| !draft.name.is_empty());
+    let places: BTreeMap<&str, u32> = named
+        .map(|draft| (draft.name, draft.index as u32))
+        .collect();
+    let all_full = drafts.iter().all(Draft::is_full);
+    let found: Vec<Option<Found>> = drafts
+        .iter()
+        .map(|draft| Some(find(draft, functions)))
+        .collect();
+    let instruction = |draft: &Draft<'_>| {
+        if all_full {
+            tasks.get(draft.index).map(|task| task.run.cid())
+        } else {
+            Some(stand_in(draft.index as u32))
+        }
+    };
+    let awaited = awaited(callable(&drafts, &found, &instruction));
+    for (draft, found) in drafts.iter().zip(found.into_iter().flatten()) {
+        let args = if all_full {
+            Some(draft.args.to_vec())
+        } else {
+            stand_ins(draft, &places).map(|(args, _)| args)
+        };
+        match (found, args) {
+            (Ok((component, func)), Some(args)) => {
+                let odd = functions.mistakes(component, &func, args, &awaited);
+                mistakes.extend(odd.iter().map(|error| draft.place().argument(error)));
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => mistakes.push(error),
+        }
+    }
+    if mistakes.is_empty() {
+        let graph = prepared.workflow.graph();
+        mistakes.extend(graph.err().map(SimplifiedError::from));
+    }
+    mistakes
+}
+
+/// Whose outcomes promises wait for, as long as they are looked at.
+fn awaited(callable: BTreeMap<Cid, Awaited>) -> impl Fn(Cid) -> Option<Awaited> {
+    let left = Cell::new(COMPARED_MAX);
+    move |instruction| {
+        left.set(left.get().checked_sub(1)?);
+        callable.get(&instruction).cloned()
+    }
+}
+
 /// The tasks whose functions are known, by what names them in promises: their instructions, or what stands for these in a
 /// simplified workflow.
 fn callable(
     drafts: &[Draft<'_>],
     found: &[Option<Found>],
-    all_full: bool,
+    instruction: &dyn Fn(&Draft<'_>) -> Option<Cid>,
 ) -> BTreeMap<Cid, Awaited> {
     let known = drafts.iter().zip(found).filter_map(|(draft, found)| {
         let (component, func) = found.as_ref()?.as_ref().ok()?;
-        let instruction = if all_full {
-            draft.clone().into_task_as_it_came().ok()?.run.cid()
-        } else {
-            stand_in(draft.index as u32)
-        };
+        let instruction = instruction(draft)?;
         let task = match draft.name {
             "" => format!("tasks[{}]", draft.index),
             name => format!("task `{}`", shorten(name)),

@@ -61,6 +61,10 @@ pub(crate) const DOCUMENTS_UNITS: usize = DOCUMENT_BYTES_MAX / DOCUMENT_UNIT_BYT
 /// Components in the table. The panel shows them all at once.
 pub(crate) const COMPONENTS_MAX: usize = 1_000;
 
+/// Longest that a request waits for somebody else to read components that were added through another coordinator. They are
+/// there in milliseconds unless the store is slow, and then nobody else has to be.
+pub(crate) const COMPONENTS_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Facts that wait for the scheduler. A full queue slows sockets down, one by one.
 pub(crate) const FACTS_MAX: usize = 4_096;
 

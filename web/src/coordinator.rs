@@ -231,16 +231,19 @@ impl Coordinator {
             .tokens
             .with_value(|tokens| tokens.get(&summary.run).cloned());
         let operator = self.operator_token.get_value();
-        let mut answer = request_as(own.as_deref(), Method::POST, &url, None).await?;
-        // A coordinator that keeps nothing may have come back, with other tokens: from its own machine none is needed.
-        if answer.status == UNAUTHORIZED && (own.is_some() || operator.is_some()) {
-            answer = request_as(operator.as_deref(), Method::POST, &url, None).await?;
-        }
+        let shown: Vec<String> = own.into_iter().chain(operator).collect();
+        let ask = async |token: Option<&str>| request_as(token, Method::POST, &url, None).await;
+        let is_denied = |answer: &js::Answer| answer.status == UNAUTHORIZED;
+        let answer = in_turn(&shown, is_denied, ask).await?;
         if answer.is_ok() {
             return Ok(());
         }
-        let wants_token = answer.status == UNAUTHORIZED;
+        let wants_token = is_denied(&answer);
         if wants_token {
+            // They stay wrong.
+            self.tokens.update_value(|tokens| {
+                tokens.remove(&summary.run);
+            });
             self.operator_token.set_value(None);
         }
         // Of a token the hint says how programs show it.
@@ -382,6 +385,29 @@ impl From<String> for Refusal {
     }
 }
 
+/// Asks with each of these tokens in turn, and then with none, as long as who asks is denied it: a coordinator that keeps nothing
+/// may have come back, with other tokens, and from its own machine none is needed. In the end it is told what came of the last
+/// token, since that it is wrong is to be known.
+async fn in_turn<A>(
+    tokens: &[String],
+    is_denied: impl Fn(&A) -> bool,
+    ask: impl AsyncFn(Option<&str>) -> Result<A, String>,
+) -> Result<A, String> {
+    let mut denied = None;
+    for token in tokens {
+        let answer = ask(Some(token)).await?;
+        if !is_denied(&answer) {
+            return Ok(answer);
+        }
+        denied = Some(answer);
+    }
+    let answer = ask(None).await?;
+    Ok(match denied {
+        Some(denied) if is_denied(&answer) => denied,
+        _ => answer,
+    })
+}
+
 fn run_of(answer: Answer) -> Result<RunId, String> {
     match answer {
         Answer::Run(run) => Ok(run),
@@ -453,4 +479,57 @@ fn line_of(finding: &serde_json::Value) -> String {
         path => format!("{path}: "),
     };
     format!("{place}{path}{}{hint}", text("message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::RefCell,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+
+    /// Asks a coordinator that takes this token or, if it is none, whoever sits at its machine. Gives its answer and what it was
+    /// shown.
+    fn asked(tokens: &[&str], right: Option<&str>) -> (Result<String, String>, Vec<String>) {
+        let tokens: Vec<String> = tokens.iter().map(|token| (*token).to_owned()).collect();
+        let shown = RefCell::new(Vec::new());
+        let ask = async |token: Option<&str>| {
+            let name = token.unwrap_or("none");
+            shown.borrow_mut().push(name.to_owned());
+            let word = if token == right { "done" } else { "denied" };
+            Ok(format!("{word} with {name}"))
+        };
+        let asking = pin!(in_turn(
+            &tokens,
+            |answer: &String| answer.starts_with("denied"),
+            ask
+        ));
+        let answer = match asking.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => panic!("nothing in it waits"),
+        };
+        (answer, shown.take())
+    }
+
+    #[test]
+    fn stale_tokens_are_in_nobodys_way() {
+        let check = |tokens: &[&str], right: Option<&str>, answer: &str, shown: &[&str]| {
+            let (is, was_shown) = asked(tokens, right);
+            assert_eq!(is.as_deref(), Ok(answer), "{tokens:?}");
+            assert_eq!(was_shown, shown, "{tokens:?}");
+        };
+        let both = &["own", "operator"];
+        check(both, Some("own"), "done with own", &["own"]);
+        check(both, Some("operator"), "done with operator", both);
+        // At its own machine nobody is asked for a token.
+        let all = &["own", "operator", "none"];
+        check(both, None, "done with none", all);
+        check(&[], None, "done with none", &["none"]);
+        // Whoever gave one hears that it is wrong.
+        check(both, Some("new"), "denied with operator", all);
+        check(&[], Some("new"), "denied with none", &["none"]);
+    }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     pub(crate) executor_connections: Gauge,
     /// WebSockets of watchers.
     pub(crate) watcher_connections: Gauge,
+    /// Connections over which other coordinators talk with seats here, for executors and watchers that are there.
+    pub(crate) lines: Gauge,
     /// TCP connections.
     pub(crate) connections: Gauge,
     /// Requests that wait for a run.
@@ -72,6 +74,10 @@ impl Metrics {
         let paused = gauge("paused", "1 while nothing is leased until it is resumed");
         let executor_connections = gauge("executor_connections", "WebSockets of executors");
         let watcher_connections = gauge("watcher_connections", "WebSockets of watchers");
+        let lines = gauge(
+            "lines",
+            "Connections for executors and watchers that are at other coordinators",
+        );
         let connections = gauge("connections", "TCP connections");
         let pending_runs = gauge("pending_runs", "Requests that wait for a run to end");
         let mut counter = |name: &str, help: &str| {
@@ -96,6 +102,7 @@ impl Metrics {
             paused,
             executor_connections,
             watcher_connections,
+            lines,
             connections,
             pending_runs,
             runs,

@@ -23,7 +23,7 @@ use axum::{
         State, WebSocketUpgrade,
         ws::{Message, WebSocket},
     },
-    http::{HeaderMap, StatusCode, Uri},
+    http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
@@ -51,7 +51,7 @@ pub(crate) const STOPS: &str = "the coordinator stops; connect again later";
 /// Names the sub-protocol in the query, for clients behind a proxy that does not pass sub-protocols on (Trunk's is one).
 const PROTOCOL_PARAMETER: &str = "protocol=";
 
-fn upgrade(upgrade: Upgrade, uri: &Uri) -> Result<WebSocketUpgrade, ApiError> {
+pub(crate) fn upgrade(upgrade: Upgrade, uri: &Uri) -> Result<WebSocketUpgrade, ApiError> {
     let upgrade = upgrade.map_err(|rejection| {
         ApiError::new(
             StatusCode::UPGRADE_REQUIRED,
@@ -82,7 +82,6 @@ type Upgrade = Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketU
 pub(crate) async fn executor(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
     uri: Uri,
     ws: Upgrade,
 ) -> Response {
@@ -90,9 +89,6 @@ pub(crate) async fn executor(
         Ok(ws) => ws,
         Err(error) => return error.into_response(),
     };
-    // Only another coordinator may say what was signed.
-    let by_coordinator = app.authority.peer_behind(&headers).is_some();
-    let nonce = front::nonce_of(&headers).filter(|_| by_coordinator);
     let place = match app.room.executors.take(peer.network()) {
         Ok(place) => place,
         Err(error) => return turn_away(ws, &error),
@@ -103,7 +99,7 @@ pub(crate) async fn executor(
             Some(front) => front::relay(front, socket, peer).await,
             None => {
                 let (ears, writer) = ends(socket);
-                serve_executor(app, ears, writer, peer, nonce).await;
+                serve_executor(app, ears, writer, peer, None).await;
             }
         }
         drop(place);

@@ -4,6 +4,7 @@
 //! answered here, with the help of all seats where it is about all of them.
 
 mod all;
+mod line;
 mod lists;
 mod relay;
 mod remote;
@@ -54,7 +55,7 @@ use crate::{
 };
 
 use self::seats::Keeper;
-pub(crate) use self::{relay::relay, remote::nonce_of, watch::watch};
+pub(crate) use self::{relay::relay, watch::watch};
 
 /// Knows where every partition is.
 pub(crate) struct Front {
@@ -180,6 +181,9 @@ async fn dispatch(
 
 /// What begins the path of what is asked of one partition by another coordinator.
 const PARTITIONS: &str = "partitions";
+
+/// What begins the path of what else another coordinator asks.
+const COORDINATORS: &str = "coordinators";
 
 impl Front {
     fn new(
@@ -346,11 +350,12 @@ impl Front {
                 let rest = rest.unwrap_or_default();
                 self.inside(request, partition, rest).await
             }
-            (Some("coordinators"), Some("drain"), None) => {
+            (Some(COORDINATORS), Some("drain"), None) => {
                 self.only_coordinators(request.headers())?;
                 self.drain_here(request.uri().query().unwrap_or_default())
                     .await
             }
+            (Some(COORDINATORS), Some(name), None) => self.line(peer, name, request).await,
             (Some("workflows"), Some(which), _) => match self.partition_named(which) {
                 Some(partition) => self.ask(partition, peer, request).await,
                 None => Ok(self.general(request).await),
@@ -438,26 +443,34 @@ impl Front {
         rest: &str,
     ) -> Result<Response, ApiError> {
         self.only_coordinators(request.headers())?;
-        let partition = partition.parse().ok();
-        let partition: u16 = partition
-            .filter(|partition| *partition < self.partitions)
-            .ok_or_else(|| ApiError::not_found("there is no such partition"))?;
-        let mut seats = self.seats.subscribe();
-        let is_here = |seats: &Vec<Seat>| matches!(seats[usize::from(partition)], Seat::Here(_));
-        // It may be about to be.
-        let here = timeout(MOVED_WITHIN, seats.wait_for(is_here)).await.is_ok();
-        let Seat::Here(local) = self.seat_now(partition) else {
-            let words = if here {
-                "was here just before"
-            } else {
-                "is not here"
-            };
-            return Err(nobody(&format!("partition {partition} {words}")));
-        };
+        let partition = partition.parse::<u16>();
+        let partition = partition.map_err(|_| ApiError::not_found("there is no such partition"))?;
+        let local = self.soon_here(partition).await?;
         let query = request.uri().query();
         let query = query.map_or(String::new(), |query| format!("?{query}"));
         *request.uri_mut() = uri(&format!("/{rest}{query}"))?;
         Ok(local.answer(request).await)
+    }
+
+    /// A partition that another coordinator believes to be here. It may be about to be.
+    async fn soon_here(&self, partition: u16) -> Result<Arc<Local>, ApiError> {
+        if partition >= self.partitions {
+            return Err(ApiError::not_found("there is no such partition"));
+        }
+        let mut seats = self.seats.subscribe();
+        let is_here = |seats: &Vec<Seat>| matches!(seats[usize::from(partition)], Seat::Here(_));
+        let here = timeout(MOVED_WITHIN, seats.wait_for(is_here)).await.is_ok();
+        match self.seat_now(partition) {
+            Seat::Here(local) => Ok(local),
+            Seat::There { .. } | Seat::Nobody => {
+                let words = if here {
+                    "was here just before"
+                } else {
+                    "is not here"
+                };
+                Err(nobody(&format!("partition {partition} {words}")))
+            }
+        }
     }
 
     /// Makes a run where its partition is, and answers as it was asked.

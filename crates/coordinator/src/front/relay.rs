@@ -28,7 +28,11 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::warn;
 
 use self::turning::Turned;
-use super::{Front, PAUSE, remote::Ends};
+use super::{
+    Front, PAUSE,
+    line::Lines,
+    remote::{Ends, Who},
+};
 use crate::{
     limits::{FIRST_WORD_MAX, PING_EVERY, SEND_MAX, SILENCE_MAX},
     peer::Peer,
@@ -69,7 +73,8 @@ struct Wanted {
 struct Relay {
     front: Arc<Front>,
     peer: Peer,
-    nonce: [u8; 32],
+    who: Who,
+    lines: Lines,
     writer: Writer,
     hello: Hello,
     seats: BTreeMap<u16, Attached>,
@@ -89,12 +94,13 @@ pub(crate) async fn relay(front: Arc<Front>, socket: WebSocket, peer: Peer) {
     let (end, writer) = match greet(&front, &mut ears, &mut writer).await {
         Err(end) => (end, writer),
         Ok((nonce, hello)) => {
-            let key = hello.key;
+            let (key, who) = (hello.key, Who::Executor(nonce));
             front.comes(key);
             let mut relay = Relay {
                 front: Arc::clone(&front),
                 peer,
-                nonce,
+                who,
+                lines: Lines::new(peer, who),
                 writer,
                 hello,
                 seats: BTreeMap::new(),

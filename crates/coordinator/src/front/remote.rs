@@ -1,30 +1,21 @@
-//! Connections of executors and watchers to the seats that they are passed on to: in here by channels, elsewhere by WebSockets.
+//! What executors and watchers talk with seats through: channels, which for seats elsewhere have a line between their ends.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use asterism_protocol::{SUBPROTOCOL, limits::FRAME_BYTES_MAX};
-use axum::{
-    body::Bytes,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
-};
+use axum::{body::Bytes, http::HeaderMap};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value as Json, json};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::mpsc,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{Message, client::IntoClientRequest as _, protocol::WebSocketConfig},
 };
-use tracing::debug;
 
 use super::{Front, Local, PARTITIONS};
 use crate::{
+    app::App,
     error::ApiError,
-    limits::{FRAMES_AHEAD, OUTBOX_MAX, SEND_MAX, SILENCE_MAX, SOCKET_BUFFER_BYTES},
+    limits::{FRAMES_AHEAD, OUTBOX_MAX, SILENCE_MAX, SOCKET_BUFFER_BYTES},
     pass::{self, Onward},
     peer::Peer,
     rpc,
@@ -32,9 +23,6 @@ use crate::{
     standby::nobody,
     writer::Writer,
 };
-
-/// The header by which a coordinator tells what an executor has signed.
-const NONCE: HeaderName = HeaderName::from_static("asterism-nonce");
 
 /// Both ends of what a seat hears and says. It may be far ahead with what it says: if each waited for the other one to listen, both would
 /// wait for ever.
@@ -51,61 +39,44 @@ pub(super) enum Who {
     Watcher,
 }
 
-/// Connects with a seat in here.
-pub(super) fn here(local: &Local, peer: Peer, who: Who) -> Ends {
+/// Both ends of a talk with a seat: the one of whoever talks with it, and the seat's.
+pub(super) fn pair() -> (Ends, Ends) {
     let (say, heard) = mpsc::channel(FRAMES_AHEAD);
     let (said, hear) = mpsc::channel(OUTBOX_MAX);
-    let app = Arc::clone(&local.app);
-    let (ears, writer) = (Ears::Relay(heard), Writer::Relay(said));
-    tokio::spawn(async move {
-        match who {
-            Who::Executor(nonce) => serve_executor(app, ears, writer, peer, Some(nonce)).await,
-            Who::Watcher => serve_watcher(app, ears, writer).await,
-        }
-    });
-    Ends { say, hear }
+    let seat = Ends {
+        say: said,
+        hear: heard,
+    };
+    (Ends { say, hear }, seat)
 }
 
-/// Connects with a seat at another coordinator; why not, in words.
-pub(super) async fn there(
-    front: &Front,
-    coordinator: &str,
-    partition: u16,
-    peer: Peer,
-    who: Who,
-) -> Result<Ends, String> {
-    let path = match who {
-        Who::Executor(_) => "ws/executor",
-        Who::Watcher => "ws/watch",
-    };
-    let nonce = match who {
-        Who::Executor(nonce) => HeaderValue::from_str(&hex(&nonce)).ok(),
-        Who::Watcher => None,
-    };
-    let more = nonce.map(|nonce| (NONCE, nonce));
-    let protocol = HeaderValue::from_static(SUBPROTOCOL);
-    let more = more
-        .into_iter()
-        .chain([(header::SEC_WEBSOCKET_PROTOCOL, protocol)]);
-    let at = (coordinator, partition, path);
-    let socket = socket(front, at, peer, FRAME_BYTES_MAX, more.collect()).await?;
-    let (say, to_say) = mpsc::channel(FRAMES_AHEAD);
-    let (heard, hear) = mpsc::channel(OUTBOX_MAX);
-    tokio::spawn(carry(socket, to_say, heard, SILENCE_MAX));
-    Ok(Ends { say, hear })
+/// Connects with a seat in here.
+pub(super) fn here(local: &Local, peer: Peer, who: Who) -> Ends {
+    let (ends, seat) = pair();
+    tokio::spawn(serve(Arc::clone(&local.app), seat, peer, who));
+    ends
 }
 
-/// A WebSocket of a partition at another coordinator.
-async fn socket(
+/// Serves, at a seat in here, who talks with it.
+pub(super) async fn serve(app: Arc<App>, seat: Ends, peer: Peer, who: Who) {
+    let (ears, writer) = (Ears::Relay(seat.hear), Writer::Relay(seat.say));
+    match who {
+        Who::Executor(nonce) => serve_executor(app, ears, writer, peer, Some(nonce)).await,
+        Who::Watcher => serve_watcher(app, ears, writer).await,
+    }
+}
+
+/// A WebSocket at another coordinator; why there is none, in words.
+pub(super) async fn socket(
     front: &Front,
-    (coordinator, partition, path): (&str, u16, &str),
+    (coordinator, path): (&str, &str),
     peer: Peer,
     bytes_max: usize,
     more: HeaderMap,
 ) -> Result<WebSocketStream<TcpStream>, String> {
     let stream = pass::connect(coordinator).await?;
     let place = coordinator.strip_prefix("http://").unwrap_or_default();
-    let mut request = format!("ws://{place}/{PARTITIONS}/{partition}/{path}")
+    let mut request = format!("ws://{place}/{path}")
         .into_client_request()
         .map_err(|error| error.to_string())?;
     request.headers_mut().extend(more);
@@ -133,7 +104,8 @@ pub(super) async fn subscribe(
     peer: Peer,
     body: &[u8],
 ) -> Result<mpsc::Receiver<String>, ApiError> {
-    let at = (coordinator, partition, "");
+    let path = format!("{PARTITIONS}/{partition}/");
+    let at = (coordinator, path.as_str());
     let socket = socket(front, at, peer, rpc::MESSAGE_BYTES_MAX, HeaderMap::new());
     let mut socket = socket.await.map_err(|why| nobody(&why))?;
     let broken = |error: &dyn std::fmt::Display| nobody(&error.to_string());
@@ -177,101 +149,4 @@ pub(super) async fn subscribe(
         }
     });
     Ok(told)
-}
-
-/// Carries frames both ways until one side ends. A coordinator pings: one that is silent for `silence_max` is gone with its machine,
-/// and nobody has said so.
-async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: WebSocketStream<S>,
-    mut to_say: mpsc::Receiver<Bytes>,
-    heard: mpsc::Sender<Bytes>,
-    silence_max: Duration,
-) {
-    let (mut sink, mut stream) = socket.split();
-    let mut last = Instant::now();
-    loop {
-        tokio::select! {
-            frame = to_say.recv() => {
-                let Some(frame) = frame else {
-                    // The other side ends as well, or notices that nobody is there.
-                    let _ = sink.close().await;
-                    return;
-                };
-                match timeout(SEND_MAX, sink.send(Message::Binary(frame))).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        debug!(%error, "a connection to another coordinator broke");
-                        return;
-                    }
-                    Err(_) => {
-                        debug!("another coordinator does not read");
-                        return;
-                    }
-                }
-            }
-            message = stream.next() => {
-                match message {
-                    Some(Ok(Message::Binary(frame))) => if heard.send(frame).await.is_err() {
-                        let _ = sink.close().await;
-                        return;
-                    },
-                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Text(_) | Message::Frame(_))) => {}
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                }
-                last = Instant::now();
-            }
-            () = sleep_until(last + silence_max) => {
-                debug!("another coordinator is silent");
-                return;
-            }
-        }
-    }
-}
-
-/// What another coordinator says that an executor has signed.
-pub(crate) fn nonce_of(headers: &HeaderMap) -> Option<[u8; 32]> {
-    let text = headers.get(NONCE)?.to_str().ok()?;
-    let mut nonce = [0; 32];
-    if text.len() != 2 * nonce.len() || !text.is_ascii() {
-        return None;
-    }
-    for (place, byte) in nonce.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
-    }
-    Some(nonce)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio_tungstenite::tungstenite::protocol::Role;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_coordinator_that_is_silent_is_given_up() {
-        let silence_max = Duration::from_millis(400);
-        let (near, far) = tokio::io::duplex(1 << 10);
-        let near = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
-        let mut far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
-        let (_say, to_say) = mpsc::channel(1);
-        let (heard, mut hear) = mpsc::channel(1);
-        let carried = tokio::spawn(carry(near, to_say, heard, silence_max));
-        // Who pings is there, however long nothing else is said.
-        for _ in 0..6 {
-            tokio::time::sleep(silence_max / 4).await;
-            far.send(Message::Ping(Bytes::new())).await.unwrap();
-        }
-        far.send(Message::Binary(Bytes::from_static(b"word")))
-            .await
-            .unwrap();
-        assert_eq!(hear.recv().await.as_deref(), Some(b"word".as_slice()));
-        // From now on it is as after a loss of power: the connection stays.
-        let ended = timeout(50 * silence_max, hear.recv()).await;
-        assert_eq!(ended.expect("it is noticed"), None);
-        carried.await.unwrap();
-    }
 }

@@ -3,6 +3,7 @@
 mod away;
 mod handed;
 mod homestar;
+mod lines;
 mod watchers;
 
 use std::{

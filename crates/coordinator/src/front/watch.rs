@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     Front, PAUSE, Seat,
+    line::Lines,
     lists::{both, newest},
     remote::{self, Ends, Who},
 };
@@ -61,6 +62,7 @@ struct Missed {
 struct Watch {
     front: Arc<Front>,
     peer: Peer,
+    lines: Lines,
     writer: Writer,
     /// Each seat that is watched, and what executors were there.
     seats: BTreeMap<u16, (Ends, BTreeMap<PublicKey, ExecutorView>)>,
@@ -75,6 +77,7 @@ pub(crate) async fn watch(front: Arc<Front>, mut ears: Ears, writer: Writer, pee
     let mut watch = Watch {
         front,
         peer,
+        lines: Lines::new(peer, Who::Watcher),
         writer,
         seats: BTreeMap::new(),
         missed: BTreeMap::new(),
@@ -194,7 +197,12 @@ impl Watch {
                     continue;
                 }
                 Ok(Err(why)) => format!("partition {partition}: {why}"),
-                Err(_) => format!("partition {partition} does not answer in time"),
+                Err(_) => {
+                    if let Some(address) = address(&seat) {
+                        self.lines.forget(&address);
+                    }
+                    format!("partition {partition} does not answer in time")
+                }
             };
             missing.push(why);
             self.misses(partition, &seat);
@@ -220,10 +228,7 @@ impl Watch {
     async fn turn_to(&mut self, partition: u16, seat: &Seat) -> Result<Overview, String> {
         let mut ends = match seat {
             Seat::Here(local) => remote::here(local, self.peer, Who::Watcher),
-            Seat::There { address, .. } => {
-                let (front, peer) = (&self.front, self.peer);
-                remote::there(front, address, partition, peer, Who::Watcher).await?
-            }
+            Seat::There { address, .. } => self.lines.talk(&self.front, address, partition).await?,
             Seat::Nobody => return Err("no coordinator holds it now".to_owned()),
         };
         loop {

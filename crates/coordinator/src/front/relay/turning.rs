@@ -12,10 +12,7 @@ use tracing::debug;
 
 use super::{Asked, Attached, End, Relay};
 use crate::{
-    front::{
-        Seat,
-        remote::{self, Who},
-    },
+    front::{Seat, remote},
     limits::{ASK_EVERY, FOLLOWED_WITHIN, WELCOME_MAX},
     socket::STOPS,
 };
@@ -102,15 +99,21 @@ impl Relay {
 
     /// Says hello to a seat, for the executor. What else it says meanwhile is passed on.
     pub(super) async fn turn_to(&mut self, partition: u16) -> Result<Turned, End> {
-        let who = Who::Executor(self.nonce);
+        let mut elsewhere = None;
         let ends = match self.front.seat(partition).await {
-            Ok(Seat::Here(local)) => remote::here(&local, self.peer, who),
+            Ok(Seat::Here(local)) => remote::here(&local, self.peer, self.who),
             Ok(Seat::There { address, .. }) => {
-                let made = remote::there(&self.front, &address, partition, self.peer, who);
+                let made = self.lines.talk(&self.front, &address, partition);
                 match timeout(WELCOME_MAX, made).await {
-                    Ok(Ok(ends)) => ends,
+                    Ok(Ok(ends)) => {
+                        elsewhere = Some(address);
+                        ends
+                    }
                     Ok(Err(why)) => return Ok(Turned::Away(why)),
-                    Err(_) => return Ok(Turned::Away("it does not answer in time".to_owned())),
+                    Err(_) => {
+                        self.lines.forget(&address);
+                        return Ok(Turned::Away("it does not answer in time".to_owned()));
+                    }
                 }
             }
             Ok(Seat::Nobody) => return Ok(Turned::Away("nobody holds it".to_owned())),
@@ -134,9 +137,17 @@ impl Relay {
         };
         let until = Instant::now() + WELCOME_MAX;
         loop {
-            let heard = timeout_at(until, seat.ends.hear.recv()).await;
-            let Ok(Some(frame)) = heard else {
-                return Ok(Turned::Away("it does not welcome anybody".to_owned()));
+            let frame = match timeout_at(until, seat.ends.hear.recv()).await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    return Ok(Turned::Away("it does not welcome anybody".to_owned()));
+                }
+                Err(_) => {
+                    if let Some(address) = elsewhere {
+                        self.lines.forget(&address);
+                    }
+                    return Ok(Turned::Away("it does not welcome in time".to_owned()));
+                }
             };
             match decode_frame::<ToExecutor>(&frame) {
                 Ok(ToExecutor::Challenge { .. }) => {}

@@ -11,6 +11,10 @@ use asterism_protocol::limits::DOCUMENT_BYTES_MAX;
 /// Open TCP connections: one executor or panel each, and a browser's six for blobs.
 pub(crate) const CONNECTIONS_MAX: usize = 16_384;
 
+/// Open TCP connections beside those, until their first request says whether another coordinator makes it: those are not counted
+/// among strangers', as whoever is behind them has a place there.
+pub(crate) const NEWCOMERS_MAX: usize = 256;
+
 /// Executors that are connected at the same time.
 pub(crate) const EXECUTORS_MAX: usize = 12_288;
 

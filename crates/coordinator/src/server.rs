@@ -3,11 +3,15 @@
 use std::{
     future::Future,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use axum::Router;
+use axum::{
+    Router,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
 use hyper::{
     Request,
     body::Incoming,
@@ -24,7 +28,8 @@ use tracing::{debug, info, warn};
 
 use crate::{
     authority::Authority,
-    limits::{FIRST_WORD_MAX, SEND_MAX, SHUTDOWN_MAX},
+    error::ApiError,
+    limits::{FIRST_WORD_MAX, NEWCOMERS_MAX, SEND_MAX, SHUTDOWN_MAX},
     metrics::{Counted, Metrics},
     peer::Peer,
     places::Places,
@@ -41,7 +46,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What stands at the entrance.
 pub(crate) struct Door {
-    /// Places for connections.
+    /// Places for strangers' connections.
     pub(crate) connections: Arc<Places>,
     pub(crate) metrics: Arc<Metrics>,
     /// Says for which address a coordinator that stands by may ask.
@@ -76,6 +81,7 @@ pub(crate) async fn run(
 ) -> Option<TcpListener> {
     let service = TowerToHyperService::new(router);
     let door = Arc::new(door);
+    let newcomers = Places::new("connections that nothing was asked over", NEWCOMERS_MAX);
     let mut end = pin!(end);
     let end = loop {
         let accepted = tokio::select! {
@@ -90,21 +96,37 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        let Ok(place) = door.connections.take(peer.network()) else {
+        let network = peer.network();
+        let taken = door.connections.take(network);
+        let crowded = taken.is_err();
+        // Another coordinator needs none of them, and says who it is with what it asks.
+        let Ok(place) = taken.or_else(|_| newcomers.take(network)) else {
             // Closed without a word: an answer would take the place that is missing.
             debug!("a connection more than its network may have is closed");
             continue;
         };
+        let place = Arc::new(Mutex::new(Some(place)));
         // Frames and short answers go out at once.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "a connection broke before it was used");
         }
         let inner = service.clone();
-        let authority = Arc::clone(&door.authority);
+        let (authority, held) = (Arc::clone(&door.authority), Arc::clone(&place));
         let service = service_fn(move |mut request: Request<Incoming>| {
             let behind = authority.peer_behind(request.headers());
             request.extensions_mut().insert(behind.map_or(peer, Peer));
-            inner.call(request)
+            let stays = behind.is_some() || !crowded;
+            if behind.is_some() {
+                // Whoever is behind it has a place where it came.
+                drop(held.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
+            let answered = stays.then(|| inner.call(request));
+            async move {
+                match answered {
+                    Some(answered) => answered.await,
+                    None => Ok(too_many()),
+                }
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -155,9 +177,97 @@ pub(crate) async fn run(
     None
 }
 
+/// What a stranger is told for whom there is no place.
+fn too_many() -> Response {
+    let refused = ApiError::busy("more connections are open than your network may have now");
+    let mut response = refused.into_response();
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
 /// The stream with a bound on how long a write waits for a reader who does not read: its place is for others.
 fn bounded(stream: tokio::net::TcpStream) -> Pin<Box<TimeoutStream<tokio::net::TcpStream>>> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(SEND_MAX));
     Box::pin(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+        sync::oneshot,
+    };
+
+    use super::*;
+    use crate::authority::BEHIND;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    /// Asks over a connection of its own, which stays open if it may; what is answered.
+    async fn ask(address: std::net::SocketAddr, headers: &str) -> (TcpStream, String) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nhost: test\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        let mut part = [0; 1 << 10];
+        while !said.ends_with("served") && !said.starts_with("HTTP/1.1 429 ") {
+            let read = stream.read(&mut part).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            said.push_str(std::str::from_utf8(&part[..read]).unwrap());
+        }
+        (stream, said)
+    }
+
+    #[tokio::test]
+    async fn strangers_take_no_place_of_other_coordinators() {
+        let authority = Authority::new(Some(TOKEN.to_owned()), true).unwrap();
+        let peer = std::net::IpAddr::from([192, 0, 2, 1]);
+        let signed = format!("{BEHIND}: {peer} {}\r\n", authority.word_for(peer));
+        let forged = format!("{BEHIND}: {peer} {}\r\n", "0".repeat(64));
+        let door = Door {
+            // One for each network, as it may have no more than are free.
+            connections: Places::new("connections", 2),
+            metrics: Arc::new(Metrics::new()),
+            authority: Arc::new(authority),
+            close: watch::Sender::new(false),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let router = Router::new().route("/", get(|| async { "served" }));
+        let serving = tokio::spawn(run(listener, router, door, async {
+            let _ = stopped.await;
+            End::Stop
+        }));
+        let stranger = ask(address, "").await;
+        assert!(stranger.1.ends_with("served"), "{}", stranger.1);
+        for headers in ["", forged.as_str()] {
+            let (mut stream, said) = ask(address, headers).await;
+            assert!(said.starts_with("HTTP/1.1 429 "), "{said}");
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.unwrap();
+        }
+        let mut coordinators = Vec::new();
+        for _ in 0..4 {
+            let coordinator = ask(address, &signed).await;
+            assert!(coordinator.1.ends_with("served"), "{}", coordinator.1);
+            coordinators.push(coordinator);
+        }
+        // Nor do they take one of strangers.
+        drop(stranger);
+        let begun = tokio::time::Instant::now();
+        while !ask(address, "").await.1.ends_with("served") {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        drop(coordinators);
+        stop.send(()).unwrap();
+        serving.await.unwrap();
+    }
 }

@@ -157,6 +157,12 @@ pub(crate) const KEPT_FOR: Duration = Duration::from_secs(30);
 /// Time for a scheduler to welcome an executor that another one has welcomed.
 pub(crate) const WELCOME_MAX: Duration = Duration::from_secs(5);
 
+/// How long a coordinator that an executor could not be brought to is not tried again for it.
+pub(crate) const AWAY_FOR: Duration = Duration::from_secs(1);
+
+/// How long an executor that comes back is kept from other work by seats elsewhere that it holds leases of.
+pub(crate) const RESUMED_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long an executor does not ask again at a scheduler that had nothing for it.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(400);
 

@@ -4,6 +4,7 @@
 //! of leases goes to whom gave them. It waits at one seat at a time, and turns to others when more waits there than they can give away.
 
 mod asking;
+mod awaiting;
 mod turning;
 
 use std::{
@@ -27,7 +28,7 @@ use serde_bytes::ByteArray;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::warn;
 
-use self::turning::Turned;
+use self::{awaiting::Awaited, turning::Turned};
 use super::{
     Front, PAUSE,
     line::Lines,
@@ -85,6 +86,10 @@ struct Relay {
     wanted: Option<Wanted>,
     /// Seats that could not be reached, and when.
     failed: BTreeMap<u16, Instant>,
+    /// Coordinators that could not be reached, and when.
+    away: BTreeMap<String, Instant>,
+    /// Seats that it holds leases of, and that nobody holds now.
+    awaited: BTreeMap<u16, Awaited>,
     leaving: bool,
 }
 
@@ -108,6 +113,8 @@ pub(crate) async fn relay(front: Arc<Front>, socket: WebSocket, peer: Peer) {
                 served: 0,
                 wanted: None,
                 failed: BTreeMap::new(),
+                away: BTreeMap::new(),
+                awaited: BTreeMap::new(),
                 leaving: false,
             };
             let end = match relay.welcome().await {
@@ -205,7 +212,9 @@ impl Relay {
         let mut again = tokio::time::interval(PAUSE);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let mut seats = front.seats.subscribe();
         loop {
+            let awaits = !self.awaited.is_empty();
             let wanted = self.wanted.as_ref().map(|wanted| wanted.until);
             let waits = self.waits();
             let step = tokio::select! {
@@ -231,6 +240,7 @@ impl Relay {
                     Some(frame) => self.heard(partition, frame).await,
                     None => self.lost(partition).await,
                 },
+                _ = seats.changed(), if awaits => self.look_for_holders().await,
                 () = front.more.notified(), if waits => self.look().await,
                 _ = again.tick(), if waits => self.look().await,
                 () = sleep_until(wanted.unwrap_or(heard)), if wanted.is_some() => self.late().await,
@@ -288,6 +298,7 @@ impl Relay {
                     self.tell(partition, &ToCoordinator::Heartbeat { leases })
                         .await;
                 }
+                parts.retain(|partition, _| !self.awaited.contains_key(partition));
                 self.revoke(parts.into_values().flatten().collect()).await
             }
             ToCoordinator::Started { leases } => {
@@ -308,7 +319,7 @@ impl Relay {
             ToCoordinator::Commit { items } => {
                 let mut unheard = Vec::new();
                 for (partition, items) in self.parts(items, |item| item.lease) {
-                    if !self.seats.contains_key(&partition) {
+                    if !self.seats.contains_key(&partition) && !self.is_awaited(partition) {
                         unheard.extend(items.iter().map(|item| item.lease));
                     }
                     self.tell(partition, &ToCoordinator::Commit { items }).await;
@@ -319,7 +330,7 @@ impl Relay {
                 let mut unheard = Vec::new();
                 let leases = items.iter().map(|item| item.lease).collect();
                 for (partition, leases) in self.parts(leases, |lease| *lease) {
-                    if !self.seats.contains_key(&partition) {
+                    if !self.seats.contains_key(&partition) && !self.is_awaited(partition) {
                         unheard.extend(leases);
                     }
                     // All of it, as one signature covers it; each takes what is its own.
@@ -336,6 +347,7 @@ impl Relay {
             ToCoordinator::Leave => {
                 self.leaving = true;
                 self.wanted = None;
+                self.awaited.clear();
                 self.tell_all(&ToCoordinator::Leave).await;
                 if self.seats.is_empty() {
                     Err(End::Closed)
@@ -360,6 +372,8 @@ impl Relay {
         if let Some(seat) = self.seats.get_mut(&partition) {
             seat.held.retain(|lease| !leases.contains(lease));
         }
+        let holding = &mut self.hello.holding;
+        holding.retain(|held| !leases.contains(&held.lease));
     }
 
     /// Leases of a seat that nobody can be told of any more.

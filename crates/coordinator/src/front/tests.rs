@@ -1,6 +1,7 @@
 //! Several coordinators on one journal with several partitions.
 
 mod away;
+mod between;
 mod handed;
 mod homestar;
 mod lines;
@@ -296,8 +297,8 @@ async fn all_leased(server: &Server, executor: &mut FakeExecutor) -> (Vec<u64>, 
     (numbers, leases)
 }
 
-/// Delivers all of these as one, under one signature.
-async fn deliver_all(executor: &mut FakeExecutor, leases: &[Lease]) {
+/// Says what all of these came to, under one signature.
+async fn say_all(executor: &mut FakeExecutor, leases: &[Lease]) {
     let deliver = |lease| delivery(lease, compute(lease), Remark::default());
     let items: Vec<_> = leases.iter().map(deliver).collect();
     let statements = items.iter().map(|item| Statement {
@@ -309,6 +310,11 @@ async fn deliver_all(executor: &mut FakeExecutor, leases: &[Lease]) {
     executor
         .say(&ToCoordinator::Deliver { items, signature })
         .await;
+}
+
+/// Delivers all of these as one.
+async fn deliver_all(executor: &mut FakeExecutor, leases: &[Lease]) {
+    say_all(executor, leases).await;
     let mut open: BTreeSet<LeaseId> = leases.iter().map(|lease| lease.id).collect();
     while !open.is_empty() {
         match executor.hear().await {
@@ -357,6 +363,7 @@ async fn leases_go_on_at_whoever_takes_a_partition_over() {
     first.stop().await;
     // Its connection to the other one ends, since it has leases there.
     while executor.hear().await.is_some() {}
+    shared(&[&second]).await;
     let (mut executor, resumed) = holding(&second, 1, &leases.iter().collect::<Vec<_>>()).await;
     assert_eq!(resumed.len(), leases.len(), "all go on");
     deliver_all(&mut executor, &leases).await;

@@ -119,14 +119,13 @@ impl Relay {
     /// The next seat, in turn, at which more waits than it can give away, unless it had nothing for this executor just before.
     fn hungry(&self) -> Option<u16> {
         let now = Instant::now();
-        let recent = |at: &Instant| now.duration_since(*at) < ASK_AGAIN;
         let may = |partition: &u16| {
             let seat = self.seats.get(partition);
             // Where it waits, it has nothing for this one.
             let vain = seat.is_some_and(|seat| {
                 seat.asked == Asked::Waits || seat.not_before.is_some_and(|at| now < at)
             });
-            !vain && !self.failed.get(partition).is_some_and(recent)
+            !vain && !self.has_failed(*partition)
         };
         let hungry: Vec<u16> = self.front.hungry().into_iter().filter(may).collect();
         let next = hungry.iter().find(|partition| **partition > self.served);
@@ -138,11 +137,9 @@ impl Relay {
         if let Some(other) = self.seats.keys().next().copied() {
             self.home = Some(other);
         } else {
-            let home = self.choose_home();
-            self.home = home;
-            if let Some(partition) = home
-                && let Turned::Away(why) = self.turn_to(partition).await?
-            {
+            let partition = self.choose_home();
+            self.home = Some(partition);
+            if let Turned::Away(why) = self.turn_to(partition).await? {
                 debug!(partition, why, "a seat does not welcome");
                 return Err(End::Stops);
             }

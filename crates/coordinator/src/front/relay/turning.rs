@@ -13,7 +13,7 @@ use tracing::debug;
 use super::{Asked, Attached, End, Relay};
 use crate::{
     front::{Seat, remote},
-    limits::{ASK_EVERY, FOLLOWED_WITHIN, WELCOME_MAX},
+    limits::{ASK_EVERY, AWAY_FOR, FOLLOWED_WITHIN, RESUMED_WITHIN, WELCOME_MAX},
     socket::STOPS,
 };
 
@@ -29,49 +29,39 @@ pub(super) enum Turned {
 }
 
 impl Relay {
-    /// Turns to the seats whose leases the executor holds, and to one where it can wait. Seats that are between two holders are waited
-    /// for: what it holds of them would be done again.
+    /// Turns to a seat where the executor can wait, and to those whose leases it holds. What of these is between two holders is waited
+    /// for afterwards: it may go on, and there is other work.
     pub(super) async fn welcome(&mut self) -> Result<(), End> {
-        let front = Arc::clone(&self.front);
+        let (heartbeat_ms, mut all) = self.settle().await?;
         let holding = self.hello.holding.iter();
         let mut left: BTreeSet<u16> = holding.map(|held| self.partition_of(held.lease)).collect();
-        let home = self.choose_home();
-        left.extend(home);
-        self.home = home;
-        self.served = home.unwrap_or_default();
-        let (mut heartbeat, mut all) = (None, Vec::new());
-        let until = Instant::now() + FOLLOWED_WITHIN;
-        while !left.is_empty() && Instant::now() < until {
-            // Those that are here first, as they do not wait for long for what it holds.
-            let mut order: Vec<u16> = left.iter().copied().collect();
-            order.sort_by_key(|partition| !matches!(front.seat_now(*partition), Seat::Here(_)));
-            for partition in order {
-                match timeout_at(until, self.turn_to(partition)).await {
-                    Ok(turned) => match turned? {
-                        Turned::Welcomed {
-                            heartbeat_ms,
-                            resumed,
-                        } => {
-                            left.remove(&partition);
-                            heartbeat = Some(heartbeat_ms);
-                            all.extend(resumed);
-                        }
-                        Turned::Away(why) => debug!(partition, why, "a seat does not welcome"),
-                    },
-                    Err(_) => debug!(partition, "a seat does not welcome in time"),
-                }
+        left.retain(|partition| !self.seats.contains_key(partition));
+        // Those that are here first, as nobody is waited for.
+        let mut order: Vec<u16> = left.iter().copied().collect();
+        order.sort_by_key(|partition| !matches!(self.front.seat_now(*partition), Seat::Here(_)));
+        let until = Instant::now() + RESUMED_WITHIN;
+        for partition in order {
+            if let Seat::Nobody = self.front.seat_now(partition) {
+                continue;
             }
-            if !left.is_empty() {
-                tokio::select! {
-                    () = sleep(ASK_EVERY) => {}
-                    () = front.closed() => return Err(End::Stops),
-                }
+            match timeout_at(until, self.turn_to(partition)).await {
+                Ok(turned) => match turned? {
+                    Turned::Welcomed { resumed, .. } => {
+                        left.remove(&partition);
+                        all.extend(resumed);
+                    }
+                    Turned::Away(why) => debug!(partition, why, "a seat does not welcome"),
+                },
+                Err(_) => debug!(partition, "a seat does not welcome in time"),
             }
         }
         // What it is not told to go on with it gives up.
-        self.hello.holding.clear();
-        // Without any seat it comes again, perhaps to another coordinator.
-        let heartbeat_ms = heartbeat.ok_or(End::Stops)?;
+        let holding = std::mem::take(&mut self.hello.holding).into_iter();
+        self.hello.holding = holding
+            .filter(|held| left.contains(&self.partition_of(held.lease)))
+            .collect();
+        all.extend(self.hello.holding.iter().map(|held| held.lease));
+        self.wait_for(left);
         self.say(&ToExecutor::Welcome {
             heartbeat_ms,
             resumed: all,
@@ -79,12 +69,40 @@ impl Relay {
         .await
     }
 
+    /// Turns to a seat where the executor can wait; how often it says that it is alive, and what it goes on with there.
+    async fn settle(&mut self) -> Result<(u64, Vec<LeaseId>), End> {
+        let front = Arc::clone(&self.front);
+        let until = Instant::now() + FOLLOWED_WITHIN;
+        while Instant::now() < until {
+            let home = self.choose_home();
+            match timeout_at(until, self.turn_to(home)).await {
+                Ok(turned) => match turned? {
+                    Turned::Welcomed {
+                        heartbeat_ms,
+                        resumed,
+                    } => {
+                        (self.home, self.served) = (Some(home), home);
+                        return Ok((heartbeat_ms, resumed));
+                    }
+                    Turned::Away(why) => debug!(home, why, "a seat does not welcome"),
+                },
+                Err(_) => debug!(home, "a seat does not welcome in time"),
+            }
+            tokio::select! {
+                () = sleep(ASK_EVERY) => {}
+                () = front.closed() => return Err(End::Stops),
+            }
+        }
+        // Without any seat it comes again, perhaps to another coordinator.
+        Err(End::Stops)
+    }
+
     /// One of the seats in here, in turn; one elsewhere, if there are none.
-    pub(super) fn choose_home(&self) -> Option<u16> {
+    pub(super) fn choose_home(&self) -> u16 {
         let turn = self.front.general.connection().0 as usize;
         let locals = self.front.locals();
         if !locals.is_empty() {
-            return Some(locals[turn % locals.len()].0);
+            return locals[turn % locals.len()].0;
         }
         let seats = self.front.seats.borrow();
         let held: Vec<u16> = (0..)
@@ -94,7 +112,13 @@ impl Relay {
             .collect();
         // If nobody holds any, one is waited for.
         let any = (turn % usize::from(self.front.partitions)) as u16;
-        Some(held.get(turn % held.len().max(1)).copied().unwrap_or(any))
+        held.get(turn % held.len().max(1)).copied().unwrap_or(any)
+    }
+
+    /// Was a coordinator tried in vain just before? Whoever tries it again and again has no time for others.
+    fn is_away(&self, coordinator: &str) -> bool {
+        let tried = self.away.get(coordinator);
+        tried.is_some_and(|at| at.elapsed() < AWAY_FOR)
     }
 
     /// Says hello to a seat, for the executor. What else it says meanwhile is passed on.
@@ -102,6 +126,9 @@ impl Relay {
         let mut elsewhere = None;
         let ends = match self.front.seat(partition).await {
             Ok(Seat::Here(local)) => remote::here(&local, self.peer, self.who),
+            Ok(Seat::There { address, .. }) if self.is_away(&address) => {
+                return Ok(Turned::Away("it did not answer just before".to_owned()));
+            }
             Ok(Seat::There { address, .. }) => {
                 let made = self.lines.talk(&self.front, &address, partition);
                 match timeout(WELCOME_MAX, made).await {
@@ -109,9 +136,13 @@ impl Relay {
                         elsewhere = Some(address);
                         ends
                     }
-                    Ok(Err(why)) => return Ok(Turned::Away(why)),
+                    Ok(Err(why)) => {
+                        self.away.insert(address, Instant::now());
+                        return Ok(Turned::Away(why));
+                    }
                     Err(_) => {
                         self.lines.forget(&address);
+                        self.away.insert(address, Instant::now());
                         return Ok(Turned::Away("it does not answer in time".to_owned()));
                     }
                 }
@@ -157,6 +188,7 @@ impl Relay {
                 }) => {
                     seat.held.extend(&resumed);
                     self.seats.insert(partition, seat);
+                    self.followed(partition, &resumed).await?;
                     return Ok(Turned::Welcomed {
                         heartbeat_ms,
                         resumed,

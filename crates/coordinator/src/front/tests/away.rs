@@ -6,7 +6,7 @@ use super::*;
 use crate::store::{Asked, Holder, faults::Faults};
 
 /// Somebody at this address holds the first partition, for as long as the test takes.
-fn held_at(disk: &Disk, address: &str) {
+pub(super) fn held_at(disk: &Disk, address: &str) {
     let holder = Holder {
         name: "away".to_owned(),
         address: address.to_owned(),

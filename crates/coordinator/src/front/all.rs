@@ -1,6 +1,9 @@
 //! What the operator decides of all partitions.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use asterism_protocol::PublicKey;
 use asterism_scheduler::SubmitError;
@@ -8,13 +11,14 @@ use axum::{
     Json,
     body::Body,
     extract::Request,
-    http::Method,
+    http::{Method, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
-use super::{Front, seats::apply, uri};
+use super::{COORDINATORS, Front, Seat, uri};
 use crate::{
     driver::NoAnswer,
     error::ApiError,
@@ -22,7 +26,6 @@ use crate::{
     pass::{self, Onward},
     peer::Peer,
     standby::nobody,
-    store::Decision,
 };
 
 /// Longest answer that is shown of what went wrong elsewhere.
@@ -30,6 +33,18 @@ const SHOWN_BYTES: usize = 4 << 10;
 
 /// For whom a coordinator asks that asks for itself: an address that nobody has, so nobody may more who hears its word for it.
 pub(super) const ITSELF: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// The partition whose coordinator tells all others what is decided of all of them.
+pub(super) const FIRST: u16 = 0;
+
+/// What begins the path of what it is to tell them.
+pub(super) const ALL: &str = "all";
+
+/// What is told of an executor that is drained.
+const DRAINED: &str = "/drained";
+
+/// Time for all to be told: some of them may be between two holders.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
 
 /// What one coordinator asks all others when an executor is drained.
 #[derive(Serialize, Deserialize)]
@@ -48,9 +63,42 @@ struct Drained {
 impl Front {
     /// Pauses or resumes all partitions.
     pub(crate) async fn pause(&self, paused: bool) -> Result<(), ApiError> {
-        let path = if paused { http::PAUSED } else { http::RESUMED };
-        try_join_all((0..self.partitions).map(|partition| self.tell(partition, path))).await?;
-        Ok(())
+        let what = if paused { http::PAUSED } else { http::RESUMED };
+        self.in_turn(what).await.map(drop)
+    }
+
+    /// Has all partitions told what the operator decided by whoever has the first one: what is decided at two coordinators in the same
+    /// moment is told to all in one order.
+    async fn in_turn(&self, what: &str) -> Result<Vec<u8>, ApiError> {
+        let request = self.own_request(Method::POST, &format!("/{ALL}{what}"))?;
+        let response = match self.seat(FIRST).await? {
+            Seat::Here(_) => {
+                let query = request.uri().query().unwrap_or_default();
+                let what = what.split_once('?').map_or(what, |(what, _)| what);
+                self.tell_all(what, query).await?
+            }
+            Seat::There { .. } | Seat::Nobody => self.ask(FIRST, ITSELF, request).await?,
+        };
+        said_yes(response).await
+    }
+
+    /// Tells all partitions what the operator decided, one thing after the other.
+    pub(super) async fn tell_all(&self, what: &str, query: &str) -> Result<Response, ApiError> {
+        let told = async {
+            let _turn = self.turn.lock().await;
+            if what == DRAINED {
+                return self.drain_all(query).await;
+            }
+            let paths = [http::PAUSED, http::RESUMED];
+            let path = paths.into_iter().find(|path| *path == what);
+            let path = path.ok_or_else(|| ApiError::not_found("nothing like this is decided"))?;
+            // Nothing is under way any more when something else is told.
+            let told = (0..self.partitions).map(|partition| self.tell(partition, path));
+            let told: Result<Vec<()>, ApiError> = join_all(told).await.into_iter().collect();
+            told.map(|_| StatusCode::OK.into_response())
+        };
+        let told = timeout(TOLD_WITHIN, told).await;
+        told.unwrap_or_else(|_| Err(nobody("not all of them are told in time")))
     }
 
     /// Tells one partition what the operator decided.
@@ -69,43 +117,6 @@ impl Front {
         Ok(request)
     }
 
-    /// Excludes an executor everywhere, or takes that back: here at once, elsewhere as soon as it is read there.
-    pub(crate) async fn decide(
-        &self,
-        executor: PublicKey,
-        excluded: Option<String>,
-    ) -> Result<(), ApiError> {
-        let decision = Decision {
-            executor,
-            at: self.general.clock.now(),
-            excluded,
-        };
-        if decision.excluded.is_none() && !self.is_excluded(executor).await? {
-            return Err(NoAnswer::Refused(SubmitError::NotExcluded(executor)).into());
-        }
-        let noted = decision.clone();
-        self.general
-            .blocking(move |app| Ok(app.journal.decide(&noted)?))
-            .await?;
-        for (_, local) in self.locals() {
-            match apply(&local.app.driver, &decision).await {
-                // It was not, in this one.
-                Ok(()) | Err(NoAnswer::Refused(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    async fn is_excluded(&self, executor: PublicKey) -> Result<bool, ApiError> {
-        let decisions = self
-            .general
-            .blocking(move |app| Ok(app.journal.decisions(0)?))
-            .await?;
-        let last = decisions.iter().find(|(_, last)| last.executor == executor);
-        Ok(last.is_some_and(|(_, last)| last.excluded.is_some()))
-    }
-
     /// Leases nothing more to an executor anywhere, or does again.
     pub(crate) async fn drain(&self, executor: PublicKey, draining: bool) -> Result<(), ApiError> {
         let query = serde_urlencoded::to_string(Drain {
@@ -113,42 +124,54 @@ impl Front {
             draining,
         });
         let query = query.map_err(|error| ApiError::internal(&error))?;
-        let mut known = self.drain_at_seats(executor, draining).await?;
-        let others = self.present().clone();
-        for other in others.iter().filter(|other| other.name != self.holder.name) {
-            let path = format!("/coordinators/drain?{query}");
-            let request = self.own_request(Method::POST, &path)?;
-            let stream = pass::connect(&other.address)
-                .await
-                .map_err(|why| nobody(&why))?;
-            let onward = Onward {
-                authority: &self.general.authority,
-                peer: ITSELF,
-                over: self.closing.clone(),
-            };
-            let passed = onward.pass_on(stream, request).await;
-            let response = passed.map_err(|error| nobody(&error.to_string()))?;
-            let said = said_yes(response).await?;
-            let said: Drained =
-                serde_json::from_slice(&said).map_err(|error| ApiError::internal(&error))?;
-            known |= said.known;
-        }
-        if known {
+        let said = self.in_turn(&format!("{DRAINED}?{query}")).await?;
+        let said: Drained =
+            serde_json::from_slice(&said).map_err(|error| ApiError::internal(&error))?;
+        if said.known {
             Ok(())
         } else {
             Err(NoAnswer::Refused(SubmitError::UnknownExecutor(executor)).into())
         }
     }
 
+    /// Tells all coordinators of an executor that is drained, or is no longer.
+    async fn drain_all(&self, query: &str) -> Result<Response, ApiError> {
+        let Drain { executor, draining } = drain_of(query)?;
+        let executor = executor.parse::<PublicKey>().map_err(odd)?;
+        let mut known = self.drain_at_seats(executor, draining).await?;
+        let mut others = self.present().clone();
+        others.retain(|other| other.name != self.holder.name);
+        let told = others
+            .iter()
+            .map(|other| self.drain_at(&other.address, query));
+        for said in join_all(told).await {
+            known |= said?.known;
+        }
+        Ok(Json(Drained { known }).into_response())
+    }
+
+    /// Tells another one of them.
+    async fn drain_at(&self, coordinator: &str, query: &str) -> Result<Drained, ApiError> {
+        let path = format!("/{COORDINATORS}/drain?{query}");
+        let request = self.own_request(Method::POST, &path)?;
+        let stream = pass::connect(coordinator)
+            .await
+            .map_err(|why| nobody(&why))?;
+        let onward = Onward {
+            authority: &self.general.authority,
+            peer: ITSELF,
+            over: self.closing.clone(),
+        };
+        let passed = onward.pass_on(stream, request).await;
+        let response = passed.map_err(|error| nobody(&error.to_string()))?;
+        let said = said_yes(response).await?;
+        serde_json::from_slice(&said).map_err(|error| ApiError::internal(&error))
+    }
+
     /// As another coordinator asks for it.
     pub(super) async fn drain_here(&self, query: &str) -> Result<Response, ApiError> {
-        let odd =
-            |reason: String| ApiError::invalid(format!("the query is not understood: {reason}"));
-        let Drain { executor, draining } =
-            serde_urlencoded::from_str(query).map_err(|error| odd(error.to_string()))?;
-        let executor = executor
-            .parse()
-            .map_err(|error: asterism_protocol::Error| odd(error.to_string()))?;
+        let Drain { executor, draining } = drain_of(query)?;
+        let executor = executor.parse::<PublicKey>().map_err(odd)?;
         let known = self.drain_at_seats(executor, draining).await?;
         Ok(Json(Drained { known }).into_response())
     }
@@ -165,6 +188,14 @@ impl Front {
         }
         Ok(known | self.set_drained(executor, draining))
     }
+}
+
+fn drain_of(query: &str) -> Result<Drain, ApiError> {
+    serde_urlencoded::from_str(query).map_err(odd)
+}
+
+fn odd(error: impl std::fmt::Display) -> ApiError {
+    ApiError::invalid(format!("the query is not understood: {error}"))
 }
 
 /// The body of an answer that is a good one.

@@ -4,6 +4,7 @@
 //! answered here, with the help of all seats where it is about all of them.
 
 mod all;
+mod decisions;
 mod line;
 mod lists;
 mod relay;
@@ -54,7 +55,10 @@ use crate::{
     upkeep::UPKEEP,
 };
 
-use self::seats::Keeper;
+use self::{
+    decisions::{Decisions, Told},
+    seats::Keeper,
+};
 pub(crate) use self::{relay::relay, watch::watch};
 
 /// Knows where every partition is.
@@ -67,6 +71,10 @@ pub(crate) struct Front {
     seats: told::Sender<Vec<Seat>>,
     /// Wakes executors that wait, when something waits for them at another seat.
     more: Arc<Notify>,
+    /// Whom all partitions exclude.
+    decisions: Mutex<Decisions>,
+    /// Held by what is told to all partitions and is in no journal's order, where the first partition is.
+    turn: tokio::sync::Mutex<()>,
     /// Hears of executors that a seat has caught.
     caught: mpsc::UnboundedSender<Decision>,
     /// Coordinators that are here, this one too.
@@ -113,7 +121,7 @@ pub(crate) struct Local {
     router: TowerToHyperService<Router>,
     unmet: Arc<Unmet>,
     /// Hears of what was decided for all partitions.
-    decided: mpsc::UnboundedSender<Decision>,
+    decided: mpsc::UnboundedSender<Told>,
     /// Told to hand it over.
     leave: Notify,
 }
@@ -208,6 +216,8 @@ impl Front {
             partitions,
             seats: told::Sender::new(vec![Seat::Nobody; usize::from(partitions)]),
             more: Arc::default(),
+            decisions: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
             caught,
             present: Mutex::default(),
             relayed: Mutex::default(),
@@ -447,6 +457,12 @@ impl Front {
         let partition = partition.map_err(|_| ApiError::not_found("there is no such partition"))?;
         let local = self.soon_here(partition).await?;
         let query = request.uri().query();
+        if let Some(what) = rest
+            .strip_prefix(all::ALL)
+            .filter(|_| partition == all::FIRST)
+        {
+            return self.tell_all(what, query.unwrap_or_default()).await;
+        }
         let query = query.map_or(String::new(), |query| format!("?{query}"));
         *request.uri_mut() = uri(&format!("/{rest}{query}"))?;
         Ok(local.answer(request).await)

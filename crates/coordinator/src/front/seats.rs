@@ -18,11 +18,14 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Front, Local, PAUSE, Seat};
+use super::{
+    Front, Local, Seat,
+    decisions::{Told, listen},
+};
 use crate::{
     app::Own,
     diary,
-    driver::{Clock, Driver, NoAnswer, Parts, StartError, Threads, Trouble, Unmet},
+    driver::{Clock, Driver, Parts, StartError, Threads, Trouble, Unmet},
     http,
     hub::Hub,
     limits::{ASK_EVERY, KEPT_FOR, LEFT_TO_OTHERS, RETRY_MAX, TERM, TURNED_AT_ONCE},
@@ -51,10 +54,6 @@ pub(super) struct Keeper {
     kept: Option<Instant>,
     /// How often it looked around.
     looks: u32,
-    /// The number of the last decision that is known here.
-    last: u64,
-    /// What was decided last of each executor.
-    decided: BTreeMap<PublicKey, Decision>,
     /// Whom seats have caught.
     caught: mpsc::UnboundedReceiver<Decision>,
     /// What of that is not noted yet.
@@ -66,7 +65,7 @@ struct Begun {
     local: Arc<Local>,
     threads: Threads,
     close: told::Sender<bool>,
-    decided: mpsc::UnboundedReceiver<Decision>,
+    decided: mpsc::UnboundedReceiver<Told>,
 }
 
 impl Keeper {
@@ -81,8 +80,6 @@ impl Keeper {
             handed: None,
             kept: None,
             looks: 0,
-            last: 0,
-            decided: BTreeMap::new(),
             caught,
             to_note: VecDeque::new(),
         }
@@ -285,15 +282,7 @@ impl Keeper {
             }
         })?;
         self.free.remove(&partition);
-        for decision in self.decided.values() {
-            // It has ended already, if nobody listens.
-            let _ = begun.local.decided.send(decision.clone());
-        }
-        let known = self.decided.keys().copied().collect();
-        let seat = Seat::Here(Arc::clone(&begun.local));
-        self.front
-            .seats
-            .send_modify(|seats| seats[usize::from(partition)] = seat);
+        let known = self.front.begins_here(partition, &begun.local);
         let front = Arc::clone(&self.front);
         self.running.spawn(async move {
             serve(&front, partition, begun, known).await;
@@ -315,18 +304,10 @@ impl Keeper {
 
     /// Learns whom others have excluded, and tells all that are here.
     async fn read_decisions(&mut self, meeting: &Meeting) -> Result<(), StartError> {
-        let last = self.last;
-        if meeting.decisions <= last {
-            return Ok(());
-        }
-        let locals = self.front.locals();
-        for (number, decision) in self.journal(move |journal| journal.decisions(last)).await? {
-            for (_, local) in &locals {
-                // As above.
-                let _ = local.decided.send(decision.clone());
-            }
-            self.decided.insert(decision.executor, decision);
-            self.last = number;
+        let last = self.front.last_decision();
+        if meeting.decisions > last {
+            let read = self.journal(move |journal| journal.decisions(last)).await?;
+            self.front.learn_decisions(read);
         }
         Ok(())
     }
@@ -446,27 +427,4 @@ async fn tell_of_excluded(
         }
     }
     std::future::pending().await
-}
-
-/// Does in one partition what was decided for all.
-async fn listen(driver: Driver, mut decided: mpsc::UnboundedReceiver<Decision>) {
-    while let Some(decision) = decided.recv().await {
-        while let Err(NoAnswer::Unavailable | NoAnswer::Busy) = apply(&driver, &decision).await {
-            if driver.is_gone() {
-                return;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-}
-
-/// Excludes an executor, or takes that back; it may be so already.
-pub(super) async fn apply(driver: &Driver, decision: &Decision) -> Result<(), NoAnswer> {
-    let Decision {
-        executor, excluded, ..
-    } = decision;
-    match excluded {
-        Some(reason) => driver.ban(*executor, reason.clone()).await,
-        None => driver.lift(*executor).await,
-    }
 }

@@ -2,6 +2,7 @@
 
 mod away;
 mod between;
+mod decided;
 mod handed;
 mod homestar;
 mod lines;

@@ -36,6 +36,8 @@ pub(crate) struct Faults {
     receipts: Mutex<Option<fn() -> JournalError>>,
     /// How long an append takes.
     slow: Mutex<Duration>,
+    /// How long it takes to hear that a decision is noted.
+    slow_decisions: Mutex<Duration>,
     /// Does it give blobs and take none?
     takes_none: AtomicBool,
     /// What the blobs say of themselves, beside what becomes of calls.
@@ -64,6 +66,12 @@ impl Faults {
     /// Each append takes so long from now on.
     pub(crate) fn slow_appends(&self, by: Duration) {
         *self.slow.lock().unwrap_or_else(PoisonError::into_inner) = by;
+    }
+
+    /// Each decision is noted at once, and whoever notes it hears so that much later from now on.
+    pub(crate) fn slow_decisions(&self, by: Duration) {
+        let slow = self.slow_decisions.lock();
+        *slow.unwrap_or_else(PoisonError::into_inner) = by;
     }
 
     /// No receipt can be read by its name from now on, until [`Faults::heal`].
@@ -186,7 +194,11 @@ impl Journal for FaultyJournal {
     }
 
     fn decide(&self, decision: &Decision) -> Result<(), JournalError> {
-        self.1.journal(|| self.0.decide(decision))
+        let slow = self.1.slow_decisions.lock();
+        let slow = *slow.unwrap_or_else(PoisonError::into_inner);
+        let noted = self.1.journal(|| self.0.decide(decision));
+        std::thread::sleep(slow);
+        noted
     }
 
     fn decisions(&self, after: u64) -> Result<Vec<(u64, Decision)>, JournalError> {

@@ -39,7 +39,7 @@ pub(crate) use self::{
     condition::{Clock, Trouble},
     outbox::OutboxReceiver,
     recovery::event_of,
-    unmet::Unmet,
+    unmet::{Unmet, Waiting},
 };
 use crate::{
     hub::{Edition, Hub},

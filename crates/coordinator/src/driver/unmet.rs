@@ -6,10 +6,28 @@ use tokio::sync::Notify;
 
 use crate::{limits::TURNED_AT_ONCE, store::Tenure};
 
-/// How much is ready that nobody who polls there may have, as its scheduler said last.
+/// How much is ready at one scheduler that nobody who polls there may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) count: u64,
+    /// How often it became more: whoever asked for it in vain asks again when this differs.
+    pub(crate) news: u64,
+}
+
+impl Waiting {
+    /// It is so much now; by how much that is more.
+    pub(crate) fn becomes(&mut self, count: u64) -> u64 {
+        let more = count.saturating_sub(self.count);
+        self.count = count;
+        self.news += u64::from(more > 0);
+        more
+    }
+}
+
+/// What waits, as its scheduler said last.
 #[derive(Default)]
 pub(crate) struct Unmet {
-    told: Mutex<(Option<Tenure>, u64)>,
+    told: Mutex<(Option<Tenure>, Waiting)>,
     /// Wakes executors that wait at other schedulers.
     more: Arc<Notify>,
 }
@@ -23,34 +41,34 @@ impl Unmet {
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, (Option<Tenure>, u64)> {
+    fn told(&self) -> MutexGuard<'_, (Option<Tenure>, Waiting)> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// So much waits now.
     pub(super) fn tell(&self, tenure: Tenure, count: usize) {
-        let count = count as u64;
-        let (_, before) = std::mem::replace(&mut *self.told(), (Some(tenure), count));
-        if count > before {
-            self.wake(count - before);
-        }
+        let mut told = self.told();
+        told.0 = Some(tenure);
+        let more = told.1.becomes(count as u64);
+        drop(told);
+        self.wake(more);
     }
 
     /// Wakes as many executors that wait, if there are as many.
-    pub(crate) fn wake(&self, count: u64) {
+    fn wake(&self, count: u64) {
         for _ in 0..count.min(TURNED_AT_ONCE) {
             self.more.notify_one();
         }
     }
 
-    /// How much waits.
-    pub(crate) fn count(&self) -> u64 {
+    /// What waits.
+    pub(crate) fn waiting(&self) -> Waiting {
         self.told().1
     }
 
     /// How much waits, for those who hold the partition as long as this one does.
     pub(crate) fn of_tenure(&self) -> Option<(Tenure, u64)> {
-        let (tenure, count) = *self.told();
-        Some((tenure?, count))
+        let (tenure, waiting) = *self.told();
+        Some((tenure?, waiting.count))
     }
 }

@@ -53,11 +53,11 @@ const BYTES_MAX: usize = HEAD_BYTES + FRAME_BYTES_MAX;
 /// One talk with a seat: the number that whoever began it gave it, and in the last two bytes the seat's partition. A seat that
 /// is talked with again is so under another number, so nothing is heard of the talk before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Talk(u64);
+pub(super) struct Talk(u64);
 
 /// What is said in a talk.
 #[derive(Debug, PartialEq, Eq)]
-enum Word {
+pub(super) enum Word {
     /// It begins.
     Begin,
     /// A message.
@@ -76,7 +76,7 @@ impl Talk {
     }
 
     /// The frame that carries a word of it.
-    fn frame(self, word: &Word) -> Bytes {
+    pub(super) fn frame(self, word: &Word) -> Bytes {
         let (kind, said): (u8, &[u8]) = match word {
             Word::Begin => (0, b"".as_slice()),
             Word::Say(said) => (1, &said[..]),
@@ -87,7 +87,7 @@ impl Talk {
     }
 
     /// What a frame carries, if it is one.
-    fn read(frame: &Bytes) -> Option<(Self, Word)> {
+    pub(super) fn read(frame: &Bytes) -> Option<(Self, Word)> {
         let (kind, rest) = frame.split_first()?;
         let talk = Self(u64::from_be_bytes(*rest.first_chunk()?));
         let word = match kind {

@@ -41,7 +41,7 @@ use tracing::debug;
 use crate::{
     Place, ServeError,
     app::{App, Own},
-    driver::{Clock, Driver, Trouble, Unmet},
+    driver::{Clock, Driver, Trouble, Unmet, Waiting},
     error::ApiError,
     http::{self, Client, Forwarded, Key, Ready, Wanted},
     hub::Hub,
@@ -108,8 +108,8 @@ pub(crate) enum Seat {
     There {
         /// Where that is reached.
         address: String,
-        /// How much waits there for executors.
-        unmet: u64,
+        /// What waits there for executors.
+        waiting: Waiting,
     },
     /// Between two holders.
     Nobody,
@@ -339,17 +339,6 @@ impl Front {
         let here = self.locals().into_iter().map(|(partition, _)| partition);
         let here: Vec<u16> = here.collect();
         serde_json::json!({ "here": here, "of": self.partitions })
-    }
-
-    /// The partitions at which more waits than executors there can take.
-    fn hungry(&self) -> Vec<u16> {
-        let seats = self.seats.borrow();
-        let hungry = (0..).zip(&*seats).filter(|(_, seat)| match seat {
-            Seat::Here(local) => local.unmet.count() > 0,
-            Seat::There { unmet, .. } => *unmet > 0,
-            Seat::Nobody => false,
-        });
-        hungry.map(|(partition, _)| partition).collect()
     }
 
     async fn answer(&self, peer: IpAddr, request: Request) -> Result<Response, ApiError> {

@@ -28,7 +28,7 @@ use serde_bytes::ByteArray;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::warn;
 
-use self::{awaiting::Awaited, turning::Turned};
+use self::{asking::Vain, awaiting::Awaited, turning::Turned};
 use super::{
     Front, PAUSE,
     line::Lines,
@@ -49,10 +49,10 @@ struct Attached {
     asked: Asked,
     /// Answers that are on their way to what is not asked any more.
     stale: u32,
-    /// Until when it is not asked again, as it had nothing.
-    not_before: Option<Instant>,
-    /// How often it had nothing, one time after the other.
-    vain: u32,
+    /// What was known to wait there when it was asked last: how often that had become more.
+    news: u64,
+    /// What is known of having asked it in vain.
+    vain: Option<Vain>,
 }
 
 /// What a seat was asked, and has not answered.

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     app::Own,
     diary,
-    driver::{Clock, Driver, Parts, StartError, Threads, Trouble, Unmet},
+    driver::{Clock, Driver, Parts, StartError, Threads, Trouble, Unmet, Waiting},
     http,
     hub::Hub,
     limits::{ASK_EVERY, KEPT_FOR, LEFT_TO_OTHERS, RETRY_MAX, TERM, TURNED_AT_ONCE},
@@ -189,12 +189,17 @@ impl Keeper {
                     continue;
                 }
                 let Seen { holder, unmet } = seen;
+                let mut waiting = match seat {
+                    Seat::There { waiting, .. } => *waiting,
+                    Seat::Here(_) | Seat::Nobody => Waiting::default(),
+                };
+                waiting.becomes(*unmet);
                 *seat = match holder.as_ref().filter(|holder| holder.name != *ours) {
                     Some(holder) => {
                         hungry += unmet;
                         Seat::There {
                             address: holder.address.clone(),
-                            unmet: *unmet,
+                            waiting,
                         }
                     }
                     None => Seat::Nobody,

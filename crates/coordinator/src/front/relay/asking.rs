@@ -9,10 +9,59 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{Asked, End, Relay, Turned};
-use crate::limits::ASK_AGAIN;
+use crate::{
+    driver::Waiting,
+    front::{Front, Seat},
+    limits::ASK_AGAIN,
+};
 
-/// How often the pause doubles before a seat is asked again that had nothing: what waits there may be for others.
-const VAIN_MAX: u32 = 3;
+/// How often the pause doubles before a seat is asked again that had nothing: what waits there is for others, as long as nothing
+/// comes to it. This is a minute nearly; seldom may an executor have what it could not have before.
+const VAIN_MAX: u32 = 7;
+
+/// A seat had nothing for an executor, though something waits there.
+pub(super) struct Vain {
+    /// The last time.
+    at: Instant,
+    /// How often after that time, one after the other.
+    again: u32,
+    /// How often what waits had become more until then.
+    news: u64,
+}
+
+impl Vain {
+    /// The seat has nothing.
+    fn after(before: Option<Self>, news: u64, now: Instant) -> Self {
+        let again = before.map_or(0, |before| VAIN_MAX.min(before.again + 1));
+        Self {
+            at: now,
+            again,
+            news,
+        }
+    }
+
+    /// May it be asked again, when what waits has become more so often?
+    fn is_over(&self, news: u64, now: Instant) -> bool {
+        let again = if news == self.news { self.again } else { 0 };
+        now.duration_since(self.at) >= ASK_AGAIN * (1 << again)
+    }
+}
+
+impl Front {
+    /// The partitions at which more waits than executors there can take, and what.
+    fn hungry(&self) -> Vec<(u16, Waiting)> {
+        let seats = self.seats.borrow();
+        let waiting = (0..).zip(&*seats).map(|(partition, seat)| {
+            let waiting = match seat {
+                Seat::Here(local) => local.unmet.waiting(),
+                Seat::There { waiting, .. } => *waiting,
+                Seat::Nobody => Waiting::default(),
+            };
+            (partition, waiting)
+        });
+        waiting.filter(|(_, waiting)| waiting.count > 0).collect()
+    }
+}
 
 impl Relay {
     pub(super) async fn assigned(
@@ -30,8 +79,8 @@ impl Relay {
                 return Ok(());
             }
             if seat.asked == Asked::Now {
-                seat.not_before = Some(Instant::now() + ASK_AGAIN * (1 << seat.vain));
-                seat.vain = VAIN_MAX.min(seat.vain + 1);
+                let vain = Vain::after(seat.vain.take(), seat.news, Instant::now());
+                seat.vain = Some(vain);
             }
             seat.asked = Asked::Nothing;
             return self.look().await;
@@ -46,7 +95,7 @@ impl Relay {
             return Ok(());
         }
         seat.held.extend(leases);
-        seat.vain = 0;
+        seat.vain = None;
         (self.home, self.served) = (Some(partition), partition);
         self.pass(frame).await?;
         self.withdraw_all().await;
@@ -90,7 +139,7 @@ impl Relay {
                 return Ok(());
             }
             match self.hungry() {
-                Some(partition) => {
+                Some((partition, news)) => {
                     if !self.seats.contains_key(&partition)
                         && let Turned::Away(why) = self.turn_to(partition).await?
                     {
@@ -99,6 +148,9 @@ impl Relay {
                         continue;
                     }
                     self.withdraw_all().await;
+                    if let Some(seat) = self.seats.get_mut(&partition) {
+                        seat.news = news;
+                    }
                     self.ask(partition, slots, Asked::Now).await;
                 }
                 None => {
@@ -116,20 +168,26 @@ impl Relay {
         Ok(())
     }
 
-    /// The next seat, in turn, at which more waits than it can give away, unless it had nothing for this executor just before.
-    fn hungry(&self) -> Option<u16> {
+    /// The next seat, in turn, at which more waits than it can give away, unless it had nothing for this executor just before; and how
+    /// often what waits there has become more.
+    fn hungry(&self) -> Option<(u16, u64)> {
         let now = Instant::now();
-        let may = |partition: &u16| {
+        let may = |(partition, waiting): &(u16, Waiting)| {
             let seat = self.seats.get(partition);
             // Where it waits, it has nothing for this one.
             let vain = seat.is_some_and(|seat| {
-                seat.asked == Asked::Waits || seat.not_before.is_some_and(|at| now < at)
+                let vain = seat.vain.as_ref();
+                seat.asked == Asked::Waits
+                    || vain.is_some_and(|vain| !vain.is_over(waiting.news, now))
             });
             !vain && !self.has_failed(*partition)
         };
-        let hungry: Vec<u16> = self.front.hungry().into_iter().filter(may).collect();
-        let next = hungry.iter().find(|partition| **partition > self.served);
-        next.or(hungry.first()).copied()
+        let hungry: Vec<(u16, Waiting)> = self.front.hungry().into_iter().filter(may).collect();
+        let next = hungry
+            .iter()
+            .find(|(partition, _)| *partition > self.served);
+        let (partition, waiting) = next.or(hungry.first())?;
+        Some((*partition, waiting.news))
     }
 
     /// Where it waited is gone.
@@ -156,5 +214,34 @@ impl Relay {
         self.wanted = None;
         self.withdraw_all().await;
         self.say(&ToExecutor::Assign { leases: Vec::new() }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_for_others_is_asked_for_ever_more_rarely_until_more_waits() {
+        let mut now = Instant::now();
+        let mut vain = Vain::after(None, 1, now);
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            let begun = now;
+            while !vain.is_over(1, now) {
+                now += Duration::from_millis(100);
+            }
+            pauses.push(now.duration_since(begun).as_millis());
+            vain = Vain::after(Some(vain), 1, now);
+        }
+        let longest = 51_200;
+        assert_eq!(pauses[..4], [400, 800, 1_600, 3_200]);
+        assert_eq!(pauses[7..], [longest; 3]);
+        // Something new is looked at soon, and not at once: many ask for it.
+        assert!(!vain.is_over(2, now));
+        assert!(vain.is_over(2, now + ASK_AGAIN));
+        assert!(!vain.is_over(1, now + ASK_AGAIN));
     }
 }

@@ -163,8 +163,8 @@ impl Relay {
             held: BTreeSet::new(),
             asked: Asked::Nothing,
             stale: 0,
-            not_before: None,
-            vain: 0,
+            news: 0,
+            vain: None,
         };
         let until = Instant::now() + WELCOME_MAX;
         loop {

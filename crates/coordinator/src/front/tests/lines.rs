@@ -1,6 +1,30 @@
 //! Connections between coordinators, over which executors and watchers talk with seats elsewhere.
 
+use asterism_protocol::{SUBPROTOCOL, encode};
+use axum::{
+    Router,
+    extract::{
+        State,
+        ws::{Message, WebSocketUpgrade},
+    },
+    response::Response,
+    routing::get,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
 use super::*;
+use crate::{
+    authority::Authority,
+    front::line::{Talk, Word},
+    metrics::Metrics,
+    places::Places,
+    server::{self, Door, End},
+    store::{Asked, Holder},
+};
 
 /// The lines of others to a coordinator.
 async fn lines(server: &Server) -> u64 {
@@ -41,4 +65,87 @@ async fn whoever_talks_with_many_seats_of_another_coordinator_has_one_connection
     are_lines(&second, 0).await;
     second.stop().await;
     first.stop().await;
+}
+
+/// A coordinator that welcomes executors, has nothing for them, and tells how often it is asked for what it has now.
+async fn has_nothing(
+    State(asked): State<mpsc::UnboundedSender<()>>,
+    ws: WebSocketUpgrade,
+) -> Response {
+    ws.protocols([SUBPROTOCOL])
+        .on_upgrade(async move |mut socket| {
+            while let Some(Ok(said)) = socket.recv().await {
+                let Message::Binary(frame) = said else {
+                    continue;
+                };
+                let Some((talk, Word::Say(said))) = Talk::read(&frame) else {
+                    continue;
+                };
+                let answer = match decode_frame(&said).unwrap() {
+                    ToCoordinator::Hello(_) => ToExecutor::Welcome {
+                        heartbeat_ms: 3_000,
+                        resumed: Vec::new(),
+                    },
+                    ToCoordinator::Poll { slots, .. } => {
+                        if slots > 0 {
+                            let _ = asked.send(());
+                        }
+                        ToExecutor::Assign { leases: Vec::new() }
+                    }
+                    _ => continue,
+                };
+                let word = Word::Say(encode(&answer).into());
+                let _ = socket.send(Message::Binary(talk.frame(&word))).await;
+            }
+        })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seat_that_had_nothing_is_asked_again_when_more_waits_there() {
+    let disk = disk();
+    let (asked, mut asks) = mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let holder = Holder {
+        name: "hungry".to_owned(),
+        address: format!("http://{}", listener.local_addr().unwrap()),
+    };
+    let router = Router::new()
+        .route("/coordinators/executor", get(has_nothing))
+        .with_state(asked);
+    let door = Door {
+        connections: Places::new("connections", 16),
+        metrics: Arc::new(Metrics::new()),
+        authority: Arc::new(Authority::new(None, true).unwrap()),
+        close: watch::Sender::new(false),
+    };
+    let other = tokio::spawn(server::run(
+        listener,
+        router,
+        door,
+        std::future::pending::<End>(),
+    ));
+    let Ok(Asked::Granted(tenure)) = disk.journal.acquire(Partition(0), &holder, LONG) else {
+        panic!("nobody else holds it")
+    };
+    // It says what waits there, and is here for nobody else.
+    let waits = |count| {
+        let met = disk
+            .journal
+            .meet(&holder, Duration::ZERO, &[(tenure, count)]);
+        met.unwrap();
+    };
+    waits(1);
+    let server = serve(&disk).await;
+    let mut executor = FakeExecutor::connect(&server.url, 1).await;
+    let (slots, wait_ms) = (1, 20_000);
+    executor.say(&ToCoordinator::Poll { slots, wait_ms }).await;
+    for _ in 0..4 {
+        timeout(LONG, asks.recv()).await.unwrap().unwrap();
+    }
+    // In vain it would ask again after three seconds.
+    waits(2);
+    let again = timeout(Duration::from_secs(2), asks.recv()).await;
+    assert!(again.is_ok(), "it hears that there is more");
+    server.stop().await;
+    other.abort();
 }

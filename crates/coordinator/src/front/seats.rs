@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
     sync::Arc,
+    thread,
 };
 
 use asterism_protocol::{
@@ -12,8 +14,8 @@ use asterism_protocol::{
 use asterism_scheduler::{Config, Scheduler};
 use hyper_util::service::TowerToHyperService;
 use tokio::{
-    sync::{Notify, mpsc, watch as told},
-    task::{JoinError, JoinSet},
+    sync::{Notify, mpsc, oneshot, watch as told},
+    task::{JoinError, JoinHandle, JoinSet},
     time::{Instant, MissedTickBehavior},
 };
 use tracing::{debug, info, warn};
@@ -54,6 +56,8 @@ pub(super) struct Keeper {
     kept: Option<Instant>,
     /// How often it looked around.
     looks: u32,
+    /// Reads what others have added of components.
+    reading: Option<JoinHandle<()>>,
     /// Whom seats have caught.
     caught: mpsc::UnboundedReceiver<Decision>,
     /// What of that is not noted yet.
@@ -80,6 +84,7 @@ impl Keeper {
             handed: None,
             kept: None,
             looks: 0,
+            reading: None,
             caught,
             to_note: VecDeque::new(),
         }
@@ -148,9 +153,13 @@ impl Keeper {
         self.take(&meeting);
         self.hand_over(&meeting);
         self.looks = self.looks.wrapping_add(1);
-        if self.looks.is_multiple_of(COMPONENTS_EVERY) {
-            // For whoever watches; who asks for one has them read before.
-            drop(self.front.general.blocking(http::refresh).await);
+        let reads = self.reading.as_ref();
+        let reads = reads.is_some_and(|reading| !reading.is_finished());
+        if self.looks.is_multiple_of(COMPONENTS_EVERY) && !reads {
+            let general = Arc::clone(&self.front.general);
+            // For whoever watches; who asks for one has them read before. Nobody waits for it who has to say that we are here.
+            let reading = async move { drop(general.blocking(http::refresh).await) };
+            self.reading = Some(tokio::spawn(reading));
         }
         Ok(())
     }
@@ -160,8 +169,7 @@ impl Keeper {
         ask: impl FnOnce(&dyn Journal) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, StartError> {
         let journal = Arc::clone(&self.front.general.journal);
-        let asked = tokio::task::spawn_blocking(move || ask(&*journal)).await;
-        Ok(asked.map_err(std::io::Error::other)??)
+        Ok(apart("coordinators", move || ask(&*journal)).await??)
     }
 
     async fn meet(&self) -> Result<Meeting, StartError> {
@@ -279,7 +287,7 @@ impl Keeper {
         &mut self,
         joined: Result<(u16, Result<Begun, StartError>), JoinError>,
     ) -> Result<(), StartError> {
-        let (partition, begun) = joined.map_err(std::io::Error::other)?;
+        let (partition, begun) = joined.map_err(io::Error::other)?;
         let begun = begun.inspect_err(|error| {
             self.busy.remove(&partition);
             if !matches!(error, StartError::Held(_)) {
@@ -326,6 +334,18 @@ fn share(meeting: &Meeting) -> usize {
         .div_ceil(meeting.present.len().max(1))
 }
 
+/// Does what blocks on a thread of its own. Those that there are for that may all be taken by what strangers ask for, and who says
+/// nothing to other coordinators for some seconds is gone for them.
+async fn apart<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (tell, told) = oneshot::channel();
+    let work = move || drop(tell.send(work()));
+    thread::Builder::new().name(name.to_owned()).spawn(work)?;
+    told.await.map_err(io::Error::other)
+}
+
 /// Takes a partition, and brings its scheduler back.
 async fn begin(front: &Arc<Front>, partition: u16) -> Result<Begun, StartError> {
     let general = &front.general;
@@ -352,8 +372,7 @@ async fn begin(front: &Arc<Front>, partition: u16) -> Result<Begun, StartError> 
         caught: Some(front.caught.clone()),
     };
     // Replaying a long log takes a while.
-    let started = tokio::task::spawn_blocking(move || Driver::start(parts)).await;
-    let (driver, threads) = started.map_err(std::io::Error::other)??;
+    let (driver, threads) = apart("recovery", move || Driver::start(parts)).await??;
     let (close, closing) = told::channel(false);
     let own = Own {
         driver,

@@ -2,6 +2,7 @@
 
 mod away;
 mod between;
+mod crowded;
 mod decided;
 mod handed;
 mod homestar;

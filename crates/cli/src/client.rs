@@ -39,6 +39,19 @@ pub(crate) struct Coordinator {
 pub(crate) struct Answer {
     pub(crate) media_type: String,
     pub(crate) body: Vec<u8>,
+    /// The partitions that a list lacks, as they cannot be reached now.
+    missing: Option<String>,
+}
+
+impl Answer {
+    /// Says what a list lacks, if it lacks something.
+    pub(crate) fn say_missing(&self, console: &Console) {
+        if let Some(missing) = &self.missing {
+            console.say(&format!(
+                "not all is here: no coordinator answers now for partition {missing} of the journal; ask again in some seconds"
+            ));
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -263,14 +276,19 @@ impl Coordinator {
             .await
             .map_err(|error| self.no_answer(&error))?;
         let status = response.status();
-        let media_type = media_type(&response);
+        let media_type = text_of(&response, header::CONTENT_TYPE.as_str());
+        let missing = text_of(&response, "asterism-missing-partitions");
         let body = response
             .bytes()
             .await
             .map_err(|error| NoAnswer::Broken(self.broken(&error)))?
             .to_vec();
         if status.is_success() {
-            Ok(Answer { media_type, body })
+            Ok(Answer {
+                media_type: media_type.unwrap_or_default(),
+                body,
+                missing,
+            })
         } else {
             Err(NoAnswer::Refused(Failure::of_answer(
                 status.as_u16(),
@@ -370,10 +388,7 @@ fn client() -> Result<reqwest::Client, Failure> {
         .map_err(|error| Failure::other(format!("no HTTP client can be made: {error}")))
 }
 
-fn media_type(response: &Response) -> String {
-    let header = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    header.unwrap_or_default().to_owned()
+fn text_of(response: &Response, header: &str) -> Option<String> {
+    let value = response.headers().get(header)?;
+    value.to_str().ok().map(str::to_owned)
 }

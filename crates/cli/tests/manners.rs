@@ -1,6 +1,8 @@
 //! How the command line behaves: where words go, what wins over what, what a mistake is answered with.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
     path::Path,
     process::{Command, Output},
 };
@@ -233,4 +235,27 @@ fn the_password_of_a_database_is_never_told() {
     told(&show, &[], "--journal (secret)");
     told(&["coordinator", "--help"], &[], "--journal <URL>");
     told(&serve, &[], "at postgres://me@127.0.0.1:1/jobs");
+}
+
+#[test]
+fn a_list_that_lacks_something_is_said_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let read = stream.read(&mut [0; 1 << 12]).unwrap();
+            assert_ne!(read, 0, "it asks for the list");
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2";
+            let missing = "asterism-missing-partitions: 0, 3\r\nconnection: close";
+            let _ = write!(stream, "{head}\r\n{missing}\r\n\r\n[]");
+        }
+    });
+    for noun in ["workflow", "executor"] {
+        let output = asterism(folder.path(), &[noun, "list", "--coordinator", &url], &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stderr(&output).contains("partition 0, 3"), "{noun}");
+        assert!(!stdout(&output).contains("partition"), "{noun}");
+    }
 }

@@ -145,7 +145,7 @@ impl App {
     /// The executors of all partitions, of which these are this one's; these alone where others do not answer.
     pub(crate) async fn executors(&self, own: Vec<ExecutorView>) -> Vec<ExecutorView> {
         match self.whole.as_ref().and_then(Weak::upgrade) {
-            Some(front) => front.executors().await.unwrap_or(own),
+            Some(front) => front.executors().await.map_or(own, |some| some.found),
             None => own,
         }
     }

@@ -242,6 +242,7 @@ async fn decide(
 /// Prints one line for each executor.
 async fn list(coordinator: &Coordinator, console: &Console) -> Result<(), Failure> {
     let answer = coordinator.get("/executors", &[]).await?;
+    answer.say_missing(console);
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     if console.json {
         print(&text);

@@ -248,6 +248,7 @@ async fn list(
         .get("/workflows", &[])
         .await
         .doing("list runs")?;
+    answer.say_missing(console);
     let runs = json_of(&answer)?;
     let word = state.map(|state| format!("{state:?}").to_lowercase());
     let runs = runs.as_array().map(Vec::as_slice).unwrap_or_default();

@@ -59,7 +59,7 @@ use self::{
     decisions::{Decisions, Told},
     seats::Keeper,
 };
-pub(crate) use self::{relay::relay, watch::watch};
+pub(crate) use self::{lists::Partly, relay::relay, watch::watch};
 
 /// Knows where every partition is.
 pub(crate) struct Front {

@@ -19,9 +19,9 @@ use serde_json::json;
 use super::{
     Shared,
     extract::{Asked, Named, Nothing, Operator},
-    json_of_view, wants_page,
+    json_of_view, partly, wants_page,
 };
-use crate::{app::App, error::ApiError};
+use crate::{app::App, error::ApiError, front::Partly};
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -47,16 +47,20 @@ pub(super) async fn list(
     if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         return Ok(page);
     }
-    json_of_view(&executors(&app).await?)
+    let Partly { found, missing } = executors(&app).await?;
+    Ok(partly(json_of_view(&found)?, &missing))
 }
 
 /// Executors that are here, of all partitions.
-async fn executors(app: &App) -> Result<Vec<ExecutorView>, ApiError> {
+async fn executors(app: &App) -> Result<Partly<Vec<ExecutorView>>, ApiError> {
     if let Some(front) = app.front() {
         return front.executors().await;
     }
     let (overview, _) = app.driver.look(Scheduler::overview).await?;
-    Ok(overview.executors)
+    Ok(Partly {
+        found: overview.executors,
+        missing: Vec::new(),
+    })
 }
 
 /// Nothing more is leased to it, until it is gone or this is undone.
@@ -69,7 +73,8 @@ pub(super) async fn drain(
     let executor = executor_of(&app, &which).await?;
     let is_excluded =
         |view: &ExecutorView| view.key == executor && view.standing == Standing::Excluded;
-    if executors(&app).await?.iter().any(is_excluded) {
+    let all = executors(&app).await?.whole()?;
+    if all.iter().any(is_excluded) {
         let message = "it is excluded: nothing is leased to it, drained or not";
         return Err(ApiError::conflict("excluded", message)
             .hint(format!(
@@ -124,7 +129,8 @@ async fn executor_of(app: &App, which: &str) -> Result<PublicKey, ApiError> {
     if let Ok(key) = which.parse() {
         return Ok(key);
     }
-    let executors = executors(app).await?;
+    // One that is not seen may have the same name.
+    let executors = executors(app).await?.whole()?;
     let named: Vec<&ExecutorView> = executors
         .iter()
         .filter(|executor| executor.name == which)

@@ -163,7 +163,7 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(
-                "asterism-run, asterism-workflow, asterism-run-token, asterism-replayed, location, retry-after, etag, content-range",
+                "asterism-run, asterism-workflow, asterism-run-token, asterism-replayed, asterism-missing-partitions, location, retry-after, etag, content-range",
             ),
         );
         // A day: what is allowed changes with a restart only, and refusals come from here anyhow.
@@ -236,6 +236,20 @@ fn json_of_view<T: serde::Serialize>(view: &T) -> Result<Response, ApiError> {
     serde_ipld_dagjson::to_vec(view)
         .map(json)
         .map_err(|error| ApiError::internal(&error))
+}
+
+/// Tells which partitions a list lacks.
+const MISSING: HeaderName = HeaderName::from_static("asterism-missing-partitions");
+
+/// A list of what is at the partitions that can be reached. A list has no place of its own to say which it lacks.
+fn partly(mut list: Response, missing: &[u16]) -> Response {
+    let missing: Vec<String> = missing.iter().map(u16::to_string).collect();
+    if let Ok(missing) = HeaderValue::from_str(&missing.join(", "))
+        && !missing.is_empty()
+    {
+        list.headers_mut().insert(MISSING, missing);
+    }
+    list
 }
 
 fn cid_of(text: &str) -> Result<Cid, ApiError> {

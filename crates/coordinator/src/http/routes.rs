@@ -213,7 +213,7 @@ fn runs(routes: Routes) -> Routes {
             About::new("runs", "Runs, the newest first, at most a thousand")
                 .query("state", "string", "Only those in this state: running, done, failed or cancelled")
                 .query("limit", "integer", "At most so many")
-                .json("[{run, workflow, name, submitter, state, counts, submitted, finished}]"),
+                .json("[{run, workflow, name, submitter, state, counts, submitted, finished}]; asterism-missing-partitions names those that cannot be reached now"),
         )
         .on(
             "GET",
@@ -342,7 +342,7 @@ fn things(routes: Routes) -> Routes {
                 "receipts",
                 "The latest run that has the task which a receipt answers",
             )
-            .json("{run, task, instruction}"),
+            .json("{run, task, instruction}, with missing_partitions where some cannot be reached now"),
         )
         .on(
             "GET",
@@ -417,7 +417,7 @@ fn state(routes: Routes) -> Routes {
             "/executors",
             executors::list,
             About::new("executors", "Executors that are here")
-                .json("[{key, name, host, threads, since, doing, leases, tasks, fuel}]"),
+                .json("[{key, name, host, threads, since, doing, leases, tasks, fuel}]; asterism-missing-partitions names those that cannot be reached now"),
         )
         .on(
             "POST",

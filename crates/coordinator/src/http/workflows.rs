@@ -21,13 +21,13 @@ use super::{
     Shared, cid_of, events,
     explain::{explain, waits},
     extract::{Asked, Client, FromNetwork, Named, Operator, Who},
-    json_of_view,
+    json_of_view, partly,
     prepare::ready_as,
     receipts::answering,
     run::{self, RunQuery, Waiter, Wanted, forgotten, names_of},
     wants_page, whole,
 };
-use crate::{app::App, authority::Asker, error::ApiError, media};
+use crate::{app::App, authority::Asker, error::ApiError, front::Partly, media};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,14 +74,20 @@ pub(super) async fn list(
     if let Some(page) = app.panel.index(&headers).filter(|_| wants_page(&headers)) {
         return Ok(page);
     }
-    let runs = match app.front() {
-        Some(front) => front.runs().await?,
-        None => app.driver.look(Scheduler::overview).await?.0.runs,
+    let (runs, missing) = match app.front() {
+        Some(front) => {
+            let Partly { found, missing } = front.runs().await?;
+            (found, missing)
+        }
+        None => {
+            let (overview, _) = app.driver.look(Scheduler::overview).await?;
+            (overview.runs, Vec::new())
+        }
     };
     let wanted = |run: &&RunSummary| query.state.is_none_or(|state| run.state == state);
     let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
     let runs: Vec<&RunSummary> = runs.iter().filter(wanted).take(limit).collect();
-    json_of_view(&runs)
+    Ok(partly(json_of_view(&runs)?, &missing))
 }
 
 pub(super) async fn show(

@@ -61,7 +61,10 @@ async fn who_holds_a_partition_is_not_told_the_operator_s_token() {
         assert!(head.contains("/partitions/0/"), "{head}");
         assert!(!head.contains(TOKEN), "{head}");
         drop(stream);
-        assert_eq!(asking.await.unwrap().unwrap().status(), 503, "{path}");
+        // Lists have what is elsewhere; all are paused, or it is told that they are not.
+        let expected = if path == "/pause" { 503 } else { 200 };
+        let status = asking.await.unwrap().unwrap().status();
+        assert_eq!(status, expected, "{path}");
     }
     server.stop().await;
 }
@@ -92,5 +95,50 @@ async fn nothing_is_stored_while_upkeep_holds_the_journal() {
     }
     disk.journal.expire(Partition(0));
     server.post("/components?name=math", math(), &[201]).await;
+    server.stop().await;
+}
+
+/// How long a list is, and what it lacks; `None` where there is no list.
+async fn listed(server: &Server, path: &str) -> Option<(usize, String)> {
+    let answer = reqwest::get(format!("{}{path}", server.url)).await.unwrap();
+    if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+        return None;
+    }
+    assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    let missing = answer.headers().get("asterism-missing-partitions");
+    let missing = missing.map(|missing| missing.to_str().unwrap().to_owned());
+    let list: Vec<Json> = answer.json().await.unwrap();
+    Some((list.len(), missing.unwrap_or_default()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_have_what_is_there_and_say_what_is_not() {
+    let disk = disk();
+    let server = serve(&disk).await;
+    shared(&[&server]).await;
+    let both = async |server: &Server| {
+        tokio::join!(listed(server, "/workflows"), listed(server, "/executors"))
+    };
+    let lists = |executors, missing: &str| {
+        let list = |length| Some((length, missing.to_owned()));
+        (list(0), list(executors))
+    };
+    assert_eq!(both(&server).await, lists(0, ""));
+    server.stop().await;
+    held_at(&disk, "http://127.0.0.1:1");
+    let server = serve(&disk).await;
+    let _executor = FakeExecutor::connect(&server.url, 1).await;
+    assert_eq!(both(&server).await, lists(1, "0"));
+    server.stop().await;
+    let away = Holder {
+        name: "away".to_owned(),
+        address: "http://127.0.0.1:1".to_owned(),
+    };
+    for partition in 0..PARTITIONS {
+        let asked = disk.journal.acquire(Partition(partition), &away, LONG);
+        assert!(matches!(asked, Ok(Asked::Granted(_))));
+    }
+    let server = serve(&disk).await;
+    assert_eq!(both(&server).await, (None, None), "nobody can be reached");
     server.stop().await;
 }

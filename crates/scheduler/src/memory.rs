@@ -331,19 +331,30 @@ pub(crate) fn answer(
     })
 }
 
-/// A reference to a receipt in [`Memory`], with how it answers; four bytes for each node of each run.
+/// A reference to a receipt in [`Memory`], with how it answers and whether another limit would change it; four bytes for each node of
+/// each run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Held(u32);
 
 impl Held {
     pub(crate) const NOTHING: Self = Self(u32::MAX);
     const OUT_OF_FUEL: u32 = 1 << 31;
+    const LIMITED: u32 = 1 << 30;
+    const SLOT: u32 = Self::LIMITED - 1;
 
-    pub(crate) fn new(slot: u32, answer: Answer) -> Self {
-        match answer {
-            Answer::Whole => Self(slot),
-            Answer::OutOfFuel => Self(slot | Self::OUT_OF_FUEL),
-        }
+    /// `known` is what has this number.
+    pub(crate) fn new(slot: u32, known: &Known, answer: Answer) -> Self {
+        let answer = match answer {
+            Answer::Whole => 0,
+            Answer::OutOfFuel => Self::OUT_OF_FUEL,
+        };
+        let limited = if known.limited() { Self::LIMITED } else { 0 };
+        Self(slot | answer | limited)
+    }
+
+    /// Would another limit change it, or was it changed by one?
+    pub(crate) fn is_limited(self) -> bool {
+        self != Self::NOTHING && self.0 > Self::SLOT
     }
 
     pub(crate) fn get(self) -> Option<(u32, Answer)> {
@@ -352,7 +363,7 @@ impl Held {
         } else {
             Answer::OutOfFuel
         };
-        (self != Self::NOTHING).then_some((self.0 & !Self::OUT_OF_FUEL, answer))
+        (self != Self::NOTHING).then_some((self.0 & Self::SLOT, answer))
     }
 }
 
@@ -432,11 +443,14 @@ impl Memory {
         self.slots.get(slot)
     }
 
-    pub(crate) fn hold(&mut self, slot: u32) {
-        self.slots
+    /// Refers to a receipt as to one that answers so.
+    pub(crate) fn hold(&mut self, slot: u32, answer: Answer) -> Held {
+        let known = self
+            .slots
             .get_mut(slot)
-            .expect("a receipt that was just found is there")
-            .holders += 1;
+            .expect("a receipt that was just found is there");
+        known.holders += 1;
+        Held::new(slot, known, answer)
     }
 
     pub(crate) fn release(&mut self, slot: u32) {

@@ -156,14 +156,12 @@ impl Run {
     pub(crate) fn rests_on(&self, node: u32, memory: &Memory) -> Vec<Cid> {
         let mut found = Vec::new();
         for edge in self.graph.needs(node) {
-            let Some((slot, answer)) = self.result(edge.node()).get() else {
+            let result = self.result(edge.node());
+            let Some(came_to) = result.get().filter(|_| result.is_limited()) else {
                 continue;
             };
-            if answer == Answer::Whole && !memory.get(slot).limited() {
-                continue;
-            }
             let limit = self.limits(edge.node()).fuel;
-            found.push(self.outcome_cid(edge.node(), (slot, answer), limit, memory));
+            found.push(self.outcome_cid(edge.node(), came_to, limit, memory));
         }
         found.sort_unstable();
         found.dedup();
@@ -252,7 +250,8 @@ impl Run {
                     fuel: own.fuel,
                     ..self.limits(node)
                 };
-                Held::new(slot, memory.get(slot).answer(&limits).unwrap_or(answer))
+                let known = memory.get(slot);
+                Held::new(slot, known, known.answer(&limits).unwrap_or(answer))
             }
             (_, None) | (None, _) => held,
         }

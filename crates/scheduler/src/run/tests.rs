@@ -75,8 +75,7 @@ fn begun(count: usize, memory: &mut Memory) -> Run {
     let inside = [&a, &b, &c].into_iter().take(count);
     for (node, task) in inside.enumerate().chain([(3, &outside)]) {
         let slot = memory.insert(known(task));
-        memory.hold(slot);
-        results[node] = Held::new(slot, Answer::Whole);
+        results[node] = memory.hold(slot, Answer::Whole);
     }
     let header = Header {
         id: RunId(1),

@@ -15,7 +15,7 @@ use crate::{
     affinity::{Mark, links},
     checked::{Delivered, Item},
     digests::Digest,
-    memory::{Answer, Held, Known, Times, answer},
+    memory::{Answer, Known, Times, answer},
     works::{Wanter, WorkId, memory_key, work_key},
 };
 
@@ -372,8 +372,8 @@ impl Scheduler {
         if run.result(wanter.node).get().is_none() {
             return self.settle(wanter, TaskState::Computed, Some((slot, answer)), at);
         }
-        self.memory.hold(slot);
-        if let Some(held) = run.confirm(wanter.node, Held::new(slot, answer), &self.memory) {
+        let result = self.memory.hold(slot, answer);
+        if let Some(held) = run.confirm(wanter.node, result, &self.memory) {
             self.memory.release(held);
         }
         self.changed_runs.insert(wanter.run);

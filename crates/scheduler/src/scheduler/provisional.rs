@@ -7,7 +7,7 @@ use asterism_protocol::{Cid, view::TaskState};
 use super::Scheduler;
 use crate::{
     affinity::links,
-    memory::{Held, Known, Times},
+    memory::{Answer, Known, Times},
     works::{Wanter, WorkId, work_key},
 };
 
@@ -72,7 +72,7 @@ impl Scheduler {
         let blobs = links([told.outcome.out.value()]);
         let known = Known::new(receipt, blobs, times);
         let slot = self.memory.insert_aside(known);
-        self.memory.hold(slot);
+        self.memory.hold(slot, Answer::Whole);
         if let Some(proof) = &mut self.works.get_mut(id).proof {
             proof.provisional = Some(slot);
         }
@@ -102,14 +102,9 @@ impl Scheduler {
         if run.result(wanter.node).get().is_some() {
             return;
         }
-        self.memory.hold(slot);
+        let result = self.memory.hold(slot, answer);
         let mut ready = Vec::new();
-        run.provide(
-            wanter.node,
-            Held::new(slot, answer),
-            &self.memory,
-            &mut ready,
-        );
+        run.provide(wanter.node, result, &self.memory, &mut ready);
         self.ready.extend(ready.into_iter().map(|node| Wanter {
             run: wanter.run,
             node,

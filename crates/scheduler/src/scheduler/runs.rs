@@ -172,8 +172,7 @@ impl Scheduler {
                     None => remembered.map(|(_, slot, answer)| (slot, answer)),
                 };
                 found.map_or(Held::NOTHING, |(slot, answer)| {
-                    self.memory.hold(slot);
-                    Held::new(slot, answer)
+                    self.memory.hold(slot, answer)
                 })
             })
             .collect();
@@ -490,8 +489,7 @@ impl Scheduler {
             return;
         };
         let held = result.map_or(Held::NOTHING, |(slot, answer)| {
-            self.memory.hold(slot);
-            Held::new(slot, answer)
+            self.memory.hold(slot, answer)
         });
         let mut ready = std::mem::take(&mut self.made_ready);
         run.settle(wanter.node, state, held, &self.memory, &mut ready);

@@ -110,10 +110,15 @@ impl Scheduler {
             .filter(|receipt| receipt.rests_on().is_empty())
             .map(|receipt| receipt.instruction().digest())
             .collect();
+        // What such receipts are found by anybody can name: that is no instruction.
+        let remembered = |digest: &Digest| {
+            let found = self.memory.find(digest);
+            found.is_some_and(|(_, known)| known.receipt.instruction_digest() == digest)
+        };
         let is_known = |instruction: &Cid| {
             let digest = instruction.digest();
             Cid::of_content_digest(digest) == *instruction
-                && (told.contains(&digest) || self.memory.find(&digest).is_some())
+                && (told.contains(&digest) || remembered(&digest))
         };
         match plan
             .externals

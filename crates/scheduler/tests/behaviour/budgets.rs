@@ -1,11 +1,13 @@
 //! What is remembered of an instruction that was done under several limits.
 
 use asterism_protocol::{
-    Await, Failure, Identity, Out, Policy, Receipt, Task, Terms, TrapKind, Value,
+    Await, Failure, Identity, Out, Policy, Promise, Receipt, Task, Terms, TrapKind, Value,
+    content_cid, encode,
     message::{Delivery, Lease},
     view::{RunId, RunState, TaskState},
 };
 use asterism_scheduler::{Config, Event, SubmitError};
+use serde_bytes::Bytes;
 
 use crate::driver::{Driver, Executor, awaits, cid, config, delivery, error, ok, task, with_fuel};
 
@@ -252,6 +254,37 @@ fn what_rests_on_a_limit_keeps_no_promise_from_outside() {
             instruction: cid(&next)
         }),
         "nobody would compute it here"
+    );
+}
+
+#[test]
+fn what_a_receipt_that_rests_on_a_limit_is_found_by_is_no_instruction() {
+    let mut driver = keeping();
+    let executor = driver.executor(1);
+    let small = grow(BUDGETS[1]);
+    let next = task("next", vec![awaits(Await::Any, &small)]);
+    driver.submit(vec![small, next.clone()]);
+    perform(&mut driver, &executor, grown);
+    perform(&mut driver, &executor, |lease| delivery(lease, ok(1)));
+    let rests_on = receipts(&driver.journal)
+        .iter()
+        .map(Receipt::rests_on)
+        .find(|rests_on| !rests_on.is_empty())
+        .expect("the receipt of the one that awaits");
+
+    let digest = cid(&next).digest();
+    let instruction = content_cid(&encode(&(Bytes::new(&digest), Policy::Any, rests_on)));
+    let branch = Await::Ok;
+    let promise = Promise {
+        branch,
+        instruction,
+    };
+    assert_eq!(
+        driver.try_submit(vec![task("last", vec![promise.to_value()])], Vec::new()),
+        Err(SubmitError::UnknownPromise {
+            task: 0,
+            instruction
+        })
     );
 }
 

@@ -38,3 +38,31 @@ impl<T: Copy + Ord> Changed<T> {
         std::mem::take(&mut self.all)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_is_told_once_and_none_is_forgotten(steps in prop::collection::vec((0_u8..6, 0_u8..4), 0..100)) {
+            let (mut changed, mut set) = (Changed::default(), BTreeSet::new());
+            for (what, which) in steps {
+                match what {
+                    0 => prop_assert_eq!(changed.take(), std::mem::take(&mut set)),
+                    1 => {
+                        changed.remove(&which);
+                        set.remove(&which);
+                    }
+                    _ => {
+                        changed.insert(which);
+                        set.insert(which);
+                    }
+                }
+            }
+            prop_assert_eq!(changed.take(), set);
+        }
+    }
+}

@@ -289,6 +289,32 @@ fn what_a_receipt_that_rests_on_a_limit_is_found_by_is_no_instruction() {
 }
 
 #[test]
+fn nobody_answers_for_what_an_instruction_that_rests_on_a_limit_is_found_by() {
+    let mut driver = keeping();
+    let [executor, stranger] = [1, 2].map(|seed| driver.executor(seed));
+    let small = grow(BUDGETS[1]);
+    let next = task("next", vec![awaits(Await::Any, &small)]);
+    let run = driver.submit(vec![small, next.clone()]);
+    perform(&mut driver, &executor, grown);
+    let lease = driver.poll_for_one(&executor);
+
+    let rests_on = vec![driver.task(run, 0).outcome.expect("it is done")];
+    let digest = cid(&next).digest();
+    let found_by = content_cid(&encode(&(Bytes::new(&digest), Policy::Any, &rests_on)));
+    let mut item = delivery(&lease, ok(7));
+    item.outcome.instruction = found_by;
+    driver.deliver(&stranger, vec![item]);
+    assert_eq!(
+        driver.rejections(&stranger),
+        ["nobody waits for this instruction any more"]
+    );
+    driver.complete(&executor, &lease, ok(1));
+    assert_eq!(driver.task(run, 1).out, Some(ok(1)));
+    let receipts = receipts(&driver.journal);
+    assert_eq!(receipts.last().map(Receipt::rests_on), Some(rests_on));
+}
+
+#[test]
 fn what_is_told_again_was_believed_under_any_budget() {
     let mut driver = keeping();
     let executor = driver.executor(1);

@@ -22,7 +22,6 @@ fn is_invisible(c: char) -> bool {
             | '\u{1160}'
             | '\u{17b4}'
             | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'
             | '\u{200e}'
             | '\u{200f}'
@@ -53,20 +52,70 @@ pub fn marked(text: &str) -> impl Iterator<Item = (char, bool)> {
 const JOINERS: RangeInclusive<char> = '\u{200c}'..='\u{200d}';
 const SELECTORS: RangeInclusive<char> = '\u{fe00}'..='\u{fe0f}';
 
+/// Mongolian's own selectors of forms, and what parts its last vowel from the rest of a word.
+const MONGOLIAN_SELECTORS: RangeInclusive<char> = '\u{180b}'..='\u{180f}';
+
+/// Blocks whose letters nothing joins: what stands between them is not seen.
+const NEVER_JOINED: [RangeInclusive<char>; 9] = [
+    // Latin, Greek, Cyrillic, Armenian, Hebrew.
+    '\0'..='\u{5ff}',
+    // Thai and Lao.
+    '\u{e00}'..='\u{eff}',
+    // Georgian, Korean, Ethiopic.
+    '\u{10a0}'..='\u{139f}',
+    // Latin and Greek with accents.
+    '\u{1e00}'..='\u{1fff}',
+    // Chinese, Japanese, Korean, and forms of all of these.
+    '\u{2e80}'..='\u{a4cf}',
+    '\u{ac00}'..='\u{d7ff}',
+    '\u{f900}'..='\u{fb4f}',
+    '\u{ff00}'..='\u{ffef}',
+    '\u{20000}'..='\u{3ffff}',
+];
+
 /// Does it join letters or choose their form, and has none beside it for which that is done? Then it is not seen. Letters of
-/// Arabic and of India are joined, and pictures; those of Latin, Greek and Cyrillic, whose blocks come before, are not.
+/// Arabic and of India are joined, and pictures.
 fn is_idle(before: Option<char>, c: char, after: Option<char>) -> bool {
-    let is_seen = |c: char| !c.is_whitespace() && !is_unruly(c);
-    let is_joined = |c: char| is_seen(c) && c >= '\u{590}' && !JOINERS.contains(&c);
-    let has_forms = |c: char| {
-        let is_sign = !c.is_ascii() && (c >= '\u{2000}' || !c.is_alphanumeric());
-        is_seen(c) && is_sign && !SELECTORS.contains(&c)
-    };
-    if JOINERS.contains(&c) {
-        !(before.is_some_and(is_joined) && after.is_some_and(is_joined))
-    } else {
-        SELECTORS.contains(&c) && !before.is_some_and(has_forms)
+    let is_seen = |c: char| !c.is_whitespace() && !is_unruly(c) && !JOINERS.contains(&c);
+    let is_joined = |c: char| is_seen(c) && !NEVER_JOINED.iter().any(|block| block.contains(&c));
+    match c {
+        // It chooses the form of what it is behind, also at the end of a word.
+        '\u{200d}' if before.is_some_and(is_virama) => false,
+        // Of what is behind it nothing can be joined that is not seen itself.
+        c if JOINERS.contains(&c) => {
+            let joins = |c: char| is_joined(c) && !SELECTORS.contains(&c);
+            !(before.is_some_and(is_joined) && after.is_some_and(joins))
+        }
+        // `1` and this, and a frame around both: a key.
+        '\u{fe0f}' if after == Some('\u{20e3}') => {
+            !before.is_some_and(|c| matches!(c, '0'..='9' | '#' | '*'))
+        }
+        c if SELECTORS.contains(&c) => {
+            let has_forms = |c: char| c >= '\u{2000}' || matches!(c, '©' | '®');
+            !before.is_some_and(|c| is_seen(c) && has_forms(c) && !SELECTORS.contains(&c))
+        }
+        c if MONGOLIAN_SELECTORS.contains(&c) => {
+            !before.is_some_and(|c| matches!(c, '\u{1820}'..='\u{18aa}'))
+        }
+        _ => false,
     }
+}
+
+/// Does it take the vowel from a letter of India, which has other forms then?
+fn is_virama(c: char) -> bool {
+    matches!(
+        c,
+        '\u{94d}'
+            | '\u{9cd}'
+            | '\u{a4d}'
+            | '\u{acd}'
+            | '\u{b4d}'
+            | '\u{bcd}'
+            | '\u{c4d}'
+            | '\u{ccd}'
+            | '\u{d4d}'
+            | '\u{dca}'
+    )
 }
 
 /// May it be a name, which is shown to other people and told from others by how it looks?
@@ -152,6 +201,32 @@ mod tests {
         check("ma\u{200d}th а\u{200c}б", r"ma\u200dth а\u200cб");
         check("🛰\u{200d}", r"🛰\u200d");
         check("a\u{fe0f}🛰\u{fe0f}\u{fe0f}", "a\\ufe0f🛰\u{fe0f}\\ufe0f");
+        check(
+            "1\u{fe0f}\u{20e3} #\u{fe0f}\u{20e3}",
+            "1\u{fe0f}\u{20e3} #\u{fe0f}\u{20e3}",
+        );
+        check("a\u{fe0f}\u{20e3}", "a\\ufe0f\u{20e3}");
+        // Malayalam at the end of a word, and Mongolian.
+        let malayalam = "\u{d05}\u{d35}\u{d28}\u{d4d}\u{200d}";
+        check(malayalam, malayalam);
+        let mongolian = "\u{1820}\u{182c}\u{180e}\u{1820}";
+        check(mongolian, mongolian);
+        check("ma\u{180b}th", r"ma\u180bth");
+    }
+
+    #[test]
+    fn what_would_join_or_choose_in_vain_is_shown() {
+        for (text, expect) in [
+            // Each for the other, and neither is seen.
+            ("م\u{200d}\u{fe0f}", r"م\u200d\ufe0f"),
+            ("数\u{200d}学", r"数\u200d学"),
+            ("한\u{200c}글", r"한\u200c글"),
+            ("ệ\u{200d}ệ", r"ệ\u200dệ"),
+            ("cafe\u{301}\u{fe0f}", "cafe\u{301}\\ufe0f"),
+        ] {
+            assert_eq!(one_line(text), expect);
+            assert!(check_seen(text).is_err(), "{expect}");
+        }
     }
 
     #[test]

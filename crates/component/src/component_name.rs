@@ -36,15 +36,14 @@ pub fn check_component_name(name: &str) -> Result<(), String> {
 /// What a component is called of whom nobody said it, after its file, its package or its function.
 #[must_use]
 pub fn component_name(like: &str) -> String {
-    let mut name = String::new();
-    for (c, is_unruly) in marked(like.trim()) {
-        let c = if c == '/' || is_unruly { '-' } else { c };
-        if name.len() + c.len_utf8() > NAME_BYTES_MAX {
-            break;
-        }
-        name.push(c);
-    }
-    name.truncate(name.trim_end().len());
+    let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= NAME_BYTES_MAX;
+    let chars = like.trim().char_indices().take_while(fits);
+    let cut: String = chars.map(|(_, c)| c).collect();
+    // What joins a letter with one that is cut off joins nothing: it is looked at without.
+    let chars = marked(cut.trim_end());
+    let name: String = chars
+        .map(|(c, is_unruly)| if c == '/' || is_unruly { '-' } else { c })
+        .collect();
     match check_component_name(&name) {
         Ok(()) => name,
         Err(_) => NAMELESS.to_owned(),
@@ -110,5 +109,9 @@ mod tests {
         // Cut between letters, and not before white space.
         let long = "a".repeat(NAME_BYTES_MAX - 2) + " üb";
         assert_eq!(component_name(&long), "a".repeat(NAME_BYTES_MAX - 2));
+        // Nor between two letters that are joined.
+        let most = "a".repeat(NAME_BYTES_MAX - 5);
+        let joined = format!("{most}م\u{200c}م");
+        assert_eq!(component_name(&joined), format!("{most}م-"));
     }
 }

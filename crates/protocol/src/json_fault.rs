@@ -15,15 +15,16 @@ const SHOWN_BYTES_MAX: usize = 60;
 
 /// What says that the bytes of a text are no base64 as DAG-JSON has it, of the reader's own words.
 pub(crate) fn odd_base64(error: &str) -> Option<String> {
-    let (_, quoted) = error.split_once("Cannot base decode bytes `")?;
-    let (written, _) = quoted.split_once('`')?;
+    let quoted = error.strip_prefix("Cannot base decode bytes `")?;
+    // What was written may have such a mark in it, and the place behind it has none.
+    let (written, _) = quoted.rsplit_once('`')?;
     let bare = written.trim_end_matches('=');
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     let mut shown = one_line(written);
     cut_text(&mut shown, SHOWN_BYTES_MAX);
     Some(if !bare.bytes().all(is_letter) {
         format!("`{shown}` is no base64 (A to Z, a to z, 0 to 9, + and /, without padding)")
-    } else if bare.len() == written.len() {
+    } else if !is_whole(bare) {
         format!("`{shown}` is no base64 of whole bytes")
     } else {
         let mut right = bare.to_owned();
@@ -33,6 +34,17 @@ pub(crate) fn odd_base64(error: &str) -> Option<String> {
             "`{shown}` is padded, and base64 in DAG-JSON is not: write {{\"/\": {{\"bytes\": \"{right}{cut}\"}}}}"
         )
     })
+}
+
+/// Are these letters of base64 whole bytes, and nothing left over?
+fn is_whole(letters: &str) -> bool {
+    let last_is_of = |ends: &str| letters.ends_with(|last: char| ends.contains(last));
+    match letters.len() % 4 {
+        0 => true,
+        2 => last_is_of("AQgw"),
+        3 => last_is_of("AEIMQUYcgkosw048"),
+        _ => false,
+    }
 }
 
 /// What says that a key stands twice in one map, of a text that is JSON otherwise.

@@ -293,6 +293,11 @@ fn base64_with_padding_is_refused_with_the_right_form() {
         ("A-_", "`A-_` is no base64 ("),
         ("A A=", "`A A=` is no base64 ("),
         ("AAAAA", "`AAAAA` is no base64 of whole bytes"),
+        // Without the padding they would be refused as well.
+        ("A===", "`A===` is no base64 of whole bytes"),
+        ("AB==", "`AB==` is no base64 of whole bytes"),
+        ("AAB=", "`AAB=` is no base64 of whole bytes"),
+        ("AA`A", "`AA`A` is no base64 ("),
     ] {
         let json = format!(r#"[{{"/":{{"bytes":"{bytes}"}}}}]"#);
         let error = value_of_json(json.as_bytes()).unwrap_err().to_string();

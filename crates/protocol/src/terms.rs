@@ -135,24 +135,28 @@ impl Requirements {
         let mut requirements = Self::default();
         for (key, value) in map {
             match (key.as_str(), value) {
+                // Once, however many there are: a document has room for millions.
                 ("capabilities", Ipld::List(items)) => {
-                    for item in items {
-                        match item {
-                            Ipld::String(name) => {
-                                requirements.capabilities.insert(name.clone());
-                            }
-                            _ => refuse(".capabilities", "it is a list of names".to_owned()),
-                        }
+                    let names = items.iter().filter_map(|item| match item {
+                        Ipld::String(name) => Some(name.clone()),
+                        _ => None,
+                    });
+                    requirements.capabilities.extend(names);
+                    if !items.iter().all(|item| matches!(item, Ipld::String(_))) {
+                        refuse(".capabilities", "it is a list of names".to_owned());
                     }
                 }
                 ("labels", Ipld::Map(labels)) => {
-                    for (label, value) in labels {
-                        match value {
-                            Ipld::String(value) => {
-                                requirements.labels.insert(label.clone(), value.clone());
-                            }
-                            _ => refuse(".labels", "it is a map from names to texts".to_owned()),
-                        }
+                    let texts = labels.iter().filter_map(|(label, value)| match value {
+                        Ipld::String(value) => Some((label.clone(), value.clone())),
+                        _ => None,
+                    });
+                    requirements.labels.extend(texts);
+                    if !labels
+                        .values()
+                        .all(|value| matches!(value, Ipld::String(_)))
+                    {
+                        refuse(".labels", "it is a map from names to texts".to_owned());
                     }
                 }
                 ("trust", Ipld::String(text)) if text == "trusted" => requirements.trusted = true,
@@ -225,4 +229,26 @@ pub(crate) fn check_offers(
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value_of_json;
+
+    #[test]
+    fn a_mistake_is_told_once_however_often_it_is_made() {
+        let requires = br#"{"capabilities":["gpu",1,2,3],"labels":{"a":1,"b":"x","c":2}}"#;
+        let requires = value_of_json(requires).expect("it is JSON");
+        let meta = BTreeMap::from([(REQUIRES.to_owned(), requires)]);
+        let (_, mistakes) = Requirements::read(&meta, &Effects::new());
+        let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "meta.requires.capabilities: it is a list of names",
+                "meta.requires.labels: it is a map from names to texts",
+            ]
+        );
+    }
 }

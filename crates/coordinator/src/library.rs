@@ -143,10 +143,15 @@ mod tests {
         let library = Arc::new(Library::default());
         let (end, reader) = read_slowly(&library, 1);
         let other = Arc::clone(&library);
-        let waits = thread::spawn(move || other.refresh(1, || Err("it is read already")));
+        let waits = thread::spawn(move || {
+            let is_refreshed = other.refresh(1, || Err("it is read already"));
+            (is_refreshed, other.reading().stamp)
+        });
+        // Time to go on without, for whoever would not wait.
+        thread::sleep(COMPONENTS_WAIT_MAX / 10);
         end.send(()).unwrap();
+        assert_eq!(waits.join().unwrap(), (Ok(()), 1));
         reader.join().unwrap();
-        assert_eq!(waits.join().unwrap(), Ok(()));
     }
 
     #[test]

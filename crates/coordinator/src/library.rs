@@ -26,6 +26,8 @@ struct Reading {
     stamp: u64,
     /// Somebody reads them now.
     is_under_way: bool,
+    /// And somebody waited for that in vain: nobody else does.
+    is_slow: bool,
 }
 
 impl Library {
@@ -34,8 +36,8 @@ impl Library {
         Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Has them read, unless that was done when they looked like this. One reads; who comes meanwhile waits for a moment, and
-    /// then has to do with what is known.
+    /// Has them read, unless that was done when they looked like this. One reads; who comes meanwhile waits for a moment, if
+    /// nobody did so in vain, and then has to do with what is known.
     pub(crate) fn refresh<E>(
         &self,
         stamp: u64,
@@ -45,7 +47,8 @@ impl Library {
         let mut reading = self.reading();
         while reading.stamp != stamp && reading.is_under_way {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            reading.is_slow |= left.is_zero();
+            if reading.is_slow {
                 return Ok(());
             }
             let woken = self.was_read.wait_timeout(reading, left);
@@ -89,7 +92,9 @@ struct UnderWay<'a>(&'a Library);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.reading().is_under_way = false;
+        let mut reading = self.0.reading();
+        (reading.is_under_way, reading.is_slow) = (false, false);
+        drop(reading);
         self.0.was_read.notify_all();
     }
 }
@@ -132,6 +137,12 @@ mod tests {
         });
         // Far more than it waits, as the reading has no end yet.
         assert_eq!(hears.recv_timeout(LONG), Ok((Ok(()), 0)));
+        // And who comes then does not wait at all.
+        let begun = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(library.refresh(1, || Err("it is read already")), Ok(()));
+        }
+        assert!(begun.elapsed() < COMPONENTS_WAIT_MAX * 5);
         end.send(()).unwrap();
         reader.join().unwrap();
         let again = library.refresh(1, || Err("it was read"));

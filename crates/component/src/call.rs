@@ -135,6 +135,9 @@ pub fn value_of_text(ty: &Type, text: &str) -> Result<Value, String> {
     }
 }
 
+/// 2^64: from here on JSON has floats for whole numbers.
+const INTEGERS_END: f64 = 18_446_744_073_709_551_616.0;
+
 /// The number that a text means where `ty`, a float, is wanted; none if it is not written in digits.
 ///
 /// # Errors
@@ -159,7 +162,9 @@ pub fn float_of_text(ty: &Type, text: &str) -> Result<Option<f64>, String> {
         let digits = text.trim_start_matches(['+', '-', '0']);
         // Without a fraction a float is written with all of its digits.
         let exact = format!("{:.0}", held.abs());
-        if exact.trim_start_matches('0') != digits {
+        // Beyond 64 bits it may be shortened as JavaScript does, also where it is JSON.
+        let is_shortened = held.abs() >= INTEGERS_END && held.abs().to_string() == digits;
+        if exact.trim_start_matches('0') != digits && !is_shortened {
             return Err(format!("{} has no exact {ty}", short(text)));
         }
     }
@@ -307,6 +312,13 @@ mod tests {
                 Ok(2_f64.powi(100)),
             ),
             (Type::F64, "1267650600228229401496703205377", Err(exact)),
+            (
+                Type::F64,
+                "-123456789012345680000",
+                Ok(-123_456_789_012_345_680_000.0),
+            ),
+            (Type::F64, "123456789012345680001", Err(exact)),
+            (Type::F64, "1234567890123456800", Err(exact)),
             (Type::F64, "0.1", Ok(0.1)),
             (Type::F64, "+007", Ok(7.0)),
             (Type::F64, "-0", Ok(0.0)),

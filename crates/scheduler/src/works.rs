@@ -350,24 +350,27 @@ impl Works {
 
     /// Offers it to executors, unless enough hold it. Called again whenever its wanters, its limits or its trouble changed.
     pub(crate) fn queue(&mut self, id: WorkId, now: Timestamp) {
-        self.unqueue(id);
         let work = self
             .slots
             .get_mut(id.0)
             .expect("numbers of works are dropped with them");
-        if !work.wants_more() {
+        let place = if work.wants_more() {
+            // In the queue of whichever of its runs is served first.
+            let runs = work.wanters.iter().map(|wanter| wanter.run);
+            let lane = work.lane(now);
+            self.flows.first_of(runs).map(|run| Place { run, lane })
+        } else {
+            None
+        };
+        if work.queued == place {
             return;
         }
-        // In the queue of whichever of its runs is served first.
-        let Some(run) = self
-            .flows
-            .first_of(work.wanters.iter().map(|wanter| wanter.run))
-        else {
-            return;
-        };
-        let lane = work.lane(now);
-        work.queued = Some(Place { run, lane });
-        self.flows.push(run, lane, work.rank, id);
+        if let Some(before) = std::mem::replace(&mut work.queued, place) {
+            self.flows.remove(before, work.rank, id);
+        }
+        if let Some(Place { run, lane }) = place {
+            self.flows.push(run, lane, work.rank, id);
+        }
     }
 
     /// Stops offering it.

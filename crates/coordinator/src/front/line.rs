@@ -125,17 +125,17 @@ impl Talks {
         }
     }
 
-    /// Says here what was said at the other end. A talk whose listener is stuck is over; true where the other end is to be told so.
-    async fn say(&mut self, talk: Talk, said: Bytes) -> bool {
-        let Some(ends) = self.0.get(&talk) else {
-            return false;
+    /// Says here what was said at the other end. A talk whose listener is stuck is over, which is heard of it then.
+    async fn say(&mut self, talk: Talk, said: Bytes) {
+        let Some(ends) = self.0.get_mut(&talk) else {
+            return;
         };
         // Who has just gone says so by itself.
-        let stuck = timeout(SEND_MAX, ends.say.send(said)).await.is_err();
-        if stuck {
-            self.0.remove(&talk);
+        if timeout(SEND_MAX, ends.say.send(said)).await.is_err() {
+            // Nobody hears what else is said, and nobody waits for it.
+            (ends.say, _) = mpsc::channel(1);
+            ends.hear.close();
         }
-        stuck
     }
 }
 
@@ -235,9 +235,12 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
     let mut talks = Talks::default();
     let mut last = Instant::now();
     let mut more = true;
-    while more || !talks.0.is_empty() {
+    // By when what was said last has to have left. Meanwhile it listens: if both ends waited for the other one to read, both would wait
+    // until that.
+    let mut leaves: Option<Instant> = None;
+    while more || leaves.is_some() || !talks.0.is_empty() {
         let (talk, word) = tokio::select! {
-            begun = opened.recv(), if more => match begun {
+            begun = opened.recv(), if more && leaves.is_none() => match begun {
                 Some((talk, ends)) => {
                     talks.0.insert(talk, ends);
                     (talk, Word::Begin)
@@ -247,7 +250,17 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
                     continue;
                 }
             },
-            said = talks.hear() => said,
+            said = talks.hear(), if leaves.is_none() => said,
+            left = sink.flush(), if leaves.is_some() => match left {
+                Ok(()) => {
+                    leaves = None;
+                    continue;
+                }
+                Err(error) => {
+                    debug!(%error, "a connection to another coordinator broke");
+                    return;
+                }
+            },
             message = stream.next() => {
                 last = Instant::now();
                 let frame = match message {
@@ -256,40 +269,31 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 };
                 match Talk::read(&frame) {
-                    Some((talk, Word::Say(said))) => {
-                        if !talks.say(talk, said).await {
-                            continue;
-                        }
-                        (talk, Word::End)
-                    }
-                    Some((talk, Word::End)) => {
-                        talks.0.remove(&talk);
-                        continue;
-                    }
+                    Some((talk, Word::Say(said))) => talks.say(talk, said).await,
+                    Some((talk, Word::End)) => drop(talks.0.remove(&talk)),
                     // Only this end begins talks.
                     Some((_, Word::Begin)) | None => return,
                 }
+                continue;
+            }
+            () = sleep_until(leaves.unwrap_or(last)), if leaves.is_some() => {
+                debug!("another coordinator does not read");
+                return;
             }
             () = sleep_until(last + silence_max) => {
                 debug!("another coordinator is silent");
                 return;
             }
         };
-        let frame = Message::Binary(talk.frame(&word));
-        match timeout(SEND_MAX, sink.send(frame)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                debug!(%error, "a connection to another coordinator broke");
-                return;
-            }
-            Err(_) => {
-                debug!("another coordinator does not read");
-                return;
-            }
+        // What was said before has left, so there is room.
+        if let Err(error) = sink.feed(Message::Binary(talk.frame(&word))).await {
+            debug!(%error, "a connection to another coordinator broke");
+            return;
         }
+        leaves = Some(Instant::now() + SEND_MAX);
     }
     // The other side ends as well, or notices that nobody is there.
-    let _ = sink.close().await;
+    let _ = timeout(SEND_MAX, sink.close()).await;
 }
 
 impl Front {
@@ -340,21 +344,14 @@ async fn serve(front: Arc<Front>, socket: WebSocket, peer: Peer, who: Who) {
                 };
                 match Talk::read(&frame) {
                     Some((talk, Word::Begin)) => {
-                        talks.0.insert(talk, begin(&front, talk.partition(), peer, who));
-                        continue;
+                        let ends = begin(&front, talk.partition(), peer, who);
+                        talks.0.insert(talk, ends);
                     }
-                    Some((talk, Word::Say(said))) => {
-                        if !talks.say(talk, said).await {
-                            continue;
-                        }
-                        talk.frame(&Word::End)
-                    }
-                    Some((talk, Word::End)) => {
-                        talks.0.remove(&talk);
-                        continue;
-                    }
+                    Some((talk, Word::Say(said))) => talks.say(talk, said).await,
+                    Some((talk, Word::End)) => drop(talks.0.remove(&talk)),
                     None => return,
                 }
+                continue;
             }
             (talk, word) = talks.hear() => talk.frame(&word),
             _ = ping.tick() => {
@@ -476,6 +473,26 @@ mod tests {
             Some(Ok(Message::Close(_))) | None
         ));
         drop(far);
+        carried.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn both_ends_of_a_line_may_have_much_to_say_at_once() {
+        let (open, mut far, carried) = line(SILENCE_MAX).await;
+        let (mut near, there) = pair();
+        let talk = Talk::new(1, 0);
+        open.send((talk, there)).await.unwrap();
+        assert_eq!(heard(&mut far).await, (talk, Word::Begin));
+        let much = |byte: u8| Bytes::from(vec![byte; 64 << 10]);
+        near.say.send(much(1)).await.unwrap();
+        // It is on its way, and the other end does not read before it has said what it has to say.
+        tokio::task::yield_now().await;
+        let said = Word::Say(much(2));
+        let said = timeout(SEND_MAX / 3, say(&mut far, talk, &said)).await;
+        assert!(said.is_ok(), "it listens while it speaks");
+        assert_eq!(near.hear.recv().await, Some(much(2)));
+        assert_eq!(heard(&mut far).await, (talk, Word::Say(much(1))));
+        drop((near, open, far));
         carried.await.unwrap();
     }
 

@@ -216,7 +216,9 @@ impl Relay {
         loop {
             let awaits = !self.awaited.is_empty();
             let wanted = self.wanted.as_ref().map(|wanted| wanted.until);
-            let waits = self.waits();
+            // Who is late is told so first.
+            let is_late = wanted.is_some_and(|until| until <= Instant::now());
+            let waits = self.waits() && !is_late;
             let step = tokio::select! {
                 said = ears.hear() => match said {
                     Heard::Frame(frame) => {

@@ -131,14 +131,16 @@ impl Relay {
     }
 
     /// Looks where the executor gets something: in turn where something waits, else where it will come to be.
+    /// One that does not welcome it is tried once: with several of them, which take long to say so, nobody would hear the executor.
     pub(super) async fn look(&mut self) -> Result<(), End> {
+        let begun = Instant::now();
         while self.waits() {
             let slots = self.wanted.as_ref().map_or(0, |wanted| wanted.slots);
             if slots == 0 || self.front.is_drained(self.hello.key) {
                 self.withdraw_all().await;
                 return Ok(());
             }
-            match self.hungry() {
+            match self.hungry(begun) {
                 Some((partition, news)) => {
                     if !self.seats.contains_key(&partition)
                         && let Turned::Away(why) = self.turn_to(partition).await?
@@ -168,19 +170,20 @@ impl Relay {
         Ok(())
     }
 
-    /// The next seat, in turn, at which more waits than it can give away, unless it had nothing for this executor just before; and how
-    /// often what waits there has become more.
-    fn hungry(&self) -> Option<(u16, u64)> {
+    /// The next seat, in turn, at which more waits than it can give away, unless it had nothing for this executor just before, or was
+    /// tried in vain since `begun`; and how often what waits there has become more.
+    fn hungry(&self, begun: Instant) -> Option<(u16, u64)> {
         let now = Instant::now();
         let may = |(partition, waiting): &(u16, Waiting)| {
             let seat = self.seats.get(partition);
+            let tried = self.failed.get(partition).is_some_and(|at| *at >= begun);
             // Where it waits, it has nothing for this one.
             let vain = seat.is_some_and(|seat| {
                 let vain = seat.vain.as_ref();
                 seat.asked == Asked::Waits
                     || vain.is_some_and(|vain| !vain.is_over(waiting.news, now))
             });
-            !vain && !self.has_failed(*partition)
+            !vain && !tried && !self.has_failed(*partition)
         };
         let hungry: Vec<(u16, Waiting)> = self.front.hungry().into_iter().filter(may).collect();
         let next = hungry

@@ -3,7 +3,10 @@
 use tokio::{io::AsyncReadExt as _, net::TcpListener, time::timeout};
 
 use super::*;
-use crate::store::{Asked, Holder, faults::Faults};
+use crate::{
+    limits::{ASK_AGAIN, AWAY_FOR},
+    store::{Asked, Holder, faults::Faults},
+};
 
 /// Somebody at this address holds the first partition, for as long as the test takes.
 pub(super) fn held_at(disk: &Disk, address: &str) {
@@ -141,4 +144,43 @@ async fn lists_have_what_is_there_and_say_what_is_not() {
     let server = serve(&disk).await;
     assert_eq!(both(&server).await, (None, None), "nobody can be reached");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_is_heard_while_more_than_one_coordinator_is_away() {
+    let disk = disk();
+    let mut slow = Vec::new();
+    for partition in [0, 1] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let holder = Holder {
+            name: format!("slow {partition}"),
+            address: format!("http://{}", listener.local_addr().unwrap()),
+        };
+        let asked = disk.journal.acquire(Partition(partition), &holder, LONG);
+        let Ok(Asked::Granted(tenure)) = asked else {
+            panic!("nobody else holds it")
+        };
+        // Something waits there for executors.
+        let waits = &[(tenure, 1)];
+        disk.journal.meet(&holder, Duration::ZERO, waits).unwrap();
+        slow.push(tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // When the second one has said no, the first one would be tried again.
+                tokio::time::sleep(AWAY_FOR + ASK_AGAIN).await;
+                drop(stream);
+            }
+        }));
+    }
+    let server = serve(&disk).await;
+    let mut executor = FakeExecutor::connect(&server.url, 1).await;
+    let (slots, wait_ms) = (1, 500);
+    executor.say(&ToCoordinator::Poll { slots, wait_ms }).await;
+    let said = executor.hear().await;
+    assert!(
+        matches!(&said, Some(ToExecutor::Assign { leases }) if leases.is_empty()),
+        "{said:?}"
+    );
+    drop(executor);
+    server.stop().await;
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
 }

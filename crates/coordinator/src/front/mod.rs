@@ -190,6 +190,9 @@ async fn dispatch(
 /// What begins the path of what is asked of one partition by another coordinator.
 const PARTITIONS: &str = "partitions";
 
+/// Where executors connect with a coordinator, and with no partition of several.
+const EXECUTORS: &str = "ws/executor";
+
 /// What begins the path of what else another coordinator asks.
 const COORDINATORS: &str = "coordinators";
 
@@ -444,6 +447,13 @@ impl Front {
         self.only_coordinators(request.headers())?;
         let partition = partition.parse::<u16>();
         let partition = partition.map_err(|_| ApiError::not_found("there is no such partition"))?;
+        if rest == EXECUTORS {
+            // What it signed is the other one's challenge: here it could only be sent away, and would not come to anybody.
+            return Err(ApiError::not_found(
+                "executors of other coordinators come over a line here",
+            )
+            .hint("have all coordinators on one journal run the same version"));
+        }
         let local = self.soon_here(partition).await?;
         let query = request.uri().query();
         if let Some(what) = rest

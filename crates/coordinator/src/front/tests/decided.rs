@@ -1,12 +1,7 @@
 //! What the operator decides at two coordinators in the same moment.
 
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-
-use super::*;
-use crate::{
-    authority::{Authority, BEHIND},
-    store::faults::Faults,
-};
+use super::{lines::socket_of_another, *};
+use crate::store::faults::Faults;
 
 fn options() -> Options {
     Options {
@@ -22,17 +17,8 @@ async fn post(server: &Server, path: &str) -> StatusCode {
 
 /// Is a partition paused, as the coordinator that holds it tells another one?
 async fn is_paused(server: &Server, partition: u64) -> bool {
-    let url = server.url.replace("http", "ws");
-    let request = format!("{url}/partitions/{partition}/ws/watch").into_client_request();
-    let mut request = request.unwrap();
-    let peer = std::net::IpAddr::from([192, 0, 2, 1]);
-    let word = Authority::new(Some(TOKEN.to_owned()), true).unwrap();
-    let behind = format!("{peer} {}", word.word_for(peer));
-    let headers = request.headers_mut();
-    headers.insert(BEHIND, behind.parse().unwrap());
-    let protocol = asterism_protocol::SUBPROTOCOL.parse().unwrap();
-    headers.insert("sec-websocket-protocol", protocol);
-    let (mut watcher, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    let path = format!("/partitions/{partition}/ws/watch");
+    let mut watcher = socket_of_another(server, &path).await.unwrap();
     match decode_frame(&frame(&mut watcher).await.unwrap()).unwrap() {
         ToWatcher::Snapshot(overview) => overview.paused,
         other => panic!("{other:?}"),

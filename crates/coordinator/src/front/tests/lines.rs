@@ -15,10 +15,12 @@ use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
+use tokio_tungstenite::tungstenite::{Error, client::IntoClientRequest as _};
 
 use super::*;
 use crate::{
-    authority::Authority,
+    authority::{Authority, BEHIND},
+    disk::common::Socket,
     front::line::{Talk, Word},
     metrics::Metrics,
     places::Places,
@@ -65,6 +67,31 @@ async fn whoever_talks_with_many_seats_of_another_coordinator_has_one_connection
     are_lines(&second, 0).await;
     second.stop().await;
     first.stop().await;
+}
+
+/// A WebSocket, as another coordinator asks for it.
+pub(super) async fn socket_of_another(server: &Server, path: &str) -> Result<Socket, Error> {
+    let url = server.url.replace("http", "ws");
+    let mut request = format!("{url}{path}").into_client_request().unwrap();
+    let peer = std::net::IpAddr::from([192, 0, 2, 1]);
+    let word = Authority::new(Some(TOKEN.to_owned()), true).unwrap();
+    let behind = format!("{peer} {}", word.word_for(peer));
+    let headers = request.headers_mut();
+    headers.insert(BEHIND, behind.parse().unwrap());
+    headers.insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
+    Ok(tokio_tungstenite::connect_async(request).await?.0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_know_of_lines_has_no_executor_sent_away() {
+    let disk = disk();
+    let server = serve(&disk).await;
+    shared(&[&server]).await;
+    match socket_of_another(&server, "/partitions/0/ws/executor").await {
+        Err(Error::Http(answer)) => assert_eq!(answer.status(), StatusCode::NOT_FOUND),
+        other => panic!("{other:?}"),
+    }
+    server.stop().await;
 }
 
 /// A coordinator that welcomes executors, has nothing for them, and tells how often it is asked for what it has now.

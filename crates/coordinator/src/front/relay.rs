@@ -30,7 +30,7 @@ use tracing::warn;
 
 use self::{asking::Vain, awaiting::Awaited, turning::Turned};
 use super::{
-    Front, PAUSE,
+    Front, PAUSE, Seat,
     line::Lines,
     remote::{Ends, Who},
 };
@@ -44,6 +44,8 @@ use crate::{
 /// A seat that an executor has turned to.
 struct Attached {
     ends: Ends,
+    /// Where it is reached, if that is another coordinator.
+    address: Option<String>,
     /// The leases that it has of it, as far as is known.
     held: BTreeSet<LeaseId>,
     asked: Asked,
@@ -292,6 +294,9 @@ impl Relay {
                 }
             }
             ToCoordinator::Heartbeat { leases } => {
+                for partition in self.moved() {
+                    self.lost(partition).await?;
+                }
                 let mut parts = self.parts(leases, |lease| *lease);
                 let partitions: Vec<u16> = self.seats.keys().copied().collect();
                 for partition in partitions {
@@ -414,6 +419,22 @@ impl Relay {
                 Err(End::Closed)
             }
         }
+    }
+
+    /// Seats that are somewhere else by now: of a coordinator whose machine is gone nobody says so, and its connection lasts.
+    fn moved(&self) -> Vec<u16> {
+        let seats = self.front.seats.borrow();
+        let has_moved = |(partition, attached): &(&u16, &Attached)| {
+            let before = attached.address.as_ref();
+            before.is_some_and(|before| match &seats[usize::from(**partition)] {
+                Seat::Here(_) => true,
+                Seat::There { address, .. } => address != before,
+                // Its last words may be on their way.
+                Seat::Nobody => false,
+            })
+        };
+        let moved = self.seats.iter().filter(has_moved);
+        moved.map(|(partition, _)| *partition).collect()
     }
 
     /// A seat is gone: another coordinator goes on with it, or it is given back.

@@ -123,7 +123,7 @@ impl Relay {
 
     /// Says hello to a seat, for the executor. What else it says meanwhile is passed on.
     pub(super) async fn turn_to(&mut self, partition: u16) -> Result<Turned, End> {
-        let mut elsewhere = None;
+        let mut there = None;
         let ends = match self.front.seat(partition).await {
             Ok(Seat::Here(local)) => remote::here(&local, self.peer, self.who),
             Ok(Seat::There { address, .. }) if self.is_away(&address) => {
@@ -133,7 +133,7 @@ impl Relay {
                 let made = self.lines.talk(&self.front, &address, partition);
                 match timeout(WELCOME_MAX, made).await {
                     Ok(Ok(ends)) => {
-                        elsewhere = Some(address);
+                        there = Some(address);
                         ends
                     }
                     Ok(Err(why)) => {
@@ -160,6 +160,7 @@ impl Relay {
         let _ = ends.say.send(hello).await;
         let mut seat = Attached {
             ends,
+            address: there,
             held: BTreeSet::new(),
             asked: Asked::Nothing,
             stale: 0,
@@ -174,8 +175,8 @@ impl Relay {
                     return Ok(Turned::Away("it does not welcome anybody".to_owned()));
                 }
                 Err(_) => {
-                    if let Some(address) = elsewhere {
-                        self.lines.forget(&address);
+                    if let Some(address) = &seat.address {
+                        self.lines.forget(address);
                     }
                     return Ok(Turned::Away("it does not welcome in time".to_owned()));
                 }

@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     places::Places,
     server::{self, Door, End},
-    store::{Asked, Holder},
+    store::{Asked, Holder, Tenure},
 };
 
 /// The lines of others to a coordinator.
@@ -127,52 +127,110 @@ async fn has_nothing(
         })
 }
 
+/// Such a coordinator, at which the first partition is. It is here for nobody else.
+struct Hungry {
+    holder: Holder,
+    tenure: Tenure,
+    asks: mpsc::UnboundedReceiver<()>,
+    serving: tokio::task::JoinHandle<Option<TcpListener>>,
+}
+
+impl Hungry {
+    async fn new(disk: &Disk) -> Self {
+        let (asked, asks) = mpsc::unbounded_channel();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let holder = Holder {
+            name: "hungry".to_owned(),
+            address: format!("http://{}", listener.local_addr().unwrap()),
+        };
+        let router = Router::new()
+            .route("/coordinators/executor", get(has_nothing))
+            .with_state(asked);
+        let door = Door {
+            connections: Places::new("connections", 16),
+            metrics: Arc::new(Metrics::new()),
+            authority: Arc::new(Authority::new(None, true).unwrap()),
+            close: watch::Sender::new(false),
+        };
+        let serving = tokio::spawn(server::run(
+            listener,
+            router,
+            door,
+            std::future::pending::<End>(),
+        ));
+        let Ok(Asked::Granted(tenure)) = disk.journal.acquire(Partition(0), &holder, LONG) else {
+            panic!("nobody else holds it")
+        };
+        Self {
+            holder,
+            tenure,
+            asks,
+            serving,
+        }
+    }
+
+    /// It says that so much waits there.
+    fn waits(&self, disk: &Disk, count: u64) {
+        let unmet = &[(self.tenure, count)];
+        let met = disk.journal.meet(&self.holder, Duration::ZERO, unmet);
+        met.unwrap();
+    }
+
+    /// It is asked for what it has, so many times.
+    async fn asked(&mut self, times: usize) {
+        for _ in 0..times {
+            timeout(LONG, self.asks.recv()).await.unwrap().unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seat_that_had_nothing_is_asked_again_when_more_waits_there() {
     let disk = disk();
-    let (asked, mut asks) = mpsc::unbounded_channel();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let holder = Holder {
-        name: "hungry".to_owned(),
-        address: format!("http://{}", listener.local_addr().unwrap()),
-    };
-    let router = Router::new()
-        .route("/coordinators/executor", get(has_nothing))
-        .with_state(asked);
-    let door = Door {
-        connections: Places::new("connections", 16),
-        metrics: Arc::new(Metrics::new()),
-        authority: Arc::new(Authority::new(None, true).unwrap()),
-        close: watch::Sender::new(false),
-    };
-    let other = tokio::spawn(server::run(
-        listener,
-        router,
-        door,
-        std::future::pending::<End>(),
-    ));
-    let Ok(Asked::Granted(tenure)) = disk.journal.acquire(Partition(0), &holder, LONG) else {
-        panic!("nobody else holds it")
-    };
-    // It says what waits there, and is here for nobody else.
-    let waits = |count| {
-        let met = disk
-            .journal
-            .meet(&holder, Duration::ZERO, &[(tenure, count)]);
-        met.unwrap();
-    };
-    waits(1);
+    let mut other = Hungry::new(&disk).await;
+    other.waits(&disk, 1);
     let server = serve(&disk).await;
     let mut executor = FakeExecutor::connect(&server.url, 1).await;
     let (slots, wait_ms) = (1, 20_000);
     executor.say(&ToCoordinator::Poll { slots, wait_ms }).await;
-    for _ in 0..5 {
-        timeout(LONG, asks.recv()).await.unwrap().unwrap();
-    }
+    other.asked(5).await;
     // In vain it would ask again after more than six seconds.
-    waits(2);
-    let again = timeout(Duration::from_secs(5), asks.recv()).await;
+    other.waits(&disk, 2);
+    let again = timeout(Duration::from_secs(5), other.asked(1)).await;
     assert!(again.is_ok(), "it hears that there is more");
     server.stop().await;
-    other.abort();
+    other.serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seat_that_is_somewhere_else_is_turned_to_there() {
+    let disk = disk();
+    let mut other = Hungry::new(&disk).await;
+    other.waits(&disk, 1);
+    let server = serve(&disk).await;
+    server.post("/components?name=math", math(), &[201]).await;
+    let mut executor = FakeExecutor::connect(&server.url, 1).await;
+    let (slots, wait_ms) = (1, 20_000);
+    executor.say(&ToCoordinator::Poll { slots, wait_ms }).await;
+    other.asked(1).await;
+    // It is gone, and does not say so.
+    disk.journal.expire(Partition(0));
+    shared(&[&server]).await;
+    for number in 0.. {
+        let body = workflow(&[task("one", "add", &format!("[{number}.5, 2.0]"))]);
+        let post = server.post("/run?wait=false", body.into_bytes(), &[202]);
+        if post.await["run"].as_u64().unwrap() % u64::from(PARTITIONS) == 0 {
+            break;
+        }
+    }
+    let mut leases = Vec::new();
+    while !partitions(leases.iter().map(|lease: &LeaseId| lease.0)).contains(&0) {
+        let alive = ToCoordinator::Heartbeat {
+            leases: leases.clone(),
+        };
+        executor.say(&alive).await;
+        leases.extend(executor.lease(1).await.iter().map(|lease| lease.id));
+    }
+    server.stop().await;
+    other.serving.abort();
 }

@@ -169,6 +169,10 @@ pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(400);
 /// Frames of an executor that wait for the scheduler that they are for.
 pub(crate) const FRAMES_AHEAD: usize = 32;
 
+/// Time for a scheduler that is behind to take one frame more over a line from another coordinator. All others that the executor talks
+/// with over the same line wait meanwhile, and their leases end 15 seconds after its last sign of life.
+pub(crate) const HEARD_WITHIN: Duration = Duration::from_secs(2);
+
 /// Executors that are woken together for what waits at another scheduler: more come with the next look.
 pub(crate) const TURNED_AT_ONCE: u64 = 64;
 

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
-    limits::{PING_EVERY, SEND_MAX, SILENCE_MAX},
+    limits::{HEARD_WITHIN, PING_EVERY, SEND_MAX, SILENCE_MAX},
     metrics::Counted,
     peer::Peer,
     socket::{self, Heard, STOPS, ends},
@@ -125,13 +125,14 @@ impl Talks {
         }
     }
 
-    /// Says here what was said at the other end. A talk whose listener is stuck is over, which is heard of it then.
+    /// Says here what was said at the other end. A talk whose listener is stuck is over, which is heard of it then: the others over
+    /// this line do not wait for it. Whoever began it begins it anew, and repeats what was not heard.
     async fn say(&mut self, talk: Talk, said: Bytes) {
         let Some(ends) = self.0.get_mut(&talk) else {
             return;
         };
         // Who has just gone says so by itself.
-        if timeout(SEND_MAX, ends.say.send(said)).await.is_err() {
+        if timeout(HEARD_WITHIN, ends.say.send(said)).await.is_err() {
             // Nobody hears what else is said, and nobody waits for it.
             (ends.say, _) = mpsc::channel(1);
             ends.hear.close();
@@ -405,6 +406,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+    use crate::limits::OUTBOX_MAX;
 
     /// A line that is carried, what begins talks over it, and its other end.
     async fn line(
@@ -492,6 +494,34 @@ mod tests {
         assert!(said.is_ok(), "it listens while it speaks");
         assert_eq!(near.hear.recv().await, Some(much(2)));
         assert_eq!(heard(&mut far).await, (talk, Word::Say(much(1))));
+        drop((near, open, far));
+        carried.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_talk_that_is_not_listened_to_holds_no_other_one_up() {
+        let (open, mut far, carried) = line(SILENCE_MAX).await;
+        let talks = [Talk::new(1, 0), Talk::new(2, 1)];
+        let mut near = Vec::new();
+        for talk in talks {
+            let (ends, there) = pair();
+            open.send((talk, there)).await.unwrap();
+            assert_eq!(heard(&mut far).await, (talk, Word::Begin));
+            near.push(ends);
+        }
+        for _ in 0..=OUTBOX_MAX {
+            say(&mut far, talks[0], &word("much")).await;
+        }
+        say(&mut far, talks[1], &word("alive")).await;
+        let alive = timeout(SEND_MAX / 2, near[1].hear.recv()).await;
+        let alive = alive.expect("nobody waits for the other one");
+        assert_eq!(alive.as_deref(), Some(b"alive".as_slice()));
+        // That one is over, at both ends, after what it was in time for.
+        assert_eq!(heard(&mut far).await, (talks[0], Word::End));
+        for _ in 0..OUTBOX_MAX {
+            assert!(near[0].hear.recv().await.is_some());
+        }
+        assert_eq!(near[0].hear.recv().await, None);
         drop((near, open, far));
         carried.await.unwrap();
     }

@@ -35,7 +35,7 @@ use super::{
     remote::{Ends, Who},
 };
 use crate::{
-    limits::{FIRST_WORD_MAX, PING_EVERY, SEND_MAX, SILENCE_MAX},
+    limits::{FIRST_WORD_MAX, HEARD_WITHIN, PING_EVERY, SILENCE_MAX},
     peer::Peer,
     socket::{Ears, End, Heard, STOPS, ends, new_nonce},
     writer::Writer,
@@ -201,7 +201,8 @@ impl Relay {
         let Some(seat) = self.seats.get_mut(&partition) else {
             return;
         };
-        let sent = timeout(SEND_MAX, seat.ends.say.send(frame)).await;
+        // Nobody hears the executor meanwhile. A line to this seat may wait itself, for another one, and does so half as long.
+        let sent = timeout(2 * HEARD_WITHIN, seat.ends.say.send(frame)).await;
         if sent.is_err() {
             // It does not listen. What it has said is heard, and then that it is gone.
             seat.ends.hear.close();

@@ -1,7 +1,15 @@
 //! Coordinators that are asked for more than they can do at once.
 
+use asterism_protocol::{
+    Out, Value, blob_cid,
+    limits::{FRAME_BYTES_MAX, OUTCOME_BYTES_MAX},
+};
+
 use super::*;
-use crate::{limits::TERM, store::Holder};
+use crate::{
+    limits::{FRAMES_AHEAD, SEND_MAX, TERM},
+    store::{Holder, faults::Faults},
+};
 
 #[test]
 fn a_coordinator_all_of_whose_threads_wait_says_that_it_is_here() {
@@ -35,4 +43,37 @@ fn a_coordinator_all_of_whose_threads_wait_says_that_it_is_here() {
         assert_ne!(seen.present[0].name, other.name);
         server.stop().await;
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seat_that_does_not_listen_holds_no_other_one_up() {
+    let disk = disk();
+    let faults = Arc::<Faults>::default();
+    let server = disk.serve(&faults, Options::default()).await.unwrap();
+    shared(&[&server]).await;
+    server.post("/components?name=math", math(), &[201]).await;
+    let mut executor = FakeExecutor::connect(&server.url, 1).await;
+    let (_, leases) = all_leased(&server, &mut executor).await;
+    let stall = faults.stall();
+    // So much waits for the store that the seat hears nothing more.
+    let bytes = OUTCOME_BYTES_MAX / 2;
+    let large = Value::List(vec![
+        Value::Link(blob_cid(b"large").to_link()),
+        Value::Bytes(vec![0; bytes]),
+    ]);
+    for _ in 0..2 * FRAME_BYTES_MAX / bytes {
+        let out = Out::Ok(large.clone());
+        executor.deliver(&leases[0], out, Remark::default()).await;
+    }
+    let begun = Instant::now();
+    let held: Vec<LeaseId> = leases.iter().map(|lease| lease.id).collect();
+    for _ in 0..FRAMES_AHEAD + 2 {
+        let leases = held.clone();
+        executor.say(&ToCoordinator::Heartbeat { leases }).await;
+    }
+    // It is sent away, to come back and be heard by all others.
+    while executor.hear().await.is_some() {}
+    assert!(begun.elapsed() < SEND_MAX * 2 / 3);
+    drop(stall);
+    server.stop().await;
 }

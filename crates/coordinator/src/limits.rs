@@ -157,8 +157,12 @@ pub(crate) const KEPT_FOR: Duration = Duration::from_secs(30);
 /// Time for a scheduler to welcome an executor that another one has welcomed.
 pub(crate) const WELCOME_MAX: Duration = Duration::from_secs(5);
 
-/// How long a coordinator that an executor could not be brought to is not tried again for it.
+/// How long a coordinator that an executor could not be brought to is not tried again for it, at least: as long as it took to find out,
+/// as nobody hears the executor meanwhile, and twice as long each time.
 pub(crate) const AWAY_FOR: Duration = Duration::from_secs(1);
+
+/// How long at most, unless finding out takes longer: that it is back is noticed within it.
+pub(crate) const AWAY_MAX: Duration = Duration::from_secs(16);
 
 /// How long an executor that comes back is kept from other work by seats elsewhere that it holds leases of.
 pub(crate) const RESUMED_WITHIN: Duration = Duration::from_secs(1);

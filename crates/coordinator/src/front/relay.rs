@@ -28,7 +28,11 @@ use serde_bytes::ByteArray;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::warn;
 
-use self::{asking::Vain, awaiting::Awaited, turning::Turned};
+use self::{
+    asking::Vain,
+    awaiting::Awaited,
+    turning::{Away, Turned},
+};
 use super::{
     Front, PAUSE, Seat,
     line::Lines,
@@ -88,8 +92,8 @@ struct Relay {
     wanted: Option<Wanted>,
     /// Seats that could not be reached, and when.
     failed: BTreeMap<u16, Instant>,
-    /// Coordinators that could not be reached, and when.
-    away: BTreeMap<String, Instant>,
+    /// Coordinators that could not be reached.
+    away: BTreeMap<String, Away>,
     /// Seats that it holds leases of, and that nobody holds now.
     awaited: BTreeMap<u16, Awaited>,
     leaving: bool,

@@ -1,6 +1,6 @@
 //! How an executor turns to a seat: the hello that it said once is said there.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use asterism_protocol::{
     encode,
@@ -13,7 +13,7 @@ use tracing::debug;
 use super::{Asked, Attached, End, Relay};
 use crate::{
     front::{Seat, remote},
-    limits::{ASK_EVERY, AWAY_FOR, FOLLOWED_WITHIN, RESUMED_WITHIN, WELCOME_MAX},
+    limits::{ASK_EVERY, AWAY_FOR, AWAY_MAX, FOLLOWED_WITHIN, RESUMED_WITHIN, WELCOME_MAX},
     socket::STOPS,
 };
 
@@ -26,6 +26,22 @@ pub(super) enum Turned {
     },
     /// It does not answer, for this reason.
     Away(String),
+}
+
+/// A coordinator that an executor could not be brought to.
+pub(super) struct Away {
+    pause: Duration,
+    until: Instant,
+}
+
+impl Away {
+    /// It was tried in vain for so long.
+    fn after(before: Option<&Self>, took: Duration) -> Self {
+        let pause = before.map_or(AWAY_FOR, |before| AWAY_MAX.min(2 * before.pause));
+        let pause = pause.max(took);
+        let until = Instant::now() + pause;
+        Self { pause, until }
+    }
 }
 
 impl Relay {
@@ -117,12 +133,19 @@ impl Relay {
 
     /// Was a coordinator tried in vain just before? Whoever tries it again and again has no time for others.
     fn is_away(&self, coordinator: &str) -> bool {
-        let tried = self.away.get(coordinator);
-        tried.is_some_and(|at| at.elapsed() < AWAY_FOR)
+        let away = self.away.get(coordinator);
+        away.is_some_and(|away| Instant::now() < away.until)
+    }
+
+    /// A coordinator was tried in vain since `begun`.
+    fn found_away(&mut self, coordinator: &str, begun: Instant) {
+        let away = Away::after(self.away.get(coordinator), begun.elapsed());
+        self.away.insert(coordinator.to_owned(), away);
     }
 
     /// Says hello to a seat, for the executor. What else it says meanwhile is passed on.
     pub(super) async fn turn_to(&mut self, partition: u16) -> Result<Turned, End> {
+        let begun = Instant::now();
         let mut there = None;
         let ends = match self.front.seat(partition).await {
             Ok(Seat::Here(local)) => remote::here(&local, self.peer, self.who),
@@ -137,12 +160,12 @@ impl Relay {
                         ends
                     }
                     Ok(Err(why)) => {
-                        self.away.insert(address, Instant::now());
+                        self.found_away(&address, begun);
                         return Ok(Turned::Away(why));
                     }
                     Err(_) => {
                         self.lines.forget(&address);
-                        self.away.insert(address, Instant::now());
+                        self.found_away(&address, begun);
                         return Ok(Turned::Away("it does not answer in time".to_owned()));
                     }
                 }
@@ -177,6 +200,7 @@ impl Relay {
                 Err(_) => {
                     if let Some(address) = &seat.address {
                         self.lines.forget(address);
+                        self.found_away(address, begun);
                     }
                     return Ok(Turned::Away("it does not welcome in time".to_owned()));
                 }
@@ -187,6 +211,9 @@ impl Relay {
                     heartbeat_ms,
                     resumed,
                 }) => {
+                    if let Some(address) = &seat.address {
+                        self.away.remove(address);
+                    }
                     seat.held.extend(&resumed);
                     self.seats.insert(partition, seat);
                     self.followed(partition, &resumed).await?;

@@ -3,10 +3,7 @@
 use tokio::{io::AsyncReadExt as _, net::TcpListener, time::timeout};
 
 use super::*;
-use crate::{
-    limits::{ASK_AGAIN, AWAY_FOR},
-    store::{Asked, Holder, faults::Faults},
-};
+use crate::store::{Asked, Holder, faults::Faults};
 
 /// Somebody at this address holds the first partition, for as long as the test takes.
 pub(super) fn held_at(disk: &Disk, address: &str) {
@@ -16,6 +13,22 @@ pub(super) fn held_at(disk: &Disk, address: &str) {
     };
     let asked = disk.journal.acquire(Partition(0), &holder, LONG);
     assert!(matches!(asked, Ok(Asked::Granted(_))));
+}
+
+/// Somebody who will listen holds a partition, for as long as the test takes, and says that something waits there for executors.
+async fn waits_at(disk: &Disk, partition: u16) -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let holder = Holder {
+        name: format!("slow {partition}"),
+        address: format!("http://{}", listener.local_addr().unwrap()),
+    };
+    let asked = disk.journal.acquire(Partition(partition), &holder, LONG);
+    let Ok(Asked::Granted(tenure)) = asked else {
+        panic!("nobody else holds it")
+    };
+    let waits = &[(tenure, 1)];
+    disk.journal.meet(&holder, Duration::ZERO, waits).unwrap();
+    listener
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,25 +161,14 @@ async fn lists_have_what_is_there_and_say_what_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_executor_is_heard_while_more_than_one_coordinator_is_away() {
+    const SLOW: Duration = Duration::from_secs(4);
     let disk = disk();
     let mut slow = Vec::new();
     for partition in [0, 1] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let holder = Holder {
-            name: format!("slow {partition}"),
-            address: format!("http://{}", listener.local_addr().unwrap()),
-        };
-        let asked = disk.journal.acquire(Partition(partition), &holder, LONG);
-        let Ok(Asked::Granted(tenure)) = asked else {
-            panic!("nobody else holds it")
-        };
-        // Something waits there for executors.
-        let waits = &[(tenure, 1)];
-        disk.journal.meet(&holder, Duration::ZERO, waits).unwrap();
+        let listener = waits_at(&disk, partition).await;
         slow.push(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // When the second one has said no, the first one would be tried again.
-                tokio::time::sleep(AWAY_FOR + ASK_AGAIN).await;
+                tokio::time::sleep(SLOW).await;
                 drop(stream);
             }
         }));
@@ -174,13 +176,39 @@ async fn an_executor_is_heard_while_more_than_one_coordinator_is_away() {
     let server = serve(&disk).await;
     let mut executor = FakeExecutor::connect(&server.url, 1).await;
     let (slots, wait_ms) = (1, 500);
+    let begun = Instant::now();
     executor.say(&ToCoordinator::Poll { slots, wait_ms }).await;
     let said = executor.hear().await;
     assert!(
         matches!(&said, Some(ToExecutor::Assign { leases }) if leases.is_empty()),
         "{said:?}"
     );
+    assert!(
+        begun.elapsed() < 2 * SLOW,
+        "the second one is not tried first"
+    );
     drop(executor);
     server.stop().await;
     slow.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_away_is_tried_ever_more_rarely() {
+    let disk = disk();
+    let listener = waits_at(&disk, 0).await;
+    let server = serve(&disk).await;
+    let mut executor = FakeExecutor::connect(&server.url, 1).await;
+    let (slots, wait_ms) = (1, 20_000);
+    executor.say(&ToCoordinator::Poll { slots, wait_ms }).await;
+    drop(timeout(LONG, listener.accept()).await.unwrap());
+    let begun = Instant::now();
+    let mut again = 0;
+    while let Some(left) = Duration::from_secs(6).checked_sub(begun.elapsed()) {
+        let tried = timeout(left, listener.accept()).await;
+        again += u32::from(tried.is_ok());
+    }
+    // After one second, and after three.
+    assert!((1..=2).contains(&again), "{again} times");
+    drop(executor);
+    server.stop().await;
 }

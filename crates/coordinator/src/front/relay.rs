@@ -322,6 +322,13 @@ impl Relay {
             }
             ToCoordinator::HandBack { leases } => {
                 for (partition, leases) in self.parts(leases, |lease| *lease) {
+                    if self.awaited.contains_key(&partition) {
+                        for lease in leases {
+                            let leases = vec![lease];
+                            self.keep(lease, ToCoordinator::HandBack { leases });
+                        }
+                        continue;
+                    }
                     self.let_go(partition, &leases);
                     self.tell(partition, &ToCoordinator::HandBack { leases })
                         .await;
@@ -352,8 +359,12 @@ impl Relay {
             }
             ToCoordinator::Fault { lease, .. } | ToCoordinator::Refuse { lease, .. } => {
                 let partition = self.partition_of(lease);
-                self.let_go(partition, &[lease]);
-                self.forward(partition, frame).await;
+                if self.awaited.contains_key(&partition) {
+                    self.keep(lease, message);
+                } else {
+                    self.let_go(partition, &[lease]);
+                    self.forward(partition, frame).await;
+                }
                 Ok(())
             }
             ToCoordinator::Leave => {

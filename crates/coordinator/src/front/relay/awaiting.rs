@@ -1,8 +1,8 @@
 //! Seats that are between two holders while an executor holds leases of them. It goes on with those, and gets work of other seats.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use asterism_protocol::message::{Held, LeaseId};
+use asterism_protocol::message::{Held, LeaseId, ToCoordinator};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -17,6 +17,8 @@ pub(super) struct Awaited {
     until: Instant,
     /// Did the executor say what nobody has heard? It says so again when it comes back.
     unheard: bool,
+    /// How it has ended leases that came to no outcome. It does not say so again.
+    farewells: BTreeMap<LeaseId, ToCoordinator>,
 }
 
 impl Relay {
@@ -27,6 +29,7 @@ impl Relay {
             let awaited = Awaited {
                 until,
                 unheard: false,
+                farewells: BTreeMap::new(),
             };
             self.awaited.insert(partition, awaited);
         }
@@ -40,6 +43,15 @@ impl Relay {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Keeps how the executor has ended a lease of a seat that is waited for, until the next holder goes on with the lease.
+    pub(super) fn keep(&mut self, lease: LeaseId, farewell: ToCoordinator) {
+        let partition = self.partition_of(lease);
+        let is_held = self.hello.holding.iter().any(|held| held.lease == lease);
+        if let Some(awaited) = self.awaited.get_mut(&partition).filter(|_| is_held) {
+            awaited.farewells.insert(lease, farewell);
         }
     }
 
@@ -64,7 +76,7 @@ impl Relay {
         Ok(())
     }
 
-    /// A seat welcomes the executor. If it was waited for, what it does not go on with is given up.
+    /// A seat welcomes the executor. If it was waited for, what it does not go on with is given up, and it is told what has ended.
     pub(super) async fn followed(
         &mut self,
         partition: u16,
@@ -74,7 +86,17 @@ impl Relay {
             return Ok(());
         };
         self.give_up(partition, resumed).await?;
-        if awaited.unheard {
+        let mut goes_on = false;
+        for lease in resumed {
+            match awaited.farewells.get(lease) {
+                Some(farewell) => {
+                    self.let_go(partition, &[*lease]);
+                    self.tell(partition, farewell).await;
+                }
+                None => goes_on = true,
+            }
+        }
+        if awaited.unheard && goes_on {
             // It comes back with all that it holds, and finds everybody.
             return Err(End::Stops);
         }

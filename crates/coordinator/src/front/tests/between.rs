@@ -1,5 +1,7 @@
 //! Partitions between two holders, and executors with leases of them.
 
+use asterism_protocol::message::{Fault, FaultKind};
+
 use super::{away::held_at, *};
 
 /// An executor with leases of all partitions, which comes to another coordinator after the one where it was has stopped. The first
@@ -86,5 +88,67 @@ async fn what_is_said_between_two_holders_is_said_again_to_the_next_one() {
     for run in numbers {
         assert_eq!(run_of(&server, run).await.summary.state, RunState::Done);
     }
+    server.stop().await;
+}
+
+/// Waits until all that the executor said is heard.
+async fn is_heard(executor: &mut FakeExecutor) {
+    let (slots, wait_ms) = (0, 0);
+    executor.say(&ToCoordinator::Poll { slots, wait_ms }).await;
+    let said = executor.hear().await;
+    assert!(matches!(said, Some(ToExecutor::Assign { .. })), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_between_two_holders_the_next_one_is_told() {
+    let disk = disk();
+    let (server, mut executor, numbers, mut leases) = comes_back(&disk).await;
+    let of_first = |lease: &Lease| lease.id.0.is_multiple_of(u64::from(PARTITIONS));
+    let broken = leases.iter().position(of_first).expect("one of each");
+    let lease = leases.remove(broken).id;
+    let fault = Fault {
+        kind: FaultKind::Host,
+        message: "it broke in between".to_owned(),
+    };
+    executor.say(&ToCoordinator::Fault { lease, fault }).await;
+    is_heard(&mut executor).await;
+    disk.journal.expire(Partition(0));
+    let begun = Instant::now();
+    let is_told = |view: &Json| view.to_string().contains("it broke in between");
+    'told: loop {
+        for run in &numbers {
+            let view = server.json(&format!("/workflows/{run}")).await;
+            if view.as_ref().is_some_and(is_told) {
+                break 'told;
+            }
+        }
+        assert!(begun.elapsed() < LONG, "the next holder hears of it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // It goes on with all others.
+    deliver_all(&mut executor, &leases).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_on_with_nothing_at_the_next_holder_is_not_sent_away() {
+    let disk = disk();
+    let (server, executor, _, leases) = comes_back(&disk).await;
+    drop(executor);
+    let unknown = Lease {
+        id: LeaseId(u64::from(PARTITIONS) << 32),
+        ..leases[0].clone()
+    };
+    let (mut executor, resumed) = holding(&server, 2, &[&unknown]).await;
+    assert_eq!(resumed, [unknown.id]);
+    say_all(&mut executor, std::slice::from_ref(&unknown)).await;
+    is_heard(&mut executor).await;
+    disk.journal.expire(Partition(0));
+    let said = executor.hear().await;
+    assert!(
+        matches!(&said, Some(ToExecutor::Revoke { leases, .. }) if leases[..] == [unknown.id]),
+        "{said:?}"
+    );
+    is_heard(&mut executor).await;
     server.stop().await;
 }

@@ -26,6 +26,9 @@ const DOING_MAX: usize = 16;
 /// Time for a partition to say what is there.
 const LISTED_WITHIN: Duration = Duration::from_secs(15);
 
+/// What another coordinator answers where it answers with several things; anything else is an error, and not looked into.
+type Object = serde_json::Map<String, serde_json::Value>;
+
 /// What is at the partitions that can be reached.
 pub(crate) struct Partly<T> {
     pub(crate) found: T,
@@ -123,27 +126,26 @@ impl Front {
     /// the one that was submitted last. Where some cannot be reached, it says which: there may be a later one.
     pub(crate) async fn task_of(&self, cid: Cid) -> Result<Option<serde_json::Value>, ApiError> {
         let path = format!("/receipts/{cid}/task");
-        let Partly { found, missing } = self.each::<serde_json::Value>(&path).await?;
-        let found: Vec<serde_json::Value> = found.into_iter().flatten().collect();
+        let Partly { found, missing } = self.each::<Object>(&path).await?;
+        let found: Vec<Object> = found.into_iter().flatten().collect();
         let runs = match found.len() {
             0 | 1 => Vec::new(),
             _ => self.runs().await?.found,
         };
-        let submitted = |said: &serde_json::Value| {
-            let run = runs
-                .iter()
-                .find(|run| Some(run.run.0) == said["run"].as_u64());
+        let submitted = |said: &Object| {
+            let number = said.get("run").and_then(serde_json::Value::as_u64);
+            let run = runs.iter().find(|run| Some(run.run.0) == number);
             run.map(|run| run.submitted)
         };
         let latest = found.into_iter().max_by_key(submitted);
         let first = missing.first().copied();
         match (latest, first) {
             (Some(mut latest), Some(_)) => {
-                latest["missing_partitions"] = missing.into();
-                Ok(Some(latest))
+                latest.insert("missing_partitions".to_owned(), missing.into());
+                Ok(Some(latest.into()))
             }
             (None, Some(partition)) => Err(unreached(partition)),
-            (latest, None) => Ok(latest),
+            (latest, None) => Ok(latest.map(serde_json::Value::from)),
         }
     }
 }

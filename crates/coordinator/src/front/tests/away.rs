@@ -1,5 +1,6 @@
 //! Coordinators that hold a partition and do not answer, and a journal that does not.
 
+use axum::{Json as Answer, Router};
 use tokio::{io::AsyncReadExt as _, net::TcpListener, time::timeout};
 
 use super::*;
@@ -211,4 +212,21 @@ async fn a_coordinator_that_is_away_is_tried_ever_more_rarely() {
     assert!((1..=2).contains(&again), "{again} times");
     drop(executor);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_makes_no_sense_is_an_error() {
+    let disk = disk();
+    let odd = waits_at(&disk, 0).await;
+    let router = Router::new().fallback(async || Answer("no object"));
+    let odd = tokio::spawn(async move { axum::serve(odd, router).await });
+    // Beside it there is one that does not answer.
+    drop(waits_at(&disk, 1).await);
+    let server = serve(&disk).await;
+    let path = format!("/receipts/{}/task", asterism_protocol::blob_cid(b"any"));
+    let asked = reqwest::get(format!("{}{path}", server.url)).await;
+    let status = asked.expect("it goes on").status();
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    server.stop().await;
+    odd.abort();
 }

@@ -164,6 +164,12 @@ impl Front {
         };
         let passed = onward.pass_on(stream, request).await;
         let response = passed.map_err(|error| nobody(&error.to_string()))?;
+        if response.status() == StatusCode::NOT_FOUND {
+            let why = self.found_outdated(coordinator);
+            return Err(ApiError::unavailable(format!(
+                "another coordinator cannot be told: {why}"
+            )));
+        }
         let said = said_yes(response).await?;
         serde_json::from_slice(&said).map_err(|error| ApiError::internal(&error))
     }

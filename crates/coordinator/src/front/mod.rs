@@ -13,7 +13,7 @@ mod seats;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -36,7 +36,7 @@ use tokio::{
     sync::{Notify, mpsc, watch as told},
     time::{Instant, timeout},
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     Place, ServeError,
@@ -79,6 +79,8 @@ pub(crate) struct Front {
     caught: mpsc::UnboundedSender<Decision>,
     /// Coordinators that are here, this one too.
     present: Mutex<Vec<Holder>>,
+    /// Those of them of which it was told that they are of an older version.
+    outdated: Mutex<BTreeSet<String>>,
     /// Executors whose words are carried here.
     relayed: Mutex<BTreeMap<PublicKey, Relayed>>,
     holder: Holder,
@@ -223,6 +225,7 @@ impl Front {
             turn: tokio::sync::Mutex::default(),
             caught,
             present: Mutex::default(),
+            outdated: Mutex::default(),
             relayed: Mutex::default(),
             holder: place.holder.clone(),
             seed: place.seed,
@@ -271,6 +274,20 @@ impl Front {
 
     fn present(&self) -> MutexGuard<'_, Vec<Holder>> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A coordinator does not know what others ask of it, so it is of an older version. The operator is told once.
+    fn found_outdated(&self, coordinator: &str) -> String {
+        let why = "it is of an older version; update it, too";
+        let outdated = self.outdated.lock();
+        let mut outdated = outdated.unwrap_or_else(PoisonError::into_inner);
+        if outdated.insert(coordinator.to_owned()) {
+            warn!(
+                coordinator,
+                "executors and panels here have nothing of another coordinator's partitions: {why}"
+            );
+        }
+        why.to_owned()
     }
 
     /// The partition that a workflow's runs are in.

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::{body::Bytes, http::HeaderMap};
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, StatusCode},
+};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value as Json, json};
 use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{Message, client::IntoClientRequest as _, protocol::WebSocketConfig},
+    tungstenite::{Error, Message, client::IntoClientRequest as _, protocol::WebSocketConfig},
 };
 
-use super::{Front, Local, PARTITIONS};
+use super::{COORDINATORS, Front, Local, PARTITIONS};
 use crate::{
     app::App,
     error::ApiError,
@@ -92,8 +95,15 @@ pub(super) async fn socket(
         .max_write_buffer_size(2 * bytes_max)
         .max_message_size(Some(bytes_max))
         .max_frame_size(Some(bytes_max));
-    let connected = client_async_with_config(request, stream, Some(config)).await;
-    Ok(connected.map_err(|error| error.to_string())?.0)
+    match client_async_with_config(request, stream, Some(config)).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(Error::Http(answer))
+            if answer.status() == StatusCode::NOT_FOUND && path.starts_with(COORDINATORS) =>
+        {
+            Err(front.found_outdated(coordinator))
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// As [`Front::subscribe`], at this coordinator.

@@ -230,3 +230,20 @@ async fn an_answer_that_makes_no_sense_is_an_error() {
     server.stop().await;
     odd.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_coordinator_of_an_older_version_it_is_said_what_to_do() {
+    let disk = disk();
+    let old = waits_at(&disk, 0).await;
+    let old = tokio::spawn(async move { axum::serve(old, Router::new()).await });
+    let server = serve(&disk).await;
+    let mut watcher = socket(&server.url, "/ws/watch").await.unwrap();
+    let said = frame(&mut watcher).await.unwrap();
+    let ToWatcher::Snapshot(overview) = decode_frame(&said).unwrap() else {
+        panic!("no snapshot")
+    };
+    let words = "partition 0: it is of an older version; update it, too";
+    assert!(overview.trouble.contains(words), "{overview:?}");
+    server.stop().await;
+    old.abort();
+}

@@ -27,7 +27,8 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
             .args([
                 "run",
                 "--quiet",
-                "--release",
+                "--profile",
+                "dist",
                 "--package",
                 "asterism-simulator",
                 "--bin",

@@ -11,7 +11,7 @@ use tracing::debug;
 use super::{Asked, End, Relay, Turned};
 use crate::{
     driver::Waiting,
-    front::{Front, Seat},
+    front::{Front, PAUSE, Seat},
     limits::ASK_AGAIN,
 };
 
@@ -131,7 +131,7 @@ impl Relay {
     }
 
     /// Looks where the executor gets something: in turn where something waits, else where it will come to be.
-    /// One that does not welcome it is tried once: with several of them, which take long to say so, nobody would hear the executor.
+    /// One that does not welcome it is tried once. If that took long, others are for later: nobody hears the executor meanwhile.
     pub(super) async fn look(&mut self) -> Result<(), End> {
         let begun = Instant::now();
         while self.waits() {
@@ -142,11 +142,15 @@ impl Relay {
             }
             match self.hungry(begun) {
                 Some((partition, news)) => {
+                    let turning = Instant::now();
                     if !self.seats.contains_key(&partition)
                         && let Turned::Away(why) = self.turn_to(partition).await?
                     {
                         debug!(partition, why, "a seat does not welcome");
                         self.failed.insert(partition, Instant::now());
+                        if turning.elapsed() > PAUSE {
+                            return Ok(());
+                        }
                         continue;
                     }
                     self.withdraw_all().await;

@@ -10,8 +10,7 @@ pub(crate) type Digest = [u8; 32];
 pub(crate) struct Digests(Table);
 
 /// From keys to dense numbers. The keys are not in it, only what each is folded to: whoever numbers things has them, and is asked
-/// whether a number is the one that was meant. A million of them take 19 bytes each instead of 77, and that a key is not there
-/// is seen in two of them: they stay at hand where the rest does not.
+/// whether a number is the one that was meant. A million of them take 19 bytes each instead of 77.
 #[derive(Default)]
 pub(crate) struct Table(HashTable<Entry>);
 

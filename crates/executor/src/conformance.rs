@@ -200,7 +200,7 @@ impl<'a> Components<'a> {
     }
 }
 
-/// Performs these cases (of [`cases`] or [`composed_cases`]) twice each; gives back the fuel that they consumed.
+/// Performs these cases (of [`cases()`] or [`composed_cases`]) twice each; gives back the fuel that they consumed.
 ///
 /// # Errors
 /// Every case that came out otherwise than it must, or with other fuel than `recorded` where that knows the case.

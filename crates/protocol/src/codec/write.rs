@@ -383,7 +383,7 @@ impl<'a> Serializer for &'a mut Writer {
         Ok(self.map(Some(count)))
     }
 
-    /// It is not, and says otherwise where [`Both`] asks.
+    /// It is not, and says otherwise where `Both` asks.
     fn is_human_readable(&self) -> bool {
         self.next == Means::Encoded
     }

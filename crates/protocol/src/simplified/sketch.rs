@@ -20,7 +20,7 @@ pub struct Sketched {
 }
 
 /// The tasks of a document as far as they can be read, and what they need of each other. Nothing is looked up, and a place that
-/// is still open is a text like others; what is wrong is for [`super::mistakes`] to say.
+/// is still open is a text like others; what is wrong is for [`super::mistakes()`] to say.
 #[must_use]
 pub fn sketch(document: &Value) -> Vec<Sketched> {
     let (drafts, _) = drafts(document);

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use data_encoding::HEXLOWER;
+
 use crate::{
     client::Coordinator,
     failure::{Doing as _, Failure},
@@ -91,7 +93,7 @@ pub(crate) fn kept(data: &Path) -> Result<String, Failure> {
     let secret = asterism_executor_native::load_secret(data, FILE)
         .map_err(|error| Failure::other(error.to_string()))
         .doing("read the operator's token")?;
-    Ok(secret.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(HEXLOWER.encode(&secret))
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use asterism_protocol::{Cid, blob_cid};
+use data_encoding::HEXLOWER;
 use reqwest::{Response, header};
 
 use crate::{
@@ -143,7 +144,7 @@ impl Coordinator {
         let address = self.address(path, query)?;
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(|error| Failure::other(error.to_string()))?;
-        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = HEXLOWER.encode(&key);
         let mut patience = Patience::new(console);
         loop {
             let request = client()?.post(address.clone()).body(body.clone());

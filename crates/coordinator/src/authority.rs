@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use asterism_protocol::{Cid, content_cid, view::RunId};
 use axum::http::{HeaderMap, StatusCode, header};
+use data_encoding::HEXLOWER;
 
 use crate::error::ApiError;
 
@@ -63,7 +64,7 @@ impl Authority {
             None => {
                 let mut token = [0; 32];
                 getrandom::fill(&mut token).map_err(TokenError::Random)?;
-                hex(&token)
+                HEXLOWER.encode(&token)
             }
         };
         Ok(Self { token, wants_token })
@@ -96,7 +97,7 @@ impl Authority {
         bytes.extend_from_slice(&run.0.to_be_bytes());
         bytes.extend_from_slice(&workflow.digest());
         bytes.extend_from_slice(self.token.as_bytes());
-        hex(&content_cid(&bytes).digest())
+        HEXLOWER.encode(&content_cid(&bytes).digest())
     }
 
     /// What a coordinator with the same token says with an address, when it passes on what came from there.
@@ -105,7 +106,7 @@ impl Authority {
         bytes.extend_from_slice(peer.to_string().as_bytes());
         bytes.push(0);
         bytes.extend_from_slice(self.token.as_bytes());
-        hex(&content_cid(&bytes).digest())
+        HEXLOWER.encode(&content_cid(&bytes).digest())
     }
 
     /// The address for which a coordinator with the same token asks, if one does.
@@ -204,10 +205,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Compared by their digests: how long it takes tells nothing of how much is right.
 fn same(one: &str, other: &str) -> bool {
     content_cid(one.as_bytes()).digest() == content_cid(other.as_bytes()).digest()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

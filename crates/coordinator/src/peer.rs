@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use asterism_protocol::content_cid;
+use data_encoding::HEXLOWER;
 
 /// The other end's network address.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +44,7 @@ impl Veil {
             Network::V6(network) => network.to_vec(),
         };
         let digest = content_cid(&[self.0.as_slice(), &network].concat()).digest();
-        let name: String = digest[..6]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("network {name}")
+        format!("network {}", HEXLOWER.encode(&digest[..6]))
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use asterism_protocol::Identity;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
 #[cfg(not(unix))]
 #[path = "key/elsewhere.rs"]
@@ -126,21 +127,14 @@ fn write_whole(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
         _ => {}
     }
     let mut file = owner::create(&draft)?;
-    let digits: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
-    writeln!(file, "{digits}")?;
+    writeln!(file, "{}", HEXLOWER.encode(seed))?;
     file.sync_all()?;
     fs::rename(&draft, path)
 }
 
 fn seed_of(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut seed = [0; 32];
-    for (place, byte) in seed.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok()?;
-    }
-    Some(seed)
+    let seed = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+    seed.ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::{
 };
 
 use asterism_protocol::Cid;
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, Result};
 
@@ -34,10 +35,7 @@ impl DiskCache {
         make_private(dir)?;
         let mut hasher = Fingerprint(Sha256::new());
         std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
-        let engine = hasher.0.finalize()[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let engine = HEXLOWER.encode(&hasher.0.finalize()[..8]);
         Ok(Self {
             dir: dir.to_owned(),
             engine,

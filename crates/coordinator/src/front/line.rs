@@ -17,6 +17,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::Response,
 };
+use data_encoding::HEXLOWER;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -207,7 +208,7 @@ async fn connect(
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     let name = match who {
         Who::Executor(nonce) => {
-            if let Ok(nonce) = HeaderValue::from_str(&hex(&nonce)) {
+            if let Ok(nonce) = HeaderValue::from_str(&HEXLOWER.encode(&nonce)) {
                 headers.insert(NONCE, nonce);
             }
             EXECUTOR
@@ -386,19 +387,8 @@ fn begin(front: &Arc<Front>, partition: u16, peer: Peer, who: Who) -> Ends {
 
 /// What another coordinator says that an executor has signed.
 fn nonce_of(headers: &HeaderMap) -> Option<[u8; 32]> {
-    let text = headers.get(NONCE)?.to_str().ok()?;
-    let mut nonce = [0; 32];
-    if text.len() != 2 * nonce.len() || !text.is_ascii() {
-        return None;
-    }
-    for (place, byte) in nonce.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
-    }
-    Some(nonce)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let nonce = HEXLOWER.decode(headers.get(NONCE)?.as_bytes());
+    nonce.ok()?.try_into().ok()
 }
 
 #[cfg(test)]

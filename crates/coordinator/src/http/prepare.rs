@@ -14,6 +14,7 @@ use asterism_protocol::{
 };
 use asterism_scheduler::{Planned, Submission, Tasks};
 use axum::body::Bytes;
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use serde_json::json;
@@ -217,7 +218,7 @@ pub(super) fn prepared_of(
     };
     let seed = written.seed.map_or_else(fresh, Ok)?;
     let nonce = match nonce {
-        None if app.fresh => Some(seed.iter().map(|byte| format!("{byte:02x}")).collect()),
+        None if app.fresh => Some(HEXLOWER.encode(&seed)),
         nonce => nonce,
     };
     let shelf = app.library.shelf();

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use data_encoding::HEXLOWER;
+
 /// A data directory that is this process's alone until it is dropped; the system lets go of it when the process dies.
 pub struct DataDirectory {
     path: PathBuf,
@@ -114,7 +116,7 @@ impl DataDirectory {
         }
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|failed| error(io::Error::other(failed)))?;
-        let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = HEXLOWER.encode(&bytes);
         fs::write(&path, &name).map_err(error)?;
         Ok(name)
     }

@@ -3,6 +3,7 @@
 use std::{io, mem, sync::Arc};
 
 use asterism_protocol::Cid;
+use data_encoding::HEXLOWER;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutMode, PutPayload, path::Path};
 use tokio::time::timeout;
 
@@ -86,7 +87,7 @@ pub(super) fn random_name() -> Result<String, BlobError> {
         what: "choose a name",
         source: io::Error::other(error),
     })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(HEXLOWER.encode(&bytes))
 }
 
 impl BlobWriter for ObjectWriter {

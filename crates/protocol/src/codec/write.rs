@@ -495,61 +495,48 @@ impl Entries<'_> {
     }
 }
 
-impl ser::SerializeSeq for Items<'_> {
-    type Ok = ();
-    type Error = Failed;
+/// What all kinds of lists and of maps are to serde; their methods have two names each.
+macro_rules! is {
+    ($($kind:ident: $method:ident),+ of Items) => {$(
+        impl ser::$kind for Items<'_> {
+            type Ok = ();
+            type Error = Failed;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Failed> {
-        self.item(item)
-    }
+            fn $method<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Failed> {
+                self.item(item)
+            }
 
-    fn end(self) -> Result<(), Failed> {
-        self.finish();
-        Ok(())
-    }
+            fn end(self) -> Result<(), Failed> {
+                self.finish();
+                Ok(())
+            }
+        }
+    )+};
+    ($($kind:ident),+ of Entries) => {$(
+        impl ser::$kind for Entries<'_> {
+            type Ok = ();
+            type Error = Failed;
+
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                key: &'static str,
+                value: &T,
+            ) -> Result<(), Failed> {
+                self.key(key)?;
+                self.value(value)
+            }
+
+            fn end(self) -> Result<(), Failed> {
+                self.finish();
+                Ok(())
+            }
+        }
+    )+};
 }
 
-impl ser::SerializeTuple for Items<'_> {
-    type Ok = ();
-    type Error = Failed;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Failed> {
-        self.item(item)
-    }
-
-    fn end(self) -> Result<(), Failed> {
-        self.finish();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTupleStruct for Items<'_> {
-    type Ok = ();
-    type Error = Failed;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Failed> {
-        self.item(item)
-    }
-
-    fn end(self) -> Result<(), Failed> {
-        self.finish();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTupleVariant for Items<'_> {
-    type Ok = ();
-    type Error = Failed;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Failed> {
-        self.item(item)
-    }
-
-    fn end(self) -> Result<(), Failed> {
-        self.finish();
-        Ok(())
-    }
-}
+is!(SerializeSeq: serialize_element, SerializeTuple: serialize_element of Items);
+is!(SerializeTupleStruct: serialize_field, SerializeTupleVariant: serialize_field of Items);
+is!(SerializeStruct, SerializeStructVariant of Entries);
 
 impl ser::SerializeMap for Entries<'_> {
     type Ok = ();
@@ -560,44 +547,6 @@ impl ser::SerializeMap for Entries<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failed> {
-        self.value(value)
-    }
-
-    fn end(self) -> Result<(), Failed> {
-        self.finish();
-        Ok(())
-    }
-}
-
-impl ser::SerializeStruct for Entries<'_> {
-    type Ok = ();
-    type Error = Failed;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), Failed> {
-        self.key(key)?;
-        self.value(value)
-    }
-
-    fn end(self) -> Result<(), Failed> {
-        self.finish();
-        Ok(())
-    }
-}
-
-impl ser::SerializeStructVariant for Entries<'_> {
-    type Ok = ();
-    type Error = Failed;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), Failed> {
-        self.key(key)?;
         self.value(value)
     }
 

@@ -115,18 +115,8 @@ fn of_text(ty: &Type, text: &str, console: &Console) -> Result<Value, String> {
         }
         // JSON of the wrong type: what the type says of it is the better message.
         (_, Ok(value)) => Err(fits(ty, &value).err().unwrap_or_default()),
-        (
-            Type::S8
-            | Type::U8
-            | Type::S16
-            | Type::U16
-            | Type::S32
-            | Type::U32
-            | Type::S64
-            | Type::U64,
-            Err(_),
-        ) if has_too_many_digits(text) => {
-            Err(value_of_text(plain(ty), text).err().unwrap_or(reason))
+        (ty, Err(_)) if ty.is_integer() && has_too_many_digits(text) => {
+            Err(value_of_text(ty, text).err().unwrap_or(reason))
         }
         (_, Err(_)) => Err(reason),
     }

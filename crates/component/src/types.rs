@@ -45,6 +45,22 @@ impl Type {
         matches!(self, Self::List(element) | Self::FixedList(element, _) if **element == Self::U8)
     }
 
+    /// Is it one of the types of whole numbers?
+    #[must_use]
+    pub fn is_integer(&self) -> bool {
+        matches!(
+            self,
+            Self::S8
+                | Self::U8
+                | Self::S16
+                | Self::U16
+                | Self::S32
+                | Self::U32
+                | Self::S64
+                | Self::U64
+        )
+    }
+
     /// Can the IPLD form of its values be Null? Then an option of it is a list of none or one.
     #[must_use]
     pub fn can_be_null(&self) -> bool {
@@ -53,31 +69,7 @@ impl Type {
 
     /// Can values of it be keys of a map? Those that have an order: WIT has no others.
     pub(crate) fn can_be_key(&self) -> bool {
-        match self {
-            Self::Bool
-            | Self::S8
-            | Self::U8
-            | Self::S16
-            | Self::U16
-            | Self::S32
-            | Self::U32
-            | Self::S64
-            | Self::U64
-            | Self::Char
-            | Self::String => true,
-            Self::F32
-            | Self::F64
-            | Self::List(_)
-            | Self::FixedList(..)
-            | Self::Map(..)
-            | Self::Record(_)
-            | Self::Tuple(_)
-            | Self::Variant(_)
-            | Self::Enum(_)
-            | Self::Flags(_)
-            | Self::Option(_)
-            | Self::Result { .. } => false,
-        }
+        self.is_integer() || matches!(self, Self::Bool | Self::Char | Self::String)
     }
 
     /// The value type of `list<tuple<string, V>>`, which may be written as a map.

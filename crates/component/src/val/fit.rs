@@ -153,19 +153,7 @@ fn case_fits(from: Option<&Type>, to: Option<&Type>) -> bool {
 }
 
 fn is_number(ty: &Type) -> bool {
-    matches!(
-        ty,
-        Type::S8
-            | Type::U8
-            | Type::S16
-            | Type::U16
-            | Type::S32
-            | Type::U32
-            | Type::S64
-            | Type::U64
-            | Type::F32
-            | Type::F64
-    )
+    ty.is_integer() || matches!(ty, Type::F32 | Type::F64)
 }
 
 fn is_text(ty: &Type) -> bool {

@@ -511,7 +511,7 @@ impl Memory {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use asterism_protocol::{
         Attestation, MerklePath, Named, Out, Outcome, Signature, Signed, Value, blob_cid,
         content_cid,
@@ -519,11 +519,12 @@ mod tests {
 
     use super::*;
 
-    fn known(value: Value, rests_on: Vec<Cid>, times: Times) -> Known {
+    /// The receipt of an outcome of `value`.
+    pub(crate) fn receipt(instruction: Cid, value: Value) -> Attested {
         let outcome = Outcome {
-            instruction: content_cid(b"i"),
+            instruction,
             out: Out::Ok(value),
-            fuel: None,
+            fuel: Some(1),
             metering: "m".into(),
         };
         let signed = Signed::of(&Attestation {
@@ -538,8 +539,12 @@ mod tests {
         });
         let (ran, named) = (content_cid(b"r"), Named::of(&outcome));
         let (func, metering, signed) = ("f".into(), "m".into(), signed.unwrap());
-        let receipt = Attested::new(ran, &func, &outcome, &metering, named, signed, None);
-        let blobs = links([outcome.out.value()]);
+        Attested::new(ran, &func, &outcome, &metering, named, signed, None)
+    }
+
+    fn known(value: Value, rests_on: Vec<Cid>, times: Times) -> Known {
+        let blobs = links([&value]);
+        let receipt = receipt(content_cid(b"i"), value);
         Known::new(receipt.resting_on(rests_on), blobs, times)
     }
 

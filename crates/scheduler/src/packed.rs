@@ -289,32 +289,14 @@ fn read_number(from: &mut &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use asterism_protocol::{
-        Await, Cid, Effects, Files, Input, Instruction, Meta, Nonce, Promise, Value, blob_cid,
-        content_cid,
-    };
+    use asterism_protocol::{Await, Cid, Promise, Value, blob_cid, content_cid};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Planned;
+    use crate::{Planned, tasks};
 
     fn task(kind: usize, args: Vec<Value>) -> Task {
-        Task {
-            run: Instruction {
-                rsc: format!("ipfs://{}", blob_cid(&[kind as u8])),
-                op: "wasm/run".into(),
-                input: Input {
-                    func: "f".repeat(kind + 1),
-                    args,
-                    files: Files::new(),
-                    effects: Effects::new(),
-                },
-                nnc: Nonce::Empty,
-            },
-            cause: None,
-            meta: Meta::default(),
-            prf: Vec::new(),
-        }
+        tasks::tests::task(&[kind as u8], &"f".repeat(kind + 1), args)
     }
 
     fn awaited(instruction: Cid) -> Value {

@@ -237,19 +237,20 @@ impl Serialize for Tasks {
 }
 
 #[cfg(test)]
-mod tests {
-    use asterism_protocol::{Effects, Files, Input, Instruction, Meta, Nonce, Value};
+pub(crate) mod tests {
+    use asterism_protocol::{Effects, Files, Input, Instruction, Meta, Nonce, Value, blob_cid};
 
     use super::*;
 
-    fn prepared(count: usize) -> Prepared {
-        let task = |index: usize| Task {
+    /// A call of a function, the component being of these bytes.
+    pub(crate) fn task(component: &[u8], func: &str, args: Vec<Value>) -> Task {
+        Task {
             run: Instruction {
-                rsc: "ipfs://c".into(),
+                rsc: format!("ipfs://{}", blob_cid(component)),
                 op: "wasm/run".into(),
                 input: Input {
-                    func: "f".into(),
-                    args: vec![Value::Integer(index as i128)],
+                    func: func.into(),
+                    args,
                     files: Files::new(),
                     effects: Effects::new(),
                 },
@@ -258,7 +259,11 @@ mod tests {
             cause: None,
             meta: Meta::default(),
             prf: Vec::new(),
-        };
+        }
+    }
+
+    fn prepared(count: usize) -> Prepared {
+        let task = |index: usize| task(b"c", "f", vec![Value::Integer(index as i128)]);
         Prepared {
             workflow: Workflow {
                 tasks: (0..count).map(task).collect(),

@@ -1,11 +1,9 @@
 //! What a run shows, and what it holds for that.
 
-use asterism_protocol::{
-    Attestation, Await, Conditions, Effects, Files, Input, Instruction, MerklePath, Meta, Named,
-    Nonce, Promise, PublicKey, Signature, Signed, Task, Value, Workflow, blob_cid, content_cid,
-};
+use asterism_protocol::{Await, Promise, Task, Value, Workflow};
 
 use super::*;
+use crate::{memory::tests::receipt, tasks};
 
 fn task(func: &str, awaited: &[&Task]) -> Task {
     let promise = |task: &&Task| {
@@ -16,46 +14,12 @@ fn task(func: &str, awaited: &[&Task]) -> Task {
         };
         promise.to_value()
     };
-    Task {
-        run: Instruction {
-            rsc: format!("ipfs://{}", blob_cid(b"component")),
-            op: "wasm/run".into(),
-            input: Input {
-                func: func.into(),
-                args: awaited.iter().map(promise).collect(),
-                files: Files::new(),
-                effects: Effects::new(),
-            },
-            nnc: Nonce::Empty,
-        },
-        cause: None,
-        meta: Meta::default(),
-        prf: Vec::new(),
-    }
+    tasks::tests::task(b"component", func, awaited.iter().map(promise).collect())
 }
 
 /// What a task came to.
 fn known(task: &Task) -> Known {
-    let outcome = Outcome {
-        instruction: task.run.cid(),
-        out: Out::Ok(Value::Integer(1)),
-        fuel: Some(1),
-        metering: "m".into(),
-    };
-    let signed = Signed::of(&Attestation {
-        key: PublicKey::new([1; 32]),
-        conditions: Conditions {
-            fuel: 1,
-            memory: 1,
-            growth_refused: false,
-        },
-        path: MerklePath::default(),
-        signature: Signature::new([0; 64]),
-    });
-    let (ran, named) = (content_cid(b"r"), Named::of(&outcome));
-    let (func, metering, signed) = ("f".into(), "m".into(), signed.unwrap());
-    let receipt = Attested::new(ran, &func, &outcome, &metering, named, signed, None);
-    Known::read(receipt, Timestamp(5))
+    Known::read(receipt(task.run.cid(), Value::Integer(1)), Timestamp(5))
 }
 
 /// A run of `a`, `b` that awaits it, and `c` that awaits `b` and something from outside; of as many of these there are receipts, and of

@@ -1,7 +1,7 @@
 //! What is remembered of an instruction that was done under several limits.
 
 use asterism_protocol::{
-    Await, Failure, Identity, Out, Policy, Promise, Receipt, Task, Terms, TrapKind, Value,
+    Await, Cid, Failure, Identity, Out, Policy, Promise, Receipt, Task, Terms, TrapKind, Value,
     content_cid, encode,
     message::{Delivery, Lease},
     view::{RunId, RunState, TaskState},
@@ -232,8 +232,8 @@ fn a_promise_from_outside_is_kept_by_the_outcome_of_the_largest_limits() {
     }
 }
 
-#[test]
-fn what_rests_on_a_limit_keeps_no_promise_from_outside() {
+/// A task that rests on what a limit changed, and its receipt; who has both.
+fn resting() -> (Driver, Task, Receipt) {
     let mut driver = keeping();
     let executor = driver.executor(1);
     let small = grow(BUDGETS[1]);
@@ -243,10 +243,23 @@ fn what_rests_on_a_limit_keeps_no_promise_from_outside() {
     perform(&mut driver, &executor, |lease| delivery(lease, ok(1)));
     let mut known = receipts(&driver.journal);
     known.retain(|receipt| !receipt.rests_on().is_empty());
-    assert_eq!(known.len(), 1, "the receipt of the one that awaits");
+    let [receipt] = known
+        .try_into()
+        .expect("the receipt of the one that awaits");
+    (driver, next, receipt)
+}
 
+/// What the receipts of an instruction are found by that rest on these.
+fn found_by(instruction: Cid, rests_on: &[Cid]) -> Cid {
+    let digest = instruction.digest();
+    content_cid(&encode(&(Bytes::new(&digest), Policy::Any, rests_on)))
+}
+
+#[test]
+fn what_rests_on_a_limit_keeps_no_promise_from_outside() {
+    let (_, next, receipt) = resting();
     let last = task("last", vec![awaits(Await::Ok, &next)]);
-    let submitted = keeping().try_submit(vec![last], known);
+    let submitted = keeping().try_submit(vec![last], vec![receipt]);
     assert_eq!(
         submitted,
         Err(SubmitError::UnknownPromise {
@@ -259,21 +272,8 @@ fn what_rests_on_a_limit_keeps_no_promise_from_outside() {
 
 #[test]
 fn what_a_receipt_that_rests_on_a_limit_is_found_by_is_no_instruction() {
-    let mut driver = keeping();
-    let executor = driver.executor(1);
-    let small = grow(BUDGETS[1]);
-    let next = task("next", vec![awaits(Await::Any, &small)]);
-    driver.submit(vec![small, next.clone()]);
-    perform(&mut driver, &executor, grown);
-    perform(&mut driver, &executor, |lease| delivery(lease, ok(1)));
-    let rests_on = receipts(&driver.journal)
-        .iter()
-        .map(Receipt::rests_on)
-        .find(|rests_on| !rests_on.is_empty())
-        .expect("the receipt of the one that awaits");
-
-    let digest = cid(&next).digest();
-    let instruction = content_cid(&encode(&(Bytes::new(&digest), Policy::Any, rests_on)));
+    let (mut driver, next, receipt) = resting();
+    let instruction = found_by(cid(&next), &receipt.rests_on());
     let branch = Await::Ok;
     let promise = Promise {
         branch,
@@ -299,10 +299,8 @@ fn nobody_answers_for_what_an_instruction_that_rests_on_a_limit_is_found_by() {
     let lease = driver.poll_for_one(&executor);
 
     let rests_on = vec![driver.task(run, 0).outcome.expect("it is done")];
-    let digest = cid(&next).digest();
-    let found_by = content_cid(&encode(&(Bytes::new(&digest), Policy::Any, &rests_on)));
     let mut item = delivery(&lease, ok(7));
-    item.outcome.instruction = found_by;
+    item.outcome.instruction = found_by(cid(&next), &rests_on);
     driver.deliver(&stranger, vec![item]);
     assert_eq!(
         driver.rejections(&stranger),

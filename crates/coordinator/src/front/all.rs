@@ -18,7 +18,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::{COORDINATORS, Front, Seat, uri};
+use super::{COORDINATORS, Front, Seat, routing::uri};
 use crate::{
     driver::NoAnswer,
     error::ApiError,
